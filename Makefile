@@ -1,0 +1,62 @@
+# The same words for ever: setup, lint, types, layers, test, bench, demo, docs, check. CI runs `check` and nothing else.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo setup test lint types layers check bench lock crds docs clean
+
+help: ## what there is to run
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+# What a machine lacks is said before anything is tried.
+.PHONY: machine
+machine:
+	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing: install Python 3.11 or newer (Debian: apt install python3 python3-venv)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) -V): Python 3.11 or newer is needed; name one with make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "the venv module is missing: apt install python3-venv"; exit 1; }
+	@command -v git >/dev/null || { echo "git is missing: apt install git"; exit 1; }
+
+# One virtual environment; two stamps, so that the demo does not wait for the tools of the tests.
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml | machine
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+setup: $(VENV)/dev.stamp ## the virtual environment with everything in it
+
+demo: $(VENV)/run.stamp ## the main job: a real model on three edges, changed by a commit, rolled back by git revert
+	@$(BIN)/reconciler demo
+
+test: $(VENV)/dev.stamp ## all tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/dev.stamp
+	$(BIN)/mypy
+
+layers: $(VENV)/dev.stamp
+	$(BIN)/lint-imports
+
+check: lint types layers test ## all that CI runs
+
+bench: $(VENV)/dev.stamp ## every figure of the README, with its peer or limit beside it
+	$(BIN)/python -m tests.bench
+
+crds: $(VENV)/run.stamp ## generate crds/ again
+	$(BIN)/reconciler crds --write crds
+
+lock: $(VENV)/dev.stamp ## resolve the requirements again (needs uv)
+	uv pip compile pyproject.toml --extra onnx --extra build --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q -o requirements/run.txt
+	uv pip compile pyproject.toml --extra onnx --extra build --extra dev -c requirements/run.txt --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q -o requirements/dev.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,316 @@
+"""Every failure that the product can name. Imports only diagnostics.
+
+    ReconcilerError              code   exit  retry
+    |- UsageError                RX1xx     2  no
+    |  |- SettingInvalid         RX102
+    |  |- NameUnknown            RX103
+    |  '- HubUnreachable         RX104
+    |- RepositoryRefused         RX2xx     3  no
+    |- WorldUnavailable          RX3xx     4  yes
+    |  |- GitUnavailable         RX301
+    |  |- ArtifactUnavailable    RX302
+    |  |- RuntimeUnavailable     RX303
+    |  '- StorageExhausted       RX304
+    |- WorldRefused              RX4xx     5  at the next audit
+    |  |- DigestMismatch         RX401
+    |  |- ArchiveRefused         RX402
+    |  |- AddressRefused         RX403
+    |  |- ProbeFailed            RX404
+    |  |- PreflightRefused       RX405
+    |  |- PortTaken              RX406
+    |  |- GitRefused             RX407
+    |  |- HistoryRewritten       RX408
+    |  |- PlanHeld               RX409
+    |  '- ArtifactRefused        RX410
+    '- HistoryError              RX5xx     6  no
+       |- WrongExpectedVersion   RX501
+       |- ChainBroken            RX502
+       |- SecondWriter           RX503
+       |- ForkFound              RX504
+       |- GapFound               RX505
+       |- PointUnknown           RX506
+       |- LogTooNew              RX507
+       '- LogWriteFailed         RX508
+
+A *diagnostic* (the user's files are wrong) is a value, listed in DIAGNOSTICS below; a *failure* is an exception from this
+tree; anything else is a bug and keeps its traceback. An adapter translates: no foreign exception passes a port.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from reconciler.diagnostics import Diagnostic
+
+
+class ReconcilerError(Exception):
+    """A failure with a code, an exit code, whether trying again can help, and a hint naming the next command or edit."""
+
+    code: ClassVar[str] = "RX000"
+    exit_code: ClassVar[int] = 70
+    retryable: ClassVar[bool] = False
+    hint: ClassVar[str] = "run `reconciler doctor`"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = hint or type(self).hint
+
+    def as_dict(self) -> dict[str, object]:
+        """JSON form, as `--output json` prints it on stderr and events carry it."""
+        return {"code": self.code, "error": self.message, "hint": self.advice, "retryable": self.retryable}
+
+
+class UsageError(ReconcilerError):
+    """A wrong argument or setting: what was typed cannot be meant."""
+
+    code, exit_code, hint = "RX101", 2, "see `reconciler COMMAND --help`"
+
+
+class SettingInvalid(UsageError):
+    """A setting (option, environment variable or file) has a value that it cannot have."""
+
+    code, hint = "RX102", "see `reconciler run --help` for the settings and their units"
+
+
+class NameUnknown(UsageError):
+    """A name given on the command line (edge, model, plan digest) is not known here."""
+
+    code, hint = "RX103", "see `reconciler status` for the names there are"
+
+
+class HubUnreachable(UsageError):
+    """The command needs a running reconciler or its log, and neither is at the state directory that was named."""
+
+    code, hint = "RX104", "start one with `reconciler run --repo REPO`, or name its --state directory"
+
+
+class RepositoryRefused(ReconcilerError):
+    """One or more files in Git are wrong. Carries the diagnostics; what they declared keeps its last good state."""
+
+    code, exit_code, hint = "RX200", 3, "mend the lines shown, commit and push"
+
+    def __init__(self, problems: Sequence[Diagnostic], *, hint: str = "") -> None:
+        super().__init__(f"{len(problems)} problem(s) in the repository", hint=hint)
+        self.problems = tuple(problems)
+
+
+class WorldUnavailable(ReconcilerError):
+    """Git, a store, a server or a runtime did not answer. Tried again with back-off, for ever."""
+
+    code, exit_code, retryable, hint = "RX300", 4, True, "it is tried again by itself; `reconciler status` shows when"
+
+
+class GitUnavailable(WorldUnavailable):
+    """The Git remote did not answer, cut the transfer, or refused the credentials. The last good commit stays in force."""
+
+    code, hint = "RX301", "check the remote with `git ls-remote`; the last good commit stays in force meanwhile"
+
+
+class ArtifactUnavailable(WorldUnavailable):
+    """A download broke off, timed out, was too slow, or its server answered 5xx, 408 or 429. It resumes where it stopped."""
+
+    code, hint = "RX302", "it resumes by itself; check that the downloadURL answers from the edge"
+
+
+class RuntimeUnavailable(WorldUnavailable):
+    """A model runtime did not start or did not answer in time. It is started again with back-off."""
+
+    code, hint = "RX303", "look at runtime.log in the edge's state directory"
+
+
+class StorageExhausted(WorldUnavailable):
+    """Too little room for an artifact: bytes, inodes, or the quota of the store. What serves keeps serving."""
+
+    code, hint = "RX304", "free the bytes named, or move the state directory to a larger disk"
+
+
+class WorldRefused(ReconcilerError):
+    """The world said no and would say it again. Waits for new input or for the next audit."""
+
+    code, exit_code, hint = "RX400", 5, "change what was asked for; `reconciler why` shows who asked"
+
+
+class DigestMismatch(WorldRefused):
+    """The bytes that arrived are not the bytes that Git pinned. They were thrown away; the old version keeps serving."""
+
+    code, hint = (
+        "RX401",
+        "compare `sha256sum` of the file with the manifest; publish a changed file under a new version",
+    )
+
+
+class ArchiveRefused(WorldRefused):
+    """An archive has a member that could harm (link, device, path outside, duplicate, bomb) or is damaged."""
+
+    code, hint = "RX402", "pack regular files and directories only, for example with `tar czf model.tar.gz -C DIR .`"
+
+
+class AddressRefused(WorldRefused):
+    """A URL leads to a scheme or address that policy does not allow (file, loopback, link-local metadata)."""
+
+    code, hint = "RX403", "Fleet.spec.artifacts.allowLoopback and allowFile open loopback addresses and file URLs"
+
+
+class ProbeFailed(WorldRefused):
+    """The new version answered its golden inputs wrongly, or not at all. The edge went back to the previous slot."""
+
+    code, hint = (
+        "RX404",
+        "fix the model and publish a new version; `reconciler release EDGE MODEL` tries this one again",
+    )
+
+
+class PreflightRefused(WorldRefused):
+    """The model cannot run here: no model file, an unsupported framework, opset or output type, changed inputs."""
+
+    code, hint = "RX405", "export the model as one ONNX file with tensor outputs (scikit-learn: zipmap=False)"
+
+
+class PortTaken(WorldRefused):
+    """The serving port on the edge's address belongs to another process, or needs rights that the agent lacks."""
+
+    code, hint = "RX406", "choose another servingPort, or stop what listens there (`ss -ltnp`)"
+
+
+class GitRefused(WorldRefused):
+    """A repository, URL, ref or setting that could make Git run or read something else. Refused before Git starts."""
+
+    code, hint = "RX407", "use an https or ssh URL, or a local path given on the command line"
+
+
+class HistoryRewritten(WorldRefused):
+    """The branch no longer contains the commit that was applied last (force push). Held until approved."""
+
+    code, hint = (
+        "RX408",
+        "`reconciler plan` shows what would change; `reconciler approve DIGEST` follows the new history",
+    )
+
+
+class PlanHeld(WorldRefused):
+    """A plan waits for a person: it deletes more than Fleet allows, or follows rewritten history."""
+
+    code, hint = "RX409", "`reconciler plan` shows it; `reconciler approve DIGEST` releases it"
+
+
+class ArtifactRefused(WorldRefused):
+    """The server answered that the artifact is not to be had (404, 403), or sent something that cannot be it."""
+
+    code, hint = "RX410", "check the downloadURL with `curl -I`"
+
+
+class HistoryError(ReconcilerError):
+    """The event log cannot be trusted or written as asked. Nothing is applied until a person has looked."""
+
+    code, exit_code, hint = "RX500", 6, "run `reconciler log verify`"
+
+
+class WrongExpectedVersion(HistoryError):
+    """Somebody appended to this stream first. The caller reads again and plans again."""
+
+    code, retryable, hint = "RX501", True, "it is planned again by itself"
+
+
+class ChainBroken(HistoryError):
+    """An entry's bytes, columns or hash do not fit the chain: the log was altered or its disk is failing."""
+
+    code, hint = "RX502", "restore the newest backup that verifies; the entry named is the first one that does not fit"
+
+
+class SecondWriter(HistoryError):
+    """Another process writes this log. One log file has one writer."""
+
+    code, hint = "RX503", "stop the process named, or use its control socket (the command does so by itself)"
+
+
+class ForkFound(HistoryError):
+    """One source sent two different events under the same sequence number: a cloned or re-imaged edge."""
+
+    code, hint = "RX504", "give the re-imaged edge a new state directory, so that it starts a log of its own"
+
+
+class GapFound(HistoryError):
+    """A source's events do not follow the last one held. Only this source waits until the gap is filled."""
+
+    code, retryable, hint = "RX505", True, "it is filled by itself once the source can be read"
+
+
+class PointUnknown(HistoryError):
+    """The sequence number, time or commit asked for is not in this log."""
+
+    code, exit_code, hint = "RX506", 2, "`reconciler history` shows which points there are"
+
+
+class LogTooNew(HistoryError):
+    """The log was written by a newer release. It is not opened, so nothing in it is lost."""
+
+    code, hint = "RX507", "upgrade the reconciler to the release that wrote the log"
+
+
+class LogWriteFailed(HistoryError):
+    """The disk refused a durable write. The process ends: after a failed fsync nothing may be assumed."""
+
+    code, hint = (
+        "RX508",
+        "check the disk (`df -h`, `dmesg`), then start again; the log opens at its last complete entry",
+    )
+
+
+# What can be wrong in a repository: code -> (name, what it means and how it is mended). `reconciler explain` prints it.
+DIAGNOSTICS: dict[str, tuple[str, str]] = {
+    "RX201": ("yaml-syntax", "The file is not YAML. Tabs cannot indent, and a colon in plain text needs quotes."),
+    "RX202": ("duplicate-key", "The same key stands twice in one mapping. Parsers disagree on which wins: keep one."),
+    "RX203": ("alias", "Anchors (&a), aliases (*a) and merge keys (<<) are refused: write the value out."),
+    "RX204": ("custom-tag", "A YAML tag (!x, !!python/...) is refused: every value is plain data."),
+    "RX205": ("too-large", "A document may have 1 MiB and 64 levels. Split it, and keep artifacts out of manifests."),
+    "RX206": ("encoding", "A manifest is UTF-8 text without NUL or control characters."),
+    "RX207": ("not-an-object", "A document is a mapping with apiVersion, kind, metadata.name and spec."),
+    "RX208": (
+        "identity-unreadable",
+        "apiVersion, kind or metadata.name cannot be read, so nothing is pruned meanwhile.",
+    ),
+    "RX209": ("kind-unknown", "This kind is not one of ours. Other kinds belong into another repository or folder."),
+    "RX210": ("field-unknown", "The kind has no such field; the nearest name is suggested."),
+    "RX211": ("field-missing", "A required field is not there."),
+    "RX212": ("type-wrong", "The value cannot be read as this type. Numbers are plain digits, booleans true or false."),
+    "RX213": ("value-wrong", "The value is readable, but not one that this field can have."),
+    "RX214": ("declared-twice", "Two documents declare the same object. Both places are named; the object is frozen."),
+    "RX215": ("reference-unknown", "A model, version, dataset or edge that is referred to does not exist."),
+    "RX216": ("pin-unmatched", "A warning: the pin names something that nothing delivers to this edge."),
+    "RX217": (
+        "kubectl-reads-otherwise",
+        "A warning: kubectl would read this text as a number, boolean or null: quote it.",
+    ),
+    "RX218": (
+        "not-a-file",
+        "A symlink, submodule or LFS pointer stands where a manifest should be. It is never followed.",
+    ),
+    "RX219": ("path-refused", "The path has a control character, `..`, or is not UTF-8."),
+    "RX220": ("port-conflict", "Two models would listen on the same address and port of one edge."),
+    "RX221": (
+        "version-mutated",
+        "A version's digest changed. Versions are immutable: publish the file as a new version.",
+    ),
+    "RX222": (
+        "digest-missing",
+        "An artifact without sha256sum is refused while Fleet.spec.artifacts.requireDigest is on.",
+    ),
+    "RX223": (
+        "not-servable-here",
+        "A warning: this target cannot serve it (cloud layer, image); nothing else is affected.",
+    ),
+    "RX224": ("node-mismatch", "nodeName and nodeSelector do not lead to exactly the edge that is meant."),
+}
+
+
+def error_classes() -> list[type[ReconcilerError]]:
+    """Every class of the tree, parents before children, in the order in which they are written."""
+    found: list[type[ReconcilerError]] = []
+
+    def walk(cls: type[ReconcilerError]) -> None:
+        found.append(cls)
+        for child in cls.__subclasses__():
+            walk(child)
+
+    walk(ReconcilerError)
+    return found

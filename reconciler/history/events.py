@@ -1,0 +1,114 @@
+"""The events, under their stored names. Imports nothing of ours.
+
+In: whoever performs or observes something.  Out: the log, as bytes; projections, as folds.
+Attribute names are CloudEvents 1.0 and its extensions (lower-case letters and digits, at most 20 characters).
+A stored name is for ever: explicit, past tense, versioned. A new meaning is a new name.
+"""
+
+import uuid
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+NAMESPACE: Final = uuid.UUID("5b1f0a52-9b0e-5f0e-8a4e-0c8f3c2a7d11")
+
+# Git
+REF_ADVANCED: Final = "ref.advanced.v1"  # a commit was read: its facts and which files it changed
+REF_REWRITTEN: Final = "ref.rewritten.v1"  # the branch no longer contains the last commit
+MANIFESTS_CHECKED: Final = "manifests.checked.v1"  # the set of problems in force changed (may be empty now)
+# Planning and applying
+CHANGE_PLANNED: Final = "change.planned.v1"  # a plan was made: counts and digest; its steps are the intents
+CHANGE_APPROVED: Final = "change.approved.v1"  # a person released a held plan by its digest
+APPLY_INTENDED: Final = "apply.intended.v1"  # durable before the effect; on the hub it is the order
+APPLY_SUCCEEDED: Final = "apply.succeeded.v1"  # the effect is there; data.live is what was observed
+APPLY_FAILED: Final = "apply.failed.v1"  # terminal: it will not be tried again with the same content
+APPLY_ABANDONED: Final = "apply.abandoned.v1"  # superseded, or settled after a crash as not done
+HOLD_PLACED: Final = "hold.placed.v1"  # a digest is not given to an edge until its content changes or it is released
+HOLD_LIFTED: Final = "hold.lifted.v1"
+RECONCILE_SUSPENDED: Final = "reconcile.suspended.v1"
+RECONCILE_RESUMED: Final = "reconcile.resumed.v1"
+# Edges
+EDGE_FOUND: Final = "edge.found.v1"  # the agent answers (first time or again)
+EDGE_LOST: Final = "edge.lost.v1"  # the agent's process is gone
+DOWNLOAD_STARTED: Final = "download.started.v1"
+DOWNLOAD_RESUMED: Final = "download.resumed.v1"
+DOWNLOAD_FAILED: Final = "download.failed.v1"  # transient: data.retry says when it is tried again
+ARTIFACT_VERIFIED: Final = "artifact.verified.v1"
+ARTIFACT_STAGED: Final = "artifact.staged.v1"
+ARTIFACT_EVICTED: Final = "artifact.evicted.v1"
+MODEL_ACTIVATED: Final = "model.activated.v1"  # flipped: the runtime itself answers with this version
+MODEL_ROLLEDBACK: Final = "model.rolledback.v1"  # the probe failed: the previous slot serves again
+MODEL_DEGRADED: Final = "model.degraded.v1"  # the runtime died or answers another version than ordered
+DATASET_SYNCED: Final = "dataset.synced.v1"
+STATE_UNSTABLE: Final = "state.unstable.v1"  # a key flips too often; a count a window stands for its events
+# The log itself
+LOG_GENESIS: Final = "log.genesis.v1"
+SEGMENT_SEALED: Final = "segment.sealed.v1"
+
+OUTCOMES: Final = frozenset({APPLY_SUCCEEDED, APPLY_FAILED, APPLY_ABANDONED})
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that happened. What a writer says, and what its log adds (source, sequence, version, recordedtime).
+
+    id            unique within its source for ever; made by `event_id`, so that a retry names the same event
+    partitionkey  the stream; `version` counts within it, from 1
+    time          when it happened, by the writer's clock: RFC 3339, UTC, microseconds, `Z`
+    recordedtime  when its log stored it; never goes back within one log
+    sequence      20 digits; position in the log of its source, from 1, without gaps
+    subject       `<Kind>/<namespace>/<name>@<edge>` where it is about an object
+    data          JSON without floats and without integers above 2**53; numbers with a fraction are text
+    """
+
+    id: str
+    type: str
+    partitionkey: str
+    time: str
+    specversion: str = "1.0"
+    source: str = ""
+    sequence: str = ""
+    version: int = 0
+    recordedtime: str = ""
+    subject: str = ""
+    actor: str = ""
+    causationid: str = ""
+    correlationid: str = ""
+    operationid: str = ""
+    gitcommit: str = ""
+    prevdigest: str = ""
+    newdigest: str = ""
+    epoch: str = ""
+    data: dict[str, Any] = {}
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a copied event comes from: what its own log knows of it, so that its chain can be checked here again."""
+
+    source: str
+    sequence: int
+    hash: str
+    prev: str
+
+
+class Entry(NamedTuple):
+    """One row of a log: its position here, its hash (32 bytes) here, the event, and for a copied one its origin."""
+
+    seq: int
+    hash: bytes
+    event: Event
+    origin: Origin | None = None
+
+
+class Head(NamedTuple):
+    """The end of a log: last sequence number (0: empty) and its hash (32 zero bytes: empty)."""
+
+    seq: int
+    hash: bytes
+
+
+EMPTY: Final = Head(0, bytes(32))
+
+
+def event_id(*parts: str | int) -> str:
+    """The id of the event that these parts name, equal on every try (UUID version 5, RFC 9562)."""
+    return str(uuid.uuid5(NAMESPACE, "\x1f".join(str(part) for part in parts)))
