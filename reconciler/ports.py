@@ -117,6 +117,10 @@ class Link(Protocol):
         ...
 
 
+class Cancelled(Exception):
+    """Work was given up because its caller no longer wants it. What was durable stays."""
+
+
 class Artifact(NamedTuple):
     """Bytes to have: sha256 (64 lower-case hex; empty only where policy trusts the first use), from where, how many."""
 

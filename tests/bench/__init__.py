@@ -1,4 +1,4 @@
-"""Benchmarks: each module has `figures(small: bool) -> Iterator[Figure]`; `python -m tests.bench [NAME] [--small]` runs them.
+"""Benchmarks: each module `bench_*` has `figures(small: bool) -> Iterator[Figure]`; `python -m tests.bench` runs them.
 
 A benchmark is not a test: it fails on counts, never on seconds. `small` is the size at which CI proves that it works.
 """
