@@ -1,0 +1,1 @@
+"""WHEN things run: the loop, the work queue, and the control socket by which processes of one machine talk."""
