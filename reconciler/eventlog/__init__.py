@@ -1,0 +1,1 @@
+"""The log's stores (memory, SQLite) and the link between two logs on one machine. May import: controller and below."""

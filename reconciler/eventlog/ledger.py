@@ -1,0 +1,153 @@
+"""What every store of the log has in common: group commit, listeners, one writer's lock. Imports history, ports.
+
+In: events from writers, entries of other logs.  Out: rows to the store below (`Ledger._store`), entries to listeners.
+"""
+
+import threading
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+
+from reconciler.errors import LogWriteFailed
+from reconciler.eventlog.batch import Batch, Lookup, Row, Tail
+from reconciler.history.events import LOG_GENESIS, Entry, Event, Origin, event_id
+from reconciler.ports import Clock
+
+GROUP = 512  # events that share one commit, at most, unless one call brings more
+
+
+def rfc3339(seconds: float) -> str:
+    """`seconds` since 1970 as RFC 3339 in UTC, microseconds, `Z`: texts of equal length, ordered as the times are."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def genesis(log_id: str, source: str, time: str) -> Event:
+    """The first event of a log: it names itself, so no two logs are ever the same source."""
+    return Event(
+        id=event_id("genesis", source),
+        type=LOG_GENESIS,
+        partitionkey="log",
+        time=time,
+        subject=source,
+        data={"log": log_id},
+    )
+
+
+def new_log_id() -> str:
+    """A random name for a new log, 32 hex digits."""
+    return uuid.uuid4().hex
+
+
+class _Ticket:
+    """One caller's part of a commit, and what became of it."""
+
+    def __init__(self, stamp: Callable[[Batch], list[Entry]], size: int) -> None:
+        self.stamp = stamp
+        self.size = size
+        self.entries: list[Entry] = []
+        self.error: Exception | None = None
+        self.done = False
+
+
+class Ledger(ABC):
+    """The writing half of `ports.EventLog`. A store gives it the look-ups and `_store`."""
+
+    def __init__(self, source: str, clock: Clock, tail: Tail) -> None:
+        self._source = source
+        self._clock = clock
+        self._tail = tail
+        self._writing = threading.Lock()
+        self._queue: list[_Ticket] = []
+        self._queue_lock = threading.Lock()
+        self._listeners: list[Callable[[list[Entry]], None]] = []
+        self._failed: LogWriteFailed | None = None
+
+    @abstractmethod
+    def _store(self, rows: list[Row]) -> None:
+        """Make `rows` durable, all or none. Raises LogWriteFailed."""
+
+    @abstractmethod
+    def _lookup(self) -> Lookup:
+        """What is stored, as the writer sees it."""
+
+    @property
+    def source(self) -> str:
+        """See `ports.EventLog`."""
+        return self._source
+
+    def append(self, events: Sequence[Event], *, expected: Mapping[str, int] | None = None) -> list[Entry]:
+        """See `ports.EventLog`."""
+        return self._submit(_Ticket(lambda batch: batch.own(events, expected or {}), len(events)))
+
+    def copy(self, entries: Sequence[tuple[Origin, bytes]]) -> list[Entry]:
+        """See `ports.EventLog`."""
+        return self._submit(_Ticket(lambda batch: batch.copied(entries), len(entries)))
+
+    def subscribe(self, listener: Callable[[list[Entry]], None]) -> None:
+        """See `ports.EventLog`. A listener must not append: it runs under the writer's lock."""
+        with self._writing:
+            self._listeners.append(listener)
+
+    def _submit(self, ticket: _Ticket) -> list[Entry]:
+        with self._queue_lock:
+            self._queue.append(ticket)
+        with self._writing:  # whoever comes first commits for all who queued while the last commit was under way
+            if not ticket.done:
+                self._commit(self._take(ticket))
+        if ticket.error is not None:
+            raise ticket.error
+        return ticket.entries
+
+    def _take(self, mine: _Ticket) -> list[_Ticket]:
+        """The oldest tickets up to GROUP events, and in any case `mine`."""
+        with self._queue_lock:
+            taken, size = list[_Ticket](), 0
+            for ticket in self._queue:
+                if taken and size + ticket.size > GROUP:
+                    break
+                taken.append(ticket)
+                size += ticket.size
+            if mine not in taken:
+                taken.append(mine)
+            self._queue = [ticket for ticket in self._queue if ticket not in taken]
+            return taken
+
+    def _commit(self, tickets: list[_Ticket]) -> None:
+        batch = self._stamp_all(tickets)
+        accepted = [ticket for ticket in tickets if ticket.error is None]
+        try:
+            if self._failed is not None:
+                raise self._failed
+            if batch.rows:
+                self._store(batch.rows)
+        except LogWriteFailed as error:
+            self._failed = error
+            for ticket in accepted:
+                ticket.error = error
+        else:
+            self._tail = batch.tail
+        for ticket in tickets:
+            ticket.done = True
+        if batch.rows and self._failed is None:
+            for listener in self._listeners:
+                listener(batch.entries)
+
+    def _stamp_all(self, tickets: list[_Ticket]) -> Batch:
+        """One batch of all tickets that can be stamped. One that cannot leaves no trace: the rest is stamped again."""
+        batch, accepted = self._batch(), list[_Ticket]()
+        for ticket in tickets:
+            try:
+                ticket.entries = ticket.stamp(batch)
+            except Exception as error:  # noqa: BLE001  # raised again in the thread of its own caller
+                ticket.error = error
+                batch = self._batch()
+                for earlier in accepted:
+                    earlier.entries = earlier.stamp(batch)
+            else:
+                accepted.append(ticket)
+        return batch
+
+    def _batch(self) -> Batch:
+        recorded = max(rfc3339(self._clock.now()), self._tail.recorded)
+        return Batch(self._lookup(), self._source, self._tail, recorded)

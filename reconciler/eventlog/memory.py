@@ -1,0 +1,116 @@
+"""The log in memory: for unit tests and dry runs. Imports the ledger only.
+
+In: events.  Out: entries. Nothing is durable; everything else is as in the SQLite log, and the contract suite says so.
+"""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from reconciler.errors import ChainBroken
+from reconciler.eventlog.batch import Lookup, Row, Tail
+from reconciler.eventlog.ledger import Ledger, genesis, new_log_id, rfc3339
+from reconciler.history import codec
+from reconciler.history.events import EMPTY, Entry, Head, Origin
+from reconciler.ports import Clock, Verification
+
+
+class MemoryLog(Ledger):
+    """`ports.EventLog` over a list. name: `/hub` or `/edge/<name>`."""
+
+    def __init__(self, name: str, clock: Clock, *, log_id: str = "") -> None:
+        log_id = log_id or new_log_id()
+        super().__init__(f"{name}/{log_id}", clock, Tail(EMPTY, EMPTY, ""))
+        self._rows: list[Row] = []
+        self._by_id: dict[str, dict[str, int]] = defaultdict(dict)
+        self._by_stream: dict[str, list[int]] = defaultdict(list)
+        self._by_source: dict[str, list[int]] = defaultdict(list)
+        self._blobs: dict[str, bytes] = {}
+        self.append([genesis(log_id, self._source, rfc3339(clock.now()))])
+
+    def raw(self, after: int = 0, limit: int = 1024) -> list[tuple[Origin, bytes]]:
+        """See `ports.EventLog`."""
+        own = self._by_source[self._source]
+        prev = self._rows[own[after - 1] - 1].sourcehash if after else EMPTY.hash
+        result = []
+        for row in (self._rows[seq - 1] for seq in own[after : after + limit]):
+            origin = Origin(source=row.source, sequence=row.sequence, hash=row.sourcehash.hex(), prev=prev.hex())
+            result.append((origin, row.body))
+            prev = row.sourcehash
+        return result
+
+    def held(self, source: str) -> Head:
+        """See `ports.EventLog`."""
+        seqs = self._by_source.get(source)
+        if not seqs:
+            return EMPTY
+        row = self._rows[seqs[-1] - 1]
+        return Head(row.sequence, row.sourcehash)
+
+    def read(self, after: int = 0, upto: int | None = None, *, stream: str = "") -> Iterator[Entry]:
+        """See `ports.EventLog`."""
+        end = len(self._rows) if upto is None else min(upto, len(self._rows))
+        for seq in list(self._by_stream.get(stream, ())) if stream else range(after + 1, end + 1):
+            if after < seq <= end:
+                yield self._entry(seq)
+
+    def find(self, event_id: str) -> Entry | None:
+        """See `ports.EventLog`."""
+        seqs = sorted(self._by_id.get(event_id, {}).values())
+        return self._entry(seqs[0]) if seqs else None
+
+    def seq_at(self, time: str) -> int:
+        """See `ports.EventLog`."""
+        return bisect_right(self._rows, time, key=lambda row: row.recorded)
+
+    def head(self) -> Head:
+        """See `ports.EventLog`."""
+        return self._tail.head
+
+    def put_blobs(self, blobs: Mapping[str, bytes]) -> None:
+        """See `ports.EventLog`."""
+        for oid, content in blobs.items():
+            codec.check_blob(oid, content)
+        self._blobs.update(blobs)
+
+    def blob(self, oid: str) -> bytes | None:
+        """See `ports.EventLog`."""
+        return self._blobs.get(oid)
+
+    def verify(self, progress: Callable[[int], None] | None = None) -> Verification:
+        """See `ports.EventLog`."""
+        prev = EMPTY.hash
+        for row in self._rows:
+            prev = codec.chain(prev, row.body)
+            if prev != row.hash:
+                raise ChainBroken(f"entry {row.seq} does not fit the chain")
+        if progress is not None:
+            progress(len(self._rows))
+        return Verification(len(self._rows), self.head(), 1)
+
+    def close(self) -> None:
+        """See `ports.EventLog`."""
+
+    def _store(self, rows: list[Row]) -> None:
+        for row in rows:
+            self._rows.append(row)
+            self._by_id[row.id][row.source] = row.seq
+            self._by_stream[row.stream].append(row.seq)
+            self._by_source[row.source].append(row.seq)
+
+    def _entry(self, seq: int) -> Entry:
+        row = self._rows[seq - 1]
+        return Entry(seq, row.hash, *codec.decode(row.body))
+
+    def _lookup(self) -> Lookup:
+        return self
+
+    def stored(self, source: str, ids: Sequence[str]) -> dict[str, Entry]:
+        return {id_: self._entry(self._by_id[id_][source]) for id_ in ids if source in self._by_id.get(id_, {})}
+
+    def version_of(self, stream: str) -> int:
+        return len(self._by_stream.get(stream, ()))
+
+    def source_hash(self, source: str, sequence: int) -> bytes | None:
+        seqs = self._by_source.get(source, [])
+        return self._rows[seqs[sequence - 1] - 1].sourcehash if 0 < sequence <= len(seqs) else None
