@@ -1,0 +1,94 @@
+"""Golden inputs: what a version must answer before it may serve. May import: tensors, errors.
+
+In: `golden.json` of an archive, `{"inputs": [v2 tensors], "outputs": [v2 tensors], "tolerance": "0.001"}` or several
+such under `cases`.  Out: silence, or ProbeFailed with what was expected and what was found.
+Without the file there is one case: a zero input, any finite answer.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from reconciler.errors import PreflightRefused, ProbeFailed
+from reconciler.serving.loaded import Loaded
+from reconciler.serving.tensors import Array, Tensor, TensorRefused, finite, to_array
+
+FILE: Final = "golden.json"
+Arrays = dict[str, Array]
+Ask = Callable[[Arrays], Arrays]
+
+
+class _Written(msgspec.Struct):
+    inputs: list[Tensor] = []
+    outputs: list[Tensor] = []
+    tolerance: str = "0.001"
+    cases: list["_Written"] = []
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One probe. tolerance: the largest absolute difference of a floating-point value; all else must be equal."""
+
+    name: str
+    inputs: Arrays
+    outputs: Arrays
+    tolerance: float
+
+
+def cases(loaded: Loaded) -> list[Case]:
+    """The probes of a loaded version, at least one. Raises PreflightRefused when its golden.json cannot be read."""
+    found = sorted(loaded.directory.rglob(FILE))
+    if not found:
+        return [Case("zero input", loaded.zeros(), {}, 0.0)]
+    try:
+        written = msgspec.json.decode(found[0].read_bytes(), type=_Written)
+        many = written.cases or [written]
+        return [_case(number, each) for number, each in enumerate(many, start=1)]
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        raise PreflightRefused(
+            f"{FILE} cannot be used: {error}", hint="write v2 tensors under inputs and outputs"
+        ) from error
+
+
+def probe(version: str, probes: list[Case], ask: Ask) -> None:
+    """Ask each case. Raises ProbeFailed: no answer, NaN or infinity, another shape, or values beyond the tolerance."""
+    for case in probes:
+        try:
+            found = ask(case.inputs)
+        except TensorRefused as error:
+            raise ProbeFailed(f"version {version}, {case.name}: {error}") from error
+        problem = _difference(case, found)
+        if problem:
+            raise ProbeFailed(f"version {version}, {case.name}: {problem}")
+
+
+def _case(number: int, written: _Written) -> Case:
+    inputs, outputs = ({each.name: to_array(each) for each in side} for side in (written.inputs, written.outputs))
+    return Case(f"golden case {number}", inputs, outputs, float(written.tolerance))
+
+
+def _difference(case: Case, found: Arrays) -> str:
+    for name, array in found.items():
+        if not finite(array):
+            return f"output {name} has NaN or infinite values"
+    for name, expected in case.outputs.items():
+        if name not in found:
+            return f"expected output {name}, found {sorted(found)}"
+        problem = _unlike(expected, found[name], case.tolerance)
+        if problem:
+            return f"output {name}: {problem}"
+    return ""
+
+
+def _unlike(expected: Array, found: Array, tolerance: float) -> str:
+    if (expected.dtype, expected.shape) != (found.dtype, found.shape):
+        return f"expected {expected.dtype}{list(expected.shape)}, found {found.dtype}{list(found.shape)}"
+    far = np.abs(expected - found) > tolerance if expected.dtype.kind == "f" else expected != found
+    if not far.any():
+        return ""
+    first = tuple(int(index) for index in np.argwhere(far)[0])
+    return (
+        f"expected {expected[first]} at {list(first)}, found {found[first]} "
+        f"({int(far.sum())} of {far.size} values differ by more than {tolerance:g})"
+    )

@@ -1,0 +1,222 @@
+"""The agent's handle on a runtime process. May import: control, ports, errors, endpoint; never the model libraries.
+
+In: a RuntimeSpec.  Out: a process that outlives this one, found again by DIR/runtime.json; what it serves, as it says
+itself. A process is known by its pid and start time, and held by a pidfd, so that a reused pid is never signalled.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import reconciler
+from reconciler.controller import control
+from reconciler.errors import HubUnreachable, RuntimeUnavailable, WorldRefused, WorldUnavailable
+from reconciler.ports import Answer
+from reconciler.serving import endpoint, holder
+
+CONTROL: Final = "control.sock"
+RECEIPT: Final = "runtime.json"
+LOG: Final = "runtime.log"
+START_S: Final = 60.0  # until a new process must answer
+LOAD_S: Final = 600.0  # until a model must be loaded and probed
+ANSWER_S: Final = 5.0
+STOP_S: Final = 30.0  # for answers in flight, before the process is killed
+LOOK_S: Final = 0.02  # between two looks at a process that starts; its death is noticed at once
+TAIL: Final = 2000  # bytes of the log that an error quotes
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeSpec:
+    """One service: the name of its model in URLs, where it listens, and the directory that is this process's own."""
+
+    model: str
+    address: str
+    port: int
+    directory: Path
+
+    @property
+    def url(self) -> str:
+        """Where clients ask it."""
+        return endpoint.model_url(self.address, self.port, self.model)
+
+
+class RuntimeProcess:
+    """A running runtime: `ports.Runtime`, and a file descriptor that becomes readable when the process ends."""
+
+    def __init__(self, spec: RuntimeSpec, pid: int, pidfd: int) -> None:
+        self.spec = spec
+        self.pid = pid
+        self._pidfd = pidfd
+
+    def fileno(self) -> int:
+        """A pidfd, for `select`: readable once the process has ended."""
+        return self._pidfd
+
+    def exited(self, wait_s: float = 0.0) -> bool:
+        """Whether the process has ended, waiting up to `wait_s` for it."""
+        watch = select.poll()
+        watch.register(self._pidfd, select.POLLIN)
+        if not watch.poll(wait_s * 1000):
+            return False
+        with contextlib.suppress(ChildProcessError):  # not our child: adopted, or reaped before
+            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        return True
+
+    def last_words(self) -> str:
+        """The end of what the process wrote to runtime.log."""
+        with contextlib.suppress(OSError):
+            return (self.spec.directory / LOG).read_bytes()[-TAIL:].decode(errors="replace").strip()
+        return ""
+
+    def answer(self) -> Answer:
+        """What it serves now, asked through its public endpoint. Raises RuntimeUnavailable."""
+        try:
+            said = endpoint.metadata(self.spec.url, ANSWER_S)
+            versions, digest = said["versions"], said["parameters"]["digest"]
+        except (WorldRefused, LookupError, TypeError) as error:  # something else listens there
+            raise RuntimeUnavailable(f"{self.spec.url} is not served by our runtime: {error}") from error
+        return Answer(self.spec.model, versions[0] if versions else "", digest, ready=bool(versions))
+
+    def load(self, path: Path, version: str, *, allow_signature_change: bool = False) -> Answer:
+        """As `ports.Runtime.load`; allow_signature_change: other inputs than the version in service are accepted."""
+        request = {"verb": "load", "path": str(path.resolve()), "version": version}
+        return self._answered(request | {"allowSignatureChange": allow_signature_change})
+
+    def activate(self) -> Answer:
+        """As `ports.Runtime.activate`. Raises ProbeFailed: what served before serves again."""
+        return self._answered({"verb": "activate"})
+
+    def revert(self) -> Answer:
+        """As `ports.Runtime.revert`; nothing happens when there is nothing to undo."""
+        return self._answered({"verb": "revert"})
+
+    def settle(self) -> None:
+        """As `ports.Runtime.settle`."""
+        self._answered({"verb": "settle"})
+
+    def stop(self) -> None:
+        """End the process: answers in flight first, by force after STOP_S. Idempotent."""
+        if self._pidfd < 0:
+            return
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, sign)
+            if self.exited(STOP_S):
+                break
+        (self.spec.directory / RECEIPT).unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the process without ending it. Idempotent."""
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def _answered(self, request: dict[str, Any]) -> Answer:
+        return Answer(**self._call(request, LOAD_S))
+
+    def _call(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        try:
+            return control.call(self.spec.directory / CONTROL, request, timeout_s)
+        except (HubUnreachable, WorldUnavailable) as error:
+            if isinstance(error, RuntimeUnavailable):  # its own word
+                raise
+            raise RuntimeUnavailable(f"the runtime of {self.spec.model} gave no answer: {error.message}") from error
+
+
+def start(spec: RuntimeSpec, deadline_s: float = START_S) -> RuntimeProcess:
+    """A new process that answers on its port and serves nothing yet. An earlier one of this directory is stopped.
+
+    Raises PortTaken, and RuntimeUnavailable with the end of runtime.log when it ends or does not answer in time.
+    """
+    spec.directory.mkdir(parents=True, exist_ok=True)
+    before = find(spec.directory)
+    if before is not None:
+        before.stop()
+    holder.check_free(spec.address, spec.port)
+    process = _spawned(spec)
+    try:
+        _await_answer(process, time.monotonic() + deadline_s)
+    except BaseException:
+        process.stop()
+        raise
+    return process
+
+
+def adopt(spec: RuntimeSpec) -> RuntimeProcess | None:
+    """The living process of an earlier agent that runs by exactly this spec; None: `start` one."""
+    process = find(spec.directory)
+    if process is None or process.spec == spec:
+        return process
+    process.close()
+    return None
+
+
+def find(directory: Path) -> RuntimeProcess | None:
+    """The living process of this directory, whatever its terms."""
+    try:
+        receipt = json.loads((directory / RECEIPT).read_bytes())
+        spec = RuntimeSpec(receipt["model"], receipt["address"], receipt["port"], directory)
+        pidfd = os.pidfd_open(receipt["pid"])
+    except (OSError, ValueError, KeyError, TypeError):  # none, torn, or gone
+        return None
+    process = RuntimeProcess(spec, receipt["pid"], pidfd)
+    if process.exited() or receipt.get("born") != born(receipt["pid"]):  # compared while the pidfd keeps the pid
+        process.close()
+        return None
+    return process
+
+
+def born(pid: int) -> str:
+    """When this process began: boot id and clock ticks since boot. Empty when it is gone. Source: proc(5)."""
+    try:
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {ticks}"
+    except OSError:
+        return ""
+
+
+def write_receipt(spec: RuntimeSpec) -> None:
+    """Leave DIR/runtime.json for the next agent, whole or not at all. Called by the runtime once it listens."""
+    terms = {"model": spec.model, "address": spec.address, "port": spec.port}
+    receipt = {"pid": os.getpid(), "born": born(os.getpid())} | terms
+    draft = spec.directory / f"{RECEIPT}.tmp"
+    draft.write_text(json.dumps(receipt))
+    draft.replace(spec.directory / RECEIPT)
+
+
+def _spawned(spec: RuntimeSpec) -> RuntimeProcess:
+    options = {"directory": spec.directory, "model": spec.model, "address": spec.address, "port": spec.port}
+    arguments = [sys.executable, "-P", "-m", "reconciler.serving.server"]
+    arguments += [f"--{name}={value}" for name, value in options.items()]
+    ours = str(Path(reconciler.__file__).parent.parent)  # -P keeps the current directory out; the package is here
+    log = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+    pid = os.posix_spawn(
+        sys.executable,
+        arguments,
+        os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(spec.directory / LOG), log, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+    )
+    return RuntimeProcess(spec, pid, os.pidfd_open(pid))
+
+
+def _await_answer(process: RuntimeProcess, until: float) -> None:
+    while time.monotonic() < until:
+        if process.exited(LOOK_S):
+            raise RuntimeUnavailable(f"the runtime of {process.spec.model} ended at its start: {process.last_words()}")
+        with contextlib.suppress(RuntimeUnavailable):
+            process.answer()
+            return
+    raise RuntimeUnavailable(f"the runtime of {process.spec.model} did not answer in time: {process.last_words()}")
