@@ -136,6 +136,7 @@ class Staged(NamedTuple):
 
     sha256: of the archive as served.  path: the directory with its files.  tree: sha256 over the sorted
     (path, size, sha256) of its files.  size: bytes as served.  fetched: bytes that came over the network for it now.
+    files: path within -> sha256, by the receipt.
     """
 
     sha256: str
@@ -143,12 +144,13 @@ class Staged(NamedTuple):
     tree: str
     size: int
     fetched: int
+    files: Mapping[str, str] = {}
 
 
 class FetchProgress(Protocol):
     """Told by the store while it works; called from the store's own thread, at most ten times a second."""
 
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
+    def __call__(self, stage: str, done: int, total: int | None, /) -> None:
         """stage: `downloading`, `resuming`, `verifying`, `unpacking`, `staged`. done and total in bytes."""
         ...
 

@@ -37,7 +37,6 @@ REQUEST_CAP: Final = 1 << 20  # bytes of one request
 PATIENCE_S: Final = 5.0  # how long a caller may take to say its line, or to take its answer
 FULL_PAUSE_S: Final = 0.1
 BACKLOG: Final = 128
-RING: Final = b'{"verb":"ring"}\n'
 
 
 class ControlServer:
@@ -145,13 +144,13 @@ def call(path: Path, request: dict[str, Any], timeout_s: float = PATIENCE_S) -> 
     return answer
 
 
-def ring(path: Path) -> None:
-    """Tell the process at `path`, if there is one, that our log has news. Never waits, never raises."""
+def ring(path: Path, caller: str = "") -> None:
+    """Tell the process at `path`, if there is one, that the log of `caller` has news. Never waits, never raises."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line, contextlib.suppress(OSError):
         line.setblocking(False)
         with _reached(path) as (_, name):
             line.connect(name)
-        line.send(RING)
+        line.send(_line({"verb": "ring", "caller": caller}))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,298 @@
+"""The hub's stage without Kubernetes: declare's expansion, delivered to edges. May import: ports, planning, history.
+
+In: commits (through `Repository`), what edges said (through links), verbs of people.  Out: orders, which are intents.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from reconciler.controller.loop import Batch, Order
+from reconciler.controller.queue import Trigger
+from reconciler.controller.recorder import Recorder, rfc3339
+from reconciler.errors import NameUnknown, PlanHeld, UsageError
+from reconciler.history import events as ev
+from reconciler.history.events import Event
+from reconciler.history.keys import Key
+from reconciler.model.identity import Identity
+from reconciler.planning.declared import Declared
+from reconciler.planning.diff import Observed
+from reconciler.planning.expand import Circumstances, affected, expand, keys_on
+from reconciler.planning.judge import judge_by
+from reconciler.planning.plan import Judgement
+from reconciler.planning.wanted import Expansion, Frozen
+from reconciler.ports import Link
+
+
+@dataclass(frozen=True)
+class CommitRead:
+    """One commit as it stands in the log: its facts, and which files it changed since the one before it here."""
+
+    commit: str
+    facts: Mapping[str, Any]  # parents, tree, author, committed, subject, reverts
+    files: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was found when Git was read, from the last commit in the log to the newest one. A value: nothing done yet.
+
+    documents: path -> where the last good content of each of its documents stands, None when the file is gone.
+    problems: slot -> diagnostics, only for slots where they changed; empty when a slot is mended.
+    """
+
+    commits: tuple[CommitRead, ...]
+    declared: Declared
+    changed: frozenset[Identity]
+    documents: Mapping[str, list[str] | None] = field(default_factory=dict)
+    problems: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+    blobs: Mapping[str, bytes] = field(default_factory=dict)
+    rewritten_from: str = ""
+    parsed: int = 0  # documents that had to be parsed
+
+
+class Repository(Protocol):
+    """The followed branch, as documents."""
+
+    @property
+    def declared(self) -> Declared:
+        """What the last adopted reading declares."""
+        ...
+
+    def read(self) -> Reading | None:
+        """What is new since the last adopted reading; None when the branch has not moved. Raises GitUnavailable."""
+        ...
+
+    def adopt(self, reading: Reading) -> None:
+        """Make a reading the one that stands."""
+        ...
+
+
+class Hub:
+    """Source and target of the hub's loop: both look at one log and one set of declarations."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        recorder: Recorder,
+        link_to: Callable[[str], Link],
+        ring: Callable[[str], None],
+        fleet_changed: Callable[[Iterable[str]], None],
+    ) -> None:
+        """link_to: the link to an edge's log.  ring: tell an edge of orders.  fleet_changed: which edges there are."""
+        self._repository, self._record = repository, recorder
+        self._link_to, self._ring, self._fleet_changed = link_to, ring, fleet_changed
+        self._links: dict[str, Link] = {}
+        self._frozen: dict[Key, Frozen] = {}
+
+    # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def take(self, trigger: Trigger) -> Batch:
+        """What the trigger means (see controller.loop.Source)."""
+        match trigger.cause:
+            case "commit":
+                reading = self._repository.read()
+                return Batch() if reading is None else self._adopt(reading)
+            case "edge":
+                return self._hear(trigger.subject)
+            case "keys":
+                return Batch(keys=self._free(frozenset({Key.parse(trigger.subject)})))
+            case "happened":
+                return Batch(events=trigger.events)
+            case "verb":
+                return self._verb(trigger.request)
+            case _:
+                return self._audit()
+
+    def preview(self) -> Batch:
+        """What the next commit would mean, with nothing recorded.
+
+        The declarations it is judged by are adopted in memory, so this is for a process that does nothing else.
+        """
+        reading = self._repository.read()
+        if reading is None:
+            return Batch(keys=self._held_keys(), unreadable=self._unreadable())
+        before = self._repository.declared
+        self._repository.adopt(reading)
+        keys = affected(before, reading.declared, reading.changed) | self._held_keys()
+        return Batch(frozenset(keys), unreadable=reading.unreadable, commit=reading.commits[-1].commit)
+
+    def _adopt(self, reading: Reading) -> Batch:
+        record, before = self._record, self._repository.declared
+        self._record.log.put_blobs(reading.blobs)
+        keys = affected(before, reading.declared, reading.changed) | self._held_keys()
+        events = [self._ref_advanced(reading, n) for n in range(len(reading.commits))]
+        newest = reading.commits[-1]
+        if reading.rewritten_from:
+            facts = {"from": reading.rewritten_from, "to": newest.commit}
+            events.insert(0, record.event(ev.REF_REWRITTEN, "git", facts, gitcommit=newest.commit))
+        self._repository.adopt(reading)
+        if reading.problems:
+            data: dict[str, Any] = {"problems": dict(reading.problems)}
+            events.append(
+                record.event(ev.MANIFESTS_CHECKED, "git", data, causationid=events[-1].id, gitcommit=newest.commit)
+            )
+        self._supervise()
+        cause = next(event.id for event in reversed(events) if event.type == ev.REF_ADVANCED)
+        return Batch(
+            keys=frozenset(keys),
+            events=tuple(events),
+            cause=cause,
+            commit=newest.commit,
+            fleet=reading.declared.fleet() or {},
+            unreadable=reading.unreadable,
+        )
+
+    def _ref_advanced(self, reading: Reading, n: int) -> Event:
+        read = reading.commits[n]
+        is_newest = n == len(reading.commits) - 1
+        data = {
+            "commit": read.commit,
+            **read.facts,
+            "files": dict(read.files),
+            "documents": dict(reading.documents) if is_newest else {},
+        }
+        return self._record.event(ev.REF_ADVANCED, "git", data, gitcommit=read.commit, actor=str(read.facts["author"]))
+
+    def _supervise(self) -> None:
+        """Every edge that is declared, or that still has something to take away, needs its agent."""
+        there = {Key.parse(text).edge for text in self._record.state.keys}
+        self._fleet_changed(sorted(there | {edge.name for edge in self._repository.declared.of_kind("Edge")}))
+
+    def _hear(self, edge: str) -> Batch:
+        link = self._links.get(edge)
+        if link is None:
+            link = self._links[edge] = self._link_to(edge)
+        keys = {Key.parse(entry.event.subject) for entry in link.pull() if entry.event.type in ev.OUTCOMES}
+        events = []
+        present = self._record.state.edges.get(edge)
+        alive = link.alive()
+        if alive != (present is not None and present.present):
+            events.append(self._record.event(ev.EDGE_FOUND if alive else ev.EDGE_LOST, f"edge/{edge}", {"edge": edge}))
+        self._supervise()
+        return Batch(keys=self._free(frozenset(keys)), events=tuple(events), unreadable=self._unreadable())
+
+    def _audit(self) -> Batch:
+        """Every key there is or should be, and every edge heard: repairs lost notifications."""
+        declared, state = self._repository.declared, self._record.state
+        edges = {*state.edges, *(edge.name for edge in declared.of_kind("Edge"))}
+        events = [event for edge in sorted(edges) for event in self._hear(edge).events]
+        keys = {key for edge in declared.of_kind("Edge") for key, _ in keys_on(declared, edge)}
+        keys |= {Key.parse(text) for text in state.keys}
+        return Batch(self._free(frozenset(keys)), tuple(events), state.ref.event, unreadable=self._unreadable())
+
+    def _free(self, keys: frozenset[Key]) -> frozenset[Key]:
+        """Without the keys that a held plan holds."""
+        return keys - self._held_keys()
+
+    def _held_keys(self) -> frozenset[Key]:
+        held = self._record.state.held_plan
+        return frozenset(Key.parse(text) for text in held.keys) if held is not None else frozenset()
+
+    def _unreadable(self) -> tuple[str, ...]:
+        problems = self._record.state.problems.values()
+        return tuple(
+            f"{problem['path']}:{problem.get('line', 1)}"
+            for group in problems
+            for problem in group
+            if problem["code"] == "RX208"
+        )
+
+    # ── verbs of people ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _verb(self, request: Mapping[str, Any]) -> Batch:
+        verbs = {"approve": self._approve, "release": self._release, "suspend": self._suspend, "resume": self._resume}
+        verb = verbs.get(str(request.get("verb")))
+        if verb is None:
+            raise UsageError(f"no verb {request.get('verb')!r}: there are {', '.join(verbs)}")
+        return verb(request)
+
+    def _approve(self, request: Mapping[str, Any]) -> Batch:
+        held = self._record.state.held_plan
+        if held is None:
+            raise NameUnknown("no plan is held")
+        if request["digest"] != held.digest:
+            raise PlanHeld(f"the plan that is held is {held.digest}, not {request['digest']}: {held.reason}")
+        event = self._record.event(
+            ev.CHANGE_APPROVED, "plan", {"digest": held.digest}, actor=request["actor"], newdigest=held.digest
+        )
+        fleet = self._repository.declared.fleet() or {}
+        return Batch(self._held_keys(), (event,), event.id, held.commit, fleet, approved=held.digest)
+
+    def _release(self, request: Mapping[str, Any]) -> Batch:
+        edge, model, state = request["edge"], request["model"], self._record.state
+        keys = [
+            Key.parse(text)
+            for text in state.holds
+            if Key.parse(text).edge == edge and model in {Key.parse(text).name, state.served(text).order.get("model")}
+        ]
+        if not keys:
+            raise NameUnknown(f"nothing of {model} is held on {edge}")
+        events = tuple(self._record.event(ev.HOLD_LIFTED, key, {}, actor=request["actor"]) for key in keys)
+        return Batch(frozenset(keys), events, events[0].id, released=True)
+
+    def _suspend(self, request: Mapping[str, Any]) -> Batch:
+        data = {name: request[name] for name in ("scope", "reason", "until") if request.get(name)}
+        self._known_scope(data["scope"])
+        return Batch(events=(self._record.event(ev.RECONCILE_SUSPENDED, "plan", data, actor=request["actor"]),))
+
+    def _resume(self, request: Mapping[str, Any]) -> Batch:
+        scope = request["scope"]
+        if scope not in self._record.state.suspended:
+            raise NameUnknown(f"{scope} is not suspended")
+        event = self._record.event(ev.RECONCILE_RESUMED, "plan", {"scope": scope}, actor=request["actor"])
+        audit = self._audit()
+        return Batch(audit.keys, (*audit.events, event), event.id, unreadable=audit.unreadable)
+
+    def _known_scope(self, scope: str) -> None:
+        if scope != "*" and self._repository.declared.edge(scope) is None:
+            raise NameUnknown(f"there is no edge {scope}")
+
+    # ── expansion and judgement ───────────────────────────────────────────────────────────────────────────────────
+
+    def expand(self, keys: Iterable[Key]) -> list[Expansion]:
+        """What each key should be, by what Git declares."""
+        state = self._record.state
+        fleet = state.fleet if state.ref.accepted else (self._repository.declared.fleet() or {})
+        around = Circumstances(fleet, state.digests, rfc3339(self._record.clock.now()))
+        return [expand(key, self._repository.declared, around) for key in keys]
+
+    def notice(self, expansions: Iterable[Expansion]) -> Sequence[Event]:
+        """Problems of keys, where they differ from what the log says."""
+        known, found = self._record.state.problems, {}
+        for expansion in expansions:
+            problems = [expansion.problem.as_dict()] if isinstance(expansion, Frozen) else []
+            if problems != known.get(str(expansion.key), []):
+                found[str(expansion.key)] = problems
+        return [self._record.event(ev.MANIFESTS_CHECKED, "git", {"problems": found})] if found else []
+
+    def judge(self, batch: Batch) -> Judgement:
+        """Limits of the Fleet in force; the first commit is judged by its own."""
+        state = self._record.state
+        fleet = state.fleet if state.ref.accepted else (self._repository.declared.fleet() or {})
+        now = rfc3339(self._record.clock.now())
+        return judge_by(state, fleet, now=now, unreadable=batch.unreadable, approved=batch.approved)
+
+    def operation(self, key: Key) -> str:  # noqa: ARG002  # every order of the hub begins an operation
+        """None: an order begins its own operation."""
+        return ""
+
+    # ── target ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
+        """What was ordered last: an open order is under way, so waiting never orders twice."""
+        found = {}
+        for key in keys:
+            served = self._record.state.keys.get(str(key))
+            if served is not None and served.operation:
+                failed = served.phase in {"Rejected", "RolledBack"}
+                deleting = served.action == "delete"
+                found[key] = Observed(served.order, served.policy, served.open, failed, deleting)
+        return found
+
+    def apply(self, orders: Sequence[Order]) -> Iterable[Sequence[Event]]:
+        """The durable intents are the orders: tell their edges. Answers come back through the links."""
+        for edge in sorted({order.step.key.edge for order in orders}):
+            self._ring(edge)
+        return ()

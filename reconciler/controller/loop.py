@@ -1,0 +1,217 @@
+"""WHEN things run: the one loop, run by the hub and by every edge. May import: ports, planning, history.
+
+    commit ─► Desired ─► diff(Observed) ─► Plan ─► intent event ─► apply ─► outcome event ─► projections ─► status
+
+A stage gives the three parts that differ: where desired state comes from, how it expands, what it is applied to.
+The loop is level-triggered: a trigger says which keys may have changed, and they are recomputed from current state. It
+is the only writer of its log: what workers did comes back as triggers. Nobody here writes status, a fold of the log.
+"""
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+
+from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.recorder import Recorder
+from reconciler.controller.steps import reached
+from reconciler.errors import HistoryError, ReconcilerError
+from reconciler.history import events as ev
+from reconciler.history.events import Entry, Event, event_id
+from reconciler.history.keys import Key
+from reconciler.planning.diff import Observed, diff
+from reconciler.planning.plan import Judgement, Plan, Step, make_plan
+from reconciler.planning.wanted import Expansion, Wanted
+
+RETRY_BASE_S, RETRY_CAP_S = 1.0, 300.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one trigger turned out to mean.
+
+    keys: what may have changed.  events: what was seen, recorded before anything is planned.  cause: id of the event
+    that explains the plan.  commit: the commit that this is about, "" when it is not about one.  fleet: the policy that
+    comes into force when the plan of this commit is accepted.  approved: a plan digest that a person released.
+    again_s: seconds after which these keys must be looked at again even if nothing happens (a pin expires), or None.
+    """
+
+    keys: frozenset[Key] = frozenset()
+    events: tuple[Event, ...] = ()
+    cause: str = ""
+    commit: str = ""
+    fleet: dict[str, Any] = field(default_factory=dict)
+    approved: str = ""
+    released: bool = False
+    unreadable: tuple[str, ...] = ()
+
+
+class Considered(NamedTuple):
+    """A plan, with the expansions that it was made from."""
+
+    plan: Plan
+    expansions: list[Expansion]
+
+
+class Order(NamedTuple):
+    """A step whose intent is durable."""
+
+    step: Step
+    intent: Entry
+
+
+class Source(Protocol):
+    """Where desired state comes from."""
+
+    def take(self, trigger: Trigger) -> Batch:
+        """What the trigger means. May read the world; raises a retryable ReconcilerError when it does not answer."""
+        ...
+
+    def expand(self, keys: Iterable[Key]) -> list[Expansion]:
+        """What each key should be. No I/O."""
+        ...
+
+    def notice(self, expansions: Iterable[Expansion]) -> Sequence[Event]:
+        """What expansion has shown beside what is wanted (problems that came or went), as events. No I/O."""
+        ...
+
+    def judge(self, batch: Batch) -> Judgement:
+        """By what the plan of this batch is judged. No I/O."""
+        ...
+
+    def operation(self, key: Key) -> str:
+        """The operation that a step on this key carries out; "" when the step begins one of its own. No I/O."""
+        ...
+
+
+class Target(Protocol):
+    """What desired state is applied to."""
+
+    def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
+        """What is there, overlaid by what is under way; a key that is not there is absent. Raises rather than guess."""
+        ...
+
+    def apply(self, orders: Sequence[Order]) -> Iterable[Sequence[Event]]:
+        """Perform what is intended. Yields outcomes as they come; a target that answers later yields nothing now and
+        brings its outcomes back as triggers.
+        """
+        ...
+
+
+def retry_delay_s(attempt: int, sample: float) -> float:
+    """Seconds before retry `attempt` (0 is the first), in [0, 300).
+
+    sample: uniform in [0, 1).  Source: "full jitter", Exponential Backoff And Jitter, AWS Architecture Blog, 2015.
+    """
+    return min(RETRY_CAP_S, RETRY_BASE_S * 2.0 ** min(attempt, 30)) * sample
+
+
+class Loop:
+    """One stage, moved one pass towards what is declared for every trigger."""
+
+    def __init__(self, source: Source, target: Target, recorder: Recorder, queue: Queue) -> None:
+        self._source, self._target, self._record, self.queue = source, target, recorder, queue
+        self._attempts: dict[Trigger, int] = {}
+
+    def run(self) -> None:
+        """Take triggers until the queue is closed."""
+        while (trigger := self.queue.take()) is not None:
+            self.turn(trigger)
+
+    def turn(self, trigger: Trigger) -> None:
+        """One trigger, answered. A retryable failure comes back by itself; one of the log ends the process."""
+        try:
+            plan = self.reconcile(self._source.take(trigger))
+        except ReconcilerError as failure:
+            if trigger.reply is not None:
+                trigger.reply.set_exception(failure)
+            elif isinstance(failure, HistoryError) and not failure.retryable:
+                raise
+            elif failure.retryable:
+                attempt = self._attempts[trigger] = self._attempts.get(trigger, -1) + 1
+                self.queue.add(trigger, retry_delay_s(attempt, random.random()))  # noqa: S311  # jitter, not a secret
+            return
+        self._attempts.pop(trigger, None)
+        if trigger.reply is not None:
+            trigger.reply.set_result({"digest": plan.digest, "counts": plan.counts, "held": plan.held})
+
+    def consider(self, batch: Batch) -> Considered:
+        """What would be done for these keys, and why. Nothing is recorded or changed."""
+        expansions = self._source.expand(batch.keys)
+        differences = diff(expansions, self._target.observe(batch.keys))
+        return Considered(make_plan(differences, self._source.judge(batch)), expansions)
+
+    def reconcile(self, batch: Batch) -> Plan:
+        """Move the keys of `batch` one pass. Safe to run twice, late, or after a crash."""
+        self._record.append(batch.events)
+        reached("loop.seen")
+        plan, expansions = self.consider(batch)
+        self._record.append(self._source.notice(expansions))
+        cause = self._announce(batch, plan) or batch.cause
+        for steps in plan.batches():
+            intents = self._record.append([self._intent(step, batch, cause, n) for n, step in enumerate(steps)])
+            reached("loop.intended")
+            orders = [Order(step, intent) for step, intent in zip(steps, intents, strict=True)]
+            for outcomes in self._target.apply(orders):
+                self._record.append(outcomes)
+        reached("loop.applied")
+        self._look_again(expansions)
+        return plan
+
+    def _look_again(self, expansions: Iterable[Expansion]) -> None:
+        """A key whose wish ends at a known time (a pin expires) is due again then."""
+        now = self._record.clock.now()
+        for expansion in expansions:
+            if isinstance(expansion, Wanted) and expansion.until:
+                delay_s = datetime.fromisoformat(expansion.until).timestamp() - now
+                self.queue.add(Trigger("keys", str(expansion.key)), max(0.0, delay_s))
+
+    def _announce(self, batch: Batch, plan: Plan) -> str:
+        """Record the plan where it says more than its intents do: for a commit, when held, when approved."""
+        state = self._record.state
+        held = state.held_plan
+        if not (batch.commit or batch.approved or plan.held):
+            return ""
+        if (
+            plan.held
+            and held is not None
+            and held.digest == plan.digest
+            and held.commit == (batch.commit or held.commit)
+        ):
+            return ""
+        data: dict[str, Any] = {"counts": plan.counts}
+        if plan.fetch_bytes:
+            data["fetchBytes"] = plan.fetch_bytes
+        if plan.held:
+            data |= {"held": plan.held, "keys": sorted(str(key) for key in batch.keys)}
+        else:
+            data |= {"fleet": batch.fleet} if batch.commit and batch.fleet != state.fleet else {}
+            data |= {"releases": batch.approved} if batch.approved else {}
+        planned = self._record.event(
+            ev.CHANGE_PLANNED, "plan", data, causationid=batch.cause, gitcommit=batch.commit, newdigest=plan.digest
+        )
+        self._record.append([planned], plans=state.plans)
+        return planned.id
+
+    def _intent(self, step: Step, batch: Batch, cause: str, n: int) -> Event:
+        log, served = self._record.log, self._record.state.keys.get(str(step.key))
+        data: dict[str, Any] = {
+            "action": step.action,
+            "spec": step.spec,
+            "policy": step.policy,
+            "reason": step.reason,
+            "changes": [[change.field, change.old, change.new] for change in step.changes],
+        }
+        data |= {"origin": step.origin} if step.origin else {}
+        data |= {"released": True} if batch.released else {}
+        return self._record.event(
+            ev.APPLY_INTENDED,
+            step.key,
+            data,
+            causationid=cause,
+            operationid=self._source.operation(step.key) or event_id("operation", log.source, log.head().seq, n),
+            gitcommit=batch.commit,
+            prevdigest=str(served.order.get("sha256", "")) if served is not None else "",
+            newdigest=str(step.spec.get("sha256", "")),
+        )

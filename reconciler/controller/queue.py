@@ -1,0 +1,86 @@
+"""The work queue: what may have to be looked at again, and when. Imports nothing of ours but ports.
+
+In: whoever notices something (a watcher, a control socket, a worker).  Out: triggers, one at a time, to the loop.
+A trigger names what may have changed and carries no state to act on; equal ones that wait are one.
+"""
+
+import heapq
+import itertools
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.history.events import Event
+from reconciler.ports import Clock
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """Something happened that may concern us.
+
+    cause: its kind (`commit`, `edge`, `audit`, `keys`, `happened`, `verb`).  subject: which (an edge, a key), or "".
+    events: what a worker did, to be recorded.  request and reply: a person's verb, answered when it has been done.
+    """
+
+    cause: str
+    subject: str = ""
+    events: tuple[Event, ...] = ()
+    request: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    reply: "Future[dict[str, Any]] | None" = field(default=None, compare=False)
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether an equal trigger that already waits says the same."""
+        return self.reply is None and not self.events
+
+
+class Queue:
+    """Triggers by due time. Thread-safe; `take` blocks without a timer when nothing is due later."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._heap: list[tuple[float, int, Trigger]] = []
+        self._due: dict[Trigger, float] = {}
+        self._order = itertools.count()
+        self._closed = False
+
+    def add(self, trigger: Trigger, delay_s: float = 0.0) -> None:
+        """Have `trigger` taken in `delay_s` seconds, or earlier where an equal one is due earlier."""
+        due = self._clock.monotonic() + delay_s
+        with self._changed:
+            if trigger.mergeable:
+                if self._due.get(trigger, float("inf")) <= due:
+                    return
+                self._due[trigger] = due
+            heapq.heappush(self._heap, (due, next(self._order), trigger))
+            self._changed.notify()
+
+    def take(self) -> Trigger | None:
+        """The next trigger that is due; blocks until there is one. None once the queue is closed."""
+        with self._changed:
+            while not self._closed:
+                now = self._clock.monotonic()
+                while self._heap and self._is_stale(self._heap[0]):
+                    heapq.heappop(self._heap)
+                if self._heap and self._heap[0][0] <= now:
+                    _, _, trigger = heapq.heappop(self._heap)
+                    self._due.pop(trigger, None)
+                    return trigger
+                self._changed.wait(self._heap[0][0] - now if self._heap else None)
+            return None
+
+    def _is_stale(self, row: tuple[float, int, Trigger]) -> bool:
+        due, _, trigger = row
+        return trigger.mergeable and self._due.get(trigger) != due
+
+    def close(self) -> None:
+        """End every `take`, now and later. What waits is dropped: it is found again from state at the next start."""
+        with self._changed:
+            self._closed = True
+            for _, _, trigger in self._heap:
+                if trigger.reply is not None:
+                    trigger.reply.cancel()
+            self._changed.notify_all()

@@ -1,0 +1,53 @@
+"""Making events and keeping the fold beside the log. May import: ports, history.
+
+In: what happened, in the words of whoever did it.  Out: the log; `state` is always the fold of what the log has.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from reconciler.history.events import Entry, Event, event_id
+from reconciler.history.keys import Key
+from reconciler.history.state import State, fold
+from reconciler.ports import Clock, EventLog
+
+
+def rfc3339(seconds: float) -> str:
+    """Seconds since 1970 as RFC 3339 text, UTC, with microseconds."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class Recorder:
+    """A log with its live fold. `event` may be called from any thread, `append` from the loop's alone."""
+
+    def __init__(self, log: EventLog, clock: Clock, state: State, actor: str) -> None:
+        """state: the fold of the log up to `state.seq`; what is behind it is folded here."""
+        self.log, self.clock, self.state, self.actor = log, clock, state, actor
+        self._count = itertools.count()
+        self._born = rfc3339(clock.now())
+        fold(state, list(log.read(after=state.seq)))
+        log.subscribe(self._folded)
+
+    def event(self, type_: str, about: Key | str, data: Mapping[str, Any], **attributes: str) -> Event:
+        """An event about a key, or about a stream. attributes: causationid, operationid, gitcommit, actor."""
+        parts = (self.log.source, type_, str(about), self._born, next(self._count))
+        is_key = isinstance(about, Key)
+        return Event(
+            id=event_id(*parts),
+            type=type_,
+            partitionkey=about.stream if isinstance(about, Key) else about,
+            subject=str(about) if is_key else "",
+            time=rfc3339(self.clock.now()),
+            data=dict(data),
+            actor=attributes.pop("actor", self.actor),
+            **attributes,  # type: ignore[arg-type]  # every attribute that is passed here is text
+        )
+
+    def _folded(self, entries: list[Entry]) -> None:
+        fold(self.state, entries)
+
+    def append(self, events: Sequence[Event], *, plans: int | None = None) -> list[Entry]:
+        """The entries of `events`, durable. plans: how many plans there must have been (see State.plans)."""
+        return self.log.append(events, expected=None if plans is None else {"plan": plans}) if events else []

@@ -1,0 +1,129 @@
+"""Switching an edge's service to a version, and back. May import: ports, serving, controller.
+
+In: a job whose spec is to be served.  Out: slots flipped and a runtime that answers, or the version before, serving.
+What stood before serves until the new version answers its golden inputs; a version that fails is left again.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from reconciler.controller.steps import reached
+from reconciler.edge.job import Job, Tools, is_of
+from reconciler.edge.runtimes import runtime_spec
+from reconciler.errors import PreflightRefused, ProbeFailed, ReconcilerError, RuntimeUnavailable, StorageExhausted
+from reconciler.history import events as ev
+from reconciler.history.keys import Key
+from reconciler.ports import Answer, Cancelled, Staged
+from reconciler.serving.process import RuntimeProcess
+
+CRASHES, CRASH_WINDOW_S = 3, 60.0  # a version whose runtime dies this often this fast goes back to the one before
+
+Stage = Callable[[Job, dict[str, Any]], Staged]
+
+
+class Activation:
+    """Serves one key's spec. Called from that key's worker alone."""
+
+    def __init__(self, tools: Tools, stage: Stage) -> None:
+        """stage: has an artifact on disk, however long that takes."""
+        self._tools, self._stage = tools, stage
+        self._crashes: dict[Key, list[float]] = {}
+
+    def crashed(self, key: Key) -> None:
+        """A runtime of this key died by itself."""
+        now = self._tools.monotonic()
+        recent = [time for time in self._crashes.get(key, []) if now - time < CRASH_WINDOW_S]
+        self._crashes[key] = [*recent, now]
+
+    def serve(self, job: Job, spec: dict[str, Any]) -> None:
+        """Bring the key to `spec`. Raises what made it impossible; then the version before serves."""
+        slots, runtimes = self._tools.slots(job.key), self._tools.runtimes
+        standing = slots.current()
+        if standing == spec and len(self._crashes.get(job.key, [])) >= CRASHES:
+            self._leave(job, standing)
+        if standing is not None and standing != spec and standing["serving"] and runtimes.answer(job.key) is None:
+            self._restore(job.key, standing)  # first what can be had without the network
+        staged = self._stage(job, spec)
+        spec = spec | {"sha256": staged.sha256}
+        if job.stop.is_set():
+            raise Cancelled
+        if spec["serving"]:
+            self._activate(job, spec, staged)
+        else:
+            runtimes.drop(job.key)
+            slots.flip(spec)
+
+    def _activate(self, job: Job, spec: dict[str, Any], staged: Staged) -> None:
+        slots, running = self._tools.slots(job.key), self._tools.runtimes.of(job.key)
+        standing = slots.current()
+        wanted = runtime_spec(slots.directory, spec)
+        if not self._tools.store.check(staged.sha256):
+            self._tools.store.evict(staged.sha256)
+            raise StorageExhausted(f"{staged.sha256[:12]} changed on disk after it was verified; it is fetched again")
+        reused = running if running is not None and running.spec == wanted else None
+        runtime = reused or self._tools.runtimes.start(wanted)
+        try:
+            runtime.load(staged.path, spec["version"])
+            reached("edge.loaded")
+            slots.flip(spec)
+            _prove(runtime.activate(), spec, staged)
+        except (ProbeFailed, PreflightRefused, RuntimeUnavailable) as failure:
+            flipped = slots.current() != standing
+            if reused is None:
+                runtime.stop()
+            elif flipped:
+                with contextlib.suppress(RuntimeUnavailable):  # it is gone: what stands is served again by what follows
+                    runtime.revert()
+            if flipped:
+                self._undo(job, standing, failure)
+            raise
+        reached("edge.activated")
+        replaced = self._tools.runtimes.register(job.key, runtime)
+        if replaced is not None:
+            replaced.stop()
+        runtime.settle()
+        before = standing["version"] if standing is not None else ""
+        self._tools.say(job, ev.MODEL_ACTIVATED, {"live": self._tools.live(job.key), "previous": before})
+
+    def _undo(self, job: Job, standing: dict[str, Any] | None, failure: ReconcilerError) -> None:
+        """Point the slots back; the runtime has gone back already."""
+        slots = self._tools.slots(job.key)
+        if standing is None:
+            slots.back()
+        else:
+            slots.flip(standing)
+        job.went_back = True
+        back_to = f"version {standing['version']}" if standing is not None else "nothing"
+        raise ProbeFailed(f"{failure.message}; back to {back_to}") from failure
+
+    def _leave(self, job: Job, standing: dict[str, Any]) -> None:
+        """Leave a version that cannot stay up for the one before it."""
+        self._crashes.pop(job.key, None)
+        previous = self._tools.slots(job.key).back()
+        if previous is not None:
+            self._restore(job.key, previous)
+        job.went_back = True
+        raise ProbeFailed(f"the runtime of version {standing['version']} ended {CRASHES} times in {CRASH_WINDOW_S:g} s")
+
+    def _restore(self, key: Key, standing: dict[str, Any]) -> None:
+        """Serve what the slot stands on, without the network. What cannot be restored is fetched by what follows."""
+        staged = self._tools.store.staged(standing["sha256"])
+        if staged is None or not self._tools.store.check(staged.sha256):
+            return
+        runtime: RuntimeProcess = self._tools.runtimes.start(runtime_spec(self._tools.slots(key).directory, standing))
+        try:
+            runtime.load(staged.path, standing["version"])
+            runtime.activate()
+        except ReconcilerError:
+            runtime.stop()
+            raise
+        runtime.settle()
+        self._tools.runtimes.register(key, runtime)
+
+
+def _prove(answer: Answer, spec: dict[str, Any], staged: Staged) -> None:
+    """Raises ProbeFailed unless the runtime itself answers with this version, from bytes of this artifact."""
+    if answer.version != spec["version"] or not is_of(answer, staged):
+        said = f"version {answer.version or '(none)'} from bytes {answer.digest[:12] or '(none)'}"
+        raise ProbeFailed(f"the runtime was given version {spec['version']} and answers {said}")

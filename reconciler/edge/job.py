@@ -1,0 +1,74 @@
+"""One key's work in hand, and what it is done with. May import: ports, controller.
+
+In: begun by edge.work.  Out: what happened, as triggers for the loop, which alone writes the log.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.controller.queue import Trigger
+from reconciler.edge.runtimes import Runtimes
+from reconciler.edge.slots import Slots
+from reconciler.history.events import Event
+from reconciler.history.keys import Key
+from reconciler.ports import Answer, ArtifactStore, Staged
+
+
+@dataclass
+class Job:
+    """One key's work in hand."""
+
+    key: Key
+    spec: dict[str, Any] | None
+    policy: Mapping[str, Any]
+    operation: str
+    stop: threading.Event = field(default_factory=threading.Event)
+    stage: str = "waiting"
+    done: int = 0
+    total: int | None = None
+    went_back: bool = False  # the version was flipped to and left again
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What the work is done with."""
+
+    edge: str
+    store: ArtifactStore
+    slots: Callable[[Key], Slots]
+    runtimes: Runtimes
+    event: Callable[..., Event]  # recorder.event
+    post: Callable[[Trigger, float], None]  # queue.add
+    monotonic: Callable[[], float]
+    sample: Callable[[], float]  # uniform in [0, 1), for jitter
+    cap_bytes: int  # what is not needed is evicted while the store holds more than this
+
+    def say(self, job: Job, type_: str, data: Mapping[str, Any]) -> None:
+        """Have the loop record what a worker did."""
+        event = self.event(type_, job.key, data, operationid=job.operation)
+        self.post(Trigger("happened", str(job.key), (event,)), 0.0)
+
+    def live(self, key: Key) -> dict[str, Any]:
+        """What serves: version and digest from the runtime's own answer, with its URL; {} when it is silent."""
+        spec = self.slots(key).current()
+        if spec is not None and key.kind == "Dataset":
+            return {name: spec[name] for name in ("version", "sha256", "bytes")}
+        answer = self.runtimes.answer(key)
+        if spec is None or answer is None or not answer.version:
+            return {}
+        staged = self.store.staged(spec["sha256"])
+        known = staged is not None and is_of(answer, staged)
+        url = f"http://{spec['address']}:{spec['port']}/v2/models/{answer.model}"
+        return {
+            "version": answer.version,
+            "sha256": spec["sha256"] if known else "",
+            "digest": answer.digest,
+            "url": url,
+        }
+
+
+def is_of(answer: Answer, staged: Staged) -> bool:
+    """Whether what a runtime has loaded is a file of this artifact."""
+    return answer.digest in staged.files.values()

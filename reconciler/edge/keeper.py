@@ -1,0 +1,181 @@
+"""The edge's stage: orders in, outcomes out. May import: ports, controller, planning, history.
+
+In: orders, copied from the hub's log through a link.  Out: work for edge.work, whose outcomes come back as triggers.
+Source and target of the same loop that the hub runs; here "observed" is the disk and what each runtime itself answers.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from reconciler.controller.loop import Batch, Order
+from reconciler.controller.queue import Trigger
+from reconciler.controller.recorder import Recorder
+from reconciler.errors import WorldUnavailable
+from reconciler.history import events as ev
+from reconciler.history.events import Event
+from reconciler.history.keys import Key
+from reconciler.planning.diff import Observed
+from reconciler.planning.plan import Judgement
+from reconciler.planning.wanted import Expansion, Gone, Wanted, content_digest
+from reconciler.ports import Link
+
+UNLIMITED: Mapping[str, Any] = {"maxDeletes": 1 << 30, "maxShare": "100%"}  # limits are the hub's; an order is an order
+
+
+class Work(Protocol):
+    """What an edge can do for its keys. Implemented by edge.work."""
+
+    def observe(self, key: Key) -> dict[str, Any] | None:
+        """The spec that holds in fact: disk and runtime asked; None when nothing is there."""
+        ...
+
+    def live(self, key: Key) -> dict[str, Any]:
+        """What is observed, as events report it: version, digest, url from the runtime itself; {} when it is silent."""
+        ...
+
+    def current(self, key: Key) -> dict[str, Any] | None:
+        """The spec on which the key's slot stands, whatever the runtime says."""
+        ...
+
+    def under_way(self, key: Key) -> dict[str, Any] | None:
+        """The spec that a worker is busy with; {} for a removal; None when no worker is."""
+        ...
+
+    def cancel(self, key: Key) -> None:
+        """Have the worker of this key stop at its next step. Its outcome comes as a trigger."""
+        ...
+
+    def begin(self, key: Key, spec: dict[str, Any] | None, policy: Mapping[str, Any], operation: str) -> None:
+        """Start a worker that brings the key to `spec` (None: removes it). Returns at once."""
+        ...
+
+
+class Keeper:
+    """Source and target of an edge's loop."""
+
+    def __init__(self, edge: str, recorder: Recorder, link: Link, work: Work, changed: Callable[[], None]) -> None:
+        """changed: told after each batch of work was begun."""
+        self._edge, self._record, self._link, self._work, self._changed = edge, recorder, link, work, changed
+
+    # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def take(self, trigger: Trigger) -> Batch:
+        """What the trigger means (see controller.loop.Source)."""
+        match trigger.cause:
+            case "start":
+                self._pull()
+                return Batch(keys=self._all(), events=tuple(self._settle()))
+            case "orders":
+                return Batch(keys=self._free(self._pull()))
+            case "happened":
+                keys = {Key.parse(trigger.subject)} if trigger.subject else set()
+                return Batch(keys=self._free(keys), events=trigger.events)
+            case "keys":
+                return Batch(keys=self._free({Key.parse(trigger.subject)}))
+            case _:
+                self._pull()
+                return Batch(keys=self._free(self._all()))
+
+    def _pull(self) -> set[Key]:
+        """The keys of new orders addressed here. The hub may be away: what is ordered stands in our own log."""
+        try:
+            entries = self._link.pull()
+        except WorldUnavailable:
+            return set()
+        keys = {Key.parse(entry.event.subject) for entry in entries if entry.event.type == ev.APPLY_INTENDED}
+        return {key for key in keys if key.edge == self._edge}
+
+    def _all(self) -> frozenset[Key]:
+        keys = (Key.parse(text) for text in self._record.state.keys)
+        return frozenset(key for key in keys if key.edge == self._edge)
+
+    def _free(self, keys: Iterable[Key]) -> frozenset[Key]:
+        """Without the keys a worker is busy with; one that is busy with something else than ordered is told to stop."""
+        free = set()
+        for key in keys:
+            busy = self._work.under_way(key)
+            if busy is None:
+                free.add(key)
+            elif busy != self._record.state.served(key).order:
+                self._work.cancel(key)
+        return frozenset(free)
+
+    def _settle(self) -> list[Event]:
+        """Outcomes for own intents that a crash left open: by what is there, not by guessing."""
+        events = []
+        for key in sorted(self._all()):
+            served = self._record.state.served(key)
+            if not served.own:
+                continue
+            done = self._work.observe(key) == (served.own_spec or None)
+            data = {"recovered": True} | ({"live": self._work.live(key)} if done else {"reason": "the agent ended"})
+            type_ = ev.APPLY_SUCCEEDED if done else ev.APPLY_ABANDONED
+            events.append(self._record.event(type_, key, data, operationid=served.own))
+        return events
+
+    def expand(self, keys: Iterable[Key]) -> list[Expansion]:
+        """What the newest order for each key says; what is quarantined gives way to what stands."""
+        expansions: list[Expansion] = []
+        for key in keys:
+            served = self._record.state.served(key)
+            if not served.order:
+                expansions.append(Gone(key))
+                continue
+            standing = self._work.current(key)
+            spec = standing if self._quarantined(key) and standing is not None else self._resolved(served.order)
+            expansions.append(Wanted(key, spec, served.policy, served.origin, served.reason))
+        return expansions
+
+    def _resolved(self, order: dict[str, Any]) -> dict[str, Any]:
+        """The order, with the digest that was seen where policy trusts the first use."""
+        if order["sha256"]:
+            return order
+        return order | {"sha256": self._record.state.digests.get(f"{order['url']} {order['version']}", "")}
+
+    def _quarantined(self, key: Key) -> Mapping[str, Any] | None:
+        state = self._record.state
+        return state.holds.get(str(key), {}).get(content_digest(state.served(key).order))
+
+    def notice(self, expansions: Iterable[Expansion]) -> Sequence[Event]:
+        """Outcomes for open orders that need no work: already so, or quarantined here."""
+        events = []
+        for expansion in expansions:
+            key, served = expansion.key, self._record.state.served(expansion.key)
+            if not served.open or self._work.under_way(key) is not None:
+                continue
+            held, there = self._quarantined(key), self._work.observe(key)
+            if held is not None:
+                data = {
+                    "error": held["reason"],
+                    "code": held["code"],
+                    "phase": "Rejected",
+                    "live": self._work.live(key),
+                }
+                events.append(self._record.event(ev.APPLY_FAILED, key, data, operationid=served.operation))
+            elif there == (expansion.spec if isinstance(expansion, Wanted) else None):
+                data = {"live": self._work.live(key), "unchanged": True}
+                events.append(self._record.event(ev.APPLY_SUCCEEDED, key, data, operationid=served.operation))
+        return events
+
+    def judge(self, batch: Batch) -> Judgement:  # noqa: ARG002  # an order was judged by the hub
+        """Only by what is quarantined here."""
+        return Judgement(limits=UNLIMITED, holds=self._record.state.holds)
+
+    def operation(self, key: Key) -> str:
+        """The hub's: one operation tells the whole story in both logs."""
+        return self._record.state.served(key).operation
+
+    # ── target ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
+        """What is there in fact."""
+        found = {key: self._work.observe(key) for key in keys}
+        return {key: Observed(spec) for key, spec in found.items() if spec is not None}
+
+    def apply(self, orders: Sequence[Order]) -> Iterable[Sequence[Event]]:
+        """Begin the work; outcomes come back as triggers."""
+        for step, intent in orders:
+            spec = None if step.action == "delete" else step.spec
+            self._work.begin(step.key, spec, step.policy, intent.event.operationid)
+        self._changed()
+        return ()

@@ -1,0 +1,202 @@
+"""What an edge does for its keys: fetch, verify, stage, serve, take away. May import: ports, controller, planning.
+
+In: specs, from edge.keeper.  Out: events, as triggers for the loop, which alone writes the log.
+
+    Desired → Downloading → Verified → Staged → Active → Committed
+                  │            │         │        └──► the probe fails ──► RolledBack (previous slot) + quarantine
+                  └────────────┴─────────┴──► Rejected (reason), the old version keeps serving
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from reconciler.controller.loop import retry_delay_s
+from reconciler.controller.queue import Trigger
+from reconciler.controller.steps import reached
+from reconciler.edge.activation import Activation
+from reconciler.edge.job import Job, Tools, is_of
+from reconciler.edge.runtimes import runtime_spec
+from reconciler.errors import ArchiveRefused, PreflightRefused, ProbeFailed, ReconcilerError, StorageExhausted
+from reconciler.history import events as ev
+from reconciler.history.keys import Key
+from reconciler.planning.wanted import content_digest
+from reconciler.ports import Artifact, Cancelled, Staged
+
+WORKERS = 4
+TOLD = {"downloading": ev.DOWNLOAD_STARTED, "resuming": ev.DOWNLOAD_RESUMED, "unpacking": ev.ARTIFACT_VERIFIED}
+QUARANTINED = (ProbeFailed, PreflightRefused, ArchiveRefused)  # the content is at fault: the same bytes fail again
+
+
+class EdgeWork:
+    """One worker a key; different keys side by side, a fixed number at a time."""
+
+    def __init__(self, tools: Tools, needed: Callable[[], set[str]]) -> None:
+        """needed: the digests that slots and orders name, which are never evicted."""
+        self._tools, self._needed = tools, needed
+        self._activation = Activation(tools, self._stage)
+        self._jobs: dict[Key, Job] = {}
+        self._attempts: dict[Key, int] = {}
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="work")
+
+    # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def current(self, key: Key) -> dict[str, Any] | None:
+        """The spec on which the key's slot stands."""
+        return self._tools.slots(key).current()
+
+    def observe(self, key: Key) -> dict[str, Any] | None:
+        """The spec that holds in fact. Where reality contradicts it, `version` and `sha256` hold what reality says."""
+        spec = self.current(key)
+        if spec is None:
+            return None
+        staged = self._tools.store.staged(spec["sha256"])
+        unmet = spec | {"version": ""}
+        if key.kind == "Dataset":
+            return spec if staged is not None or not spec["bytes"] else unmet
+        if not spec["serving"]:
+            return spec if staged is not None and self._tools.runtimes.of(key) is None else unmet
+        answer = self._tools.runtimes.answer(key)
+        if staged is None or answer is None or answer.model != spec["model"]:
+            return unmet
+        return spec | {"version": answer.version, "sha256": spec["sha256"] if is_of(answer, staged) else answer.digest}
+
+    def live(self, key: Key) -> dict[str, Any]:
+        """What serves, by the runtime's own answer."""
+        return self._tools.live(key)
+
+    def adopt(self, key: Key) -> None:
+        """Find the runtime that an earlier agent left for this key."""
+        spec = self.current(key)
+        if spec is not None and key.kind != "Dataset" and spec["serving"]:
+            self._tools.runtimes.adopt(key, runtime_spec(self._tools.slots(key).directory, spec))
+
+    def under_way(self, key: Key) -> dict[str, Any] | None:
+        """The spec that a worker is busy with; {} for a removal."""
+        job = self._jobs.get(key)
+        return None if job is None else job.spec or {}
+
+    def progress(self) -> list[dict[str, Any]]:
+        """What every worker is at: key, stage, bytes done and in all."""
+        jobs = list(self._jobs.values())
+        return [{"key": str(job.key), "stage": job.stage, "done": job.done, "total": job.total} for job in jobs]
+
+    # ── doing it ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def begin(self, key: Key, spec: dict[str, Any] | None, policy: Mapping[str, Any], operation: str) -> None:
+        """Start a worker for the key. The keeper sees to it that there is only one."""
+        job = self._jobs[key] = Job(key, spec, policy, operation)
+        self._pool.submit(self._run, job)
+
+    def cancel(self, key: Key) -> None:
+        """Have the key's worker stop at its next step."""
+        job = self._jobs.get(key)
+        if job is not None:
+            job.stop.set()
+
+    def ended(self, key: Key, pid: int) -> None:
+        """A runtime died by itself."""
+        self._activation.crashed(key)
+        degraded = self._tools.event(
+            ev.MODEL_DEGRADED, key, {"error": f"the runtime (process {pid}) ended", "live": {}}
+        )
+        self._tools.post(Trigger("happened", str(key), (degraded,)), 0.0)
+
+    def close(self) -> None:
+        """Stop every worker at its next step and wait for them."""
+        for job in list(self._jobs.values()):
+            job.stop.set()
+        self._pool.shutdown(wait=True)
+
+    def _run(self, job: Job) -> None:
+        """Do the job and post exactly one outcome."""
+        again_s = None
+        try:
+            type_, data = ev.APPLY_SUCCEEDED, self._do(job)
+            self._attempts.pop(job.key, None)
+        except Cancelled:
+            type_, data = ev.APPLY_ABANDONED, {"reason": "superseded by a newer order, or the agent ends"}
+        except ReconcilerError as failure:
+            type_, data, again_s = self._failed(job, failure)
+        except Exception as bug:  # noqa: BLE001  # a bug in one job must not stop the others; the log tells it
+            type_, data = ev.APPLY_FAILED, {"error": f"{type(bug).__name__}: {bug}", "code": "RX000"}
+        outcome = self._tools.event(type_, job.key, data, operationid=job.operation)
+        del self._jobs[job.key]
+        self._tools.post(Trigger("happened", str(job.key), (outcome,)), 0.0)
+        if again_s is not None:
+            self._tools.post(Trigger("keys", str(job.key)), again_s)
+
+    def _do(self, job: Job) -> dict[str, Any]:
+        if job.spec is None:
+            self._tools.runtimes.drop(job.key)
+            reached("edge.stopped")
+            self._tools.slots(job.key).remove()
+        elif job.key.kind == "Dataset":
+            self._sync_dataset(job, job.spec)
+        else:
+            self._activation.serve(job, job.spec)
+        self._evict(self._tools.cap_bytes)
+        return {"live": self._tools.live(job.key)}
+
+    def _failed(self, job: Job, failure: ReconcilerError) -> tuple[str, dict[str, Any], float | None]:
+        """The outcome of a failure: tried again by itself, or terminal until there is new input or an audit."""
+        data: dict[str, Any] = {"error": failure.message, "code": failure.code, "live": self._tools.live(job.key)}
+        if failure.retryable:
+            attempt = self._attempts[job.key] = self._attempts.get(job.key, -1) + 1
+            delay_s = retry_delay_s(attempt, self._tools.sample())
+            return ev.APPLY_ABANDONED, data | {"retryMs": round(delay_s * 1000)}, delay_s
+        if isinstance(failure, QUARANTINED) and job.spec is not None:
+            data["quarantine"] = content_digest(job.spec)
+        return ev.APPLY_FAILED, data | {"phase": "RolledBack" if job.went_back else "Rejected"}, None
+
+    def _sync_dataset(self, job: Job, spec: dict[str, Any]) -> None:
+        if spec["bytes"]:
+            spec = spec | {"sha256": self._stage(job, spec).sha256}
+        self._tools.slots(job.key).flip(spec)
+        facts = ("dataset", "version", "sha256", "format", "bytes")
+        self._tools.say(job, ev.DATASET_SYNCED, {name: spec[name] for name in facts})
+
+    def _stage(self, job: Job, spec: dict[str, Any]) -> Staged:
+        """Have the artifact on disk; where there is no room, what nobody needs makes room."""
+        artifact = Artifact(
+            sha256=spec["sha256"],
+            url=spec["url"],
+            size=spec.get("size"),
+            allow_loopback=bool(job.policy.get("allowLoopback")),
+            allow_file=bool(job.policy.get("allowFile")),
+        )
+        try:
+            staged = self._tools.store.stage(artifact, self._watched(job, spec), job.stop.is_set)
+        except StorageExhausted:
+            if not self._evict(0):
+                raise
+            staged = self._tools.store.stage(artifact, self._watched(job, spec), job.stop.is_set)
+        data = {"sha256": staged.sha256, "size": staged.size, "fetched": staged.fetched, "tree": staged.tree}
+        trusted = {} if spec["sha256"] else {"trusted": f"{spec['url']} {spec['version']}"}
+        self._tools.say(job, ev.ARTIFACT_STAGED, data | trusted)
+        reached("edge.staged")
+        return staged
+
+    def _watched(self, job: Job, spec: dict[str, Any]) -> Callable[[str, int, int | None], None]:
+        def progress(stage: str, done: int, total: int | None) -> None:
+            if stage != job.stage and stage in TOLD:
+                self._tools.say(job, TOLD[stage], {"sha256": spec["sha256"], "url": spec["url"], "done": done})
+            job.stage, job.done, job.total = stage, done, total
+
+        return progress
+
+    def _evict(self, cap_bytes: int) -> int:
+        """Evict what nobody needs, oldest first, until the store holds at most `cap_bytes`; how many were evicted."""
+        held = self._tools.store.held()
+        needed = self._needed() | {str(job.spec["sha256"]) for job in list(self._jobs.values()) if job.spec}
+        evicted = 0
+        for digest in [digest for digest in held if digest not in needed]:
+            if sum(held.values()) <= cap_bytes:
+                break
+            self._tools.store.evict(digest)
+            del held[digest]
+            evicted += 1
+            data = {"sha256": digest, "edge": self._tools.edge}
+            event = self._tools.event(ev.ARTIFACT_EVICTED, f"edge/{self._tools.edge}", data)
+            self._tools.post(Trigger("happened", "", (event,)), 0.0)
+        return evicted

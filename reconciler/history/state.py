@@ -1,0 +1,368 @@
+"""What is live, as a fold of the log: the one projection behind `status`, `plan`, `state --at` and a restart.
+May import: history. In: entries of one log, in order.  Out: State, to planning, the command line and snapshots.
+
+The hub and every edge fold their own logs with this same function. It keeps what is live, never a list that grows with
+time: the timeline and `why` read the log by index instead.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from reconciler.history import events as ev
+from reconciler.history.events import Entry, Event
+from reconciler.history.keys import Key
+
+CODE_VERSION: Final = 1  # of the fold: snapshots made by another one are dropped
+
+
+class Served(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What is known of one key: what was ordered last, and what its edge said since."""
+
+    order: dict[str, Any] = {}  # spec of the newest order; empty after a delete
+    policy: dict[str, Any] = {}
+    action: str = ""
+    operation: str = ""
+    ordered_seq: int = 0
+    ordered_id: str = ""
+    reason: str = ""  # why it was ordered
+    origin: str = ""  # path:line@commit that asked
+    open: bool = False
+    phase: str = "Desired"
+    phase_seq: int = 0
+    phase_time: str = ""
+    message: str = ""
+    code: str = ""
+    live: dict[str, Any] = {}  # what the edge observed last: version, sha256, url, ...; from the runtime itself
+    previous: str = ""  # version served before
+    own: str = ""  # operation of this log's own open intent
+    own_spec: dict[str, Any] = {}
+    flips: list[str] = []  # times of the last flips, for `state.unstable`
+
+
+class Ref(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The branch that is followed: newest commit read, newest commit accepted, and the files they stand on."""
+
+    commit: str = ""
+    accepted: str = ""
+    time: str = ""
+    author: str = ""
+    subject: str = ""
+    seq: int = 0
+    event: str = ""
+    rewritten_from: str = ""
+
+
+class HeldPlan(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A plan that waits for a person."""
+
+    digest: str
+    reason: str
+    keys: list[str]
+    counts: dict[str, int]
+    commit: str = ""
+    seq: int = 0
+    time: str = ""
+
+
+class EdgeSeen(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What is known of an edge's agent."""
+
+    present: bool = False
+    since: str = ""
+    last_time: str = ""  # of the newest event that it sent
+    last_sequence: int = 0
+    source: str = ""
+    artifacts: dict[str, int] = {}  # sha256 -> bytes, complete on its disk
+
+
+class State(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Everything live at `seq`. Mutable: `apply` moves it one entry on."""
+
+    seq: int = 0
+    hash: bytes = b""
+    source: str = ""
+    time: str = ""
+    ref: Ref = Ref()
+    documents: dict[str, list[str]] = {}  # path -> blob id of the last good content, per position in the file
+    files: dict[str, str] = {}  # path -> blob id, at ref.commit
+    problems: dict[str, list[dict[str, Any]]] = {}  # "path#index" or key -> diagnostics in force
+    fleet: dict[str, Any] = {}  # the policy in force: Fleet of the last accepted commit
+    keys: dict[str, Served] = {}
+    holds: dict[str, dict[str, dict[str, Any]]] = {}  # key -> content digest -> {reason, code, seq, time}
+    held_plan: HeldPlan | None = None
+    edges: dict[str, EdgeSeen] = {}
+    suspended: dict[str, dict[str, Any]] = {}  # "*" or an edge -> {actor, reason, until}
+    plans: int = 0  # version of the stream `plan`: who plans from an older state is refused by the log
+    deletes: list[str] = []  # times of delete intents in the hour before the newest one
+    digests: dict[str, str] = {}  # "<url> <version>" -> sha256, where policy trusted the first use
+
+    def served(self, key: Key | str) -> Served:
+        """The entry of `key`, made when there is none yet."""
+        text = str(key)
+        found = self.keys.get(text)
+        if found is None:
+            found = self.keys[text] = Served()
+        return found
+
+    def edge(self, name: str) -> EdgeSeen:
+        """The entry of an edge, made when there is none yet."""
+        found = self.edges.get(name)
+        if found is None:
+            found = self.edges[name] = EdgeSeen()
+        return found
+
+
+def fold(state: State, entries: "list[Entry]") -> State:
+    """`state`, moved on by `entries` in place; unknown types count as seen and change nothing else."""
+    for entry in entries:
+        event = entry.event
+        state.seq, state.hash, state.time = entry.seq, entry.hash, event.recordedtime or event.time
+        handler = HANDLERS.get(event.type)
+        if entry.origin is None and not state.source:
+            state.source = event.source
+        if event.source.startswith("/edge/") and entry.origin is not None:
+            _heard(state, entry)
+        if handler is not None:
+            handler(state, entry)
+    return state
+
+
+def _heard(state: State, entry: Entry) -> None:
+    seen = state.edge(entry.event.source.split("/")[2])
+    seen.last_time, seen.last_sequence = entry.event.time, entry.origin.sequence if entry.origin else 0
+    seen.source = entry.event.source
+
+
+def _ref_advanced(state: State, entry: Entry) -> None:
+    data, event = entry.event.data, entry.event
+    state.ref.commit, state.ref.seq, state.ref.event = data["commit"], entry.seq, event.id
+    state.ref.time, state.ref.author, state.ref.subject = data["committed"], data["author"], data["subject"]
+    for path, oid in data["files"].items():
+        if oid is None:
+            state.files.pop(path, None)
+        else:
+            state.files[path] = oid
+    for path, oids in data["documents"].items():
+        if oids is None:
+            state.documents.pop(path, None)
+        else:
+            state.documents[path] = oids
+
+
+def _ref_rewritten(state: State, entry: Entry) -> None:
+    state.ref.rewritten_from = entry.event.data["from"]
+
+
+def _manifests_checked(state: State, entry: Entry) -> None:
+    for slot, problems in entry.event.data["problems"].items():
+        if problems:
+            state.problems[slot] = problems
+        else:
+            state.problems.pop(slot, None)
+
+
+def _change_planned(state: State, entry: Entry) -> None:
+    data = entry.event.data
+    state.plans += 1
+    if data.get("held"):
+        state.held_plan = HeldPlan(
+            digest=entry.event.newdigest,
+            reason=data["held"],
+            keys=data["keys"],
+            counts=data["counts"],
+            commit=entry.event.gitcommit,
+            seq=entry.seq,
+            time=entry.event.time,
+        )
+        return
+    if data.get("releases") or entry.event.gitcommit:
+        state.held_plan = None
+    if entry.event.gitcommit:
+        state.ref.accepted, state.ref.rewritten_from = entry.event.gitcommit, ""
+        state.fleet = data.get("fleet", state.fleet)
+
+
+def _apply_intended(state: State, entry: Entry) -> None:
+    event, data = entry.event, entry.event.data
+    served = state.served(event.subject)
+    if entry.origin is None and event.source.startswith("/edge/"):  # an edge's own intent, in its own log
+        served.own, served.own_spec = event.operationid, data["spec"]
+        return
+    if event.source.startswith("/edge/"):  # the hub's copy of it: the order itself says all
+        return
+    served.order, served.policy, served.action = data["spec"], data.get("policy", {}), data["action"]
+    served.operation, served.ordered_seq, served.ordered_id = event.operationid, entry.seq, event.id
+    served.reason, served.origin, served.open = data["reason"], data.get("origin", ""), True
+    _phase(served, entry, "Desired")
+    if data.get("released"):
+        state.holds.pop(event.subject, None)
+    if data["action"] == "delete":
+        state.deletes = [*_within_hour(state.deletes, event.time), event.time]
+
+
+def _within_hour(times: list[str], now: str) -> list[str]:
+    start = datetime.fromisoformat(now) - timedelta(hours=1)
+    return [time for time in times if datetime.fromisoformat(time) > start]
+
+
+def _phase(served: Served, entry: Entry, phase: str) -> None:
+    served.phase, served.phase_seq, served.phase_time = phase, entry.seq, entry.event.time
+    served.message = served.code = ""
+
+
+def _is_current(served: Served, event: Event) -> bool:
+    return not event.operationid or event.operationid == served.operation
+
+
+def _apply_succeeded(state: State, entry: Entry) -> None:
+    event, data = entry.event, entry.event.data
+    served = state.served(event.subject)
+    served.own, served.own_spec = "", {}
+    if data.get("live") is not None:
+        served.live = data["live"]
+    if not _is_current(served, event):
+        return
+    served.open = False
+    if served.action == "delete":
+        state.keys.pop(event.subject, None)
+        state.holds.pop(event.subject, None)
+        return
+    _phase(served, entry, "Committed")
+
+
+def _apply_failed(state: State, entry: Entry) -> None:
+    event, data = entry.event, entry.event.data
+    served = state.served(event.subject)
+    served.own, served.own_spec = "", {}
+    if data.get("live") is not None:
+        served.live = data["live"]
+    if data.get("quarantine"):
+        state.holds.setdefault(event.subject, {})[data["quarantine"]] = {
+            "reason": data["error"],
+            "code": data["code"],
+            "seq": entry.seq,
+            "time": event.time,
+        }
+    if not _is_current(served, event):
+        return
+    served.open = False
+    _phase(served, entry, data.get("phase", "Rejected"))
+    served.message, served.code = data["error"], data["code"]
+
+
+def _apply_abandoned(state: State, entry: Entry) -> None:
+    event, data = entry.event, entry.event.data
+    served = state.served(event.subject)
+    served.own, served.own_spec = "", {}
+    if _is_current(served, event) and data.get("error"):
+        served.message, served.code = data["error"], data.get("code", "")
+
+
+def _progressed(phase: str) -> "Handler":
+    def handler(state: State, entry: Entry) -> None:
+        served = state.served(entry.event.subject)
+        if _is_current(served, entry.event):
+            _phase(served, entry, phase)
+
+    return handler
+
+
+def _download_failed(state: State, entry: Entry) -> None:
+    served = state.served(entry.event.subject)
+    served.message, served.code = entry.event.data["error"], entry.event.data["code"]
+
+
+def _edge_of(entry: Entry) -> str:
+    return entry.event.subject.rpartition("@")[2] or entry.event.data.get("edge", "")
+
+
+def _artifact_staged(state: State, entry: Entry) -> None:
+    data = entry.event.data
+    state.edge(_edge_of(entry)).artifacts[data["sha256"]] = data["size"]
+    if data.get("trusted"):
+        state.digests[data["trusted"]] = data["sha256"]
+    _progressed("Staged")(state, entry)
+
+
+def _artifact_evicted(state: State, entry: Entry) -> None:
+    state.edge(entry.event.data["edge"]).artifacts.pop(entry.event.data["sha256"], None)
+
+
+def _model_activated(state: State, entry: Entry) -> None:
+    served = state.served(entry.event.subject)
+    served.live = entry.event.data["live"]
+    served.previous = entry.event.data.get("previous", served.previous)
+    served.flips = [*served.flips, entry.event.time][-6:]
+    if _is_current(served, entry.event):
+        _phase(served, entry, "Active" if served.open else "Committed")
+
+
+def _model_rolledback(state: State, entry: Entry) -> None:
+    served = state.served(entry.event.subject)
+    served.live = entry.event.data["live"]
+    _phase(served, entry, "RolledBack")
+    served.message, served.code = entry.event.data["error"], entry.event.data["code"]
+
+
+def _model_degraded(state: State, entry: Entry) -> None:
+    served = state.served(entry.event.subject)
+    served.live = entry.event.data["live"]
+    _phase(served, entry, "Degraded")
+    served.message = entry.event.data["error"]
+
+
+def _hold_lifted(state: State, entry: Entry) -> None:
+    state.holds.pop(entry.event.subject, None)
+
+
+def _suspended(state: State, entry: Entry) -> None:
+    data = entry.event.data
+    state.suspended[data["scope"]] = {k: data[k] for k in ("reason", "until") if data.get(k)} | {
+        "actor": entry.event.actor,
+        "time": entry.event.time,
+    }
+
+
+def _resumed(state: State, entry: Entry) -> None:
+    state.suspended.pop(entry.event.data["scope"], None)
+
+
+def _edge_found(state: State, entry: Entry) -> None:
+    seen = state.edge(entry.event.data["edge"])
+    seen.present, seen.since = True, entry.event.time
+
+
+def _edge_lost(state: State, entry: Entry) -> None:
+    seen = state.edge(entry.event.data["edge"])
+    seen.present, seen.since = False, entry.event.time
+
+
+Handler = Callable[[State, Entry], None]
+
+HANDLERS: Final[dict[str, Handler]] = {
+    ev.REF_ADVANCED: _ref_advanced,
+    ev.REF_REWRITTEN: _ref_rewritten,
+    ev.MANIFESTS_CHECKED: _manifests_checked,
+    ev.CHANGE_PLANNED: _change_planned,
+    ev.APPLY_INTENDED: _apply_intended,
+    ev.APPLY_SUCCEEDED: _apply_succeeded,
+    ev.APPLY_FAILED: _apply_failed,
+    ev.APPLY_ABANDONED: _apply_abandoned,
+    ev.DOWNLOAD_STARTED: _progressed("Downloading"),
+    ev.DOWNLOAD_RESUMED: _progressed("Downloading"),
+    ev.DOWNLOAD_FAILED: _download_failed,
+    ev.ARTIFACT_VERIFIED: _progressed("Verified"),
+    ev.ARTIFACT_STAGED: _artifact_staged,
+    ev.ARTIFACT_EVICTED: _artifact_evicted,
+    ev.MODEL_ACTIVATED: _model_activated,
+    ev.MODEL_ROLLEDBACK: _model_rolledback,
+    ev.MODEL_DEGRADED: _model_degraded,
+    ev.HOLD_LIFTED: _hold_lifted,
+    ev.RECONCILE_SUSPENDED: _suspended,
+    ev.RECONCILE_RESUMED: _resumed,
+    ev.EDGE_FOUND: _edge_found,
+    ev.EDGE_LOST: _edge_lost,
+}

@@ -1,0 +1,179 @@
+"""What Git declares, as plain data with the indexes that expansion needs. May import: history, model.identity.
+
+In: validated documents.  Out: `Declared`, an immutable value, to planning.expand. A change makes a new one that shares
+everything that did not change, so a commit costs what it touched.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+import msgspec
+
+from reconciler.model.identity import Identity
+
+Labels = Mapping[str, str]
+HOSTNAME = "kubernetes.io/hostname"
+
+
+class Object(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One declared object: identity, labels and its spec as validated JSON with every default filled in."""
+
+    kind: str
+    namespace: str = ""
+    name: str
+    labels: dict[str, str] = {}
+    spec: dict[str, Any] = {}
+    path: str = ""
+    index: int = 0
+    line: int = 0
+    lines: dict[str, int] = {}  # of the fields that can be a reason: "defaultVersion", "pins/0"
+
+    def place(self, field: str) -> str:
+        """`path:line` of a field, or of the document where the field has no line of its own."""
+        return f"{self.path}:{self.lines.get(field, self.line)}"
+
+    @property
+    def identity(self) -> Identity:
+        """What names it."""
+        return Identity(self.kind, self.namespace, self.name)
+
+
+def matches(selector: Mapping[str, Any] | None, labels: Labels) -> bool:
+    """Whether `matchLabels` holds: {} matches everything, an absent selector nothing."""
+    if selector is None:
+        return False
+    return all(labels.get(name) == value for name, value in (selector.get("matchLabels") or {}).items())
+
+
+def node_labels(edge: Object) -> dict[str, str]:
+    """The labels by which nodeSelector finds an edge: its own and kubernetes.io/hostname."""
+    return {HOSTNAME: edge.spec.get("nodeName") or edge.name, **edge.labels}
+
+
+class Declared:
+    """Every declared object by identity, with edges by label and by node, and what uses a Model."""
+
+    def __init__(self, objects: Iterable[Object] = ()) -> None:
+        self._shares = False  # whether the indexes' sets belong to an older value too, and are copied when they change
+        self._objects: dict[Identity, Object] = {}
+        self._by_kind: dict[str, dict[Identity, Object]] = {}
+        self._edges_by_label: dict[tuple[str, str], set[str]] = {}
+        self._edge_of_node: dict[str, str] = {}
+        self._users: dict[tuple[str, str], set[Identity]] = {}
+        self._bound: dict[str, set[Identity]] = {}  # nodeName -> InferenceModels; "" -> those with a selector
+        for obj in objects:
+            self._add(obj)
+
+    def changed(self, changes: Mapping[Identity, Object | None]) -> "Declared":
+        """This, with `changes` made (None: no longer declared)."""
+        new = Declared()
+        new._shares = True
+        new._objects = dict(self._objects)
+        new._by_kind = {kind: dict(members) for kind, members in self._by_kind.items()}
+        new._edges_by_label = dict(self._edges_by_label)
+        new._edge_of_node = dict(self._edge_of_node)
+        new._users = dict(self._users)
+        new._bound = dict(self._bound)
+        for identity, obj in changes.items():
+            old = new._objects.get(identity)
+            if old is not None:
+                new._remove(old)
+            if obj is not None:
+                new._add(obj)
+        return new
+
+    def _add(self, obj: Object) -> None:
+        self._objects[obj.identity] = obj
+        self._by_kind.setdefault(obj.kind, {})[obj.identity] = obj
+        for index, slot, member in self._index_rows(obj):
+            if self._shares:
+                index[slot] = index.get(slot, set()) | {member}
+            else:
+                index.setdefault(slot, set()).add(member)
+        if obj.kind == "Edge":
+            self._edge_of_node[obj.spec.get("nodeName") or obj.name] = obj.name
+
+    def _remove(self, obj: Object) -> None:
+        del self._objects[obj.identity]
+        del self._by_kind[obj.kind][obj.identity]
+        for index, slot, member in self._index_rows(obj):
+            left = index[slot] - {member}
+            if left:
+                index[slot] = left
+            else:
+                del index[slot]
+        node = obj.spec.get("nodeName") or obj.name
+        if obj.kind == "Edge" and self._edge_of_node.get(node) == obj.name:
+            del self._edge_of_node[node]
+
+    def _index_rows(self, obj: Object) -> Iterator[tuple[dict[Any, set[Any]], Any, Any]]:
+        if obj.kind == "Edge":
+            for label in obj.labels.items():
+                yield self._edges_by_label, label, obj.name
+        if obj.kind == "InferenceModel":
+            yield self._bound, obj.spec.get("nodeName") or "", obj.identity
+        template = obj.spec.get("template", {}).get("spec", {}) if obj.kind == "InferenceModelSet" else obj.spec
+        if obj.kind in {"InferenceModel", "InferenceModelSet"} and template.get("modelRef"):
+            yield self._users, (obj.namespace, template["modelRef"]), obj.identity
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def get(self, identity: Identity) -> Object | None:
+        """The object of this identity."""
+        return self._objects.get(identity)
+
+    def of_kind(self, kind: str) -> Iterable[Object]:
+        """Every object of one kind."""
+        return self._by_kind.get(kind, {}).values()
+
+    def edge(self, name: str) -> Object | None:
+        """The Edge of this name."""
+        return self._objects.get(Identity("Edge", "", name))
+
+    def fleet(self) -> dict[str, Any] | None:
+        """The spec of the repository's Fleet; None when there is none."""
+        return next((obj.spec for obj in self.of_kind("Fleet")), None)
+
+    def users(self, namespace: str, model: str) -> AbstractSet[Identity]:
+        """Which InferenceModels and sets refer to this Model."""
+        return self._users.get((namespace, model), set())
+
+    def bound_to(self, edge: Object) -> Iterator[Object]:
+        """The InferenceModels that land on this edge."""
+        node = edge.spec.get("nodeName") or edge.name
+        for identity in sorted(self._bound.get(node, set()) | self._bound.get("", set())):
+            obj = self._objects[identity]
+            if self.edge_of(obj) == edge.name:
+                yield obj
+
+    def edges_matching(self, selector: Mapping[str, Any] | None) -> Iterator[Object]:
+        """The edges that `matchLabels` selects, by name."""
+        if selector is None:
+            return
+        wanted: dict[str, str] = selector.get("matchLabels") or {}
+        if wanted:
+            found = [self._edges_by_label.get(label, set()) for label in wanted.items()]
+            names: Iterable[str] = set.intersection(*found)
+        else:
+            names = (edge.name for edge in self.of_kind("Edge"))
+        for name in sorted(names):
+            edge = self.edge(name)
+            if edge is not None:
+                yield edge
+
+    def edge_of(self, model: Object) -> str | None:
+        """The edge on which a plain InferenceModel runs: nodeName, else the first by name that nodeSelector matches.
+
+        The choice is the least name, so it is the same on every machine and moves only when that edge goes.
+        """
+        node = model.spec.get("nodeName")
+        selector: dict[str, str] = model.spec.get("nodeSelector") or {}
+        if node:
+            return self._edge_of_node.get(node)
+        for edge in sorted(self.of_kind("Edge"), key=lambda edge: edge.name) if selector else ():
+            labels = node_labels(edge)
+            if all(labels.get(name) == value for name, value in selector.items()):
+                return edge.name
+        return None

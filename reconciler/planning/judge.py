@@ -1,0 +1,25 @@
+"""From the fold of the log to what a plan is judged by. May import: history, planning.plan. Pure."""
+
+from datetime import datetime, timedelta
+
+from reconciler.history.state import State
+from reconciler.planning.plan import Judgement
+
+
+def judge_by(
+    state: State, fleet: dict[str, object], *, now: str, unreadable: tuple[str, ...], approved: str
+) -> Judgement:
+    """The circumstances of a plan made at `now` (RFC 3339 UTC) under the policy `fleet`."""
+    start = datetime.fromisoformat(now) - timedelta(hours=1)
+    limits = fleet.get("prune")
+    return Judgement(
+        limits=limits if isinstance(limits, dict) else {},
+        holds=state.holds,
+        suspended={scope: why for scope, why in state.suspended.items() if not why.get("until") or why["until"] > now},
+        unreadable=unreadable,
+        deleted_lately=sum(datetime.fromisoformat(time) > start for time in state.deletes),
+        inventory=sum(1 for served in state.keys.values() if served.order and served.action != "delete"),
+        rewritten_from=state.ref.rewritten_from,
+        approved=approved,
+        held_bytes={name: edge.artifacts for name, edge in state.edges.items()},
+    )

@@ -1,0 +1,172 @@
+"""The plan: which steps, in which order, which of them wait and for whom. May import: history, planning.
+
+In: differences, and the circumstances under which they are judged.  Out: Plan, a value that can be shown, compared and
+approved before anything happens; its steps become intents.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any
+
+import msgspec
+
+from reconciler.history.keys import Key
+from reconciler.planning.diff import Difference, FieldChange
+from reconciler.planning.wanted import content_digest
+
+BATCH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do for one key, with its reason and what it costs.
+
+    fetch_bytes: what the edge will fetch; 0 where it has the bytes; None where their size is not declared.
+    waits: why this step is not done now; empty when it is.
+    """
+
+    key: Key
+    action: str
+    spec: dict[str, Any]
+    policy: dict[str, Any]
+    changes: tuple[FieldChange, ...]
+    reason: str
+    origin: str = ""
+    fetch_bytes: int | None = 0
+    waits: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a plan is judged by, all as values.
+
+    holds: key -> quarantined content digests with the reason.  suspended: "*" or edge -> reason.
+    unreadable: lines that cannot be read, so that nothing may be pruned.  deleted_lately: deletes within the last hour.
+    inventory: how many keys are there.  rewritten_from: the commit that the branch no longer contains.
+    approved: the digest that a person has released.  held_bytes: edge -> digests on its disk.
+    """
+
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    holds: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    suspended: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+    deleted_lately: int = 0
+    inventory: int = 0
+    rewritten_from: str = ""
+    approved: str = ""
+    held_bytes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in the order in which they are done. `held`: why the whole plan waits for `approve`; empty: it is ready."""
+
+    steps: tuple[Step, ...]
+    held: str = ""
+
+    @property
+    def ready(self) -> tuple[Step, ...]:
+        """The steps to do now."""
+        return () if self.held else tuple(step for step in self.steps if not step.waits)
+
+    @property
+    def waiting(self) -> tuple[Step, ...]:
+        """The steps that wait one by one (quarantine, suspension, unreadable documents)."""
+        return tuple(step for step in self.steps if step.waits)
+
+    @property
+    def digest(self) -> str:
+        """Names the content: 16 hex digits over keys, actions and specs, equal wherever the same would be done."""
+        steps = [(str(step.key), step.action, step.spec, step.policy) for step in self.steps if not step.waits]
+        return hashlib.sha256(msgspec.json.encode(steps, order="sorted")).hexdigest()[:16]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many steps of each action, and how many wait."""
+        counted = dict.fromkeys(("create", "update", "delete"), 0)
+        for step in self.steps:
+            if not step.waits:
+                counted[step.action] += 1
+        return {name: n for name, n in (counted | {"waiting": len(self.waiting)}).items() if n}
+
+    @property
+    def fetch_bytes(self) -> int:
+        """What all edges together will fetch, as far as sizes are declared."""
+        return sum(step.fetch_bytes or 0 for step in self.steps if not step.waits)
+
+    def batches(self) -> Iterator[tuple[Step, ...]]:
+        """The ready steps, at most 512 at a time."""
+        ready = self.ready
+        for start in range(0, len(ready), BATCH):
+            yield ready[start : start + BATCH]
+
+
+def make_plan(differences: Iterable[Difference], judged_by: Judgement) -> Plan:
+    """The plan for these differences."""
+    steps = sorted((_step(difference, judged_by) for difference in differences), key=_order)
+    return Plan(tuple(steps), _held(steps, judged_by))
+
+
+def _order(step: Step) -> tuple[int, Key]:
+    """Data before models, models before deletes: what is new stands before what it replaces goes."""
+    if step.action == "delete":
+        return 2, step.key
+    return (0 if step.key.kind == "Dataset" else 1), step.key
+
+
+def _step(difference: Difference, judged_by: Judgement) -> Step:
+    key, wanted = difference.key, difference.wanted
+    if wanted is None:
+        blocked = f"nothing is pruned while {judged_by.unreadable[0]} cannot be read" if judged_by.unreadable else ""
+        waits = _suspension(key, judged_by) or blocked
+        return Step(key, "delete", {}, {}, difference.changes, "no longer declared", waits=waits)
+    held = judged_by.holds.get(str(key), {}).get(content_digest(wanted.spec))
+    quarantine = f"{held['code']}: {held['reason']}" if held else ""
+    return Step(
+        key=key,
+        action=difference.action,
+        spec=wanted.spec,
+        policy=wanted.policy,
+        changes=difference.changes,
+        reason=wanted.because,
+        origin=wanted.origin,
+        fetch_bytes=_fetch_bytes(wanted.spec, judged_by.held_bytes.get(key.edge, {})),
+        waits=_suspension(key, judged_by) or quarantine,
+    )
+
+
+def _fetch_bytes(spec: Mapping[str, Any], there: Mapping[str, int]) -> int | None:
+    if spec.get("bytes") is False or (spec.get("sha256") and spec["sha256"] in there):
+        return 0
+    size = spec.get("size")
+    return None if size is None else int(size)
+
+
+def _suspension(key: Key, judged_by: Judgement) -> str:
+    for scope in ("*", key.edge):
+        found = judged_by.suspended.get(scope)
+        if found is not None:
+            return f"suspended by {found.get('actor', 'somebody')}: {found.get('reason', 'no reason given')}"
+    return ""
+
+
+def delete_limit(limits: Mapping[str, Any], inventory: int) -> int:
+    """How many deletes an hour may hold: the smaller of maxDeletes and maxShare of what is there, and at least one."""
+    share = float(str(limits.get("maxShare", "10%")).rstrip("%")) / 100
+    return min(int(limits.get("maxDeletes", 20)), max(1, ceil(share * inventory)))
+
+
+def _held(steps: list[Step], judged_by: Judgement) -> str:
+    plan = Plan(tuple(steps))
+    if judged_by.approved and judged_by.approved == plan.digest:
+        return ""
+    if judged_by.rewritten_from and plan.ready:
+        return f"history was rewritten: commit {judged_by.rewritten_from[:12]} is no longer in the branch"
+    deletes = sum(step.action == "delete" for step in plan.ready)
+    limit = delete_limit(judged_by.limits, judged_by.inventory)
+    if deletes and deletes + judged_by.deleted_lately > limit:
+        lately = f" after {judged_by.deleted_lately} in the last hour" if judged_by.deleted_lately else ""
+        return f"it deletes {deletes} of {judged_by.inventory}{lately}; Fleet allows {limit} an hour"
+    return ""

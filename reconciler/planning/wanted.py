@@ -1,0 +1,51 @@
+"""What one key should be, as values. May import: history, diagnostics. Made by expand, compared by diff."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from reconciler.diagnostics import Diagnostic
+from reconciler.history.keys import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an edge should hold and serve for one key.
+
+    spec: compared field by field with what was ordered or is there; absent objects have none.
+    policy: what the edge may do to get it (loopback, file URLs); sent along, compared only while it is not there yet.
+    origin: `path:line` that asks for it.  because: the same in words.  until: when a pin expires (RFC 3339), else "".
+    """
+
+    key: Key
+    spec: dict[str, Any]
+    policy: dict[str, Any] = field(default_factory=dict)
+    origin: str = ""
+    because: str = ""
+    until: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """What the key should be cannot be said: it stays as it was ordered last. `problem` says why and where."""
+
+    key: Key
+    problem: Diagnostic
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Nothing declares the key any more."""
+
+    key: Key
+
+
+Expansion = Wanted | Frozen | Gone
+
+
+def content_digest(spec: dict[str, Any]) -> str:
+    """What a quarantine is about: the artifact's sha256; where none is pinned, a digest of its URL and version."""
+    pinned = spec.get("sha256")
+    if isinstance(pinned, str) and pinned:
+        return pinned
+    return hashlib.sha256(f"{spec.get('url', '')}\n{spec.get('version', '')}".encode()).hexdigest()
