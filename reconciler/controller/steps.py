@@ -19,6 +19,13 @@ STEPS: Final[dict[str, str]] = {
     "log.seal.prepare": "the next live file with segment.sealed in it; nothing leads to it",
     "log.seal.link": "the old file's sealed name; the old file is still the live one",
     "log.seal.switch": "the new live file is the log; the old one is not yet read-only",
+    "store.downloaded": "nothing new: every byte is in the partial file, its digest is not compared",
+    "store.verified": "nothing new: the digest is the pinned one",
+    "store.unpacked": "the files and their receipt, synced, under a name that nobody reads",
+    "store.placed": "nothing new: the entry has its name, its parent is not synced",
+    "store.kept": "the entry; the partial file is still there",
+    "store.cleared": "nothing new: the partial file is gone",
+    "store.hidden": "an evicted entry's name is gone, its files are not",
 }
 
 _name, _, _action = os.environ.get("RECONCILER_FAILPOINT", "").partition(":")

@@ -1,6 +1,6 @@
 """The rows of one commit in the making: numbers, hashes, idempotency. Imports history and errors.
 
-In: events written here, entries of other logs, and look-ups of what is stored.  Out: rows to a store, entries to callers.
+In: events written here, entries of other logs, look-ups of what is stored.  Out: rows to a store, entries to callers.
 
 A log holds two chains. The *row chain* covers every row in the order of this log. The *source chain* covers the own
 events of one source, numbered without gaps; it travels with them, so whoever copies them can see a gap or a fork.
@@ -155,7 +155,6 @@ class Batch:
             localversion=self._version(event.partitionkey) + 1,
             recordedtime=self.recorded,
         )
-        wrapped = codec.wrap(body, arrival)
         return self._add(event, origin, codec.wrap(body, arrival), Head(origin.sequence, bytes.fromhex(origin.hash)))
 
     def _add(self, event: Event, origin: Origin | None, body: bytes, at: Head) -> Entry:

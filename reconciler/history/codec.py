@@ -30,9 +30,22 @@ class Arrival(Origin, frozen=True, kw_only=True):
     recordedtime: str
 
 
-class _Wrapped(msgspec.Struct):
+class Arrived(msgspec.Struct):
+    """A copied event's body, its own bytes untouched."""
+
     event: msgspec.Raw
     origin: Arrival
+
+
+class Columns(msgspec.Struct):
+    """What a log's columns repeat of an event's bytes."""
+
+    id: str
+    partitionkey: str
+    recordedtime: str
+    sequence: str
+    source: str
+    version: int
 
 
 class _Copied(msgspec.Struct):
@@ -77,7 +90,7 @@ def _check(value: Any, place: str) -> None:
 
 def wrap(body: bytes, arrival: Arrival) -> bytes:
     """The body of a copied event: its own bytes, unchanged, beside where they come from."""
-    return _encode(_Wrapped(msgspec.Raw(body), arrival))
+    return _encode(Arrived(msgspec.Raw(body), arrival))
 
 
 def decode(body: bytes) -> tuple[Event, Origin | None]:

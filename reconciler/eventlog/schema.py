@@ -1,0 +1,173 @@
+"""The tables of one log file, their guards, and how a connection is opened. Imports errors.
+
+In: paths.  Out: connections. The guards stop a stray connection; the chain finds what the guards cannot stop.
+"""
+
+import sqlite3
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from reconciler.errors import ChainBroken, LogTooNew
+
+APPLICATION_ID: Final = 0x52434C47  # "RCLG"
+VERSION: Final = 1
+
+# `segment` has one row: where this file begins, in the row chain and in the log's own source chain.
+# AUTOINCREMENT: a number is never used again, even if the tail were cut.
+TABLES: Final = """
+CREATE TABLE segment (
+  only INTEGER PRIMARY KEY CHECK (only = 1),
+  source TEXT NOT NULL,
+  first INTEGER NOT NULL,
+  prev BLOB NOT NULL,
+  sequence INTEGER NOT NULL,
+  sourcehash BLOB NOT NULL
+) STRICT;
+CREATE TABLE entry (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  hash BLOB NOT NULL,
+  stream TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  source TEXT NOT NULL,
+  id TEXT NOT NULL,
+  sequence INTEGER NOT NULL,
+  sourcehash BLOB NOT NULL,
+  recorded TEXT NOT NULL,
+  body BLOB NOT NULL,
+  UNIQUE (id, source),
+  UNIQUE (stream, version),
+  UNIQUE (source, sequence)
+) STRICT;
+CREATE TABLE blob (
+  oid TEXT NOT NULL UNIQUE,
+  content BLOB NOT NULL
+) STRICT;
+"""
+
+# INSERT OR REPLACE and OR IGNORE get round constraints, and REPLACE round DELETE triggers: hence the look-ups here.
+GUARDS: Final = """
+CREATE TRIGGER entry_insert BEFORE INSERT ON entry BEGIN
+  SELECT RAISE(ABORT, 'the log has no gaps')
+    WHERE NEW.seq IS NOT 1 + coalesce((SELECT max(seq) FROM entry), (SELECT first - 1 FROM segment));
+  SELECT RAISE(ABORT, 'the log is append-only')
+    WHERE EXISTS (SELECT 1 FROM entry WHERE id = NEW.id AND source = NEW.source)
+       OR EXISTS (SELECT 1 FROM entry WHERE stream = NEW.stream AND version = NEW.version)
+       OR EXISTS (SELECT 1 FROM entry WHERE source = NEW.source AND sequence = NEW.sequence);
+END;
+CREATE TRIGGER entry_update BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER entry_delete BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER blob_insert BEFORE INSERT ON blob BEGIN
+  SELECT RAISE(ABORT, 'the log is append-only') WHERE EXISTS (SELECT 1 FROM blob WHERE oid = NEW.oid);
+END;
+CREATE TRIGGER blob_update BEFORE UPDATE ON blob BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER blob_delete BEFORE DELETE ON blob BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER segment_insert BEFORE INSERT ON segment BEGIN
+  SELECT RAISE(ABORT, 'the log is append-only') WHERE EXISTS (SELECT 1 FROM segment);
+END;
+CREATE TRIGGER segment_update BEFORE UPDATE ON segment BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER segment_delete BEFORE DELETE ON segment BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+"""
+
+_COMMON: Final = """
+PRAGMA busy_timeout = 5000;
+PRAGMA foreign_keys = ON;
+PRAGMA recursive_triggers = ON;
+PRAGMA trusted_schema = OFF;
+PRAGMA cell_size_check = ON;
+PRAGMA mmap_size = 0;
+PRAGMA temp_store = MEMORY;
+"""
+_WRITER: Final = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+PRAGMA wal_autocheckpoint = 1000;
+PRAGMA journal_size_limit = 67108864;
+"""
+
+
+class Begins(NamedTuple):
+    """Where a file begins: its log's source, its first entry and the hash before it, and the same in the source chain.
+
+    sequence, sourcehash: the last own event before this file.
+    """
+
+    source: str
+    first: int
+    prev: bytes
+    sequence: int
+    sourcehash: bytes
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """A connection that may write, creating the file where there is none. The caller holds the writer's lock.
+
+    Raises LogTooNew or ChainBroken before anything in the file was touched.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        if is_created(connection):
+            check_format(connection, path)
+        connection.executescript(_COMMON + _WRITER)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(path: Path, *, sealed: bool = False) -> sqlite3.Connection:
+    """A connection that cannot write. A sealed file never changes again, which spares it every lock and side file."""
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if sealed else ''}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    connection.executescript(_COMMON + "PRAGMA query_only = ON;")
+    return connection
+
+
+def create(connection: sqlite3.Connection, begins: Begins | None = None) -> None:
+    """The tables and guards, and where the file begins. Inside the caller's transaction."""
+    for statement in (*_statements(TABLES), *_statements(GUARDS)):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    if begins:
+        connection.execute("INSERT INTO segment VALUES (1, ?, ?, ?, ?, ?)", begins)
+
+
+def is_created(connection: sqlite3.Connection) -> bool:
+    """Whether the file has any table: one whose creation was cut short has none."""
+    return bool(connection.execute("SELECT EXISTS (SELECT 1 FROM sqlite_schema)").fetchone()[0])
+
+
+def check_format(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises LogTooNew for a log of a newer release, ChainBroken for what is no log."""
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application_id != APPLICATION_ID:
+        raise ChainBroken(f"{path} is not an event log of the reconciler")
+    if version > VERSION:
+        raise LogTooNew(f"{path} has format {version}; this release reads up to {VERSION}")
+
+
+def changed_objects(connection: sqlite3.Connection) -> list[str]:
+    """Names of tables, indexes and triggers that are not as this release makes them: added, dropped or altered."""
+    pristine = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        create(pristine)
+        expected, found = _objects(pristine), _objects(connection)
+    finally:
+        pristine.close()
+    return sorted({name for name, _ in expected.items() ^ found.items()})
+
+
+def _objects(connection: sqlite3.Connection) -> dict[str, str]:
+    rows = connection.execute("SELECT name, type || ' ' || tbl_name || ' ' || coalesce(sql, '') FROM sqlite_schema")
+    return dict(rows.fetchall())
+
+
+def _statements(script: str) -> list[str]:
+    statements, lines = [], list[str]()
+    for line in script.strip().splitlines():
+        lines.append(line)
+        if sqlite3.complete_statement("\n".join(lines)):
+            statements.append("\n".join(lines))
+            lines = []
+    return statements

@@ -1,0 +1,145 @@
+"""The log in SQLite: one writer, every append fsynced, nothing ever altered. Imports ledger, reader, stored, segments.
+
+In: events.  Out: entries, durable. The writer alone checkpoints; all reading is by connections that cannot write.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from reconciler.controller.steps import reached
+from reconciler.errors import ChainBroken, ForkFound, HistoryError, LogWriteFailed
+from reconciler.eventlog import ballast, schema, segments
+from reconciler.eventlog.batch import Batch, Lookup, Row, Tail
+from reconciler.eventlog.ledger import Ledger, genesis, new_log_id, rfc3339
+from reconciler.eventlog.lock import WriterLock
+from reconciler.eventlog.reader import SqliteReader
+from reconciler.eventlog.stored import Stored
+from reconciler.eventlog.volume import Volume
+from reconciler.history import codec
+from reconciler.history.events import EMPTY
+from reconciler.ports import Clock
+
+_INSERT: Final = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class SqliteLog(Ledger, SqliteReader):
+    """`ports.EventLog` over the file `path`, made when it is not there. name: `/hub` or `/edge/<name>`.
+
+    last_failure: what the disk answered when the last writer gave up, else empty.
+    Raises SecondWriter, LogTooNew, ChainBroken, LogWriteFailed, ForkFound (the log was written under another name).
+    """
+
+    def __init__(self, path: Path, name: str, clock: Clock) -> None:
+        self._writer_lock = WriterLock(path)
+        try:
+            segments.undo_seal(path)
+            self._writer = _open_writer(path, name, clock)
+        except BaseException:
+            self._writer_lock.release()
+            raise
+        try:
+            SqliteReader.__init__(self, path)
+            self._stored = Stored(self._sealed(), Volume(self._writer, path.resolve()))
+            Ledger.__init__(self, self._stored.live.source, clock, self._stored.tail())
+            _check_name(self._source, name, path)
+        except BaseException:
+            self.close()
+            raise
+        self.last_failure = ballast.take(path)
+
+    def put_blobs(self, blobs: Mapping[str, bytes]) -> None:
+        """See `ports.EventLog`."""
+        for oid, content in blobs.items():
+            codec.check_blob(oid, content)
+        with self._writing:
+            unknown = self._stored.unknown_blobs(blobs)
+            if unknown:
+                rows = [(oid, blobs[oid]) for oid in unknown]
+                with self._transaction() as writer:
+                    writer.executemany("INSERT INTO blob VALUES (?, ?)", rows)
+                reached("log.blob")
+
+    def close(self) -> None:
+        """See `ports.EventLog`."""
+        SqliteReader.close(self)
+        with self._writing:
+            self._writer.close()
+        self._writer_lock.release()
+
+    def _sealed(self) -> list[Volume]:
+        """The sealed files, none missing: without them an id could be given twice."""
+        return [volume for volume in self._holding(0) if volume.sealed]
+
+    def _lookup(self) -> Lookup:
+        return self._stored
+
+    def _store(self, rows: list[Row]) -> None:
+        reached("log.begin")
+        with self._transaction() as writer:
+            writer.executemany(_INSERT, rows)
+            reached("log.insert")
+        reached("log.commit")
+        self._stored.remember(rows)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that is durable at its end. Raises LogWriteFailed, and from then on nothing is believed."""
+        if self._failed is not None:
+            raise self._failed
+        if self._closed:
+            raise HistoryError(f"{self._path} was closed")
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            yield self._writer
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._failed = LogWriteFailed(f"{self._path} was not written: {error}")
+            ballast.give_up(self._path, str(error))
+            raise self._failed from error
+
+
+def _check_name(source: str, name: str, path: Path) -> None:
+    if not source.startswith(f"{name}/"):
+        raise ForkFound(f"{path} is the log of {source}, not of {name}")
+
+
+def _open_writer(path: Path, name: str, clock: Clock) -> sqlite3.Connection:
+    live = path.resolve()
+    if not live.exists():
+        _check_new(path, live)
+    try:
+        writer = schema.connect_writer(live)
+        try:
+            if not schema.is_created(writer):
+                _begin_log(writer, live, name, clock)
+        except BaseException:
+            writer.close()
+            raise
+    except sqlite3.OperationalError as error:
+        raise LogWriteFailed(f"{path} cannot be written: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise ChainBroken(f"{path} is damaged: {error}") from error
+    return writer
+
+
+def _check_new(path: Path, live: Path) -> None:
+    """A log is begun only where nothing is left of another one."""
+    left = [live.with_name(live.name + "-wal"), *(file.path for file in segments.sealed_files(path, 2**63))]
+    found = next((file for file in left if file.exists() and file.stat().st_size), None)
+    if found:
+        raise ChainBroken(f"{found} is here, but {live} that belongs to it is missing", hint=f"put {live.name} back")
+
+
+def _begin_log(writer: sqlite3.Connection, live: Path, name: str, clock: Clock) -> None:
+    log_id, now = new_log_id(), rfc3339(clock.now())
+    source = f"{name}/{log_id}"
+    writer.execute("BEGIN IMMEDIATE")
+    schema.create(writer, schema.Begins(source, 1, EMPTY.hash, *EMPTY))
+    batch = Batch(Stored([], Volume(writer, live)), source, Tail(EMPTY, EMPTY, ""), now)
+    batch.own([genesis(log_id, source, now)], {})
+    writer.executemany(_INSERT, batch.rows)
+    writer.execute("COMMIT")
+    reached("log.create")

@@ -1,0 +1,71 @@
+"""What is stored, as the one writer sees it: the files of the log and a memory of the newest. Imports volume.
+
+In: look-ups from a batch, rows that are durable now.  Out: entries, versions, heads. Called under the writer's lock.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from reconciler.eventlog.batch import Row, Tail
+from reconciler.eventlog.volume import Volume
+from reconciler.history.events import EMPTY, Entry, Head
+
+_REMEMBERED: Final = 65_536  # streams whose version is known without asking
+
+
+class Stored:
+    """`batch.Lookup` over sealed files, oldest first, and the live one, read by the writer's own connection."""
+
+    def __init__(self, sealed: Sequence[Volume], live: Volume) -> None:
+        self.live = live
+        self._newest_first = [live, *reversed(sealed)]
+        self._versions: dict[str, int] = {}
+        self._heads: dict[str, Head] = {}
+
+    def tail(self) -> Tail:
+        """Where the log ends."""
+        head = self.live.head()
+        own = self.live.held(self.live.source) or self.live.own
+        return Tail(head, own, self.live.recorded(head.seq))
+
+    def remember(self, rows: Iterable[Row]) -> None:
+        """Take note of rows that are durable now."""
+        if len(self._versions) > _REMEMBERED:
+            self._versions.clear()
+        for row in rows:
+            self._versions[row.stream] = row.version
+            self._heads[row.source] = Head(row.sequence, row.sourcehash)
+
+    def stored(self, source: str, ids: Sequence[str]) -> dict[str, Entry]:
+        """See `batch.Lookup`."""
+        found: dict[str, Entry] = {}
+        for volume in self._newest_first:
+            found |= volume.stored(source, [id_ for id_ in ids if id_ not in found])
+        return found
+
+    def version_of(self, stream: str) -> int:
+        """See `batch.Lookup`."""
+        if stream not in self._versions:
+            versions = (volume.version_of(stream) for volume in self._newest_first)
+            self._versions[stream] = next((version for version in versions if version), 0)
+        return self._versions[stream]
+
+    def held(self, source: str) -> Head:
+        """See `batch.Lookup`."""
+        if source not in self._heads:
+            heads = (volume.held(source) for volume in self._newest_first)
+            self._heads[source] = next((head for head in heads if head), EMPTY)
+        return self._heads[source]
+
+    def source_hash(self, source: str, sequence: int) -> bytes | None:
+        """See `batch.Lookup`."""
+        hashes = (volume.source_hash(source, sequence) for volume in self._newest_first)
+        return next((hash_ for hash_ in hashes if hash_), None)
+
+    def unknown_blobs(self, oids: Iterable[str]) -> list[str]:
+        """Those of `oids` that no file has."""
+        missing = list(oids)
+        for volume in self._newest_first:
+            known = volume.known_blobs(missing)
+            missing = [oid for oid in missing if oid not in known]
+        return missing
