@@ -1,0 +1,1 @@
+"""Git and YAML: reading commits and their files, and writing what a verb changed back as one commit."""

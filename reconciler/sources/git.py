@@ -1,0 +1,104 @@
+"""Git commands, run with a deadline, in a clean environment, through GitPython. Imports errors and git_safety.
+
+In: an argument list.  Out: bytes; a failure is a GitUnavailable with Git's own words, redacted. Nothing else here or in
+another room starts Git. A command is the leader of its own session, so that a deadline ends its children too.
+"""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from reconciler.errors import GitUnavailable
+from reconciler.sources.git_safety import Remote, environment, redacted
+
+READ_DEADLINE_S: Final = 60.0
+WORDS_KEPT: Final = 600
+
+
+class Answer(NamedTuple):
+    """What a command left: its exit status, its output, and its words, redacted."""
+
+    status: int
+    output: bytes
+    words: str
+
+
+class DeadlinePassed(GitUnavailable):
+    """A Git command did not end in time; it and its children were killed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Git:
+    """Git as this product runs it, about one remote. Commands start in `directory`, which must exist.
+
+    git_dir: the repository to work on; None lets Git find the one at `directory` itself, never above it.
+    """
+
+    directory: Path
+    remote: Remote
+    git_dir: Path | None = None
+    global_config: str = os.devnull
+
+    def run(self, *words: str, stdin: bytes = b"", deadline_s: float = READ_DEADLINE_S) -> bytes:
+        """What the command printed. Raises GitUnavailable when it fails, DeadlinePassed when it takes too long."""
+        answer = self.ask(*words, stdin=stdin, deadline_s=deadline_s)
+        if answer.status:
+            raise GitUnavailable(f"git {words[0]} of {self.remote}: {answer.words or f'exit {answer.status}'}")
+        return answer.output
+
+    def ask(
+        self,
+        *words: str,
+        stdin: bytes = b"",
+        deadline_s: float = READ_DEADLINE_S,
+        authenticated: bool = False,
+        variables: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """The command's answer, whatever its exit status. authenticated: give it the token."""
+        token = self.remote.credentials.token() if authenticated and self.remote.transport == "https" else ""
+        variables = {**self._environment(token), **(variables or {})}
+        try:
+            status, output, words_said = _execute(self.directory, words, stdin, variables, deadline_s)
+        except subprocess.TimeoutExpired as problem:
+            # The chained cause would show the command line only; the environment is never part of it.
+            raise DeadlinePassed(f"git {words[0]} of {self.remote} took longer than {deadline_s:g} s") from problem
+        except OSError as problem:
+            raise GitUnavailable(f"git could not be started: {problem.strerror}", hint="install git 2.36+") from problem
+        said = redacted(words_said.decode("utf-8", "replace"), self.remote, token)
+        return Answer(status, output, said[-WORDS_KEPT:])
+
+    def _environment(self, token: str) -> dict[str, str]:
+        place = {"GIT_CEILING_DIRECTORIES": str(self.directory.parent)}
+        if self.git_dir is not None:
+            place["GIT_DIR"] = str(self.git_dir)
+        return environment(self.remote, token, self.global_config) | place
+
+
+def _execute(
+    directory: Path, words: tuple[str, ...], stdin: bytes, variables: Mapping[str, str], deadline_s: float
+) -> tuple[int, bytes, bytes]:
+    """Exit status, output and error output. Raises subprocess.TimeoutExpired, OSError."""
+    from git.cmd import Git as GitCommand
+    from git.exc import GitCommandNotFound
+
+    # Inherited GIT_ variables (a hub started from a hook has GIT_DIR) would lead somewhere else: take them away.
+    inherited = [name for name in os.environ if name.startswith("GIT_") and name not in variables]
+    command = ["env", *(f"--unset={name}" for name in inherited)] if inherited else []
+    command += [GitCommand.GIT_PYTHON_GIT_EXECUTABLE or "git", "--no-pager", *words]
+    try:
+        process = GitCommand(directory).execute(
+            command, istream=subprocess.PIPE, as_process=True, env=variables, start_new_session=True
+        )
+    except GitCommandNotFound as problem:
+        raise FileNotFoundError(2, "git is not installed") from problem
+    try:
+        output, errors = process.communicate(stdin, timeout=deadline_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    return process.returncode, output, errors

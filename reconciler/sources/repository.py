@@ -1,0 +1,351 @@
+"""The followed branch as declared objects, with the last good state of every document. May import: planning, model.
+
+In: commits from sources.mirror; at start, what the log remembers.  Out: `Reading`s, to controller.hub.
+
+The last good content is kept per document (path and position): a document that cannot be used leaves the one before it
+standing, and never blocks or removes anything else.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from reconciler.controller.hub import CommitRead, Reading
+from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
+from reconciler.history.state import State
+from reconciler.model.declaration import Declaration, declare, identity_of
+from reconciler.model.document import Document
+from reconciler.model.identity import Identity
+from reconciler.model.kinds import to_json
+from reconciler.planning.declared import Declared, Object
+from reconciler.planning.mutation import mutated_version
+from reconciler.sources.cache import DocumentCache
+from reconciler.sources.documents import read_documents
+from reconciler.sources.mirror import CommitFacts, Mirror
+from reconciler.sources.tree import FileChange, ManifestFile
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One document's place in a file. good: `<blob>#<index>` of its last good content, "" when there is none."""
+
+    good: str
+    object: Object | None
+
+
+NOTHING = Slot("", None)
+Files = dict[str, list[Slot]]
+
+
+@dataclass
+class Candidate:
+    """A document of a changed file: which object it is about, and what it declares where it can be used."""
+
+    path: str
+    index: int
+    identity: Identity | None
+    slot: Slot | None  # None: it cannot be used
+    line: int
+
+
+class DocumentRepository:
+    """`controller.hub.Repository` over a mirror. Used from the loop's thread."""
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        state: State,
+        blob: Callable[[str], bytes | None],
+        cache: DocumentCache,
+        folder: str = "",
+    ) -> None:
+        """state: the live fold of the log, which says what was read last.  blob: source files in the log."""
+        self._mirror, self._state, self._blob, self._cache, self._folder = mirror, state, blob, cache, folder
+        self._files = self._remembered()
+        self._pending: Files | None = None
+        self._declared = Declared(slot.object for slots in self._files.values() for slot in slots if slot.object)
+
+    @property
+    def declared(self) -> Declared:
+        """What the last adopted reading declares."""
+        return self._declared
+
+    def read(self) -> Reading | None:
+        """What is new since the last commit in the log (see controller.hub.Repository)."""
+        head, old = self._mirror.fetch(), self._state.ref.commit
+        if head == old:
+            return None
+        changes = self._changes(old, head)
+        candidates, problems, parsed = self._parse([*changes, *self._conflicting(changes)])
+        files = self._judge(candidates, problems, {change.path for change in changes if change.new_oid is None})
+        declared, changed = self._declare(files)
+        self._pending = files
+        commits, blobs = self._commits(old, head, changes)
+        return Reading(
+            commits=commits,
+            declared=declared,
+            changed=changed,
+            documents={path: [slot.good for slot in slots] or None for path, slots in files.items()},
+            problems=self._changed_problems(files, problems),
+            unreadable=self._unreadable(files, problems),
+            blobs=blobs,
+            rewritten_from=old if old and self._mirror.rewritten(old, head) else "",
+            parsed=parsed,
+        )
+
+    def adopt(self, reading: Reading) -> None:
+        """Make the last reading the one that stands."""
+        for path, slots in (self._pending or {}).items():
+            if slots:
+                self._files[path] = slots
+            else:
+                self._files.pop(path, None)
+        self._pending = None
+        self._declared = reading.declared
+
+    # ── at start ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _remembered(self) -> Files:
+        """Every document's last good content, from the log's blobs; parsed once in its life."""
+        oids = {good.partition("#")[0] for goods in self._state.documents.values() for good in goods if good}
+        known = self._cache.load(oids)
+        fresh: dict[str, list[Object]] = {}
+        files: Files = {}
+        for path, goods in self._state.documents.items():
+            files[path] = []
+            for good in goods:
+                oid, _, index = good.partition("#")
+                if oid and oid not in known:
+                    known[oid] = fresh[oid] = self._parsed_again(path, oid)
+                found = next((obj for obj in known.get(oid, ()) if str(obj.index) == index), None)
+                files[path].append(Slot(good, replace_path(found, path) if found is not None else None))
+        self._cache.keep(fresh)
+        return files
+
+    def _parsed_again(self, path: str, oid: str) -> list[Object]:
+        documents, _ = read_documents(path, self._blob(oid) or b"")
+        declared = (declare(document)[0] for document in documents)
+        return [_object(found, document) for found, document in zip(declared, documents, strict=True) if found]
+
+    # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _changes(self, old: str, head: str) -> list[FileChange]:
+        """What differs between what was read last and `head`, also when the old commit has left the repository."""
+        if old and self._mirror.has(old):
+            return self._mirror.changes(old, head, self._folder)
+        there = self._mirror.changes(None, head, self._folder)
+        paths = {change.path for change in there}
+        gone = [FileChange(path, oid, None, "000000") for path, oid in self._state.files.items() if path not in paths]
+        return [change for change in there if self._state.files.get(change.path) != change.new_oid] + gone
+
+    def _conflicting(self, changes: Iterable[FileChange]) -> list[FileChange]:
+        """Unchanged files that declare an object twice: what changes elsewhere may free them."""
+        changed = {change.path for change in changes}
+        return [
+            FileChange(path, self._state.files[path], self._state.files[path], "100644")
+            for path, problems in self._state.problems.items()
+            if path not in changed and path in self._state.files and any(p["code"] == "RX214" for p in problems)
+        ]
+
+    def _commits(
+        self, old: str, head: str, changes: list[FileChange]
+    ) -> tuple[tuple[CommitRead, ...], dict[str, bytes]]:
+        """Every commit from old to head with the files it changed since the one before it, and the files' bytes."""
+        facts = self._mirror.commits(old or None, head)
+        reads, blobs, before = [], {}, old
+        for fact in facts:
+            its = changes if len(facts) == 1 else self._changes(before, fact.commit)
+            wanted = [change.new_oid for change in its if change.new_oid and change.problem is None]
+            blobs.update(self._mirror.blobs(wanted))
+            files = {change.path: change.new_oid for change in its}
+            reads.append(CommitRead(fact.commit, self._described(fact), files))
+            before = fact.commit
+        return tuple(reads), blobs
+
+    def _described(self, fact: CommitFacts) -> dict[str, Any]:
+        parent = fact.parents[0] if fact.parents else None
+        reverts = None
+        if parent is not None and self._mirror.has(parent):
+            reverts = self._mirror.reverts(self._mirror.changes(parent, fact.commit, self._folder), fact.commit)
+        described: dict[str, Any] = {
+            "parents": list(fact.parents),
+            "tree": fact.tree,
+            "author": fact.author,
+            "committed": fact.committed,
+            "subject": fact.subject,
+        }
+        return described | ({"reverts": reverts} if reverts else {})
+
+    def _parse(self, changes: list[FileChange]) -> tuple[list[Candidate], dict[str, list[Diagnostic]], int]:
+        """The documents of changed files, and every problem in them by path."""
+        candidates: list[Candidate] = []
+        problems: dict[str, list[Diagnostic]] = defaultdict(list)
+        fresh: dict[str, list[Object]] = {}
+        parsed = 0
+        for file in self._mirror.read(changes):
+            if file.problem is not None:
+                problems[file.path].append(replace(file.problem, notes=(*file.problem.notes, BLOCKS_PRUNING)))
+                candidates += self._as_before(file.path)
+            elif file.content is not None and file.oid is not None:
+                found, objects = self._documents(file, problems[file.path])
+                parsed += len(found)
+                candidates += found
+                if not problems[file.path]:
+                    fresh[file.oid] = objects
+        self._cache.keep(fresh)
+        return candidates, problems, parsed
+
+    def _as_before(self, path: str) -> list[Candidate]:
+        """A file that cannot be read at all leaves its documents as they were."""
+        return [
+            Candidate(path, index, slot.object.identity if slot.object else None, slot, 1)
+            for index, slot in enumerate(self._files.get(path, []))
+        ]
+
+    def _documents(self, file: ManifestFile, problems: list[Diagnostic]) -> tuple[list[Candidate], list[Object]]:
+        documents, unread = read_documents(file.path, file.content or b"")
+        problems += unread
+        candidates, objects = [], []
+        for document in documents:
+            identity, (declaration, found) = identity_of(document), declare(document)
+            slot = None
+            if declaration is not None:
+                obj = _object(declaration, document)
+                objects.append(obj)
+                mutation = mutated_version(self._declared.get(obj.identity), obj)
+                found = [*found, mutation] if mutation is not None else found
+                slot = Slot(f"{file.oid}#{document.index}", obj) if mutation is None else None
+            problems += found
+            candidates.append(Candidate(file.path, document.index, identity, slot, document.line))
+        if any(candidate.identity is None for candidate in candidates) or (unread and not documents):
+            _mark_unreadable(problems)
+            if not documents:
+                candidates = self._as_before(file.path)
+        return candidates, objects
+
+    # ── last good, and objects declared twice ─────────────────────────────────────────────────────────────────────
+
+    def _judge(self, candidates: list[Candidate], problems: dict[str, list[Diagnostic]], gone: set[str]) -> Files:
+        """What stands in each changed file's slots; an object declared twice is frozen and both places are named."""
+        changed = {candidate.path for candidate in candidates} | gone | set(problems)
+        claims: dict[Identity, list[Candidate]] = defaultdict(list)
+        for candidate in candidates:
+            if candidate.identity is not None:
+                claims[candidate.identity].append(candidate)
+        files: Files = {path: [] for path in changed}
+        for candidate in candidates:
+            slot = self._last_good(candidate, claims) if candidate.slot is None else candidate.slot
+            rivals = self._rivals(candidate, claims, changed)
+            if rivals:
+                slot = self._frozen(candidate)
+                problems[candidate.path].append(_declared_twice(candidate, rivals))
+            files[candidate.path].append(slot)
+        return files
+
+    def _last_good(self, candidate: Candidate, claims: Mapping[Identity, list[Candidate]]) -> Slot:
+        """What stood before for a document that cannot be used: by identity in its file, else by position."""
+        before = self._files.get(candidate.path, [])
+        if candidate.identity is not None:
+            return next(
+                (slot for slot in before if slot.object and slot.object.identity == candidate.identity), NOTHING
+            )
+        there = before[candidate.index] if candidate.index < len(before) else NOTHING
+        taken = there.object is not None and there.object.identity in claims
+        return NOTHING if taken else there
+
+    def _rivals(
+        self, candidate: Candidate, claims: Mapping[Identity, list[Candidate]], changed: set[str]
+    ) -> list[tuple[str, int]]:
+        """The other places, in changed and unchanged files, that declare the candidate's object."""
+        if candidate.identity is None:
+            return []
+        others = [(other.path, other.line) for other in claims[candidate.identity] if other is not candidate]
+        standing = self._declared.get(candidate.identity)
+        if standing is not None and standing.path not in changed:
+            others.append((standing.path, standing.line))
+        return others
+
+    def _frozen(self, candidate: Candidate) -> Slot:
+        standing = self._declared.get(candidate.identity) if candidate.identity is not None else None
+        if standing is None or standing.path != candidate.path:
+            return NOTHING
+        return next((slot for slot in self._files.get(candidate.path, []) if slot.object == standing), NOTHING)
+
+    def _declare(self, files: Files) -> tuple[Declared, frozenset[Identity]]:
+        """The declarations with these files as they are now, and which objects differ in more than their place."""
+        before = [slot.object for path in files for slot in self._files.get(path, []) if slot.object is not None]
+        after = {slot.object.identity: slot.object for slots in files.values() for slot in slots if slot.object}
+        touched: dict[Identity, Object | None] = {obj.identity: None for obj in before}
+        touched.update(after)
+        changed = {
+            identity for identity, obj in touched.items() if _content(obj) != _content(self._declared.get(identity))
+        }
+        return self._declared.changed(touched), frozenset(changed)
+
+    # ── problems ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _changed_problems(
+        self, files: Files, problems: Mapping[str, list[Diagnostic]]
+    ) -> dict[str, list[dict[str, Any]]]:
+        found = {path: [problem.as_dict() for problem in problems.get(path, ())] for path in files}
+        return {path: new for path, new in found.items() if new != self._state.problems.get(path, [])}
+
+    def _unreadable(self, files: Files, problems: Mapping[str, list[Diagnostic]]) -> tuple[str, ...]:
+        """The places in force whose identity cannot be read, here and in files that did not change."""
+        here = [p.place for group in problems.values() for p in group if BLOCKS_PRUNING in p.notes]
+        elsewhere = [
+            Diagnostic.from_dict(p).place
+            for path, group in self._state.problems.items()
+            if path not in files
+            for p in group
+            if BLOCKS_PRUNING in p.get("notes", ())
+        ]
+        return tuple(here + elsewhere)
+
+
+def replace_path(obj: Object, path: str) -> Object:
+    """The same object, declared at another path (equal files share one cache entry)."""
+    if obj.path == path:
+        return obj
+    return Object(**{name: getattr(obj, name) for name in Object.__struct_fields__} | {"path": path})
+
+
+def _content(obj: Object | None) -> object:
+    return None if obj is None else (obj.labels, obj.spec)
+
+
+def _object(declaration: Declaration, document: Document) -> Object:
+    spec = to_json(declaration.spec, defaults=True)
+    lines = {name: document.key_position(("spec", name)).line for name in spec if document.has(("spec", name))}
+    for n, _ in enumerate(spec.get("pins") or ()):
+        lines[f"pins/{n}"] = document.position(("spec", "pins", n)).line
+    return Object(
+        **declaration.identity._asdict(),
+        labels=dict(declaration.labels),
+        spec=spec,
+        path=declaration.path,
+        index=declaration.index,
+        line=declaration.line,
+        lines=lines,
+    )
+
+
+def _mark_unreadable(problems: list[Diagnostic]) -> None:
+    """Name the file's first error as what blocks pruning."""
+    for n, problem in enumerate(problems):
+        if problem.severity == "error":
+            problems[n] = replace(problem, notes=(*problem.notes, BLOCKS_PRUNING))
+            return
+
+
+def _declared_twice(candidate: Candidate, rivals: list[tuple[str, int]]) -> Diagnostic:
+    places = ", ".join(f"{path}:{line}" for path, line in sorted(rivals))
+    return Diagnostic(
+        code="RX214",
+        message=f"{candidate.identity} is declared again at {places}",
+        path=candidate.path,
+        line=candidate.line,
+        column=1,
+        help="keep one of them; until then it stays as it was",
+    )
