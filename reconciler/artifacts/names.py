@@ -1,0 +1,83 @@
+"""Names of archive members: which are refused, and which clash. Standard library, limits and errors only.
+
+In: names as an archive has them.  Out: path components that can be created below a directory, each path once.
+"""
+
+import re
+import unicodedata
+
+from reconciler.artifacts.limits import UnpackLimits
+from reconciler.errors import ArchiveRefused
+
+Parts = tuple[str, ...]
+
+
+class Names:
+    """Every name of one archive so far, as it would look on a file system without case or accents' spelling."""
+
+    def __init__(self, limits: UnpackLimits) -> None:
+        self._limits = limits
+        self._spelled: dict[str, tuple[Parts, str]] = {}  # folded path -> (as written, file | directory | implied)
+        self.members = 0
+
+    def count(self) -> None:
+        """One more header. Raises ArchiveRefused above the cap."""
+        self.members += 1
+        if self.members > self._limits.max_members:
+            raise ArchiveRefused(f"the archive has more than {self._limits.max_members} members")
+
+    def claim(self, raw: bytes, *, directory: bool) -> Parts:
+        """The components of a member's name; empty for the root itself. Raises ArchiveRefused."""
+        parts = components(raw, self._limits, directory=directory)
+        for depth in range(1, len(parts)):
+            self._enter(parts[:depth], "implied")
+        if parts:
+            self._enter(parts, "directory" if directory else "file")
+        elif not directory:
+            raise ArchiveRefused("a member has no name")
+        return parts
+
+    def _enter(self, parts: Parts, kind: str) -> None:
+        folded = fold("/".join(parts))
+        if folded not in self._spelled:
+            self._spelled[folded] = (parts, kind)
+            return
+        spelled, before = self._spelled[folded]
+        if spelled != parts:
+            raise ArchiveRefused(f"{'/'.join(spelled)!r} and {'/'.join(parts)!r} are one name on some file systems")
+        if "file" in {before, kind} or (before == kind == "directory"):
+            raise ArchiveRefused(f"{'/'.join(parts)!r} is in the archive twice")
+        if before == "implied":
+            self._spelled[folded] = (parts, kind)
+
+
+def fold(path: str) -> str:
+    """Equal for names that only differ in case or in composed and decomposed accents (Unicode D145)."""
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
+
+
+def components(raw: bytes, limits: UnpackLimits, *, directory: bool) -> Parts:
+    """The components of a name, `.` left out. Raises ArchiveRefused for whatever could lead elsewhere."""
+    shown = repr(raw[:80].decode("utf-8", "backslashreplace"))
+    if not raw or len(raw) > limits.max_path_bytes:
+        raise ArchiveRefused(f"name {shown} is empty or longer than {limits.max_path_bytes} bytes")
+    try:
+        name = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ArchiveRefused(f"name {shown} is not UTF-8") from error
+    if "\\" in name or any(unicodedata.category(char) == "Cc" for char in name):
+        raise ArchiveRefused(f"name {shown} has a backslash or a control character")
+    if name.startswith("/") or re.match(r"[A-Za-z]:", name):
+        raise ArchiveRefused(f"name {shown} is absolute")
+    if name.endswith("/") and directory:
+        name = name[:-1]
+    parts = [part for part in name.split("/") if part != "."]
+    if any(part in {"", ".."} for part in parts):
+        raise ArchiveRefused(f"name {shown} has an empty part or '..'")
+    if any(len(part.encode()) > 255 for part in parts):
+        raise ArchiveRefused(f"name {shown} has a part of more than 255 bytes")
+    if len(parts) > limits.max_depth:
+        raise ArchiveRefused(f"name {shown} is deeper than {limits.max_depth} levels")
+    return tuple(parts)

@@ -1,0 +1,94 @@
+"""One artifact from its URL to its place in the store. May import this room, controller.steps, ports, errors.
+
+In: an Artifact and the path of its partial file.  Out: a store entry, or an error with nothing left that misleads.
+Imported when something is fetched: http.client and ssl are not for an agent at rest.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from reconciler.artifacts.address import file_name, shown
+from reconciler.artifacts.decode import decode
+from reconciler.artifacts.fetch import Download
+from reconciler.artifacts.limits import FetchLimits, UnpackLimits
+from reconciler.artifacts.pace import Watch
+from reconciler.artifacts.partial import Partial
+from reconciler.artifacts.place import Placing
+from reconciler.artifacts.room import Room
+from reconciler.controller.steps import reached
+from reconciler.errors import ArchiveRefused, ArtifactRefused, DigestMismatch, StorageExhausted
+from reconciler.ports import Artifact
+
+
+@dataclass
+class Staging:
+    """Download, verify, unpack. received: bytes that came over the network."""
+
+    artifact: Artifact
+    room: Room
+    fetch_limits: FetchLimits
+    unpack_limits: UnpackLimits
+    watch: Watch
+    jitter: Callable[[], float]
+    received: int = 0
+
+    def run(self, path: Path) -> str:
+        """The sha256 under which the artifact now is in the store. See ArtifactStore.stage for the errors."""
+        with Partial(path, self.watch) as partial:
+            partial.recall()
+            if self.artifact.size is not None:
+                self.room.admit(self.artifact.size, have=partial.length)
+            try:
+                sha256 = self._download(partial)
+                reached("store.verified")
+                name = file_name(self.artifact.url)
+                Placing(path.parent, name, self.unpack_limits, self.watch).run(partial, sha256)
+            except (StorageExhausted, DigestMismatch, ArchiveRefused):
+                partial.remove()  # no use to anyone; and what serves, and the log, need the room
+                raise
+            partial.remove()
+            reached("store.cleared")
+        return sha256
+
+    def _download(self, partial: Partial) -> str:
+        """The digest of the bytes, which is the pinned one.
+
+        A mismatch after a resume is tried once more from nothing: the fault may be in what the disk kept.
+        """
+        inherited = partial.length > 0
+        while True:
+            download = Download(self.artifact, partial, self.room, self.fetch_limits, self.watch, self.jitter)
+            try:
+                download.run()
+            finally:
+                self.received += download.received
+            reached("store.downloaded")
+            self.watch.tell("verifying", partial.length, partial.length)
+            found = partial.digest()
+            if download.encoded and found != self.artifact.sha256:
+                found = self._decoded(partial)
+            problem = self._mismatch(partial.length, found)
+            if not problem:
+                return found
+            if not inherited:
+                raise DigestMismatch(problem)
+            inherited = False
+            partial.restart()
+
+    def _decoded(self, partial: Partial) -> str:
+        """The digest after undoing a compression that nobody asked for."""
+        if not self.artifact.sha256:
+            raise ArtifactRefused(f"{shown(self.artifact.url)} compresses the body, so its own bytes cannot be told")
+        decode(partial, self.artifact.size or self.fetch_limits.max_bytes)
+        return partial.digest()
+
+    def _mismatch(self, length: int, found: str) -> str:
+        """What is not as Git pinned it; empty where all is."""
+        sha256, size = self.artifact.sha256 or found, self.artifact.size or length
+        if (found, length) == (sha256, size):
+            return ""
+        return (
+            f"{shown(self.artifact.url)} has sha256 {found} in {length} bytes; pinned is sha256 {sha256} "
+            f"in {size} bytes"
+        )
