@@ -6,6 +6,7 @@ keys) is refused at its place. `---` at the start of a line ends a document, wha
 9.1.2), so the text is cut there first: a broken document hides no other, and every index stays true.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -264,7 +265,7 @@ def _chunks(text: str) -> Iterator[tuple[str, int]]:
     """The text of each document that is not empty, and the line on which it begins (from 1)."""
     cuts = [0, *(found.start() for found in _BOUNDARY.finditer(text)), len(text)]
     line = 1
-    for start, stop in zip(cuts, cuts[1:], strict=False):
+    for start, stop in itertools.pairwise(cuts):
         chunk = text[start:stop]
         blank = _BLANK.match(chunk)
         if blank and blank.end() < len(chunk):

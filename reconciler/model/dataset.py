@@ -1,0 +1,54 @@
+"""Kind Dataset: where data is, its format and versions; which edges get the bytes, and which only the metadata.
+
+May import: model.shape, model.fields. In: a document's spec.  Out: typed values, to expansion.
+"""
+# ruff: noqa: N815  # field names are the schema's own
+
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, ValidationInfo, field_validator
+
+from reconciler.model.fields import Bytes, choice
+from reconciler.model.shape import Digest, Selector, Shape, Url, VersionText, default_version, distinct
+
+FORMATS: Final = ("csv", "txt", "voc", "coco", "yolo", "jsonl")
+
+
+class DatasetVersion(Shape):
+    """The file or archive of one version."""
+
+    version: VersionText
+    """Opaque text, compared exactly."""
+    downloadURL: Url
+    """Where it is: https, http or file, without credentials."""
+    sha256sum: Digest = ""
+    """SHA-256 of what is served: 64 hexadecimal digits."""
+    size: Bytes | None = None
+    """Bytes as served."""
+
+
+class Reach(Shape):
+    """Which edges get what."""
+
+    bytes: Selector | None = None
+    """These get the data itself."""
+    metadata: Selector | None = None
+    """These know of it."""
+
+
+class DatasetSpec(Shape):
+    """Data, and where it goes."""
+
+    format: Annotated[str, *choice(*FORMATS)]
+    """How samples stand in it."""
+    versions: Annotated[tuple[DatasetVersion, ...], AfterValidator(distinct)]
+    """In any order."""
+    defaultVersion: VersionText = ""
+    """The version of every edge without a pin. May be left out where there is only one."""
+    edges: Reach = Reach()
+    """Without it, the data goes nowhere."""
+
+    @field_validator("defaultVersion")
+    @classmethod
+    def _default_is_there(cls, wanted: str, info: ValidationInfo) -> str:
+        return default_version(wanted, info.data.get("versions", ()))

@@ -1,0 +1,155 @@
+"""A document as a declaration, or everything that is wrong with it. May import: the kinds, model.findings, diagnostics.
+
+In: documents from sources.documents.  Out: typed declarations to planning; diagnostics to the log and the command line.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from reconciler.diagnostics import Diagnostic
+from reconciler.model.document import Document, Loc
+from reconciler.model.fields import nearest
+from reconciler.model.findings import validated
+from reconciler.model.identity import API_VERSION, DEFAULT_NAMESPACE, GROUP, Identity
+from reconciler.model.kinds import KINDS, Kind
+from reconciler.model.shape import Annotations, Labels, Name, Namespace, Shape
+
+MAX_PROBLEMS: Final = 50  # a document
+_FIELDS: Final = ("apiVersion", "kind", "metadata", "spec")
+_IDENTITY: Final[tuple[Loc, ...]] = (
+    *(("apiVersion",), ("kind",), ("metadata",)),
+    *(("metadata", "name"), ("metadata", "namespace")),
+)
+
+
+class Metadata(Shape):
+    """What Kubernetes keeps of every object, as far as a file may say it."""
+
+    name: Name
+    """Names the object among those of its kind and namespace."""
+    namespace: Namespace = ""
+    labels: Labels = {}
+    annotations: Annotations = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """One object that a commit declares, and where: file, index of the document in it, line of its first value."""
+
+    identity: Identity
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    spec: Shape
+    path: str
+    index: int
+    line: int
+
+
+def identity_of(document: Document) -> Identity | None:
+    """Which object the document is about, also where its spec is wrong; None where that cannot be read for certain.
+
+    A kind of a foreign group has an identity too, which is none of ours. An unknown kind in our group has none: it may
+    be one of ours, misspelt.
+    """
+    data = document.data
+    if not isinstance(data, dict) or any(loc in document.ambiguous for loc in _IDENTITY):
+        return None
+    kind, group, given = _text(data, "kind"), _text(data, "apiVersion").rpartition("/")[0], data.get("metadata")
+    if not kind or not _text(data, "apiVersion") or not isinstance(given, dict):
+        return None
+    try:
+        metadata = Metadata.model_validate({"name": given.get("name"), "namespace": given.get("namespace")})
+    except ValidationError:
+        return None
+    if group != GROUP:
+        return Identity(kind, metadata.namespace, metadata.name)
+    return _identity(KINDS[kind], metadata) if kind in KINDS else None
+
+
+def declare(document: Document) -> tuple[Declaration | None, list[Diagnostic]]:
+    """What the document declares, and every problem in it; the declaration is None when one of them is an error.
+
+    Never raises. To what the reader has said of a broken document nothing is added.
+    """
+    if document.broken:
+        return None, []
+    if not isinstance(document.data, dict):
+        return None, [document.diagnostic("RX207", "a document is a mapping", document.position(()))]
+    found = list(_head_problems(document))
+    row = KINDS.get(_text(document.data, "kind"))
+    if row is None or any(problem.code == "RX209" for problem in found):
+        return None, found
+    metadata, problems = _metadata(document, row)
+    found += problems
+    spec, problems = validated(document, "spec", row.spec)
+    found += problems
+    found.sort(key=lambda problem: (problem.severity != "error", problem.line, problem.column))
+    if metadata is None or spec is None or any(problem.severity == "error" for problem in found):
+        return None, found[:MAX_PROBLEMS]
+    declaration = Declaration(
+        identity=_identity(row, metadata),
+        labels=metadata.labels,
+        annotations=metadata.annotations,
+        spec=spec,
+        path=document.path,
+        index=document.index,
+        line=document.line,
+    )
+    return declaration, found[:MAX_PROBLEMS]
+
+
+def _head_problems(document: Document) -> Iterator[Diagnostic]:
+    """What is wrong with apiVersion, kind and the names of the fields at the top."""
+    version, kind = _text(document.data, "apiVersion"), _text(document.data, "kind")
+    for name, given in (("apiVersion", version), ("kind", kind)):
+        if not given:
+            at = document.key_position((name,) if document.has((name,)) else ())
+            hint = f"a document begins with apiVersion: {API_VERSION}, then kind, metadata and spec"
+            yield document.diagnostic("RX208", f"{name} cannot be read", at, help=hint)
+    group = version.rpartition("/")[0]
+    if version and group != GROUP:
+        hint = f"write apiVersion: {API_VERSION}" if kind in KINDS else "keep other kinds in another folder"
+        message = f"{kind:.60} of {version:.80} is not one of our kinds"
+        yield document.diagnostic("RX209", message, document.position(("apiVersion",)), help=hint)
+    elif kind and kind not in KINDS:
+        meant = nearest(kind, list(KINDS))
+        hint = f"did you mean {meant}?" if meant else f"there is {', '.join(KINDS)}"
+        yield document.diagnostic("RX209", f"there is no kind {kind:.60}", document.position(("kind",)), help=hint)
+    elif version and version != API_VERSION:
+        message = f"there is no version {version.rpartition('/')[2]:.60} of our kinds"
+        at = document.position(("apiVersion",))
+        yield document.diagnostic("RX213", message, at, help=f"write apiVersion: {API_VERSION}")
+    for name in document.data:
+        if name not in _FIELDS:
+            meant = nearest(name, list(_FIELDS))
+            hint = f"did you mean {meant}?" if meant else f"a document has {', '.join(_FIELDS)}"
+            hint = "remove it: status is what is observed, never what is declared" if name == "status" else hint
+            at = document.key_position((name,))
+            yield document.diagnostic("RX210", f"a document has no field {name!a:.80}", at, help=hint)
+
+
+def _metadata(document: Document, row: Kind) -> tuple[Metadata | None, list[Diagnostic]]:
+    metadata, problems = validated(document, "metadata", Metadata)
+    if metadata is None and any(problem.code == "RX211" for problem in problems):
+        problems = [
+            replace(problem, code="RX208", help="add metadata: {name: NAME}") if problem.code == "RX211" else problem
+            for problem in problems
+        ]
+    if metadata and metadata.namespace and row.scope == "Cluster":
+        message = f"{row.name} objects belong to the whole cluster and have no namespace"
+        at = document.key_position(("metadata", "namespace"))
+        problems.append(document.diagnostic("RX213", message, at, help="remove the namespace"))
+    return metadata, problems
+
+
+def _identity(row: Kind, metadata: Metadata) -> Identity:
+    namespace = "" if row.scope == "Cluster" else metadata.namespace or DEFAULT_NAMESPACE
+    return Identity(row.name, namespace, metadata.name)
+
+
+def _text(data: Any, field: str) -> str:
+    value = data.get(field)
+    return str(value) if isinstance(value, str) else ""

@@ -1,0 +1,119 @@
+"""The types that a field may ask for. May import: model.scalars, pydantic.
+
+In: `Scalar`s from YAML, or JSON values that were typed before (a cache, a custom resource).  Out: exact Python values to
+the kinds. The field says the type, and one strict grammar a type says what fits it.
+"""
+
+import re
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from reconciler.model.scalars import Plain, Scalar, described
+
+INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+
+
+def problem(
+    code: str,
+    message: str,
+    *,
+    help: str = "",  # noqa: A002  # the diagnostic's word
+    below: tuple[str | int, ...] = (),
+    beside: str | None = None,
+) -> PydanticCustomError:
+    """An error that becomes a diagnostic with this code.
+
+    below: where in the checked value.  beside: the sibling field that it is about instead; "" is the mapping itself.
+    """
+    context = {"message": message, "help": help, "below": below, "beside": beside}
+    return PydanticCustomError(code, "{message}", context)  # type: ignore[arg-type]  # a code is no literal here
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """The known word that was probably meant, or nothing. Case does not count."""
+    by_lower = {name.lower(): name for name in known}
+    found = get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else ""
+
+
+def _integer(value: object) -> int:
+    if isinstance(value, Plain) and INTEGER.fullmatch(value):
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise problem("RX212", f"expected an integer, found {described(value)}", help=_number_help(value, "8080"))
+
+
+def _number(value: object) -> float:
+    if isinstance(value, Plain) and NUMBER.fullmatch(value):
+        value = float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf"):
+        return value
+    raise problem("RX212", f"expected a number, found {described(value)}", help=_number_help(value, "0.976"))
+
+
+def _number_help(value: object, example: str) -> str:
+    if isinstance(value, Scalar) and not value.plain and NUMBER.fullmatch(value):
+        return "remove the quotes: quoted, it is text, and kubectl refuses text for a number"
+    return f"write plain digits, as in {example}: no sign +, leading zero, blank, underscore, nan or inf"
+
+
+def _boolean(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Plain) and value in {"true", "false"}:
+        return value == "true"
+    raise problem("RX212", f"expected true or false, found {described(value)}", help="write true or false, unquoted")
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return str(value)
+    hint = "put it in quotes" if isinstance(value, int | float) else ""
+    raise problem("RX212", f"expected text, found {described(value)}", help=hint)
+
+
+def one_of(*known: str) -> Callable[[str], str]:
+    """A check that a text is one of `known`; the message suggests the nearest."""
+
+    def check(value: str) -> str:
+        if value in known:
+            return value
+        meant = nearest(value, list(known))
+        raise problem(
+            "RX213",
+            f"{value!r:.60} is not one of {', '.join(known)}",
+            help=f"did you mean {meant}?" if meant else f"write one of {', '.join(known)}",
+        )
+
+    return check
+
+
+def choice(*known: str) -> Any:
+    """The annotations of a text field with a closed list of values, for `Annotated[str, *choice(...)]`."""
+    return BeforeValidator(_text), AfterValidator(one_of(*known)), Field(json_schema_extra={"enum": list(known)})
+
+
+def within(low: int, high: int) -> Callable[[int], int]:
+    """A check that a number is in [low, high]."""
+
+    def check(value: int) -> int:
+        if not low <= value <= high:
+            raise problem("RX213", f"{value} is not between {low} and {high}")
+        return value
+
+    return check
+
+
+Integer = Annotated[int, BeforeValidator(_integer), Field(json_schema_extra={"format": "int64"})]
+Number = Annotated[float, BeforeValidator(_number)]
+Boolean = Annotated[bool, BeforeValidator(_boolean)]
+Text = Annotated[str, BeforeValidator(_text)]
+Port = Annotated[Integer, AfterValidator(within(0, 65535)), Field(json_schema_extra={"minimum": 0, "maximum": 65535})]
+Count = Annotated[Integer, AfterValidator(within(0, 2**31 - 1)), Field(json_schema_extra={"minimum": 0})]
+Bytes = Annotated[Integer, AfterValidator(within(0, 2**53)), Field(json_schema_extra={"minimum": 0})]

@@ -1,0 +1,25 @@
+"""What names a declared object. Imports nothing of ours, and no pydantic: edges use it too."""
+
+from typing import Final, NamedTuple
+
+GROUP: Final = "ai.kubeedge.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+DEFAULT_NAMESPACE: Final = "default"
+
+
+class Identity(NamedTuple):
+    """One declared object. The namespace is empty for a cluster-scoped kind. Text form: `Dataset/default/faces`."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.namespace}/{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Identity":
+        """The inverse of `str`. Raises ValueError when `text` is not an identity."""
+        kind, namespace, name = text.split("/")
+        return cls(kind, namespace, name)

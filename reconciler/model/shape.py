@@ -1,0 +1,153 @@
+"""What every declared mapping has in common, and the texts that many kinds use. May import: model.fields, pydantic.
+
+In: mappings from documents or caches.  Out: the base and the field types of every kind.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from reconciler.model.fields import Text, problem
+
+NAME: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+LABEL_NAME: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+LABEL_KEY: Final = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+LABEL_VALUE: Final = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
+SCHEMES: Final = ("https", "http", "file")
+
+
+class Shape(BaseModel):
+    """A mapping with known fields. Absent, null and, as in the seed's Go types, empty text are the same: not set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_what_is_set(cls, data: Any) -> Any:
+        if type(data) is not dict:
+            return data
+        return {name: value for name, value in data.items() if value is not None and value != ""}
+
+
+def _name(value: str) -> str:
+    if not value or (len(value) <= 253 and re.fullmatch(NAME, value)):
+        return value
+    raise problem(
+        "RX213",
+        f"{value!a:.80} is not a name",
+        help="a name has at most 253 of a-z, 0-9, - and ., and begins and ends with a letter or digit (DNS-1123)",
+    )
+
+
+def _version(value: str) -> str:
+    if len(value) <= 128 and value.isprintable() and value == value.strip():
+        return value
+    raise problem("RX213", f"{value!a:.80} is not a version", help="at most 128 printable characters, no outer blanks")
+
+
+def _digest(value: str) -> str:
+    if not value or re.fullmatch("[0-9a-fA-F]{64}", value):
+        return value.lower()
+    found = f"it has {len(value)} characters" if len(value) != 64 else "it has other characters"
+    raise problem(
+        "RX213", f"a sha256sum is 64 hexadecimal digits; {found}", help="paste the output of `sha256sum FILE`"
+    )
+
+
+def _url(value: str) -> str:
+    if not value:
+        return value
+    hint = ""
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018  # raises when it is no number
+    except ValueError as error:
+        reason = str(error)
+    else:
+        if not value.isprintable() or " " in value:
+            reason = "it has blanks or control characters"
+        elif parts.scheme not in SCHEMES:
+            reason, hint = "its scheme is none of https, http, file", "begin it with https://"
+        elif "@" in parts.netloc:
+            reason, hint = "it carries credentials", "remove user:password@; secrets do not belong into Git"
+        elif not parts.hostname and parts.scheme != "file":
+            reason = "it names no host"
+        else:
+            return value
+    raise problem("RX213", f"{value!a:.200} is refused: {reason}", help=hint)
+
+
+def _label_key(key: str) -> None:
+    if re.fullmatch(LABEL_KEY, key) and len(key.rpartition("/")[0]) <= 253:
+        return
+    hint = "a key is [dns.name/]name; the name has at most 63 letters, digits, -, _ and ."
+    raise problem("RX213", f"{key!a:.80} is not a key for labels or annotations", below=(key,), help=hint)
+
+
+def _labels(value: dict[str, str]) -> dict[str, str]:
+    for key, text in value.items():
+        _label_key(key)
+        if not re.fullmatch(LABEL_VALUE, text):
+            hint = "at most 63 letters, digits, -, _ and ., beginning and ending with a letter or digit"
+            raise problem("RX213", f"{text!a:.80} is not a label's value", below=(key,), help=hint)
+    return value
+
+
+def _namespace(value: str) -> str:
+    if not value or (len(value) <= 63 and re.fullmatch(LABEL_NAME, value)):
+        return value
+    hint = "a namespace has at most 63 of a-z, 0-9 and -, and begins and ends with a letter or digit (DNS-1123)"
+    raise problem("RX213", f"{value!a:.80} is not a namespace", help=hint)
+
+
+def _annotations(value: dict[str, str]) -> dict[str, str]:
+    for key in value:
+        _label_key(key)
+    size = sum(len(key) + len(text.encode("utf-8", "replace")) for key, text in value.items())
+    if size > 2**18:
+        raise problem("RX213", f"the annotations have {size:,} bytes; Kubernetes keeps at most 256 KiB")
+    return value
+
+
+def distinct(versions: Sequence[Any]) -> Sequence[Any]:
+    """A check that no version stands twice in a list of entries."""
+    seen: dict[str, int] = {}
+    for index, entry in enumerate(versions):
+        if entry.version in seen:
+            message = f"the version {entry.version!r} stands twice, first as entry {seen[entry.version] + 1}"
+            raise problem(
+                "RX213", message, below=(index, "version"), help="a version is one file for ever: use a new one"
+            )
+        seen[entry.version] = index
+    return versions
+
+
+def default_version(wanted: str, versions: Sequence[Any]) -> str:
+    """The version meant: `wanted`, which must be there, or the only one. For a field validator."""
+    known = [entry.version for entry in versions]
+    if wanted in known or not known:
+        return wanted
+    there = ", ".join(known[:20])
+    if wanted:
+        raise problem("RX215", f"there is no version {wanted!r:.80}", help=f"there is {there}")
+    if len(known) > 1:
+        raise problem("RX211", "several versions, and nothing says which is meant", help=f"name one of {there}")
+    return str(known[0])
+
+
+Name = Annotated[Text, AfterValidator(_name), Field(json_schema_extra={"pattern": f"^{NAME}$", "maxLength": 253})]
+VersionText = Annotated[Text, AfterValidator(_version), Field(json_schema_extra={"maxLength": 128})]
+Digest = Annotated[Text, AfterValidator(_digest), Field(json_schema_extra={"pattern": "^[0-9a-fA-F]{64}$"})]
+Url = Annotated[Text, AfterValidator(_url), Field(json_schema_extra={"pattern": "^(https?|file)://"})]
+Namespace = Annotated[Text, AfterValidator(_namespace)]
+Labels = Annotated[dict[str, Text], AfterValidator(_labels)]
+Annotations = Annotated[dict[str, Text], AfterValidator(_annotations)]
+
+
+class Selector(Shape):
+    """Which edges: those that carry all of matchLabels; {} matches every edge, an absent selector none."""
+
+    matchLabels: Labels = {}  # noqa: N815  # the schema's word
