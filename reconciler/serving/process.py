@@ -60,7 +60,9 @@ class RuntimeProcess:
         return self._pidfd
 
     def exited(self, wait_s: float = 0.0) -> bool:
-        """Whether the process has ended, waiting up to `wait_s` for it."""
+        """Whether the process has ended, waiting up to `wait_s` for it; true of a handle that was let go."""
+        if self._pidfd < 0:
+            return True
         watch = select.poll()
         watch.register(self._pidfd, select.POLLIN)
         if not watch.poll(wait_s * 1000):
@@ -110,7 +112,6 @@ class RuntimeProcess:
                 signal.pidfd_send_signal(self._pidfd, sign)
             if self.exited(STOP_S):
                 break
-        (self.spec.directory / RECEIPT).unlink(missing_ok=True)
         self.close()
 
     def close(self) -> None:
