@@ -53,6 +53,8 @@ class _Ticket:
 class Ledger(ABC):
     """The writing half of `ports.EventLog`. A store gives it the look-ups and `_store`."""
 
+    _failed: LogWriteFailed | None = None
+
     def __init__(self, source: str, clock: Clock, tail: Tail) -> None:
         self._source = source
         self._clock = clock
@@ -61,7 +63,6 @@ class Ledger(ABC):
         self._queue: list[_Ticket] = []
         self._queue_lock = threading.Lock()
         self._listeners: list[Callable[[list[Entry]], None]] = []
-        self._failed: LogWriteFailed | None = None
 
     @abstractmethod
     def _store(self, rows: list[Row]) -> None:
@@ -130,8 +131,11 @@ class Ledger(ABC):
         for ticket in tickets:
             ticket.done = True
         if batch.rows and self._failed is None:
-            for listener in self._listeners:
-                listener(batch.entries)
+            self._tell(batch.entries)
+
+    def _tell(self, entries: list[Entry]) -> None:
+        for listener in self._listeners:
+            listener(entries)
 
     def _stamp_all(self, tickets: list[_Ticket]) -> Batch:
         """One batch of all tickets that can be stamped. One that cannot leaves no trace: the rest is stamped again."""

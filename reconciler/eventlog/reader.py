@@ -14,6 +14,7 @@ from reconciler.errors import ChainBroken, HistoryError, WorldUnavailable
 from reconciler.eventlog import schema, segments
 from reconciler.eventlog.audit import verify_volumes
 from reconciler.eventlog.volume import Volume
+from reconciler.history import codec
 from reconciler.history.events import EMPTY, Entry, Head, Origin
 from reconciler.ports import Verification
 
@@ -39,13 +40,13 @@ class SqliteReader:
 
     def read(self, after: int = 0, upto: int | None = None, *, stream: str = "") -> Iterator[Entry]:
         """See `ports.EventLog`."""
-        end = self.head().seq if upto is None else min(upto, self.head().seq)
-        for volume in self._holding(after):
-            last = min(end, volume.last)
-            while after < last and (page := volume.page(after, last, stream)):
-                yield from page
-                after = page[-1].seq
-            after = max(after, volume.first - 1)
+        for page in self._pages(after, upto, stream):
+            yield from codec.entries(page)
+
+    def stored_rows(self, after: int = 0, upto: int | None = None) -> Iterator[tuple[int, bytes, bytes]]:
+        """(seq, hash, stored body) of the entries with after < seq <= upto."""
+        for page in self._pages(after, upto, ""):
+            yield from page
 
     def find(self, event_id: str) -> Entry | None:
         """See `ports.EventLog`."""
@@ -107,6 +108,16 @@ class SqliteReader:
             self._closed = True
             for volume in (*self._open, *self._retired):
                 volume.close()
+
+    def _pages(self, after: int, upto: int | None, stream: str) -> Iterator[list[tuple[int, bytes, bytes]]]:
+        end = self.head().seq
+        end = end if upto is None else min(upto, end)
+        for volume in self._holding(after):
+            last = min(end, volume.last)
+            while after < last and (page := volume.page(after, last, stream)):
+                yield page
+                after = page[-1][0]
+            after = max(after, last)
 
     def _own_hash(self, sequence: int) -> bytes:
         """The hash of the log's own event `sequence` in its own chain; empty when the file that has it is gone."""

@@ -68,6 +68,8 @@ CREATE TRIGGER segment_update BEFORE UPDATE ON segment BEGIN SELECT RAISE(ABORT,
 CREATE TRIGGER segment_delete BEFORE DELETE ON segment BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 """
 
+INSERT: Final = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # a batch.Row
+
 _COMMON: Final = """
 PRAGMA busy_timeout = 5000;
 PRAGMA foreign_keys = ON;

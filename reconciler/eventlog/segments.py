@@ -5,6 +5,7 @@ link to it: `log-<first>.db`. A file's side files (-wal, -shm) go by its own nam
 """
 
 import re
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,12 +30,18 @@ def live_path(log: Path, first: int) -> Path:
     return log.with_name(f"{log.stem}-{first}{log.suffix}")
 
 
-def sealed_files(log: Path, before: int) -> list[Sealed]:
+def sealed_files(log: Path, before: int = sys.maxsize) -> list[Sealed]:
     """The sealed files of `log` with entries before `before`, oldest first."""
     name = re.compile(rf"{re.escape(log.stem)}-(\d+)-(\d+)\.sealed\.db")
     found = [(name.fullmatch(path.name), path) for path in log.parent.glob(f"{log.stem}-*.sealed.db")]
     files = sorted(Sealed(int(match[1]), int(match[2]), path) for match, path in found if match)
     return [file for file in files if file.first < before]
+
+
+def live_files(log: Path) -> list[Path]:
+    """Files beside `log` that bear a live file's name, whether the log leads to them or not."""
+    name = re.compile(rf"{re.escape(log.stem)}-\d+{re.escape(log.suffix)}")
+    return [path for path in log.parent.resolve().glob(f"{log.stem}-*{log.suffix}") if name.fullmatch(path.name)]
 
 
 def missing(log: Path, first: int, last: int) -> ChainBroken:
@@ -43,12 +50,3 @@ def missing(log: Path, first: int, last: int) -> ChainBroken:
         f"entries {first} to {last} are missing: the sealed file that holds them is not beside {log}",
         hint=f"put {log.stem}-{first}-….sealed.db back beside the log",
     )
-
-
-def undo_seal(log: Path) -> None:
-    """Take back a seal that was cut short before the log's name led to the next file."""
-    live = log.resolve()
-    if live.exists():
-        for file in sealed_files(log, 2**63):
-            if file.path.samefile(live):
-                file.path.unlink()

@@ -7,11 +7,10 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 from reconciler.controller.steps import reached
 from reconciler.errors import ChainBroken, ForkFound, HistoryError, LogWriteFailed
-from reconciler.eventlog import ballast, schema, segments
+from reconciler.eventlog import ballast, schema, seal, segments
 from reconciler.eventlog.batch import Batch, Lookup, Row, Tail
 from reconciler.eventlog.ledger import Ledger, genesis, new_log_id, rfc3339
 from reconciler.eventlog.lock import WriterLock
@@ -19,10 +18,8 @@ from reconciler.eventlog.reader import SqliteReader
 from reconciler.eventlog.stored import Stored
 from reconciler.eventlog.volume import Volume
 from reconciler.history import codec
-from reconciler.history.events import EMPTY
+from reconciler.history.events import EMPTY, SEGMENT_SEALED, Event, event_id
 from reconciler.ports import Clock
-
-_INSERT: Final = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class SqliteLog(Ledger, SqliteReader):
@@ -35,7 +32,7 @@ class SqliteLog(Ledger, SqliteReader):
     def __init__(self, path: Path, name: str, clock: Clock) -> None:
         self._writer_lock = WriterLock(path)
         try:
-            segments.undo_seal(path)
+            seal.settle(path)
             self._writer = _open_writer(path, name, clock)
         except BaseException:
             self._writer_lock.release()
@@ -62,12 +59,45 @@ class SqliteLog(Ledger, SqliteReader):
                     writer.executemany("INSERT INTO blob VALUES (?, ?)", rows)
                 reached("log.blob")
 
+    def seal(self) -> Path:
+        """The live file under its sealed name, read-only from now on; a new live file carries the chains on.
+
+        Raises HistoryError (somebody reads just now: nothing happened), LogWriteFailed (the next start settles it).
+        """
+        with self._writing:
+            batch, first = self._batch(), self._stored.live.first
+            begins = schema.Begins(self._source, self._tail.head.seq + 1, self._tail.head.hash, *self._tail.own)
+            sealed = segments.sealed_path(self._path, first, self._tail.head.seq)
+            batch.own([_sealed_event(first, self._tail, sealed, batch.recorded)], {})
+            with self._failing():
+                self._begin_segment(begins, batch.rows, sealed)
+            self._tail = batch.tail
+            self._tell(batch.entries)
+        return sealed
+
+    def _begin_segment(self, begins: schema.Begins, rows: list[Row], sealed: Path) -> None:
+        new = segments.live_path(self._path, begins.first).resolve()
+        seal.checkpoint(self._writer, self._path)
+        seal.prepare(new, begins, rows)
+        seal.switch(self._path, sealed, new)
+        self._writer.close()
+        seal.settle(self._path)
+        self._writer = schema.connect_writer(new)
+        self._stored = Stored(self._sealed(), Volume(self._writer, new))
+
     def close(self) -> None:
         """See `ports.EventLog`."""
         SqliteReader.close(self)
         with self._writing:
             self._writer.close()
+        if self._failed is None:
+            ballast.drop(self._path)
         self._writer_lock.release()
+
+    def _volumes(self) -> list[Volume]:
+        if self._failed is not None:
+            raise self._failed
+        return super()._volumes()
 
     def _sealed(self) -> list[Volume]:
         """The sealed files, none missing: without them an id could be given twice."""
@@ -79,7 +109,7 @@ class SqliteLog(Ledger, SqliteReader):
     def _store(self, rows: list[Row]) -> None:
         reached("log.begin")
         with self._transaction() as writer:
-            writer.executemany(_INSERT, rows)
+            writer.executemany(schema.INSERT, rows)
             reached("log.insert")
         reached("log.commit")
         self._stored.remember(rows)
@@ -87,18 +117,35 @@ class SqliteLog(Ledger, SqliteReader):
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """A transaction that is durable at its end. Raises LogWriteFailed, and from then on nothing is believed."""
+        with self._failing():
+            self._writer.execute("BEGIN IMMEDIATE")
+            yield self._writer
+            self._writer.execute("COMMIT")
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """What the disk refuses in here is the end of this log object."""
         if self._failed is not None:
             raise self._failed
         if self._closed:
             raise HistoryError(f"{self._path} was closed")
         try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            yield self._writer
-            self._writer.execute("COMMIT")
-        except sqlite3.Error as error:
+            yield
+        except (sqlite3.Error, OSError) as error:
             self._failed = LogWriteFailed(f"{self._path} was not written: {error}")
             ballast.give_up(self._path, str(error))
             raise self._failed from error
+
+
+def _sealed_event(first: int, tail: Tail, sealed: Path, time: str) -> Event:
+    return Event(
+        id=event_id("sealed", tail.head.seq),
+        type=SEGMENT_SEALED,
+        partitionkey="log",
+        time=time,
+        subject=sealed.name,
+        data={"first": first, "last": tail.head.seq, "hash": tail.head.hash.hex()},
+    )
 
 
 def _check_name(source: str, name: str, path: Path) -> None:
@@ -127,7 +174,7 @@ def _open_writer(path: Path, name: str, clock: Clock) -> sqlite3.Connection:
 
 def _check_new(path: Path, live: Path) -> None:
     """A log is begun only where nothing is left of another one."""
-    left = [live.with_name(live.name + "-wal"), *(file.path for file in segments.sealed_files(path, 2**63))]
+    left = [live.with_name(live.name + "-wal"), *(file.path for file in segments.sealed_files(path))]
     found = next((file for file in left if file.exists() and file.stat().st_size), None)
     if found:
         raise ChainBroken(f"{found} is here, but {live} that belongs to it is missing", hint=f"put {live.name} back")
@@ -140,6 +187,6 @@ def _begin_log(writer: sqlite3.Connection, live: Path, name: str, clock: Clock) 
     schema.create(writer, schema.Begins(source, 1, EMPTY.hash, *EMPTY))
     batch = Batch(Stored([], Volume(writer, live)), source, Tail(EMPTY, EMPTY, ""), now)
     batch.own([genesis(log_id, source, now)], {})
-    writer.executemany(_INSERT, batch.rows)
+    writer.executemany(schema.INSERT, batch.rows)
     writer.execute("COMMIT")
     reached("log.create")

@@ -56,11 +56,11 @@ class Volume:
         with self._lock:
             return question(self._connection)
 
-    def page(self, after: int, upto: int, stream: str) -> list[Entry]:
-        """Up to PAGE entries with after < seq <= upto."""
+    def page(self, after: int, upto: int, stream: str) -> list[tuple[int, bytes, bytes]]:
+        """(seq, hash, body) of up to PAGE entries with after < seq <= upto."""
         if stream:
-            return codec.entries(self.query(_STREAM_PAGE, (stream, after, upto, PAGE)))
-        return codec.entries(self.query(_PAGE, (after, upto, PAGE)))
+            return self.query(_STREAM_PAGE, (stream, after, upto, PAGE))
+        return self.query(_PAGE, (after, upto, PAGE))
 
     def head(self) -> Head:
         """The last entry; where the file begins while it has none."""
