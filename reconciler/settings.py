@@ -1,7 +1,7 @@
 """The hub's settings: what the operator decides, outside of Git. May import: errors, pydantic.
 
-In: command-line options and RECONCILER_* variables; an option wins.  Out: `Settings`, to wiring. A field's description is
-its documentation. Secrets are named, never given: a setting says which variable or file holds one.
+In: command-line options and RECONCILER_* variables; an option wins.  Out: `Settings`, to wiring. A field's description
+is its documentation. Secrets are named, never given: a setting says which variable or file holds one.
 """
 
 import re

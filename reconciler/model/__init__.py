@@ -1,1 +1,1 @@
-"""WHAT can be declared: one file a kind, one table of kinds, the CRDs generated from them. Imports nothing by itself."""
+"""WHAT can be declared: one file a kind, one table of kinds, the CRDs made from them. This file imports nothing."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.model.document import Document, Loc
@@ -17,7 +17,6 @@ from reconciler.model.identity import API_VERSION, DEFAULT_NAMESPACE, GROUP, Ide
 from reconciler.model.kinds import KINDS, Kind
 from reconciler.model.shape import Annotations, Labels, Name, Namespace, Shape
 
-MAX_PROBLEMS: Final = 50  # a document
 _FIELDS: Final = ("apiVersion", "kind", "metadata", "spec")
 _IDENTITY: Final[tuple[Loc, ...]] = (
     *(("apiVersion",), ("kind",), ("metadata",)),
@@ -31,8 +30,8 @@ class Metadata(Shape):
     name: Name
     """Names the object among those of its kind and namespace."""
     namespace: Namespace = ""
-    labels: Labels = {}
-    annotations: Annotations = {}
+    labels: Labels = Field(default_factory=dict)
+    annotations: Annotations = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +87,7 @@ def declare(document: Document) -> tuple[Declaration | None, list[Diagnostic]]:
     found += problems
     found.sort(key=lambda problem: (problem.severity != "error", problem.line, problem.column))
     if metadata is None or spec is None or any(problem.severity == "error" for problem in found):
-        return None, found[:MAX_PROBLEMS]
+        return None, found
     declaration = Declaration(
         identity=_identity(row, metadata),
         labels=metadata.labels,
@@ -98,7 +97,7 @@ def declare(document: Document) -> tuple[Declaration | None, list[Diagnostic]]:
         index=document.index,
         line=document.line,
     )
-    return declaration, found[:MAX_PROBLEMS]
+    return declaration, found
 
 
 def _head_problems(document: Document) -> Iterator[Diagnostic]:
@@ -108,27 +107,27 @@ def _head_problems(document: Document) -> Iterator[Diagnostic]:
         if not given:
             at = document.key_position((name,) if document.has((name,)) else ())
             hint = f"a document begins with apiVersion: {API_VERSION}, then kind, metadata and spec"
-            yield document.diagnostic("RX208", f"{name} cannot be read", at, help=hint)
+            yield document.diagnostic("RX208", f"{name} cannot be read", at, advice=hint)
     group = version.rpartition("/")[0]
     if version and group != GROUP:
         hint = f"write apiVersion: {API_VERSION}" if kind in KINDS else "keep other kinds in another folder"
         message = f"{kind:.60} of {version:.80} is not one of our kinds"
-        yield document.diagnostic("RX209", message, document.position(("apiVersion",)), help=hint)
+        yield document.diagnostic("RX209", message, document.position(("apiVersion",)), advice=hint)
     elif kind and kind not in KINDS:
         meant = nearest(kind, list(KINDS))
         hint = f"did you mean {meant}?" if meant else f"there is {', '.join(KINDS)}"
-        yield document.diagnostic("RX209", f"there is no kind {kind:.60}", document.position(("kind",)), help=hint)
+        yield document.diagnostic("RX209", f"there is no kind {kind:.60}", document.position(("kind",)), advice=hint)
     elif version and version != API_VERSION:
         message = f"there is no version {version.rpartition('/')[2]:.60} of our kinds"
         at = document.position(("apiVersion",))
-        yield document.diagnostic("RX213", message, at, help=f"write apiVersion: {API_VERSION}")
+        yield document.diagnostic("RX213", message, at, advice=f"write apiVersion: {API_VERSION}")
     for name in document.data:
         if name not in _FIELDS:
             meant = nearest(name, list(_FIELDS))
             hint = f"did you mean {meant}?" if meant else f"a document has {', '.join(_FIELDS)}"
             hint = "remove it: status is what is observed, never what is declared" if name == "status" else hint
             at = document.key_position((name,))
-            yield document.diagnostic("RX210", f"a document has no field {name!a:.80}", at, help=hint)
+            yield document.diagnostic("RX210", f"a document has no field {name!a:.80}", at, advice=hint)
 
 
 def _metadata(document: Document, row: Kind) -> tuple[Metadata | None, list[Diagnostic]]:
@@ -141,7 +140,7 @@ def _metadata(document: Document, row: Kind) -> tuple[Metadata | None, list[Diag
     if metadata and metadata.namespace and row.scope == "Cluster":
         message = f"{row.name} objects belong to the whole cluster and have no namespace"
         at = document.key_position(("metadata", "namespace"))
-        problems.append(document.diagnostic("RX213", message, at, help="remove the namespace"))
+        problems.append(document.diagnostic("RX213", message, at, advice="remove the namespace"))
     return metadata, problems
 
 

@@ -4,7 +4,7 @@ In: sources.documents, which reads the bytes.  Out: model.declaration, and whoev
 """
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from reconciler.diagnostics import Diagnostic, Position
 from reconciler.model.secrets import masked
@@ -14,12 +14,15 @@ WIDEST = 240
 
 
 class Place(NamedTuple):
-    """Where a value stands, as offsets into the document's text. `key` is -1 in a list; `below` holds what is inside."""
+    """Where a value stands, as offsets into the document's text. key: -1 in a list.  below: what is inside it."""
 
     key: int
     start: int
     end: int
     below: "dict[str | int, Place] | None" = None
+
+
+NOWHERE = Place(-1, 0, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +39,7 @@ class Document:
     data: Any
     text: str = ""
     first_line: int = 1
-    places: Place = Place(-1, 0, 0)
+    places: Place = NOWHERE
     broken: bool = False
     ambiguous: frozenset[Loc] = field(default_factory=frozenset)
 
@@ -69,7 +72,7 @@ class Document:
         number = line - self.first_line
         if not 0 <= number < len(lines):
             return ""
-        return masked(lines[number].rstrip("\r")[:WIDEST].encode("utf-8", "replace").decode())
+        return masked(lines[number].rstrip("\r"))[:WIDEST].encode("utf-8", "replace").decode()
 
     def diagnostic(
         self,
@@ -77,9 +80,9 @@ class Document:
         message: str,
         at: Position,
         *,
-        help: str = "",
+        advice: str = "",
         label: str = "",
-        severity: str = "error",  # the diagnostic's word
+        severity: Literal["error", "warning"] = "error",
     ) -> Diagnostic:
         """A problem of this document at `at`, with its line."""
         return Diagnostic(
@@ -91,8 +94,8 @@ class Document:
             width=at.width,
             label=label,
             snippet=self.snippet(at.line) if at.column <= WIDEST else "",
-            help=help,
-            severity="warning" if severity == "warning" else "error",
+            help=advice,
+            severity=severity,
         )
 
     def _place(self, loc: Loc) -> tuple[Place, int]:

@@ -19,14 +19,14 @@ def _address(value: str) -> str:
         return str(ip_address(value))
     except ValueError:
         hint = "write an IPv4 or IPv6 address, as in 127.0.0.2"
-        raise problem("RX213", f"{value!a:.60} is not an IP address", help=hint) from None
+        raise problem("RX213", f"{value!a:.60} is not an IP address", advice=hint) from None
 
 
 def _expiry(value: str) -> str:
     try:
         expires_at(value or "9999-12-30")
     except ValueError as error:
-        raise problem("RX213", str(error), help="write 2026-12-31 or 2026-12-31T18:00:00Z") from None
+        raise problem("RX213", str(error), advice="write 2026-12-31 or 2026-12-31T18:00:00Z") from None
     return value
 
 
@@ -50,7 +50,7 @@ class Pin(Shape):
         model = info.data.get("model", "unreadable")
         if bool(model) == bool(dataset) and model != "unreadable":
             message = "a pin names a model or a dataset, not both" if dataset else "a pin names a model or a dataset"
-            raise problem("RX213" if dataset else "RX211", message, help="one pin for each", beside="")
+            raise problem("RX213" if dataset else "RX211", message, advice="one pin for each", beside="")
         return dataset
 
 
@@ -72,6 +72,6 @@ class EdgeSpec(Shape):
             what = (pin.model, pin.dataset)
             if what in seen:
                 message = f"{pin.model or pin.dataset} is pinned twice, first by entry {seen[what] + 1}"
-                raise problem("RX213", message, help="keep one of them", below=(index,))
+                raise problem("RX213", message, advice="keep one of them", below=(index,))
             seen[what] = index
         return pins

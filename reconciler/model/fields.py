@@ -1,11 +1,10 @@
 """The types that a field may ask for. May import: model.scalars, pydantic.
 
-In: `Scalar`s from YAML, or JSON values that were typed before (a cache, a custom resource).  Out: exact Python values to
-the kinds. The field says the type, and one strict grammar a type says what fits it.
+In: `Scalar`s from YAML, or JSON values that were typed before (a cache, a custom resource).  Out: exact Python values
+to the kinds. The field says the type, and one strict grammar a type says what fits it.
 """
 
 import re
-from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
@@ -22,7 +21,7 @@ def problem(
     code: str,
     message: str,
     *,
-    help: str = "",  # noqa: A002  # the diagnostic's word
+    advice: str = "",
     below: tuple[str | int, ...] = (),
     beside: str | None = None,
 ) -> PydanticCustomError:
@@ -30,8 +29,8 @@ def problem(
 
     below: where in the checked value.  beside: the sibling field that it is about instead; "" is the mapping itself.
     """
-    context = {"message": message, "help": help, "below": below, "beside": beside}
-    return PydanticCustomError(code, "{message}", context)  # type: ignore[arg-type]  # a code is no literal here
+    context = {"message": message, "advice": advice, "below": below, "beside": beside}
+    return PydanticCustomError(code, "{message}", context)
 
 
 def nearest(word: str, known: list[str]) -> str:
@@ -46,7 +45,7 @@ def _integer(value: object) -> int:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise problem("RX212", f"expected an integer, found {described(value)}", help=_number_help(value, "8080"))
+    raise problem("RX212", f"expected an integer, found {described(value)}", advice=_number_help(value, "8080"))
 
 
 def _number(value: object) -> float:
@@ -54,7 +53,7 @@ def _number(value: object) -> float:
         value = float(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf"):
         return value
-    raise problem("RX212", f"expected a number, found {described(value)}", help=_number_help(value, "0.976"))
+    raise problem("RX212", f"expected a number, found {described(value)}", advice=_number_help(value, "0.976"))
 
 
 def _number_help(value: object, example: str) -> str:
@@ -68,18 +67,18 @@ def _boolean(value: object) -> bool:
         return value
     if isinstance(value, Plain) and value in {"true", "false"}:
         return value == "true"
-    raise problem("RX212", f"expected true or false, found {described(value)}", help="write true or false, unquoted")
+    raise problem("RX212", f"expected true or false, found {described(value)}", advice="write true or false, unquoted")
 
 
 def _text(value: object) -> str:
     if isinstance(value, str):
         return str(value)
     hint = "put it in quotes" if isinstance(value, int | float) else ""
-    raise problem("RX212", f"expected text, found {described(value)}", help=hint)
+    raise problem("RX212", f"expected text, found {described(value)}", advice=hint)
 
 
-def one_of(*known: str) -> Callable[[str], str]:
-    """A check that a text is one of `known`; the message suggests the nearest."""
+def choice(*known: str) -> Any:
+    """The annotations of a text field with a closed list of values, for `Annotated[str, *choice(...)]`."""
 
     def check(value: str) -> str:
         if value in known:
@@ -87,33 +86,28 @@ def one_of(*known: str) -> Callable[[str], str]:
         meant = nearest(value, list(known))
         raise problem(
             "RX213",
-            f"{value!r:.60} is not one of {', '.join(known)}",
-            help=f"did you mean {meant}?" if meant else f"write one of {', '.join(known)}",
+            f"{value!a:.60} is not one of {', '.join(known)}",
+            advice=f"did you mean {meant}?" if meant else f"write {' or '.join(known)}",
         )
 
-    return check
+    return BeforeValidator(_text), AfterValidator(check), Field(json_schema_extra={"enum": list(known)})
 
 
-def choice(*known: str) -> Any:
-    """The annotations of a text field with a closed list of values, for `Annotated[str, *choice(...)]`."""
-    return BeforeValidator(_text), AfterValidator(one_of(*known)), Field(json_schema_extra={"enum": list(known)})
-
-
-def within(low: int, high: int) -> Callable[[int], int]:
-    """A check that a number is in [low, high]."""
+def within(low: int, high: int, width: str) -> Any:
+    """The annotations of an integer field in [low, high], for `Annotated[Integer, *within(...)]`."""
 
     def check(value: int) -> int:
         if not low <= value <= high:
             raise problem("RX213", f"{value} is not between {low} and {high}")
         return value
 
-    return check
+    return AfterValidator(check), Field(json_schema_extra={"format": width, "minimum": low, "maximum": high})
 
 
-Integer = Annotated[int, BeforeValidator(_integer), Field(json_schema_extra={"format": "int64"})]
+Integer = Annotated[int, BeforeValidator(_integer)]
 Number = Annotated[float, BeforeValidator(_number)]
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Text = Annotated[str, BeforeValidator(_text)]
-Port = Annotated[Integer, AfterValidator(within(0, 65535)), Field(json_schema_extra={"minimum": 0, "maximum": 65535})]
-Count = Annotated[Integer, AfterValidator(within(0, 2**31 - 1)), Field(json_schema_extra={"minimum": 0})]
-Bytes = Annotated[Integer, AfterValidator(within(0, 2**53)), Field(json_schema_extra={"minimum": 0})]
+Port = Annotated[Integer, *within(0, 2**16 - 1, "int32")]
+Count = Annotated[Integer, *within(0, 2**31 - 1, "int32")]
+Bytes = Annotated[Integer, *within(0, 2**53 - 1, "int64")]

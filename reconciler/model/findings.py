@@ -4,6 +4,7 @@ In: a document and the shape that a part of it should have.  Out: the typed part
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
@@ -16,6 +17,7 @@ from reconciler.model.fields import nearest
 from reconciler.model.scalars import Plain, described, kubectl_reads
 from reconciler.model.shape import Shape
 
+MAX_PROBLEMS = 50  # a part of a document; more of the same help nobody
 S = TypeVar("S", bound=Shape)
 _CONTAINERS = {
     "model_type": "a mapping",
@@ -34,12 +36,13 @@ def validated(document: Document, field: str, shape: type[S]) -> tuple[S | None,
     except ValidationError as error:
         found = error.errors(include_url=False)
         misspelt = {_meant(shape, (*one["loc"],)) for one in found if one["type"] == "extra_forbidden"}
-        for one in found:
+        for one in found[:MAX_PROBLEMS]:
             if _follows(one, misspelt):
                 continue
             problems.append(_diagnostic(document, field, shape, one))
     places = {(problem.line, problem.column) for problem in problems}
-    warnings = [one for one in _misread(document, shape, (field,), raw) if (one.line, one.column) not in places]
+    misread = islice(_misread(document, shape, (field,), raw), MAX_PROBLEMS)
+    warnings = [one for one in misread if (one.line, one.column) not in places]
     return typed, problems + warnings
 
 
@@ -57,13 +60,13 @@ def _diagnostic(document: Document, field: str, shape: type[Shape], error: Error
     match error["type"]:
         case "missing":
             at = document.key_position(loc) if document.has(loc) else document.position(loc)
-            return document.diagnostic("RX211", f"{_dotted(loc)} is missing", at, help=_meaning(shape, inner))
+            return document.diagnostic("RX211", f"{_dotted(loc)} is missing", at, advice=_meaning(shape, inner))
         case "extra_forbidden":
             meant = _meant(shape, inner)
             known = ", ".join(_known(shape, inner[:-1]))
             hint = f"did you mean {meant[-1]}?" if meant else f"there is {known}"
             message = f"{_dotted(loc[:-1])} has no field {str(loc[-1])!r:.80}"
-            return document.diagnostic("RX210", message, document.key_position(loc), help=hint)
+            return document.diagnostic("RX210", message, document.key_position(loc), advice=hint)
         case kind if kind in _CONTAINERS:
             message = f"expected {_CONTAINERS[kind]}, found {described(error['input'])}"
             return document.diagnostic("RX212", message, document.position(loc))
@@ -75,7 +78,7 @@ def _diagnostic(document: Document, field: str, shape: type[Shape], error: Error
             else:
                 loc = (*loc[:-1], beside) if beside else loc[:-1]
                 at = document.position(loc) if beside else document.key_position(loc)
-            return document.diagnostic(code, f"{_dotted(loc)}: {error['msg']}", at, help=context["help"])
+            return document.diagnostic(code, f"{_dotted(loc)}: {error['msg']}", at, advice=context["advice"])
         case other:
             return document.diagnostic("RX212", f"{_dotted(loc)}: {other}: {error['msg']}", document.position(loc))
 
@@ -97,11 +100,11 @@ def _misread(document: Document, shape: type[Shape], loc: Loc, raw: Any) -> Iter
 
 def _otherwise(document: Document, loc: Loc, text: str, at: Any) -> Diagnostic:
     message = f"{_dotted(loc)}: kubectl would read {text:.60} as {kubectl_reads(text)}; here it is text"
-    return document.diagnostic("RX217", message, at, help=f"quote it: '{text:.60}'", severity="warning")
+    return document.diagnostic("RX217", message, at, advice=f"quote it: '{text:.60}'", severity="warning")
 
 
 def type_at(shape: type[Shape], loc: Loc) -> Any:
-    """The type of the field at `loc` below `shape`: a Shape, a generic or a plain type; None where there is no field."""
+    """The type of the field at `loc` below `shape`: a Shape, a generic or a plain type; None where there is none."""
     current: Any = shape
     for step in loc:
         if isinstance(current, type) and issubclass(current, Shape):

@@ -16,7 +16,7 @@ from reconciler.model.shape import Shape
 def _share(value: str) -> str:
     if re.fullmatch(r"(100|[1-9]?[0-9])%", value):
         return value
-    raise problem("RX213", f"{value!a:.40} is not a share", help="write whole per cent, as in 10%")
+    raise problem("RX213", f"{value!a:.40} is not a share", advice="write whole per cent, as in 10%")
 
 
 class Prune(Shape):

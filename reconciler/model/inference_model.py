@@ -6,7 +6,7 @@ May import: model.shape, model.fields. In: a document's spec.  Out: typed values
 
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from reconciler.model.fields import Count, Port, Text, choice, nearest, problem
 from reconciler.model.shape import Digest, Labels, Name, Shape, Url, VersionText, default_version, distinct
@@ -53,24 +53,27 @@ class Service(Shape):
             meant = nearest(framework, FRAMEWORKS)
             message = f"{framework!r:.60} has no runtime; there is one for {', '.join(FRAMEWORKS)}"
             hint = f"did you mean {meant}?" if meant else "name one of them, or an image that serves the model"
-            raise problem("RX213", message, help=hint, beside="frameworkType")
+            raise problem("RX213", message, advice=hint, beside="frameworkType")
         return image
 
     @field_validator("modelRef")
     @classmethod
     def _has_a_source(cls, reference: str, info: ValidationInfo) -> str:
         other = [info.data.get(name, "unreadable") for name in ("image", "manifest")]
+        if reference and info.data.get("manifest"):
+            message = "manifest and modelRef both say which versions there are"
+            raise problem("RX213", message, advice="keep one of them")
         if not reference and not any(other):
             message = "nothing says where the model is: there is no manifest, no image and no modelRef"
             hint = "add a manifest with version, downloadURL and sha256sum"
-            raise problem("RX211", message, help=hint, beside="")
+            raise problem("RX211", message, advice=hint, beside="")
         return reference
 
 
 class InferenceModelSpec(Service):
     """What one service serves, and where."""
 
-    nodeSelector: Labels = {}
+    nodeSelector: Labels = Field(default_factory=dict)
     """Labels of the node; of several nodes that match, one is chosen."""
     nodeName: Name = ""
     """The node by its name; it has to match the selector too."""
@@ -84,7 +87,7 @@ class InferenceModelSpec(Service):
         if info.data.get("deployToLayer") == "edge" and not node and not selector:
             message = "a model at the edge needs a nodeName or a nodeSelector"
             hint = "add nodeName: NAME-OF-THE-EDGE; an InferenceModelSet serves on many edges"
-            raise problem("RX211", message, help=hint, beside="deployToLayer")
+            raise problem("RX211", message, advice=hint, beside="deployToLayer")
         return node
 
     @field_validator("targetVersion")

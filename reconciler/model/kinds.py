@@ -102,7 +102,7 @@ def to_json(spec: Shape, *, defaults: bool = False) -> dict[str, Any]:
 
 
 def from_json(kind: str, fields: dict[str, Any]) -> Shape:
-    """The inverse of `to_json`. Raises KeyError for an unknown kind, ValueError (pydantic's) for a spec that is wrong."""
+    """The inverse of `to_json`. Raises KeyError for an unknown kind, pydantic's ValueError for a spec that is wrong."""
     return KINDS[kind].spec.model_validate(fields)
 
 

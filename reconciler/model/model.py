@@ -37,7 +37,7 @@ class ModelVersion(ModelFile):
 
 def _not_empty(versions: tuple[ModelVersion, ...]) -> tuple[ModelVersion, ...]:
     if not versions:
-        raise problem("RX213", "a Model has at least one version", help="add version, downloadURL and sha256sum")
+        raise problem("RX213", "a Model has at least one version", advice="add version, downloadURL and sha256sum")
     return versions
 
 

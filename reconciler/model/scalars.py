@@ -1,7 +1,7 @@
 """Text that came out of YAML. Imports nothing of ours.
 
-In: sources.documents.  Out: model.fields, which types it. Parsers disagree on `no`, `0644`, `1e3` and `1_000`; so YAML's
-own guess is never used, and only what kubectl would make of a text is told, for a warning.
+In: sources.documents.  Out: model.fields, which types it. Parsers disagree on `no`, `0644`, `1e3` and `1_000`; so
+YAML's own guess is never used, and only what kubectl would make of a text is told, for a warning.
 """
 
 import re

@@ -1,7 +1,7 @@
 """What in a text is a secret. Imports nothing of ours.
 
-In: lines and values of a user's files.  Out: the same, safe for a message, a log and an event. Each character of a secret
-becomes a star, so that columns stay true.
+In: lines and values of a user's files.  Out: the same, safe for a message, a log and an event. Each character of a
+secret becomes a star, so that columns stay true.
 """
 
 import re

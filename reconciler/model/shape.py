@@ -38,14 +38,16 @@ def _name(value: str) -> str:
     raise problem(
         "RX213",
         f"{value!a:.80} is not a name",
-        help="a name has at most 253 of a-z, 0-9, - and ., and begins and ends with a letter or digit (DNS-1123)",
+        advice="at most 253 of a-z, 0-9, - and ., beginning and ending with a letter or digit (DNS-1123)",
     )
 
 
 def _version(value: str) -> str:
     if len(value) <= 128 and value.isprintable() and value == value.strip():
         return value
-    raise problem("RX213", f"{value!a:.80} is not a version", help="at most 128 printable characters, no outer blanks")
+    raise problem(
+        "RX213", f"{value!a:.80} is not a version", advice="at most 128 printable characters, no outer blanks"
+    )
 
 
 def _digest(value: str) -> str:
@@ -53,7 +55,7 @@ def _digest(value: str) -> str:
         return value.lower()
     found = f"it has {len(value)} characters" if len(value) != 64 else "it has other characters"
     raise problem(
-        "RX213", f"a sha256sum is 64 hexadecimal digits; {found}", help="paste the output of `sha256sum FILE`"
+        "RX213", f"a sha256sum is 64 hexadecimal digits; {found}", advice="paste the output of `sha256sum FILE`"
     )
 
 
@@ -77,14 +79,14 @@ def _url(value: str) -> str:
             reason = "it names no host"
         else:
             return value
-    raise problem("RX213", f"{value!a:.200} is refused: {reason}", help=hint)
+    raise problem("RX213", f"{value!a:.200} is refused: {reason}", advice=hint)
 
 
 def _label_key(key: str) -> None:
     if re.fullmatch(LABEL_KEY, key) and len(key.rpartition("/")[0]) <= 253:
         return
     hint = "a key is [dns.name/]name; the name has at most 63 letters, digits, -, _ and ."
-    raise problem("RX213", f"{key!a:.80} is not a key for labels or annotations", below=(key,), help=hint)
+    raise problem("RX213", f"{key!a:.80} is not a key for labels or annotations", below=(key,), advice=hint)
 
 
 def _labels(value: dict[str, str]) -> dict[str, str]:
@@ -92,7 +94,7 @@ def _labels(value: dict[str, str]) -> dict[str, str]:
         _label_key(key)
         if not re.fullmatch(LABEL_VALUE, text):
             hint = "at most 63 letters, digits, -, _ and ., beginning and ending with a letter or digit"
-            raise problem("RX213", f"{text!a:.80} is not a label's value", below=(key,), help=hint)
+            raise problem("RX213", f"{text!a:.80} is not a label's value", below=(key,), advice=hint)
     return value
 
 
@@ -100,7 +102,7 @@ def _namespace(value: str) -> str:
     if not value or (len(value) <= 63 and re.fullmatch(LABEL_NAME, value)):
         return value
     hint = "a namespace has at most 63 of a-z, 0-9 and -, and begins and ends with a letter or digit (DNS-1123)"
-    raise problem("RX213", f"{value!a:.80} is not a namespace", help=hint)
+    raise problem("RX213", f"{value!a:.80} is not a namespace", advice=hint)
 
 
 def _annotations(value: dict[str, str]) -> dict[str, str]:
@@ -119,7 +121,7 @@ def distinct(versions: Sequence[Any]) -> Sequence[Any]:
         if entry.version in seen:
             message = f"the version {entry.version!r} stands twice, first as entry {seen[entry.version] + 1}"
             raise problem(
-                "RX213", message, below=(index, "version"), help="a version is one file for ever: use a new one"
+                "RX213", message, below=(index, "version"), advice="a version is one file for ever: use a new one"
             )
         seen[entry.version] = index
     return versions
@@ -132,9 +134,9 @@ def default_version(wanted: str, versions: Sequence[Any]) -> str:
         return wanted
     there = ", ".join(known[:20])
     if wanted:
-        raise problem("RX215", f"there is no version {wanted!r:.80}", help=f"there is {there}")
+        raise problem("RX215", f"there is no version {wanted!r:.80}", advice=f"there is {there}")
     if len(known) > 1:
-        raise problem("RX211", "several versions, and nothing says which is meant", help=f"name one of {there}")
+        raise problem("RX211", "several versions, and nothing says which is meant", advice=f"name one of {there}")
     return str(known[0])
 
 
@@ -150,4 +152,4 @@ Annotations = Annotated[dict[str, Text], AfterValidator(_annotations)]
 class Selector(Shape):
     """Which edges: those that carry all of matchLabels; {} matches every edge, an absent selector none."""
 
-    matchLabels: Labels = {}  # noqa: N815  # the schema's word
+    matchLabels: Labels = Field(default_factory=dict)  # noqa: N815  # the schema's word

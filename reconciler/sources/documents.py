@@ -1,9 +1,9 @@
 """YAML files as documents. May import: model.document, model.scalars, diagnostics; no pydantic.
 
 In: the bytes of one file of a commit.  Out: `Document`s and every problem, to model.declaration.
-One pass over libyaml's events: every scalar stays text, and what parsers disagree on (anchors, tags, merge keys, duplicate
-keys) is refused at its place. `---` at the start of a line ends a document, whatever is open in it (YAML 1.2.2, section
-9.1.2), so the text is cut there first: a broken document hides no other, and every index stays true.
+One pass over libyaml's events: every scalar stays text, and what parsers disagree on (anchors, tags, merge keys,
+duplicate keys) is refused at its place. `---` at the start of a line ends a document, whatever is open in it (YAML
+1.2.2, section 9.1.2), so the text is cut there first: a broken document hides no other, and every index stays true.
 """
 
 import itertools
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import yaml
-from yaml.cyaml import CParser
+from yaml._yaml import CParser
 from yaml.events import (
     AliasEvent,
     DocumentEndEvent,
@@ -175,12 +175,12 @@ class Reader:
         inner = self.stack.pop()
         self._put(inner.data, Place(self.stack[-1].key_at, inner.start, end, inner.below))
 
-    def _refuse(self, code: str, message: str, event: Any, help: str = "") -> None:  # noqa: A002  # the diagnostic's word
-        self._refuse_at(code, message, event.start_mark.index, event.end_mark.index, help)
+    def _refuse(self, code: str, message: str, event: Any, advice: str = "") -> None:
+        self._refuse_at(code, message, event.start_mark.index, event.end_mark.index, advice)
 
-    def _refuse_at(self, code: str, message: str, start: int, end: int, help: str = "") -> None:  # noqa: A002  # as above
+    def _refuse_at(self, code: str, message: str, start: int, end: int, advice: str = "") -> None:
         at = self.draft.span(start, end)
-        self.problems.append(self.draft.diagnostic(code, message, at, help=help))
+        self.problems.append(self.draft.diagnostic(code, message, at, advice=advice))
         if len(self.problems) == MAX_PROBLEMS:
             raise _Abandon
 
@@ -237,7 +237,7 @@ def read_documents(path: str, data: bytes) -> tuple[list[Document], list[Diagnos
         draft = Document(path=path, index=len(documents), line=first_line, data=None, text=text, first_line=first_line)
         if len(documents) == MAX_DOCUMENTS:
             message = f"the file has more than {MAX_DOCUMENTS:,} documents; the rest is not read"
-            problems.append(draft.diagnostic("RX205", message, draft.span(0, 1), help="split the file"))
+            problems.append(draft.diagnostic("RX205", message, draft.span(0, 1), advice="split the file"))
             documents.append(replace(draft, broken=True))
             break
         reader = Reader(draft, budget)

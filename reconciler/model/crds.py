@@ -1,0 +1,117 @@
+"""CustomResourceDefinitions made from the table of kinds. May import: model.kinds.
+
+In: nothing.  Out: the files under crds/, to `reconciler crds` and to a test that fails when they are stale.
+Kubernetes takes only structural schemas: references are written in place, `anyOf` with null becomes `nullable`, and what
+they have no word for is left out (facts: Kubernetes, "Specifying a structural schema").
+"""
+
+from typing import Any, Final
+
+from reconciler.model.identity import GROUP, VERSION
+from reconciler.model.kinds import KINDS, Kind
+
+_HEADER: Final = "# Made by `reconciler crds`: change reconciler/model/ instead.\n"
+_NOISE: Final = frozenset({"title", "default", "additionalProperties", "$defs"})
+_CONDITIONS: Final[dict[str, Any]] = {
+    "description": "What is true of it now, and since when.",
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["type", "status"],
+        "properties": {
+            "type": {"type": "string"},
+            "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
+            "reason": {"type": "string"},
+            "message": {"type": "string"},
+            "lastTransitionTime": {"type": "string", "format": "date-time"},
+            "observedGeneration": {"type": "integer", "format": "int64"},
+        },
+    },
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["type"],
+}
+
+
+def crds() -> dict[str, str]:
+    """Every CustomResourceDefinition as YAML text, by file name. The same on every run."""
+    import yaml
+
+    return {
+        f"{GROUP}_{row.plural}.yaml": _HEADER + yaml.safe_dump(definition(row), sort_keys=False, width=120)
+        for row in KINDS.values()
+    }
+
+
+def definition(row: Kind) -> dict[str, Any]:
+    """The CustomResourceDefinition of one kind."""
+    names = {"kind": row.name, "listKind": f"{row.name}List", "plural": row.plural, "singular": row.name.lower()}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{row.plural}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": row.scope,
+            "names": names | ({"shortNames": list(row.short_names)} if row.short_names else {}),
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": [
+                        {"name": column.name, "type": column.type, "jsonPath": column.path} for column in row.columns
+                    ],
+                    "schema": {"openAPIV3Schema": _object_schema(row)},
+                }
+            ],
+        },
+    }
+
+
+def _object_schema(row: Kind) -> dict[str, Any]:
+    spec, status = structural(row.spec.model_json_schema()), structural(row.status.model_json_schema())
+    status.pop("description", None)
+    status["properties"] = status.get("properties", {}) | {
+        "observedGeneration": {"type": "integer", "format": "int64"},
+        "conditions": _CONDITIONS,
+    }
+    return {
+        "type": "object",
+        **({"required": ["spec"]} if spec.get("required") else {}),
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": status,
+        },
+    }
+
+
+def structural(schema: dict[str, Any]) -> dict[str, Any]:
+    """A JSON schema made by pydantic, as a structural schema."""
+    definitions = schema.get("$defs", {})
+
+    def rewrite(node: dict[str, Any]) -> dict[str, Any]:
+        if "$ref" in node:
+            name = node["$ref"].rpartition("/")[2]
+            return rewrite(definitions[name] | {key: value for key, value in node.items() if key != "$ref"})
+        if "anyOf" in node:
+            (only,) = (one for one in node["anyOf"] if one != {"type": "null"})
+            return rewrite({key: value for key, value in node.items() if key != "anyOf"} | only | {"nullable": True})
+        out = {key: value for key, value in node.items() if key not in _NOISE}
+        if isinstance(node.get("additionalProperties"), dict):
+            out["additionalProperties"] = rewrite(node["additionalProperties"])
+        if "properties" in node:
+            out["properties"] = {name: rewrite(inner) for name, inner in node["properties"].items()}
+            for name in out["properties"].keys() - set(node.get("required", ())):
+                if "pattern" in out["properties"][name]:  # empty text is not set, as in the seed's Go types
+                    out["properties"][name]["pattern"] = f"^$|{out['properties'][name]['pattern']}"
+        if "items" in node:
+            out["items"] = rewrite(node["items"])
+            if "version" in out["items"].get("required", ()) and "downloadURL" in out["items"]["properties"]:
+                out |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["version"]}
+        return out
+
+    return rewrite(schema)
