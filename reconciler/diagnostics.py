@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 TAB_WIDTH = 4
+BLOCKS_PRUNING = "nothing is pruned while this cannot be read"  # the note by which such a problem is known
 
 
 @dataclass(frozen=True, slots=True)

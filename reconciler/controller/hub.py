@@ -9,10 +9,11 @@ from typing import Any, Protocol
 
 from reconciler.controller.loop import Batch, Order
 from reconciler.controller.queue import Trigger
-from reconciler.controller.recorder import Recorder, rfc3339
+from reconciler.controller.recorder import Recorder
+from reconciler.diagnostics import BLOCKS_PRUNING
 from reconciler.errors import NameUnknown, PlanHeld, UsageError
 from reconciler.history import events as ev
-from reconciler.history.events import Event
+from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared
@@ -79,20 +80,30 @@ class Hub:
         link_to: Callable[[str], Link],
         ring: Callable[[str], None],
         fleet_changed: Callable[[Iterable[str]], None],
+        later: Callable[[Trigger, float], None],
+        poll_s: Callable[[], float],
     ) -> None:
-        """link_to: the link to an edge's log.  ring: tell an edge of orders.  fleet_changed: which edges there are."""
+        """What it reaches the world through.
+
+        link_to: the link to an edge's log.  ring: tell an edge of orders.  fleet_changed: told which edges there are.
+        later: have a trigger taken after so many seconds.  poll_s: seconds until the next look at the branch.
+        """
         self._repository, self._record = repository, recorder
         self._link_to, self._ring, self._fleet_changed = link_to, ring, fleet_changed
+        self._later, self._poll_s = later, poll_s
         self._links: dict[str, Link] = {}
-        self._frozen: dict[Key, Frozen] = {}
 
     # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def take(self, trigger: Trigger) -> Batch:
         """What the trigger means (see controller.loop.Source)."""
         match trigger.cause:
+            case "start":
+                self._supervise()
+                return self._audit()
             case "commit":
                 reading = self._repository.read()
+                self._later(Trigger("commit"), self._poll_s())
                 return Batch() if reading is None else self._adopt(reading)
             case "edge":
                 return self._hear(trigger.subject)
@@ -122,6 +133,8 @@ class Hub:
         record, before = self._record, self._repository.declared
         self._record.log.put_blobs(reading.blobs)
         keys = affected(before, reading.declared, reading.changed) | self._held_keys()
+        if self._unreadable() and not reading.unreadable:  # what could not be pruned while a line was unreadable
+            keys |= self._everything(reading.declared)
         events = [self._ref_advanced(reading, n) for n in range(len(reading.commits))]
         newest = reading.commits[-1]
         if reading.rewritten_from:
@@ -178,9 +191,11 @@ class Hub:
         declared, state = self._repository.declared, self._record.state
         edges = {*state.edges, *(edge.name for edge in declared.of_kind("Edge"))}
         events = [event for edge in sorted(edges) for event in self._hear(edge).events]
+        return Batch(self._free(self._everything(declared)), tuple(events), state.ref.event, unreadable=self._unreadable())
+
+    def _everything(self, declared: Declared) -> frozenset[Key]:
         keys = {key for edge in declared.of_kind("Edge") for key, _ in keys_on(declared, edge)}
-        keys |= {Key.parse(text) for text in state.keys}
-        return Batch(self._free(frozenset(keys)), tuple(events), state.ref.event, unreadable=self._unreadable())
+        return frozenset(keys | {Key.parse(text) for text in self._record.state.keys})
 
     def _free(self, keys: frozenset[Key]) -> frozenset[Key]:
         """Without the keys that a held plan holds."""
@@ -196,7 +211,7 @@ class Hub:
             f"{problem['path']}:{problem.get('line', 1)}"
             for group in problems
             for problem in group
-            if problem["code"] == "RX208"
+            if BLOCKS_PRUNING in problem.get("notes", ())
         )
 
     # ── verbs of people ───────────────────────────────────────────────────────────────────────────────────────────

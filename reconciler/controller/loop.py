@@ -112,7 +112,7 @@ class Loop:
 
     def __init__(self, source: Source, target: Target, recorder: Recorder, queue: Queue) -> None:
         self._source, self._target, self._record, self.queue = source, target, recorder, queue
-        self._attempts: dict[Trigger, int] = {}
+        self._attempts: dict[tuple[str, str], int] = {}
 
     def run(self) -> None:
         """Take triggers until the queue is closed."""
@@ -121,6 +121,7 @@ class Loop:
 
     def turn(self, trigger: Trigger) -> None:
         """One trigger, answered. A retryable failure comes back by itself; one of the log ends the process."""
+        name = (trigger.cause, trigger.subject)
         try:
             plan = self.reconcile(self._source.take(trigger))
         except ReconcilerError as failure:
@@ -129,10 +130,10 @@ class Loop:
             elif isinstance(failure, HistoryError) and not failure.retryable:
                 raise
             elif failure.retryable:
-                attempt = self._attempts[trigger] = self._attempts.get(trigger, -1) + 1
+                attempt = self._attempts[name] = self._attempts.get(name, -1) + 1
                 self.queue.add(trigger, retry_delay_s(attempt, random.random()))  # noqa: S311  # jitter, not a secret
             return
-        self._attempts.pop(trigger, None)
+        self._attempts.pop(name, None)
         if trigger.reply is not None:
             trigger.reply.set_result({"digest": plan.digest, "counts": plan.counts, "held": plan.held})
 

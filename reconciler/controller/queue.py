@@ -43,7 +43,7 @@ class Queue:
         self._clock = clock
         self._changed = threading.Condition()
         self._heap: list[tuple[float, int, Trigger]] = []
-        self._due: dict[Trigger, float] = {}
+        self._due: dict[tuple[str, str], float] = {}
         self._order = itertools.count()
         self._closed = False
 
@@ -52,9 +52,9 @@ class Queue:
         due = self._clock.monotonic() + delay_s
         with self._changed:
             if trigger.mergeable:
-                if self._due.get(trigger, float("inf")) <= due:
+                if self._due.get((trigger.cause, trigger.subject), float("inf")) <= due:
                     return
-                self._due[trigger] = due
+                self._due[trigger.cause, trigger.subject] = due
             heapq.heappush(self._heap, (due, next(self._order), trigger))
             self._changed.notify()
 
@@ -67,14 +67,15 @@ class Queue:
                     heapq.heappop(self._heap)
                 if self._heap and self._heap[0][0] <= now:
                     _, _, trigger = heapq.heappop(self._heap)
-                    self._due.pop(trigger, None)
+                    if trigger.mergeable:
+                        del self._due[trigger.cause, trigger.subject]
                     return trigger
                 self._changed.wait(self._heap[0][0] - now if self._heap else None)
             return None
 
     def _is_stale(self, row: tuple[float, int, Trigger]) -> bool:
         due, _, trigger = row
-        return trigger.mergeable and self._due.get(trigger) != due
+        return trigger.mergeable and self._due.get((trigger.cause, trigger.subject)) != due
 
     def close(self) -> None:
         """End every `take`, now and later. What waits is dropped: it is found again from state at the next start."""

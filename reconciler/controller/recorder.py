@@ -5,18 +5,12 @@ In: what happened, in the words of whoever did it.  Out: the log; `state` is alw
 
 import itertools
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
-from reconciler.history.events import Entry, Event, event_id
+from reconciler.history.events import Entry, Event, event_id, rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.state import State, fold
 from reconciler.ports import Clock, EventLog
-
-
-def rfc3339(seconds: float) -> str:
-    """Seconds since 1970 as RFC 3339 text, UTC, with microseconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class Recorder:

@@ -10,6 +10,14 @@ from typing import Final
 
 # name -> what is durable once it was reached. Sorted by room, in the order in which they happen.
 STEPS: Final[dict[str, str]] = {
+    "edge.stopped": "nothing new: the runtime of a key that goes away has ended",
+    "edge.staged": "the artifact, in the store",
+    "edge.loaded": "nothing new: the new version stands beside the old one in the runtime",
+    "edge.noted": "the new version's spec, beside the slot",
+    "edge.previous": "`previous` points at what still serves",
+    "edge.flipped": "`current` points at the new version; the runtime still serves the old one",
+    "edge.activated": "nothing new: the runtime serves the new version, no event says so",
+    "edge.returned": "`current` points at the version before",
     "log.create": "the file with its tables and the genesis event",
     "log.begin": "nothing new: the rows of a commit are made, none is written",
     "log.insert": "nothing new: the rows are written, not committed",
@@ -19,6 +27,9 @@ STEPS: Final[dict[str, str]] = {
     "log.seal.prepare": "the next live file with segment.sealed in it; nothing leads to it",
     "log.seal.link": "the old file's sealed name; the old file is still the live one",
     "log.seal.switch": "the new live file is the log; the old one is not yet read-only",
+    "loop.seen": "what was seen (a commit, an edge's report); nothing is planned",
+    "loop.intended": "the intents of a batch; none is performed",
+    "loop.applied": "every intent of the pass; outcomes may be open",
     "store.downloaded": "nothing new: every byte is in the partial file, its digest is not compared",
     "store.verified": "nothing new: the digest is the pinned one",
     "store.unpacked": "the files and their receipt, synced, under a name that nobody reads",

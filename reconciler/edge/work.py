@@ -186,7 +186,7 @@ class EdgeWork:
         return progress
 
     def _evict(self, cap_bytes: int) -> int:
-        """Evict what nobody needs, oldest first, until the store holds at most `cap_bytes`; how many were evicted."""
+        """Evict what nobody needs until the store holds at most `cap_bytes`; how many were evicted."""
         held = self._tools.store.held()
         needed = self._needed() | {str(job.spec["sha256"]) for job in list(self._jobs.values()) if job.spec}
         evicted = 0

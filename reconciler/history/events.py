@@ -6,6 +6,7 @@ A stored name is for ever: explicit, past tense, versioned. A new meaning is a n
 """
 
 import uuid
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -107,6 +108,11 @@ class Head(NamedTuple):
 
 
 EMPTY: Final = Head(0, bytes(32))
+
+
+def rfc3339(seconds: float) -> str:
+    """Seconds since 1970 as RFC 3339 text, UTC, with microseconds."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def event_id(*parts: str | int) -> str:

@@ -85,7 +85,7 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     hash: bytes = b""
     source: str = ""
     time: str = ""
-    ref: Ref = Ref()
+    ref: Ref = msgspec.field(default_factory=Ref)
     documents: dict[str, list[str]] = {}  # path -> blob id of the last good content, per position in the file
     files: dict[str, str] = {}  # path -> blob id, at ref.commit
     problems: dict[str, list[dict[str, Any]]] = {}  # "path#index" or key -> diagnostics in force

@@ -7,10 +7,13 @@ affected keys equals expanding everything (by property test), so a commit costs 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from reconciler.diagnostics import Diagnostic
+from reconciler.history.events import rfc3339
 from reconciler.history.keys import Key
+from reconciler.model.expiry import expires_at
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared, Object, matches
 from reconciler.planning.wanted import Expansion, Frozen, Gone, Wanted
@@ -214,7 +217,8 @@ def expand(key: Key, declared: Declared, around: Circumstances) -> Expansion:
         return Frozen(key, _digest_missing(source, version, entry))
     spec = _dataset_spec(source, edge, entry) if source.kind == "Dataset" else _model_spec(template, edge, entry)
     policy = {name: artifacts.get(name, False) for name in ("allowLoopback", "allowFile")}
-    return Wanted(key, spec, policy, origin, because, str(pin.get("expires") or "") if pin else "")
+    until = rfc3339(expires_at(str(pin["expires"]))) if pin is not None and pin.get("expires") else ""
+    return Wanted(key, spec, policy, origin, because, until)
 
 
 def _pin(source: Object, edge: Object, now: str) -> dict[str, Any] | None:
@@ -222,17 +226,14 @@ def _pin(source: Object, edge: Object, now: str) -> dict[str, Any] | None:
         return None
     for pin in edge.spec.get("pins") or []:
         kind, name = _pinned_as(source)
-        if pin.get(kind) == name and not expired(pin, now):
+        if pin.get(kind) == name and not _expired(pin, now):
             return dict(pin)
     return None
 
 
-def expired(pin: dict[str, Any], now: str) -> bool:
-    """Whether a pin no longer acts: a date counts to its end (UTC), a time to that moment."""
-    expires = str(pin.get("expires") or "")
-    if not expires:
-        return False
-    return now[:10] > expires if len(expires) == len("2026-12-31") else now >= expires
+def _expired(pin: dict[str, Any], now: str) -> bool:
+    expires = pin.get("expires")
+    return bool(expires) and datetime.fromisoformat(now).timestamp() >= expires_at(str(expires))
 
 
 def _version(

@@ -1,0 +1,28 @@
+"""Versions are immutable: what names one keeps its digest. May import: planning.declared, diagnostics. Pure."""
+
+from typing import Any
+
+from reconciler.diagnostics import Diagnostic
+from reconciler.planning.declared import Object
+
+
+def mutated_version(old: Object | None, new: Object) -> Diagnostic | None:
+    """The problem when a version that `old` had has another digest in `new`; None when there is none."""
+    before = _digests(old) if old is not None else {}
+    for version, digest in _digests(new).items():
+        known = before.get(version)
+        if known and digest and known != digest:
+            return Diagnostic(
+                code="RX221",
+                message=f"version {version} of {new.name} was {known[:12]}… and is now {digest[:12]}…",
+                path=new.path,
+                line=new.lines.get("versions", new.lines.get("manifest", new.line)),
+                column=1,
+                help="publish the changed file as a new version; what was declared before stays in force",
+            )
+    return None
+
+
+def _digests(obj: Object) -> dict[str, str]:
+    entries: list[dict[str, Any]] = obj.spec.get("versions") or obj.spec.get("manifest") or []
+    return {str(entry["version"]): entry.get("sha256sum") or "" for entry in entries}

@@ -1,0 +1,245 @@
+"""The composition root: which adapter stands behind each port. The only module that chooses.
+
+In: settings.  Out: a hub or an edge, ready to run; `run` returns when it was told to stop.
+"""
+
+import contextlib
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler.controller import control
+from reconciler.controller.loop import Loop
+from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.recorder import Recorder
+from reconciler.edge.job import Tools
+from reconciler.edge.keeper import Keeper
+from reconciler.edge.paths import Home, StateDirectory
+from reconciler.edge.runtimes import Runtimes
+from reconciler.edge.slots import Slots
+from reconciler.edge.work import EdgeWork
+from reconciler.eventlog.file_link import FileLink
+from reconciler.eventlog.sqlite import SqliteLog
+from reconciler.history.events import Entry
+from reconciler.history.keys import Key
+from reconciler.history.state import State
+
+AUDIT_S: Final = 300.0
+VERB_S: Final = 60.0
+CAP_BYTES: Final = 10 << 30
+
+
+class SystemClock:
+    """`ports.Clock` of this machine."""
+
+    def now(self) -> float:
+        """See `ports.Clock`."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """See `ports.Clock`."""
+        return time.monotonic()
+
+
+def audit_s() -> float:
+    """Seconds to the next audit, give or take 20 %, so that many processes do not audit at once."""
+    return AUDIT_S * random.uniform(0.8, 1.2)  # noqa: S311  # jitter, not a secret
+
+
+def ask(queue: Queue, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Have the loop do what a person asked, and its answer. Raises what the loop raised."""
+    reply: Future[dict[str, Any]] = Future()
+    queue.add(Trigger("verb", str(request.get("verb")), request=request, reply=reply))
+    return reply.result(timeout=VERB_S)
+
+
+@contextlib.contextmanager
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Within, SIGTERM and SIGINT call `stop`, from a thread of their own (a handler may not wait for locks)."""
+
+    def handler(*_: object) -> None:
+        threading.Thread(target=stop, name="stop", daemon=True).start()
+
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+class EdgeAgent:
+    """One edge, kept. `run` blocks; `stop` ends it in an orderly way from any thread, with its runtimes."""
+
+    def __init__(self, edge: str, state: StateDirectory, *, cap_bytes: int = CAP_BYTES) -> None:
+        """Raises SecondWriter when an agent of this edge runs already."""
+        from reconciler.artifacts.store import Store
+
+        self._home, hub = state.edge(edge), state.hub
+        self._home.directory.mkdir(parents=True, exist_ok=True)
+        clock = SystemClock()
+        self.queue = Queue(clock)
+        self.log = SqliteLog(self._home.log, f"/edge/{edge}", clock)
+        self._record = Recorder(self.log, clock, State(), f"edge/{edge}")
+        store = Store(self._home.store, clock=clock)
+        self._runtimes = Runtimes(lambda key, pid: self.work.ended(key, pid))
+
+        def slots(key: Key) -> Slots:
+            return Slots(self._home.services, self._home.store, key)
+
+        tools = Tools(
+            edge=edge,
+            store=store,
+            slots=slots,
+            runtimes=self._runtimes,
+            event=self._record.event,
+            post=self.queue.add,
+            monotonic=clock.monotonic,
+            sample=random.random,
+            cap_bytes=cap_bytes,
+        )
+        self.work = EdgeWork(tools, lambda: needed(self._record.state, slots))
+        link = FileLink(hub.log, self.log)
+        keeper = Keeper(edge, self._record, link, self.work, lambda: None)
+        self._loop = Loop(keeper, keeper, self._record, self.queue)
+        self.log.subscribe(lambda entries: _tell(hub, edge, entries))
+        self._keys = [Key.parse(text) for text in self._record.state.keys]
+        self._control = control.serve(self._home.control, self._answer)
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request.get("verb"):
+            case "stop":
+                threading.Thread(target=self.stop, name="stop", daemon=True).start()
+            case "progress":
+                return {"work": self.work.progress()}
+            case "ring":
+                self.queue.add(Trigger("orders"))
+        return {"pid": os.getpid()}
+
+    def run(self) -> None:
+        """Keep the edge until `stop`."""
+        for key in self._keys:
+            self.work.adopt(key)
+        self.queue.add(Trigger("start"))
+        self.queue.add(Trigger("audit"), audit_s())
+        try:
+            self._loop.run()
+        finally:
+            self._control.close()
+            self.work.close()
+            self._runtimes.close(stop=True)
+            self.log.close()
+
+    def stop(self) -> None:
+        """End `run`."""
+        self.queue.close()
+
+
+def needed(state: State, slots: Callable[[Key], Slots]) -> set[str]:
+    """The artifacts that an edge must not evict: those its slots stand on, and those that are ordered."""
+    digests: set[str] = set()
+    for text, served in list(state.keys.items()):
+        digests |= slots(Key.parse(text)).digests() | {str(served.order.get("sha256", ""))}
+    return digests
+
+
+def _tell(hub: Home, edge: str, entries: list[Entry]) -> None:
+    """Ring the hub when this edge has something to say (not for what was copied from it)."""
+    if any(entry.origin is None for entry in entries):
+        control.ring(hub.control, edge)
+
+
+class HubProcess:
+    """The hub, and this machine's edges. `run` blocks; `stop` ends it in an orderly way from any thread."""
+
+    def __init__(self, settings: Any) -> None:
+        """settings: `settings.Settings`. Raises SecondWriter when a hub runs here already, GitRefused, GitUnavailable."""
+        from reconciler.controller.hub import Hub
+        from reconciler.edge.supervision import Agents
+        from reconciler.sources.cache import DocumentCache
+        from reconciler.sources.mirror import Mirror
+        from reconciler.sources.repository import DocumentRepository
+        from reconciler.sources.watch import next_poll_s
+
+        self.settings = settings
+        self._state = StateDirectory(Path(settings.state_dir))
+        home = self._state.hub
+        home.directory.mkdir(parents=True, exist_ok=True)
+        clock = SystemClock()
+        self.queue = Queue(clock)
+        self.log = SqliteLog(home.log, "/hub", clock)
+        self.record = Recorder(self.log, clock, State(), "hub")
+        remote = remote_of(settings)
+        mirror = Mirror(self._state.mirror, remote, settings.branch)
+        repository = DocumentRepository(
+            mirror, self.record.state, self.log.blob, DocumentCache(self._state.cache), settings.path
+        )
+        self._agents = Agents(self._state, self._agent_ended)
+        hub = Hub(
+            repository,
+            self.record,
+            link_to=lambda edge: FileLink(self._state.edge(edge).log, self.log),
+            ring=lambda edge: control.ring(self._state.edge(edge).control),
+            fleet_changed=self._agents.want,
+            later=self.queue.add,
+            poll_s=lambda: next_poll_s(0, random.random(), settings.poll_s),  # noqa: S311  # jitter, not a secret
+        )
+        self._loop = Loop(hub, hub, self.record, self.queue)
+        self._remote = remote
+        self._control = control.serve(home.control, self._answer)
+
+    def _agent_ended(self, edge: str, delay_s: float) -> None:
+        self.queue.add(Trigger("edge", edge), delay_s)
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request.get("verb"):
+            case "ring":
+                self.queue.add(Trigger("edge", str(request.get("caller", ""))))
+            case "stop":
+                threading.Thread(target=self.stop, name="stop", daemon=True).start()
+            case "sync":
+                self.queue.add(Trigger("commit"))
+            case "status":
+                return {"pid": os.getpid(), "repo": self.settings.repo, "branch": self.settings.branch}
+            case _:
+                return ask(self.queue, request)
+        return {}
+
+    def run(self) -> None:
+        """Reconcile until `stop`."""
+        from reconciler.sources.watch import watch_head
+
+        watcher = watch_head(self._remote, lambda: self.queue.add(Trigger("commit")), branch=self.settings.branch)
+        self.queue.add(Trigger("start"))
+        self.queue.add(Trigger("commit"))
+        self.queue.add(Trigger("audit"), audit_s())
+        try:
+            self._loop.run()
+        finally:
+            if watcher is not None:
+                watcher.close()
+            self._control.close()
+            self._agents.stop()
+            self.log.close()
+
+    def stop(self) -> None:
+        """End `run`."""
+        self.queue.close()
+
+
+def remote_of(settings: Any) -> Any:
+    """The Git remote that the settings name. Raises GitRefused."""
+    from reconciler.sources.git_safety import Credentials, Remote
+
+    credentials = Credentials(
+        token_env=settings.token_env or "",
+        token_file=settings.token_file,
+        ssh_key=settings.ssh_key_file,
+    )
+    return Remote.parse(settings.repo, credentials)
