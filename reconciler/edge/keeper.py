@@ -41,6 +41,10 @@ class Work(Protocol):
         """The spec that a worker is busy with; {} for a removal; None when no worker is."""
         ...
 
+    def finish(self, key: Key) -> None:
+        """The worker's outcome has come through: it is busy no more."""
+        ...
+
     def cancel(self, key: Key) -> None:
         """Have the worker of this key stop at its next step. Its outcome comes as a trigger."""
         ...
@@ -67,6 +71,9 @@ class Keeper:
                 return Batch(keys=self._all(), events=tuple(self._settle()))
             case "orders":
                 return Batch(keys=self._free(self._pull()))
+            case "done":
+                self._work.finish(Key.parse(trigger.subject))
+                return Batch(keys=frozenset({Key.parse(trigger.subject)}), events=trigger.events)
             case "happened":
                 keys = {Key.parse(trigger.subject)} if trigger.subject else set()
                 return Batch(keys=self._free(keys), events=trigger.events)

@@ -88,6 +88,10 @@ class EdgeWork:
         job = self._jobs[key] = Job(key, spec, policy, operation)
         self._pool.submit(self._run, job)
 
+    def finish(self, key: Key) -> None:
+        """The outcome of the key's worker has come through: another may begin."""
+        self._jobs.pop(key, None)
+
     def cancel(self, key: Key) -> None:
         """Have the key's worker stop at its next step."""
         job = self._jobs.get(key)
@@ -121,8 +125,7 @@ class EdgeWork:
         except Exception as bug:  # noqa: BLE001  # a bug in one job must not stop the others; the log tells it
             type_, data = ev.APPLY_FAILED, {"error": f"{type(bug).__name__}: {bug}", "code": "RX000"}
         outcome = self._tools.event(type_, job.key, data, operationid=job.operation)
-        del self._jobs[job.key]
-        self._tools.post(Trigger("happened", str(job.key), (outcome,)), 0.0)
+        self._tools.post(Trigger("done", str(job.key), (outcome,)), 0.0)
         if again_s is not None:
             self._tools.post(Trigger("keys", str(job.key)), again_s)
 
