@@ -55,12 +55,12 @@ class Repository:
             place.write_bytes(content.encode() if isinstance(content, str) else content)
 
     def commit(self, files: Mapping[str, str | bytes | None] | None = None, message: str = "Change") -> str:
-        """The id of a commit with these files written or removed."""
+        """The id of a commit on the current branch with these files written or removed."""
         self.write(files or {})
         self._minutes += 1
         self.git("add", "-A")
         self.git("commit", "--quiet", "--allow-empty", "-m", message)
-        return self.head()
+        return self.git("rev-parse", "HEAD")
 
     def commit_tree(self, entries: Mapping[bytes, tuple[str, str]], message: str = "Change") -> str:
         """Commit a tree that no work tree could hold: flat path -> (mode, object id), moving main."""

@@ -88,7 +88,8 @@ def _execute(
     # Inherited GIT_ variables (a hub started from a hook has GIT_DIR) would lead somewhere else: take them away.
     inherited = [name for name in os.environ if name.startswith("GIT_") and name not in variables]
     command = ["env", *(f"--unset={name}" for name in inherited)] if inherited else []
-    command += [GitCommand.GIT_PYTHON_GIT_EXECUTABLE or "git", "--no-pager", *words]
+    # -C, because GitPython starts a command in the process's own directory when the one it was given is not there.
+    command += [GitCommand.GIT_PYTHON_GIT_EXECUTABLE or "git", "-C", str(directory), "--no-pager", *words]
     try:
         process = GitCommand(directory).execute(
             command, istream=subprocess.PIPE, as_process=True, env=variables, start_new_session=True

@@ -18,7 +18,7 @@ from reconciler.errors import GitRefused, GitUnavailable
 
 Transport = Literal["https", "ssh", "file"]
 
-_SCP: Final = re.compile(r"(?P<user>[A-Za-z0-9_.][\w.-]*)@(?P<host>[A-Za-z0-9\[][\w.:\[\]-]*?):(?P<path>[^:-].*)")
+_SCP: Final = re.compile(r"[A-Za-z0-9_.][\w.-]*@([A-Za-z0-9][\w.-]*|\[[0-9A-Fa-f:]+\]):[^:-].*")
 _SCHEME: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://")
 _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+")
 # git-check-ref-format(1), rules 3 to 10.
@@ -107,7 +107,7 @@ class Remote:
         if text.startswith("-"):
             raise GitRefused(f"a repository cannot begin with '-': {masked(text)}")
         if (scheme := _SCHEME.match(text)) is not None:
-            return _with_scheme(text, scheme["scheme"].lower(), credentials)
+            return _with_scheme(scheme["scheme"].lower() + text[scheme.end("scheme") :], credentials)
         if _SCP.fullmatch(text) is not None:
             return cls(text, "ssh", credentials)
         if ":" in text.partition("/")[0]:
@@ -120,7 +120,8 @@ class Remote:
         return Path(self.url) if self.transport == "file" else None
 
 
-def _with_scheme(text: str, scheme: str, credentials: Credentials) -> Remote:
+def _with_scheme(text: str, credentials: Credentials) -> Remote:
+    scheme = text.partition(":")[0]
     if scheme == "file":
         path = text[len("file://") :]
         if not path.startswith("/"):
@@ -185,7 +186,8 @@ def path_problem(path: str) -> str:
 def environment(remote: Remote, token: str = "", global_config: str = os.devnull) -> dict[str, str]:
     """Every variable that a Git command about `remote` gets beside the process's own (without its GIT_ ones).
 
-    token: handed over as an HTTP header, by the environment only.  global_config: a file that stands for the user's.
+    token: handed over as an HTTP header, by the environment only.  global_config: a file that stands for the user's
+    configuration; empty leaves the user's own in force.
     """
     config = list(_CONFIG.items())
     if remote.path is not None:
@@ -203,8 +205,7 @@ def environment(remote: Remote, token: str = "", global_config: str = os.devnull
         "GIT_ASKPASS": "",
         "SSH_ASKPASS": "",
         "SSH_ASKPASS_REQUIRE": "never",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": global_config,
+        **({"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": global_config} if global_config else {}),
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",
         "GIT_LITERAL_PATHSPECS": "1",
