@@ -1,8 +1,8 @@
 """CustomResourceDefinitions made from the table of kinds. May import: model.kinds.
 
 In: nothing.  Out: the files under crds/, to `reconciler crds` and to a test that fails when they are stale.
-Kubernetes takes only structural schemas: references are written in place, `anyOf` with null becomes `nullable`, and what
-they have no word for is left out (facts: Kubernetes, "Specifying a structural schema").
+Kubernetes takes only structural schemas: references are written in place, `anyOf` with null becomes `nullable`, and
+what they have no word for is left out (Kubernetes documentation, "Specifying a structural schema").
 """
 
 from typing import Any, Final

@@ -55,6 +55,11 @@ class Document:
             return self.span(place.key, place.key + len(str(loc[found - 1])))
         return self.span(place.start, place.start + 1)
 
+    def place(self, loc: Loc) -> Place | None:
+        """Where the value at `loc` stands, as offsets; None when there is none."""
+        place, found = self._place(loc)
+        return place if found == len(loc) else None
+
     def has(self, loc: Loc) -> bool:
         """Whether the document says something at `loc`, be it null."""
         return self._place(loc)[1] == len(loc)

@@ -1,0 +1,243 @@
+"""Pins written into a user's YAML, every other byte left alone. May import: sources.documents, model, errors.
+
+In: the text of a file and the pin.  Out: the new text, to the `pin` verb. A YAML round trip normalises what it does
+not model (`{ a: b }`, aligned values, odd indentation); so the text is spliced at the places that the reader knows, and
+read again: when anything but the pins of that Edge has changed, or the Edge is now wrong, nothing is returned.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from reconciler.errors import NameUnknown, RepositoryRefused, UsageError
+from reconciler.model.declaration import declare, identity_of
+from reconciler.model.document import Document, Loc, Place
+from reconciler.model.identity import Identity
+from reconciler.model.scalars import kubectl_reads
+from reconciler.sources.documents import read_documents
+
+SPEC: Loc = ("spec",)
+PINS: Loc = ("spec", "pins")
+_PLAIN = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]*")
+_BOM = "\ufeff"
+
+
+class Subject(NamedTuple):
+    """What a pin is about: its field, `model` or `dataset`, and the name."""
+
+    field: str
+    name: str
+
+
+def set_pin(
+    text: str, *, edge: str, model: str = "", dataset: str = "", version: str, reason: str = "", expires: str = ""
+) -> str:
+    """The file with this pin in the Edge's document; one for the same subject is changed field by field.
+
+    The version is always quoted. Raises UsageError unless exactly one of model and dataset is given, NameUnknown when
+    the file declares no such Edge, RepositoryRefused when the Edge is wrong, or would be.
+    """
+    subject = _subject(model, dataset)
+    fields = {"version": version, "reason": reason, "expires": expires}
+    given = {name: value for name, value in fields.items() if value}
+    file = EdgeFile(text, edge)
+    index, pins = file.find(subject), file.pins()
+    if index is None:
+        pin = {subject.field: subject.name, **given}
+        file.append(pin)
+        return file.checked([*pins, pin])
+    pins[index] = {name: value for name, value in pins[index].items() if name not in fields} | given
+    for name, value in fields.items():
+        file.set(index, name, value)
+    return file.checked(pins)
+
+
+def remove_pin(text: str, *, edge: str, model: str = "", dataset: str = "") -> str:
+    """The file without this pin. Raises NameUnknown when there is none, else as `set_pin`."""
+    subject = _subject(model, dataset)
+    file = EdgeFile(text, edge)
+    index, pins = file.find(subject), file.pins()
+    if index is None:
+        raise NameUnknown(f"{edge} has no pin for {subject.field} {subject.name}", hint="its file shows those it has")
+    del pins[index]
+    file.remove((*PINS, index) if pins else PINS)
+    return file.checked(pins)
+
+
+def _subject(model: str, dataset: str) -> Subject:
+    if bool(model) == bool(dataset):
+        raise UsageError("a pin is for one model or for one dataset", hint="give exactly one of them")
+    return Subject("model", model) if model else Subject("dataset", dataset)
+
+
+class EdgeFile:
+    """A file and the document of one Edge in it. Each edit splices the text and reads it again."""
+
+    def __init__(self, text: str, edge: str) -> None:
+        self._bom = _BOM if text.startswith(_BOM) else ""
+        self._text = text.removeprefix(_BOM)
+        self._edge = edge
+        self._before = self._read()
+        problems = [problem for problem in declare(self.document)[1] if problem.severity == "error"]
+        if self.document.broken or problems:
+            raise RepositoryRefused(problems or read_documents("", self._text.encode())[1])
+
+    def _read(self) -> list[Document]:
+        documents, _ = read_documents("", self._text.encode())
+        found = [one for one in documents if identity_of(one) == Identity("Edge", "", self._edge)]
+        if not found:
+            raise NameUnknown(f"the file declares no Edge {self._edge}", hint="name the file that declares it")
+        self.document = found[0]
+        return documents
+
+    def pins(self) -> list[dict[str, Any]]:
+        """The pins in the document now, as they are written."""
+        return [dict(pin) for pin in (self.document.data.get("spec") or {}).get("pins") or ()]
+
+    def find(self, subject: Subject) -> int | None:
+        """The index of the pin for this subject."""
+        return next((n for n, pin in enumerate(self.pins()) if pin.get(subject.field) == subject.name), None)
+
+    def checked(self, pins: list[dict[str, Any]]) -> str:
+        """The text, if it says these pins and otherwise what it said. Raises RepositoryRefused, UsageError."""
+        problems = [problem for problem in declare(self.document)[1] if problem.severity == "error"]
+        if problems:
+            raise RepositoryRefused(problems)
+        index = self.document.index
+        expected = [(one.broken, one.data) for one in self._before]
+        expected[index] = (False, _with_pins(self._before[index], pins))
+        found = [(one.broken, one.data) for one in self._read()]
+        found[index] = (False, _with_pins(self.document, self.pins()))
+        if found != expected:
+            raise UsageError("the file is written in a way that cannot be edited safely", hint="edit it by hand")
+        return self._bom + self._text
+
+    # ── edits ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def append(self, pin: Mapping[str, str]) -> None:
+        """One more pin, in the style of those that are there; else a list, else a spec, for it."""
+        pins, spec = self.document.place(PINS), self.document.place(SPEC)
+        inline = "{" + ", ".join(f"{name}: {_scalar(name, value)}" for name, value in pin.items()) + "}"
+        if pins is not None and pins.below and self._is_flow(pins):
+            end = self._end(_last(pins))
+            self._splice(end, end, f", {inline}")
+        elif pins is not None and pins.below:
+            last = _last(pins)
+            dash = len(self.document.text[: last.start].rstrip()) - 1
+            lines = f"- {inline}"
+            if not self._is_flow(last):
+                lines = "- " + "\n  ".join(f"{name}: {_scalar(name, value)}" for name, value in pin.items())
+            self._add_lines(last, self._column(dash), lines)
+        elif pins is not None:
+            self._fill(pins, f"[{inline}]")
+        elif spec is not None and spec.below:
+            self._add_key(SPEC, f"pins: [{inline}]", f"pins:\n  - {inline}")
+        elif spec is not None:
+            self._fill(spec, f"{{pins: [{inline}]}}")
+        else:
+            self._add_key((), f"spec: {{pins: [{inline}]}}", f"spec:\n  pins:\n    - {inline}")
+
+    def set(self, index: int, name: str, value: str) -> None:
+        """Give a field of a pin this value; an empty one removes the field."""
+        place = self.document.place((*PINS, index, name))
+        if place is None and value:
+            entry = f"{name}: {_scalar(name, value)}"
+            self._add_key((*PINS, index), entry, entry)
+        elif place is not None and value:
+            self._fill(place, _scalar(name, value))
+        elif place is not None:
+            self.remove((*PINS, index, name))
+
+    def remove(self, loc: Loc) -> None:
+        """Take out a field with its value, or an item; whole lines where it has lines of its own."""
+        outer, place, text = self.document.place(loc[:-1]), self.document.place(loc), self.document.text
+        assert outer is not None  # the caller has seen both
+        assert place is not None
+        start = _start(place)
+        around = list((outer.below or {}).values())
+        at = around.index(place)
+        if self._is_flow(outer):
+            following = around[1] if len(around) > 1 else None
+            if at:
+                self._splice(self._end(around[at - 1]), self._end(place), "")
+            else:
+                self._splice(start, _start(following) if following else self._end(place), "")
+            return
+        if place.key < 0:
+            start = len(text[:start].rstrip()) - 1  # the dash
+        line = text.rfind("\n", 0, start) + 1
+        if text[line:start].strip():
+            self._splice(start, around[at + 1].key, "")  # the first field beside a dash: the next one takes its place
+        else:
+            self._splice(line, min(self._line_end(self._end(place)) + 1, len(text)), "")
+
+    # ── places ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _add_key(self, loc: Loc, inline: str, lines: str) -> None:
+        """One more field in the mapping at `loc`, behind the last."""
+        mapping = self.document.place(loc)
+        assert mapping is not None
+        last = _last(mapping)
+        if self._is_flow(mapping):
+            end = self._end(last)
+            self._splice(end, end, f", {inline}")
+        else:
+            self._add_lines(last, self._column(mapping.start), lines)
+
+    def _add_lines(self, last: Place, column: int, lines: str) -> None:
+        """New lines below the one on which `last` ends, so that a comment there keeps its place."""
+        newline = "\r\n" if "\r\n" in self.document.text else "\n"
+        end = self._line_end(self._end(last))
+        end -= self.document.text[end - 1 : end] == "\r"
+        self._splice(end, end, "".join(f"{newline}{' ' * column}{line}" for line in lines.split("\n")))
+
+    def _fill(self, place: Place, value: str) -> None:
+        """Another value for what stands at `place`."""
+        beside_colon = self.document.text[place.start - 1 : place.start] == ":"
+        self._splice(place.start, max(place.start, self._end(place)), f" {value}" if beside_colon else value)
+
+    def _splice(self, start: int, end: int, new: str) -> None:
+        base = 0
+        for _ in range(self.document.first_line - 1):
+            base = self._text.index("\n", base) + 1
+        self._text = self._text[: base + start] + new + self._text[base + end :]
+        self._read()
+
+    def _is_flow(self, place: Place) -> bool:
+        return self.document.text[place.start : place.start + 1] in {"[", "{"}
+
+    def _end(self, place: Place) -> int:
+        """Where the value ends, without what follows a block: comments and blank lines."""
+        if place.below and not self._is_flow(place):
+            return self._end(_last(place))
+        return place.start + len(self.document.text[place.start : place.end].rstrip())
+
+    def _line_end(self, offset: int) -> int:
+        end = self.document.text.find("\n", offset)
+        return len(self.document.text) if end < 0 else end
+
+    def _column(self, offset: int) -> int:
+        return offset - self.document.text.rfind("\n", 0, offset) - 1
+
+
+def _with_pins(document: Document, pins: list[dict[str, Any]]) -> dict[str, Any]:
+    """The document's data with these pins; no pins, no spec and an empty one are the same."""
+    spec = {**(document.data.get("spec") or {}), "pins": pins}
+    return {**document.data, "spec": spec}
+
+
+def _start(place: Place) -> int:
+    return place.key if place.key >= 0 else place.start
+
+
+def _last(place: Place) -> Place:
+    return list((place.below or {}).values())[-1]
+
+
+def _scalar(name: str, value: str) -> str:
+    """A text as YAML: plain where every parser reads text, the version always in quotes."""
+    if name == "version" and value.isprintable():
+        return "'" + value.replace("'", "''") + "'"
+    plain = name != "version" and _PLAIN.fullmatch(value) and not kubectl_reads(value)
+    return value if plain else json.dumps(value, ensure_ascii=False)
