@@ -25,6 +25,7 @@ from reconciler.edge.runtimes import Runtimes
 from reconciler.edge.slots import Slots
 from reconciler.edge.work import EdgeWork
 from reconciler.eventlog.file_link import FileLink
+from reconciler.eventlog.replay import EVERY, Replay
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history.events import Entry
 from reconciler.history.keys import Key
@@ -50,6 +51,19 @@ class SystemClock:
 def audit_s() -> float:
     """Seconds to the next audit, give or take 20 %, so that many processes do not audit at once."""
     return AUDIT_S * random.uniform(0.8, 1.2)  # noqa: S311  # jitter, not a secret
+
+
+def recorded(log: SqliteLog, home: Home, clock: SystemClock, actor: str) -> Recorder:
+    """A recorder whose fold begins at the nearest snapshot, and which leaves one behind every so many entries."""
+    replay = Replay(log, home.log)
+    recorder = Recorder(log, clock, replay.at(), actor)
+
+    def snapshot(entries: list[Entry]) -> None:
+        if entries[0].seq // EVERY != (entries[-1].seq + 1) // EVERY:
+            replay.save(recorder.state)
+
+    log.subscribe(snapshot)
+    return recorder
 
 
 def ask(queue: Queue, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,7 +100,7 @@ class EdgeAgent:
         clock = SystemClock()
         self.queue = Queue(clock)
         self.log = SqliteLog(self._home.log, f"/edge/{edge}", clock)
-        self._record = Recorder(self.log, clock, State(), f"edge/{edge}")
+        self._record = recorded(self.log, self._home, clock, f"edge/{edge}")
         store = Store(self._home.store, clock=clock)
         self._runtimes = Runtimes(lambda key, pid: self.work.ended(key, pid))
 
@@ -174,7 +188,7 @@ class HubProcess:
         clock = SystemClock()
         self.queue = Queue(clock)
         self.log = SqliteLog(home.log, "/hub", clock)
-        self.record = Recorder(self.log, clock, State(), "hub")
+        self.record = recorded(self.log, home, clock, "hub")
         remote = remote_of(settings)
         mirror = Mirror(self._state.mirror, remote, settings.branch)
         repository = DocumentRepository(

@@ -1,0 +1,74 @@
+"""The state of a log at any point, folded from the nearest snapshot. Imports snapshots; history, ports.
+
+In: a log that can be read, and its snapshots.  Out: State. Snapshots are made on the way, so that a later question is
+answered sooner; without them the answer is the same.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from reconciler.errors import PointUnknown, StorageExhausted
+from reconciler.eventlog.snapshots import Snapshot, Snapshots
+from reconciler.history.events import Entry, Head
+from reconciler.history.state import CODE_VERSION, State, fold
+
+EVERY: Final = 50_000  # entries between two snapshots: about a quarter of a second of folding
+PIECE: Final = 1024
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(State)
+
+
+class Readable(Protocol):
+    """As much of a log as a replay needs."""
+
+    def head(self) -> Head:
+        """See `ports.EventLog`."""
+        ...
+
+    def read(self, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
+        """See `ports.EventLog`."""
+        ...
+
+
+class Replay:
+    """Answers `state at` for one log file."""
+
+    def __init__(self, log: Readable, path: Path) -> None:
+        self._log, self._snapshots = log, Snapshots(path, CODE_VERSION)
+
+    def at(self, seq: int | None = None) -> State:
+        """The state at `seq`; at the end of the log without it. Raises PointUnknown when the log does not reach it."""
+        head = self._log.head().seq
+        if seq is not None and not 0 <= seq <= head:
+            raise PointUnknown(f"there is no entry {seq}: the log ends at {head}")
+        goal = head if seq is None else seq
+        state = self._nearest(goal)
+        entries = self._log.read(state.seq, goal)
+        next_snapshot = state.seq + EVERY
+        while piece := list(islice(entries, PIECE)):
+            fold(state, piece)
+            if state.seq >= next_snapshot:
+                self.save(state)
+                next_snapshot = state.seq + EVERY
+        return state
+
+    def _nearest(self, seq: int) -> State:
+        found = self._snapshots.nearest(seq, self._log)
+        if found is None:
+            return State()
+        try:
+            return _DECODER.decode(found.content)
+        except msgspec.DecodeError:  # made by other code under the same version: the log itself answers
+            return State()
+
+    def save(self, state: State) -> None:
+        """Keep a snapshot of a state. No room is no failure: it is derived."""
+        try:
+            self._snapshots.save(Snapshot(state.seq, state.hash, _ENCODER.encode(state)))
+        except StorageExhausted:
+            return
