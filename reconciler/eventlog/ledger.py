@@ -7,19 +7,13 @@ import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 
 from reconciler.errors import LogWriteFailed
 from reconciler.eventlog.batch import Batch, Lookup, Row, Tail
-from reconciler.history.events import LOG_GENESIS, Entry, Event, Origin, event_id
+from reconciler.history.events import LOG_GENESIS, Entry, Event, Origin, event_id, rfc3339
 from reconciler.ports import Clock
 
 GROUP = 512  # events that share one commit, at most, unless one call brings more
-
-
-def rfc3339(seconds: float) -> str:
-    """`seconds` since 1970 as RFC 3339 in UTC, microseconds, `Z`: texts of equal length, ordered as the times are."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def genesis(log_id: str, source: str, time: str) -> Event:

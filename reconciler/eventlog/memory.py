@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from reconciler.errors import ChainBroken
 from reconciler.eventlog.batch import Lookup, Row, Tail
-from reconciler.eventlog.ledger import Ledger, genesis, new_log_id, rfc3339
+from reconciler.eventlog.ledger import Ledger, genesis, new_log_id
 from reconciler.history import codec
-from reconciler.history.events import EMPTY, Entry, Head, Origin
+from reconciler.history.events import EMPTY, Entry, Head, Origin, rfc3339
 from reconciler.ports import Clock, Verification
 
 

@@ -5,6 +5,7 @@ this file costs time only: it is not fsynced, and thrown away when damaged. Impo
 """
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +17,7 @@ from reconciler.history.events import Entry
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS snapshot (
   seq INTEGER NOT NULL,
-  code TEXT NOT NULL,
+  code INTEGER NOT NULL,
   hash BLOB NOT NULL,
   digest BLOB NOT NULL,
   content BLOB NOT NULL,
@@ -28,8 +29,8 @@ CREATE TABLE IF NOT EXISTS snapshot (
 class Readable(Protocol):
     """As much of a log as a snapshot is checked against."""
 
-    def hash_at(self, seq: int) -> bytes | None:
-        """The hash of the entry `seq`."""
+    def read(self, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
+        """See `ports.EventLog`."""
         ...
 
 
@@ -42,14 +43,14 @@ class Snapshot(NamedTuple):
 
 
 class Snapshots:
-    """The snapshots of one log, made by one version of the code. code: changes whenever a fold or its bytes change."""
+    """The snapshots of one log, made by one version of the code. code: changes whenever a fold or its bytes do."""
 
-    def __init__(self, log: Path, code: str) -> None:
+    def __init__(self, log: Path, code: int) -> None:
         self._path = log.with_name(f"{log.stem}.snapshots.db")
         self._code = code
 
     def save(self, snapshot: Snapshot) -> None:
-        """Keep it, and drop what other code made. Raises StorageExhausted when it cannot be written: nothing is lost."""
+        """Keep it, and drop what other code made. Raises StorageExhausted where it does not fit: nothing is lost."""
         row = (snapshot.seq, self._code, snapshot.hash, sha256(snapshot.content).digest(), snapshot.content)
         try:
             with closing(self._connect()) as connection, connection:
@@ -64,7 +65,8 @@ class Snapshots:
         """The newest one at or before `seq` whose hash `log` still has; those that it does not have are dropped."""
         while found := self._newest(seq):
             snapshot = Snapshot(found[0], bytes(found[1]), bytes(found[3]))
-            if log.hash_at(snapshot.seq) == snapshot.hash and sha256(snapshot.content).digest() == found[2]:
+            entry = next(log.read(snapshot.seq - 1, snapshot.seq), None)
+            if entry and entry.hash == snapshot.hash and sha256(snapshot.content).digest() == found[2]:
                 return snapshot
             self._drop(snapshot.seq)
         return None

@@ -5,20 +5,20 @@ In: events.  Out: entries, durable. The writer alone checkpoints; all reading is
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reconciler.controller.steps import reached
 from reconciler.errors import ChainBroken, ForkFound, HistoryError, LogWriteFailed
 from reconciler.eventlog import ballast, schema, seal, segments
 from reconciler.eventlog.batch import Batch, Lookup, Row, Tail
-from reconciler.eventlog.ledger import Ledger, genesis, new_log_id, rfc3339
+from reconciler.eventlog.ledger import Ledger, genesis, new_log_id
 from reconciler.eventlog.lock import WriterLock
 from reconciler.eventlog.reader import SqliteReader
 from reconciler.eventlog.stored import Stored
 from reconciler.eventlog.volume import Volume
 from reconciler.history import codec
-from reconciler.history.events import EMPTY, SEGMENT_SEALED, Event, event_id
+from reconciler.history.events import EMPTY, SEGMENT_SEALED, Event, event_id, rfc3339
 from reconciler.ports import Clock
 
 
@@ -89,9 +89,11 @@ class SqliteLog(Ledger, SqliteReader):
         """See `ports.EventLog`."""
         SqliteReader.close(self)
         with self._writing:
+            if self._failed is None:
+                with suppress(sqlite3.Error):  # closed before, or a reader is busy: then the -wal file stays, complete
+                    self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                ballast.drop(self._path)
             self._writer.close()
-        if self._failed is None:
-            ballast.drop(self._path)
         self._writer_lock.release()
 
     def _volumes(self) -> list[Volume]:

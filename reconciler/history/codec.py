@@ -7,7 +7,7 @@ An own event is stored as itself; a copied one as {"event": <its own bytes, verb
 types of a newer writer survive every copy. Nothing is ever serialised again to be verified: the chain covers bytes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from hashlib import sha1, sha256
 from itertools import repeat
@@ -42,10 +42,10 @@ class Columns(msgspec.Struct):
 
     id: str
     partitionkey: str
-    recordedtime: str
     sequence: str
     source: str
-    version: int
+    recordedtime: str = ""
+    version: int = 0
 
 
 class _Copied(msgspec.Struct):
@@ -120,15 +120,6 @@ def entries(rows: Sequence[tuple[int, bytes, bytes]]) -> list[Entry]:
 def chain(prev: bytes, body: bytes) -> bytes:
     """The hash of an entry (32 bytes): sha256 over the hash before it and the stored bytes."""
     return sha256(prev + body).digest()
-
-
-def chained(prev: bytes, bodies: Iterable[bytes]) -> list[bytes]:
-    """The hashes of consecutive bodies behind `prev`."""
-    hashes = []
-    for body in bodies:
-        prev = sha256(prev + body).digest()
-        hashes.append(prev)
-    return hashes
 
 
 def blob_id(content: bytes, *, digits: int = 40) -> str:
