@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from reconciler.artifacts.flush import Flusher
 from reconciler.artifacts.lanes import Lane
 from reconciler.artifacts.pace import Watch
 from reconciler.artifacts.room import disk_errors
@@ -45,6 +46,7 @@ class Partial:
         with disk_errors(self.path.parent):
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._stack.callback(os.close, self._fd)
+        self._stand_at(0)
         self._writer = self._stack.enter_context(Lane(self._write))
         self._hasher = self._stack.enter_context(Lane(self._hash_chunk))
         return self
@@ -68,7 +70,7 @@ class Partial:
             self._hasher.put(chunk)
             self.length += len(chunk)
             self._watch.tell("resuming", self.length, size)
-        os.lseek(self._fd, 0, os.SEEK_END)
+        self._stand_at(os.lseek(self._fd, 0, os.SEEK_END))
 
     def describe(self, origin: Origin) -> None:
         """Write down what the bytes are a part of, before the first of them."""
@@ -92,7 +94,7 @@ class Partial:
         with disk_errors(self.path.parent):
             self._sidecar.unlink(missing_ok=True)
             os.ftruncate(self._fd, 0)
-            os.lseek(self._fd, 0, os.SEEK_SET)
+            self._stand_at(os.lseek(self._fd, 0, os.SEEK_SET))
         self.origin, self.length, self._hash = None, 0, hashlib.sha256()
 
     def settle(self) -> None:
@@ -129,10 +131,15 @@ class Partial:
         """Delete the file and its sidecar. Idempotent."""
         remove_partial(self.path)
 
+    def _stand_at(self, position: int) -> None:
+        self._written, self._flusher = position, Flusher(self._fd, position)
+
     def _write(self, chunk: bytes) -> None:
         view = memoryview(chunk)
         while view:
             view = view[os.write(self._fd, view) :]
+        self._written += len(chunk)
+        self._flusher.grown(self._written)
 
     def _hash_chunk(self, chunk: bytes) -> None:
         self._hash.update(chunk)

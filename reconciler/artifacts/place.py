@@ -8,13 +8,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.artifacts.flush import sync_all
 from reconciler.artifacts.kind import kind_of
 from reconciler.artifacts.limits import UnpackLimits
 from reconciler.artifacts.pace import Watch
 from reconciler.artifacts.partial import Partial
 from reconciler.artifacts.receipt import File, make_receipt, read_receipt, write_receipt
 from reconciler.artifacts.room import disk_errors
-from reconciler.artifacts.tree import DIRECTORY, sync
+from reconciler.artifacts.tree import DIRECTORY
 from reconciler.artifacts.unpack import unpack
 from reconciler.artifacts.unpacker import FILES, Job
 from reconciler.controller.steps import reached
@@ -64,7 +65,7 @@ class Placing:
         os.fchmod(partial.fileno(), 0o644)
         files = [File(self.file_name, partial.length, sha256)]
         write_receipt(make_receipt(sha256, partial.length, kind, files), directory)
-        sync(directory)
+        sync_all(directory)
 
 
 def remove_entry(entry: Path) -> None:

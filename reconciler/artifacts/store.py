@@ -75,7 +75,8 @@ class Store:
         receipt = self._receipt(sha256)
         if receipt is None:
             return None
-        return Staged(sha256, self._directory / sha256 / "files", receipt.tree, receipt.size, 0)
+        files = {file.path: file.sha256 for file in receipt.files}
+        return Staged(sha256, self._directory / sha256 / "files", receipt.tree, receipt.size, 0, files)
 
     def check(self, sha256: str) -> bool:
         """Whether the files on disk still have the hashes of the receipt."""

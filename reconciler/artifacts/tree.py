@@ -1,10 +1,9 @@
 """Creates the files of one archive below one directory, and nothing else. Standard library, lanes, receipt only.
 
-In: path components that `names` let pass, and pieces of bytes.  Out: files on disk, synced, and their hashes. Every
-component is opened relative to a descriptor without following links; a file is never opened that existed before.
+In: path components that `names` let pass, and pieces of bytes.  Out: files on disk and their hashes; the caller syncs.
+Every component is opened relative to a descriptor without following links; no file is opened that existed before.
 """
 
-import ctypes
 import errno
 import hashlib
 import os
@@ -13,6 +12,7 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
+from reconciler.artifacts.flush import Flusher
 from reconciler.artifacts.lanes import Lane
 from reconciler.artifacts.names import Parts
 from reconciler.artifacts.receipt import File
@@ -20,11 +20,6 @@ from reconciler.artifacts.receipt import File
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 ROOM_ASKED_EVERY = 16 << 20
-FLUSH_EVERY = 8 << 20
-SYNC_FILE_RANGE_WRITE = 2
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
 
 class _Growing:
@@ -32,7 +27,8 @@ class _Growing:
 
     def __init__(self, fd: int, path: str) -> None:
         self.fd, self.path = fd, path
-        self.written = self.flushed = self.hashed = 0
+        self.written = self.hashed = 0
+        self.flusher = Flusher(fd)
         self.hash = hashlib.sha256()
 
 
@@ -119,10 +115,7 @@ class Tree:
             written = os.write(growing.fd, piece)
             growing.written += written
             piece = piece[written:]
-        if growing.written - growing.flushed >= FLUSH_EVERY:
-            # Begins the write-out now, so that the sync at the end finds little left. Its result is the sync's to tell.
-            _libc.sync_file_range(growing.fd, growing.flushed, growing.written - growing.flushed, SYNC_FILE_RANGE_WRITE)
-            growing.flushed = growing.written
+        growing.flusher.grown(growing.written)
 
     def _hash(self, item: tuple[_Growing, memoryview | None]) -> None:
         growing, piece = item
@@ -131,10 +124,3 @@ class Tree:
         else:
             growing.hash.update(piece)
             growing.hashed += len(piece)
-
-
-def sync(directory: int) -> None:
-    """Everything on the file system of this directory is durable. Raises OSError. One call, however many files."""
-    if _libc.syncfs(directory):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))

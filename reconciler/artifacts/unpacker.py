@@ -19,10 +19,11 @@ from typing import Any
 from reconciler.artifacts.budget import Budget
 from reconciler.artifacts.extract_tar import TarExtractor
 from reconciler.artifacts.extract_zip import extract_zip
+from reconciler.artifacts.flush import sync_all
 from reconciler.artifacts.limits import UnpackLimits
 from reconciler.artifacts.receipt import File, make_receipt, write_receipt
 from reconciler.artifacts.stream import Inflated, Stream
-from reconciler.artifacts.tree import DIRECTORY, Tree, sync
+from reconciler.artifacts.tree import DIRECTORY, Tree
 from reconciler.errors import ArchiveRefused
 
 ARCHIVE = 0
@@ -127,7 +128,7 @@ def unpack_all(job: Job) -> None:
         os.rmdir(UNSORTED, dir_fd=job.directory)
         files = [File(file.path.removeprefix(f"{top}/"), file.size, file.sha256) for file in files]
     write_receipt(make_receipt(job.sha256, job.size, job.kind, files), job.directory)
-    sync(job.directory)
+    sync_all(job.directory)
 
 
 def sole_directory(root: int) -> str:
