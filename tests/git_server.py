@@ -43,7 +43,10 @@ class GitServer:
     """Serves the repositories under `root`. `requests` lists what was asked; `fault` answers instead, when it is set.
 
     fault is called for each POST (the pack transfer) and must answer it itself; it is taken away by setting None.
+    redirect: where every request is sent on to, when it is set.
     """
+
+    redirect = ""
 
     def __init__(self, root: Path, certificate: Path, token: str = "") -> None:
         self.root, self.token = root, token
@@ -95,6 +98,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         owner = cast("_Http", self.server).owner
         owner.requests.append(f"{self.command} {self.path}")
+        if owner.redirect:
+            self.send_response(302)
+            self.send_header("Location", owner.redirect)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if owner.token and not self._authorised(owner.token):
             self.send_response(401)
             self.send_header("WWW-Authenticate", 'Basic realm="git"')

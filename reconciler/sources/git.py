@@ -82,9 +82,11 @@ def _execute(
     directory: Path, words: tuple[str, ...], stdin: bytes, variables: Mapping[str, str], deadline_s: float
 ) -> tuple[int, bytes, bytes]:
     """Exit status, output and error output. Raises subprocess.TimeoutExpired, OSError."""
-    from git.cmd import Git as GitCommand
-    from git.exc import GitCommandNotFound
-
+    try:
+        from git.cmd import Git as GitCommand
+        from git.exc import GitCommandNotFound
+    except ImportError as problem:  # importing GitPython runs git
+        raise FileNotFoundError(2, "git is not installed") from problem
     # Inherited GIT_ variables (a hub started from a hook has GIT_DIR) would lead somewhere else: take them away.
     inherited = [name for name in os.environ if name.startswith("GIT_") and name not in variables]
     command = ["env", *(f"--unset={name}" for name in inherited)] if inherited else []

@@ -170,6 +170,18 @@ def checked_folder(name: str) -> str:
     return folder
 
 
+def is_object_id(text: str) -> bool:
+    """Whether `text` is a full SHA-1 or SHA-256 object id."""
+    return len(text) in {40, 64} and all(char in "0123456789abcdef" for char in text)
+
+
+def checked_oid(text: str) -> str:
+    """`text`, when it is a full object id: only those reach a command line. Raises GitRefused."""
+    if not is_object_id(text):
+        raise GitRefused(f"not a full object id: {printable(text)[:80]!r}")
+    return text
+
+
 def path_problem(path: str) -> str:
     """Why a path of a tree is refused, in words; empty when it is fine."""
     if printable(path) != path or "\t" in path:
