@@ -3,6 +3,7 @@
 In: sources.documents, which reads the bytes.  Out: model.declaration, and whoever reports a problem at a line.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -11,6 +12,7 @@ from reconciler.model.secrets import masked
 
 Loc = tuple[str | int, ...]
 WIDEST = 240
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"\\]|\\.)*\"""")
 
 
 class Place(NamedTuple):
@@ -52,7 +54,8 @@ class Document:
         """Where the key of `loc` stands; in a list, the item; of the whole document, its first character."""
         place, found = self._place(loc)
         if found and place.key >= 0:
-            return self.span(place.key, place.key + len(str(loc[found - 1])))
+            quoted = _QUOTED.match(self.text, place.key)
+            return self.span(place.key, quoted.end() if quoted else place.key + len(str(loc[found - 1])))
         return self.span(place.start, place.start + 1)
 
     def place(self, loc: Loc) -> Place | None:
