@@ -2,6 +2,7 @@
 
 In: files by path, and bends in the order of the requests to come; without one it answers as RFC 9110 wants.
 Out: `requests` (path and headers, in order) and `sent` (body bytes handed to the socket).
+`Stager` is a store in front of it that keeps what it was told and how long it would have slept.
 """
 
 import contextlib
@@ -10,9 +11,15 @@ import re
 import socketserver
 import ssl
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from reconciler.artifacts.limits import FetchLimits
+from reconciler.artifacts.store import Store
+from reconciler.ports import Artifact, Staged
 
 PIECE = 1 << 14
 
@@ -64,12 +71,19 @@ class ArtifactServer:
         class Handler(socketserver.StreamRequestHandler):
             def setup(self) -> None:
                 if outer.tls is not None:
-                    self.request = outer.tls.wrap_socket(self.request, server_side=True)
+                    plain = self.request
+                    self.request = outer.tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
                 super().setup()
 
             def handle(self) -> None:
                 with contextlib.suppress(OSError):
                     _Exchange(outer, self).answer()
+
+            def finish(self) -> None:
+                with contextlib.suppress(OSError):
+                    super().finish()
+                if outer.tls is not None:
+                    self.request.close()  # the server itself only knows the socket beneath
 
         class Server(socketserver.ThreadingTCPServer):
             daemon_threads = False
@@ -162,3 +176,46 @@ class _Exchange:
         framed = b"%x\r\n%s\r\n" % (len(piece), piece) if bend.length == "chunked" else piece
         self._out.write(framed)
         self._server.count(len(piece))
+
+
+@dataclass
+class SteppingClock:
+    """Every look at the monotonic time takes `step` seconds: a stall is over after a few looks, not after a while."""
+
+    step: float = 0.0
+    wall: float = 1_700_000_000.0
+    _seconds: float = 0.0
+
+    def now(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        self._seconds += self.step
+        return self._seconds if self.step else time.monotonic()
+
+
+@dataclass
+class Stager:
+    """A store in `directory`; each call of `store` is what a restart of the process would open."""
+
+    directory: Path
+    limits: FetchLimits = field(default_factory=FetchLimits)
+    clock: SteppingClock = field(default_factory=SteppingClock)
+    sleeps: list[float] = field(default_factory=list)
+    told: list[tuple[str, int, int | None]] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def store(self) -> Store:
+        settings = {"reserve_bytes": 0, "jitter": lambda: 1.0, **self.options}
+        return Store(self.directory, clock=self.clock, fetch_limits=self.limits, sleep=self.sleeps.append, **settings)
+
+    def stage(self, url: str, sha256: str, size: int | None = None, **allowed: bool) -> Staged:
+        rules = {"allow_loopback": True, **allowed}
+        return self.store().stage(
+            Artifact(sha256, url, size, **rules), lambda *told: self.told.append(told), lambda: False
+        )
+
+    @property
+    def left(self) -> list[str]:
+        """Names in the store's directory."""
+        return sorted(path.name for path in self.directory.iterdir())

@@ -189,21 +189,23 @@ class Download:
             fd = os.open(unquote(parts.path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (OSError, ValueError) as error:
             raise ArtifactRefused(f"{shown(self.artifact.url)} cannot be read: {error}") from error
-        with open(fd, "rb", buffering=0) as file:  # noqa: PTH123  # a descriptor has no path
+        try:
             state = os.fstat(fd)
             if not stat.S_ISREG(state.st_mode):
                 raise ArtifactRefused(f"{shown(self.artifact.url)} is not a regular file")
             if self.artifact.size is None:
                 self.room.admit(state.st_size, have=0)
-            self._copy(file.read)
+            self._copy(lambda: os.read(fd, CHUNK))
+        finally:
+            os.close(fd)
 
-    def _copy(self, read: Callable[[int], bytes | None]) -> None:
+    def _copy(self, read: Callable[[], bytes]) -> None:
+        """Append all that is read, up to one chunk above the pinned size: enough to be refused."""
         size = self.artifact.size
-        cap = self.limits.max_bytes if size is None else size
-        while self.partial.length < cap:
+        while size is None or self.partial.length <= size:
             self.watch.check()
             try:
-                chunk = read(min(CHUNK, cap - self.partial.length))
+                chunk = read()
             except OSError as error:
                 raise ArtifactUnavailable(f"{shown(self.artifact.url)} cannot be read: {error}") from error
             if not chunk:
