@@ -32,6 +32,7 @@ from reconciler.history.keys import Key
 from reconciler.history.state import State
 
 AUDIT_S: Final = 300.0
+ORDERS_S: Final = 60.0  # an edge looks for orders this often even when nobody rings
 VERB_S: Final = 60.0
 CAP_BYTES: Final = 10 << 30
 
@@ -48,9 +49,9 @@ class SystemClock:
         return time.monotonic()
 
 
-def audit_s() -> float:
-    """Seconds to the next audit, give or take 20 %, so that many processes do not audit at once."""
-    return AUDIT_S * random.uniform(0.8, 1.2)  # noqa: S311  # jitter, not a secret
+def jittered(seconds: float) -> float:
+    """`seconds`, give or take 20 %, so that many processes do not do the same at once."""
+    return seconds * random.uniform(0.8, 1.2)  # noqa: S311  # jitter, not a secret
 
 
 def recorded(log: SqliteLog, home: Home, clock: SystemClock, actor: str) -> Recorder:
@@ -121,7 +122,8 @@ class EdgeAgent:
         self.work = EdgeWork(tools, lambda: needed(self._record.state, slots))
         link = FileLink(hub.log, self.log)
         keeper = Keeper(edge, self._record, link, self.work, lambda: None)
-        self._loop = Loop(keeper, keeper, self._record, self.queue)
+        every = {"orders": lambda: jittered(ORDERS_S), "audit": lambda: jittered(AUDIT_S)}
+        self._loop = Loop(keeper, keeper, self._record, self.queue, every)
         self.log.subscribe(lambda entries: _tell(hub, edge, entries))
         self._keys = [Key.parse(text) for text in self._record.state.keys]
         self._control = control.serve(self._home.control, self._answer)
@@ -140,8 +142,6 @@ class EdgeAgent:
         """Keep the edge until `stop`."""
         for key in self._keys:
             self.work.adopt(key)
-        self.queue.add(Trigger("start"))
-        self.queue.add(Trigger("audit"), audit_s())
         try:
             self._loop.run()
         finally:
@@ -172,8 +172,11 @@ def _tell(hub: Home, edge: str, entries: list[Entry]) -> None:
 class HubProcess:
     """The hub, and this machine's edges. `run` blocks; `stop` ends it in an orderly way from any thread."""
 
-    def __init__(self, settings: Any) -> None:
-        """settings: `settings.Settings`. Raises SecondWriter when a hub runs here already, GitRefused, GitUnavailable."""
+    def __init__(self, settings: Any, *, supervise: bool = True) -> None:
+        """settings: `settings.Settings`.  supervise: start this machine's agents, and end them with the hub.
+
+        Raises SecondWriter when a hub runs here already, GitRefused, GitUnavailable.
+        """
         from reconciler.controller.hub import Hub
         from reconciler.edge.supervision import Agents
         from reconciler.sources.cache import DocumentCache
@@ -200,11 +203,13 @@ class HubProcess:
             self.record,
             link_to=lambda edge: FileLink(self._state.edge(edge).log, self.log),
             ring=lambda edge: control.ring(self._state.edge(edge).control),
-            fleet_changed=self._agents.want,
-            later=self.queue.add,
-            poll_s=lambda: next_poll_s(0, random.random(), settings.poll_s),  # noqa: S311  # jitter, not a secret
+            fleet_changed=self._agents.want if supervise else lambda _: None,
         )
-        self._loop = Loop(hub, hub, self.record, self.queue)
+        every = {
+            "commit": lambda: next_poll_s(0, random.random(), settings.poll_s),  # noqa: S311  # jitter, not a secret
+            "audit": lambda: jittered(AUDIT_S),
+        }
+        self._loop = Loop(hub, hub, self.record, self.queue, every)
         self._remote = remote
         self._control = control.serve(home.control, self._answer)
 
@@ -230,9 +235,7 @@ class HubProcess:
         from reconciler.sources.watch import watch_head
 
         watcher = watch_head(self._remote, lambda: self.queue.add(Trigger("commit")), branch=self.settings.branch)
-        self.queue.add(Trigger("start"))
         self.queue.add(Trigger("commit"))
-        self.queue.add(Trigger("audit"), audit_s())
         try:
             self._loop.run()
         finally:

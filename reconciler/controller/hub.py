@@ -80,17 +80,13 @@ class Hub:
         link_to: Callable[[str], Link],
         ring: Callable[[str], None],
         fleet_changed: Callable[[Iterable[str]], None],
-        later: Callable[[Trigger, float], None],
-        poll_s: Callable[[], float],
     ) -> None:
         """What it reaches the world through.
 
         link_to: the link to an edge's log.  ring: tell an edge of orders.  fleet_changed: told which edges there are.
-        later: have a trigger taken after so many seconds.  poll_s: seconds until the next look at the branch.
         """
         self._repository, self._record = repository, recorder
         self._link_to, self._ring, self._fleet_changed = link_to, ring, fleet_changed
-        self._later, self._poll_s = later, poll_s
         self._links: dict[str, Link] = {}
 
     # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -103,7 +99,6 @@ class Hub:
                 return self._audit()
             case "commit":
                 reading = self._repository.read()
-                self._later(Trigger("commit"), self._poll_s())
                 return Batch() if reading is None else self._adopt(reading)
             case "edge":
                 return self._hear(trigger.subject)
@@ -191,7 +186,9 @@ class Hub:
         declared, state = self._repository.declared, self._record.state
         edges = {*state.edges, *(edge.name for edge in declared.of_kind("Edge"))}
         events = [event for edge in sorted(edges) for event in self._hear(edge).events]
-        return Batch(self._free(self._everything(declared)), tuple(events), state.ref.event, unreadable=self._unreadable())
+        return Batch(
+            self._free(self._everything(declared)), tuple(events), state.ref.event, unreadable=self._unreadable()
+        )
 
     def _everything(self, declared: Declared) -> frozenset[Key]:
         keys = {key for edge in declared.of_kind("Edge") for key, _ in keys_on(declared, edge)}

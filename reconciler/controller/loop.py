@@ -8,7 +8,7 @@ is the only writer of its log: what workers did comes back as triggers. Nobody h
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -110,18 +110,32 @@ def retry_delay_s(attempt: int, sample: float) -> float:
 class Loop:
     """One stage, moved one pass towards what is declared for every trigger."""
 
-    def __init__(self, source: Source, target: Target, recorder: Recorder, queue: Queue) -> None:
+    def __init__(
+        self,
+        source: Source,
+        target: Target,
+        recorder: Recorder,
+        queue: Queue,
+        every: Mapping[str, Callable[[], float]] | None = None,
+    ) -> None:
+        """every: causes that come again by themselves, with the seconds to their next time."""
         self._source, self._target, self._record, self.queue = source, target, recorder, queue
+        self._every = every or {}
         self._attempts: dict[tuple[str, str], int] = {}
 
     def run(self) -> None:
-        """Take triggers until the queue is closed."""
+        """Take triggers until the queue is closed, beginning with `start`."""
+        self.queue.add(Trigger("start"))
+        for cause in self._every:
+            self.queue.add(Trigger(cause), self._every[cause]())
         while (trigger := self.queue.take()) is not None:
             self.turn(trigger)
 
     def turn(self, trigger: Trigger) -> None:
         """One trigger, answered. A retryable failure comes back by itself; one of the log ends the process."""
         name = (trigger.cause, trigger.subject)
+        if trigger.cause in self._every:
+            self.queue.add(Trigger(trigger.cause), self._every[trigger.cause]())
         try:
             plan = self.reconcile(self._source.take(trigger))
         except ReconcilerError as failure:
