@@ -42,7 +42,7 @@ def make_certificate(directory: Path) -> Path:
 class GitServer:
     """Serves the repositories under `root`. `requests` lists what was asked; `fault` answers instead, when it is set.
 
-    fault is called for each POST (the pack transfer) and must answer it itself; it is taken away by setting None.
+    fault is called for each pack transfer (protocol 2's fetch) and must answer it; None takes it away.
     redirect: where every request is sent on to, when it is set.
     """
 
@@ -110,10 +110,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        if self.command == "POST" and owner.fault is not None:
+        body = self._body()
+        if owner.fault is not None and b"command=fetch" in body:
             owner.fault(self)
-            return
-        self._backend(owner)
+        else:
+            self._backend(owner, body)
 
     def _authorised(self, token: str) -> bool:
         kind, _, value = self.headers.get("Authorization", "").partition(" ")
@@ -129,11 +130,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return b"".join(parts)
 
-    def _backend(self, owner: GitServer) -> None:
+    def _backend(self, owner: GitServer, sent: bytes) -> None:
         path, _, query = self.path.partition("?")
         done = subprocess.run(
             ["git", "http-backend"],
-            input=self._body(),
+            input=sent,
             capture_output=True,
             check=False,
             env={

@@ -8,12 +8,16 @@ import os
 import signal
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from reconciler.errors import GitUnavailable
 from reconciler.sources.git_safety import Remote, environment, redacted
+
+if TYPE_CHECKING:
+    from git.cmd import Git as GitCommand
 
 READ_DEADLINE_S: Final = 60.0
 WORDS_KEPT: Final = 600
@@ -36,12 +40,14 @@ class Git:
     """Git as this product runs it, about one remote. Commands start in `directory`, which must exist.
 
     git_dir: the repository to work on; None lets Git find the one at `directory` itself, never above it.
+    global_config, extra: see git_safety.environment.
     """
 
     directory: Path
     remote: Remote
     git_dir: Path | None = None
     global_config: str = os.devnull
+    extra: tuple[tuple[str, str], ...] = ()
 
     def run(self, *words: str, stdin: bytes = b"", deadline_s: float = READ_DEADLINE_S) -> bytes:
         """What the command printed. Raises GitUnavailable when it fails, DeadlinePassed when it takes too long."""
@@ -75,7 +81,7 @@ class Git:
         place = {"GIT_CEILING_DIRECTORIES": str(self.directory.parent)}
         if self.git_dir is not None:
             place["GIT_DIR"] = str(self.git_dir)
-        return environment(self.remote, token, self.global_config) | place
+        return environment(self.remote, token, self.global_config, self.extra) | place
 
 
 def _execute(
@@ -101,7 +107,18 @@ def _execute(
     try:
         output, errors = process.communicate(stdin, timeout=deadline_s)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        _kill(process)
         raise
     return process.returncode, output, errors
+
+
+def _kill(process: "GitCommand.AutoInterrupt") -> None:
+    """End the command's whole session. Its pipes are not read to their end: a process that left it may hold them."""
+    leader = process.proc
+    assert leader is not None
+    os.killpg(leader.pid, signal.SIGKILL)
+    leader.wait()
+    for stream in (leader.stdin, leader.stdout, leader.stderr):
+        if stream is not None:
+            with suppress(OSError):  # what was still to be written has nowhere to go
+                stream.close()

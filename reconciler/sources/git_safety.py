@@ -195,13 +195,15 @@ def path_problem(path: str) -> str:
     return ""
 
 
-def environment(remote: Remote, token: str = "", global_config: str = os.devnull) -> dict[str, str]:
+def environment(
+    remote: Remote, token: str = "", global_config: str = os.devnull, extra: Sequence[tuple[str, str]] = ()
+) -> dict[str, str]:
     """Every variable that a Git command about `remote` gets beside the process's own (without its GIT_ ones).
 
     token: handed over as an HTTP header, by the environment only.  global_config: a file that stands for the user's
-    configuration; empty leaves the user's own in force.
+    configuration; empty leaves the user's own in force.  extra: configuration that wins over the repository's.
     """
-    config = list(_CONFIG.items())
+    config = [*_CONFIG.items(), *extra]
     if remote.path is not None:
         # The operator named this path, so it is read although another user may own it: this one and no other.
         config += [("safe.directory", str(remote.path)), ("safe.directory", str(remote.path / ".git"))]
@@ -239,7 +241,17 @@ def config_variables(config: Sequence[tuple[str, str]]) -> dict[str, str]:
 
 def ssh_command(credentials: Credentials) -> str:
     """The ssh that Git starts: never asks, never trusts an unknown host."""
-    words = ["ssh", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=20"]
+    words = [
+        "ssh",
+        "-o",
+        "BatchMode=yes",
+        "-o",
+        "StrictHostKeyChecking=yes",
+        "-o",
+        "ConnectTimeout=20",
+        "-o",
+        "ControlPath=none",
+    ]
     if credentials.ssh_key is not None:
         words += ["-i", str(credentials.ssh_key), "-o", "IdentitiesOnly=yes"]
     if credentials.known_hosts is not None:

@@ -26,6 +26,7 @@ class WorkTree:
 
     remote: Remote
     branch: str
+    switched_off: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def of(cls, remote: Remote, branch: str) -> "WorkTree | None":
@@ -38,12 +39,12 @@ class WorkTree:
         top = Path(os.fsdecode(git.run("rev-parse", "--show-toplevel").rstrip(b"\n")))
         if top.resolve() != remote.path:
             raise GitRefused(f"the work tree of {remote} is somewhere else: {printable(str(top))}")
-        return cls(remote, branch)
+        return cls(remote, branch, _no_filters(git))
 
     @property
     def git(self) -> Git:
         """Commands in the work tree."""
-        return Git(directory=self._top, remote=self.remote)
+        return Git(directory=self._top, remote=self.remote, extra=self.switched_off)
 
     @property
     def _top(self) -> Path:
@@ -164,6 +165,17 @@ class WorkTree:
             for directory in place.relative_to(self._top).parents:
                 if directory != Path():
                     (self._top / directory).rmdir()
+
+
+def _no_filters(git: Git) -> tuple[tuple[str, str], ...]:
+    """Configuration that empties every filter program the repository defines.
+
+    Writing the index compares files whose time leaves doubt, and would run them. With none, such a file counts as
+    unchecked, and the user's next `git status` looks at it again.
+    """
+    output = git.ask("config", "-z", "--name-only", "--get-regexp", r"^filter\.").output
+    names = {os.fsdecode(name) for name in output.split(b"\0") if name}
+    return tuple((name, "false" if name.endswith(".required") else "") for name in sorted(names))
 
 
 # The reflog wants a name; the commit itself carries the user's.
