@@ -86,6 +86,10 @@ class RuntimeProcess:
             raise RuntimeUnavailable(f"{self.spec.url} is not served by our runtime: {error}") from error
         return Answer(self.spec.model, versions[0] if versions else "", digest, ready=bool(versions))
 
+    def status(self) -> dict[str, Any]:
+        """Which versions it holds (`serving`, `standby`, `previous`; empty: none) and its `pid`, by its own socket."""
+        return self._call({"verb": "status"}, ANSWER_S)
+
     def load(self, path: Path, version: str, *, allow_signature_change: bool = False) -> Answer:
         """As `ports.Runtime.load`; allow_signature_change: other inputs than the version in service are accepted."""
         request = {"verb": "load", "path": str(path.resolve()), "version": version}
@@ -218,6 +222,7 @@ def _await_answer(process: RuntimeProcess, until: float) -> None:
         if process.exited(LOOK_S):
             raise RuntimeUnavailable(f"the runtime of {process.spec.model} ended at its start: {process.last_words()}")
         with contextlib.suppress(RuntimeUnavailable):
+            process.status()  # its own socket first: the port may be somebody else's
             process.answer()
             return
     raise RuntimeUnavailable(f"the runtime of {process.spec.model} did not answer in time: {process.last_words()}")
