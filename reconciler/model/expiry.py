@@ -12,8 +12,11 @@ def expires_at(text: str) -> float:
 
     text: a date, which is valid to its end in UTC, or an RFC 3339 time. Raises ValueError when it is neither.
     """
-    if _DATE.fullmatch(text):
-        return (datetime.fromisoformat(text).replace(tzinfo=UTC) + timedelta(days=1)).timestamp()
-    if _TIME.fullmatch(text):
-        return datetime.fromisoformat(text.upper()).timestamp()
+    try:
+        if _DATE.fullmatch(text):
+            return (datetime.fromisoformat(text).replace(tzinfo=UTC) + timedelta(days=1)).timestamp()
+        if _TIME.fullmatch(text):
+            return datetime.fromisoformat(text.upper()).timestamp()
+    except (ValueError, OverflowError):
+        pass
     raise ValueError(f"{text!a:.60} is neither a date nor an RFC 3339 time")

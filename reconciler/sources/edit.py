@@ -170,7 +170,10 @@ class EdgeFile:
         if text[line:start].strip():
             self._splice(start, around[at + 1].key, "")  # the first field beside a dash: the next one takes its place
         else:
-            self._splice(line, min(self._line_end(self._end(place)) + 1, len(text)), "")
+            end = self._line_end(self._end(place))
+            if end == len(text):  # the file ends without a line end, and still does
+                line, end = len(text[:line].removesuffix("\n").removesuffix("\r")), end - 1
+            self._splice(line, end + 1, "")
 
     # ── places ────────────────────────────────────────────────────────────────────────────────────────────────────
 

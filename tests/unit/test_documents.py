@@ -34,8 +34,16 @@ def places(problems: list[Diagnostic]) -> list[tuple[str, int, int, int]]:
 def test_every_scalar_stays_text() -> None:
     document = one("a: 1.10\nb: no\nc: 012\nd: 1e3\ne: 12:30:45\nf: 2026-11-01\ng: 0000\nh: on\non: x\n=: =\n")
     assert document.data == {
-        **{"a": "1.10", "b": "no", "c": "012", "d": "1e3", "e": "12:30:45", "f": "2026-11-01", "g": "0000", "h": "on"},
-        **{"on": "x", "=": "="},
+        "a": "1.10",
+        "b": "no",
+        "c": "012",
+        "d": "1e3",
+        "e": "12:30:45",
+        "f": "2026-11-01",
+        "g": "0000",
+        "h": "on",
+        "on": "x",
+        "=": "=",
     }
 
 

@@ -1,0 +1,95 @@
+"""The tree of failures is what its drawing says, and every code explains itself."""
+
+import re
+
+import pytest
+
+from reconciler import errors
+from reconciler.diagnostics import Diagnostic
+from reconciler.errors import DIAGNOSTICS, ReconcilerError, RepositoryRefused, error_classes
+
+DRAWN = re.compile(
+    r"^    (?P<bars>[|' ]*?)(?:[|']- )?(?P<name>[A-Z]\w+) +(?P<code>RX\w+|code)(?: +(?P<exit>\d+) +(?P<retry>.+))?$"
+)
+GROUPS = ReconcilerError.__subclasses__()
+
+
+def drawing() -> list[re.Match[str]]:
+    """The rows of the drawing under its root."""
+    rows = [DRAWN.match(line) for line in (errors.__doc__ or "").splitlines()]
+    found = [row for row in rows if row and row["code"] != "code"]
+    assert len(found) > 20
+    return found
+
+
+def test_the_drawing_shows_every_class_under_its_parent() -> None:
+    parents: dict[str, str] = {}
+    group = "ReconcilerError"
+    for row in drawing():
+        if row["exit"]:
+            group = row["name"]
+            parents[group] = "ReconcilerError"
+        else:
+            parents[row["name"]] = group
+    assert parents == {cls.__name__: cls.__bases__[0].__name__ for cls in error_classes()[1:]}
+
+
+def test_the_drawing_shows_every_code_exit_code_and_retry() -> None:
+    classes = {cls.__name__: cls for cls in error_classes()}
+    for row in drawing():
+        cls = classes[row["name"]]
+        if row["exit"]:
+            assert cls.code[:3] == row["code"][:3]
+            assert cls.exit_code == int(row["exit"])
+            assert cls.retryable == (row["retry"] == "yes")
+        else:
+            assert cls.code == row["code"]
+
+
+@pytest.mark.parametrize("cls", error_classes())
+def test_every_class_has_its_own_code_and_words(cls: type[ReconcilerError]) -> None:
+    assert re.fullmatch(r"RX\d{3}", cls.code)
+    assert [other for other in error_classes() if other.code == cls.code] == [cls]
+    assert "hint" in vars(cls)
+    assert cls.hint
+    assert cls.__doc__
+    assert cls.__doc__ != cls.__bases__[0].__doc__
+    if cls is not ReconcilerError:
+        group = next(group for group in GROUPS if issubclass(cls, group))
+        assert cls.code[:3] == group.code[:3]
+
+
+def test_exit_codes_tell_the_groups_apart() -> None:
+    assert sorted(group.exit_code for group in GROUPS) == [2, 3, 4, 5, 6]
+
+
+def test_an_error_says_what_happened_and_what_to_do() -> None:
+    usual, special = errors.GitUnavailable("no answer"), errors.GitUnavailable("no answer", hint="ask again")
+    assert str(usual) == usual.message == "no answer"
+    assert usual.as_dict() == {
+        "code": "RX301",
+        "error": "no answer",
+        "hint": errors.GitUnavailable.hint,
+        "retryable": True,
+    }
+    assert special.as_dict()["hint"] == special.advice == "ask again"
+
+
+def test_a_refused_repository_carries_its_problems() -> None:
+    problems = [Diagnostic(code="RX201", message="x"), Diagnostic(code="RX202", message="y")]
+    refused = RepositoryRefused(problems)
+    assert refused.problems == tuple(problems)
+    assert refused.message == "2 problem(s) in the repository"
+
+
+def test_diagnostics_are_numbered_named_and_explained() -> None:
+    assert len(DIAGNOSTICS) > 20
+    assert list(DIAGNOSTICS) == sorted(DIAGNOSTICS)
+    names = [name for name, _ in DIAGNOSTICS.values()]
+    assert len(set(names)) == len(names)
+    taken = {cls.code for cls in error_classes()}
+    for code, (name, meaning) in DIAGNOSTICS.items():
+        assert re.fullmatch(r"RX2\d\d", code)
+        assert code not in taken
+        assert re.fullmatch(r"[a-z]+(-[a-z]+)*", name)
+        assert meaning.endswith(".")
