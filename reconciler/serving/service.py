@@ -52,9 +52,9 @@ class Service:
         self._previous, self.serving, self._flipped = self.serving, loaded, True
         try:
             golden.probe(loaded.version, probes, self._public)
-        except ReconcilerError as error:
-            self.revert()
-            if isinstance(error, RuntimeUnavailable):
+        except Exception as error:
+            self.revert()  # whatever it was: what served before is known to be good
+            if isinstance(error, ReconcilerError) and not isinstance(error, ProbeFailed):
                 raise ProbeFailed(f"version {loaded.version} does not answer: {error.message}") from error
             raise
         return self._answer(loaded)

@@ -79,7 +79,7 @@ def to_array(tensor: Tensor) -> Array:
         values = _typed(tensor.data, dtype)
     except (ValueError, OverflowError, TypeError) as error:
         raise TensorRefused(f"{tensor.name}: data is not {tensor.datatype}: {error}") from error
-    if values.ndim != 1 and list(values.shape) != tensor.shape:
+    if values.size and values.ndim != 1 and list(values.shape) != tensor.shape:
         raise TensorRefused(f"{tensor.name}: data is nested as {list(values.shape)}, shape says {tensor.shape}")
     if values.size != math.prod(tensor.shape):
         raise TensorRefused(f"{tensor.name}: {values.size} values, shape {tensor.shape} says {math.prod(tensor.shape)}")
@@ -122,7 +122,7 @@ def _typed(data: Any, dtype: np.dtype[Any]) -> Array:
 
 def _all_of(kind: type, data: Any) -> Array:
     values = np.asarray(data, dtype=object)
-    odd = next((value for value in values.ravel() if type(value) is not kind), None)
-    if odd is not None:
-        raise ValueError(f"{str(odd)[:40]!r} is not {kind.__name__}")
+    for value in values.ravel():
+        if type(value) is not kind:
+            raise ValueError(f"{str(value)[:40]!r} is not {kind.__name__}")
     return values
