@@ -123,11 +123,9 @@ def _find_directory(fd: int) -> tuple[int, int, int, int]:
     end = tail_at + at
     if disk or start_disk or here != count:
         raise ArchiveRefused("the zip is one part of several")
-    if count != 0xFFFF and FULL not in {size, start}:
-        return count, size, start, end
     locator = os.pread(fd, END64_LOCATOR.size, max(0, end - END64_LOCATOR.size))
-    if len(locator) < END64_LOCATOR.size or locator[:4] != b"PK\x06\x07":
-        return count, size, start, end  # exactly that many, without zip64
+    if locator[:4] != b"PK\x06\x07" or len(locator) < END64_LOCATOR.size:
+        return count, size, start, end
     _, _, end64_at, _ = END64_LOCATOR.unpack(locator)
     record = os.pread(fd, END64.size, end64_at) if end64_at <= end else b""
     if len(record) < END64.size or record[:4] != b"PK\x06\x06" or end64_at + END64.size != end - END64_LOCATOR.size:
