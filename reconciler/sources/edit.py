@@ -110,7 +110,7 @@ class EdgeFile:
         found = [(one.broken, one.data) for one in self._read()]
         found[index] = (False, _with_pins(self.document, self.pins()))
         if found != expected:
-            raise UsageError("the file is written in a way that cannot be edited safely", hint="edit it by hand")
+            raise _unsafe()
         return self._bom + self._text
 
     # ── edits ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -168,6 +168,8 @@ class EdgeFile:
             start = len(text[:start].rstrip()) - 1  # the dash
         line = text.rfind("\n", 0, start) + 1
         if text[line:start].strip():
+            if at + 1 == len(around):
+                raise _unsafe()
             self._splice(start, around[at + 1].key, "")  # the first field beside a dash: the next one takes its place
         else:
             end = self._line_end(self._end(place))
@@ -205,7 +207,12 @@ class EdgeFile:
         for _ in range(self.document.first_line - 1):
             base = self._text.index("\n", base) + 1
         self._text = self._text[: base + start] + new + self._text[base + end :]
-        self._read()
+        try:
+            self._read()
+        except NameUnknown as lost:
+            raise _unsafe() from lost
+        if self.document.broken:
+            raise _unsafe()
 
     def _is_flow(self, place: Place) -> bool:
         return self.document.text[place.start : place.start + 1] in {"[", "{"}
@@ -228,6 +235,10 @@ def _with_pins(document: Document, pins: list[dict[str, Any]]) -> dict[str, Any]
     """The document's data with these pins; no pins, no spec and an empty one are the same."""
     spec = {**(document.data.get("spec") or {}), "pins": pins}
     return {**document.data, "spec": spec}
+
+
+def _unsafe() -> UsageError:
+    return UsageError("the file is written in a way that cannot be edited safely", hint="edit it by hand")
 
 
 def _start(place: Place) -> int:

@@ -8,7 +8,7 @@ from reconciler.errors import NameUnknown, RepositoryRefused, UsageError
 from reconciler.model.declaration import declare
 from reconciler.model.kinds import to_json
 from reconciler.sources.documents import read_documents
-from reconciler.sources.edit import remove_pin, set_pin
+from reconciler.sources.edit import EdgeFile, remove_pin, set_pin
 
 HEAD = """# Berlin
 apiVersion: ai.kubeedge.io/v1alpha1        # edges/berlin/berlin-07.yaml
@@ -130,6 +130,30 @@ def test_what_cannot_be_edited_is_refused() -> None:
     with pytest.raises(RepositoryRefused) as refused:
         set_pin(HEAD, edge="berlin-07", model="a", version="1", expires="tomorrow")
     assert [problem.code for problem in refused.value.problems] == ["RX213"]
+
+
+def test_explicit_keys_are_edited_or_refused() -> None:
+    first = HEAD + "spec:\n  pins:\n    - ? reason\n      : was\n      ? model\n      : old\n      version: '1'\n"
+    assert pins(set_pin(first, edge="berlin-07", model="old", version="2")) == [{"model": "old", "version": "2"}]
+    last = HEAD + "spec:\n  pins:\n    - model: old\n      version: '1'\n      ? reason\n      : was\n"
+    with pytest.raises(UsageError, match="cannot be edited safely"):
+        set_pin(last, edge="berlin-07", model="old", version="2")
+
+
+def test_comments_inside_a_flow_mapping() -> None:
+    text = HEAD + "spec:\n  pins: [{model: old, version: '1' # x\n      }, # y\n    {model: other, version: '1'}]\n"
+    new = set_pin(text, edge="berlin-07", model="old", version="2", reason="why")
+    assert new == text.replace("'1' # x", "'2', reason: why # x")
+
+
+def test_an_edit_that_would_change_more_is_refused() -> None:
+    file = EdgeFile(HEAD + "spec: {address: 127.0.0.2, pins: [{model: a, version: '1'}]}\n", "berlin-07")
+    file.remove(("spec", "address"))
+    with pytest.raises(UsageError, match="cannot be edited safely"):
+        file.checked(file.pins())
+    file = EdgeFile(BEFORE + HEAD, "berlin-07")
+    with pytest.raises(UsageError, match="cannot be edited safely"):
+        file.checked([{"model": "a", "version": "1"}])
 
 
 versions = st.text(st.sampled_from("0123456789.abv-' \"#:äß世"), min_size=1, max_size=9)

@@ -400,7 +400,7 @@ def test_fault_119_all_problems_of_a_document_at_once() -> None:
         (DATASET.replace("csv\n", "parquet\n"), "RX213", "parquet", "csv, txt, voc, coco, yolo, jsonl"),
         (DATASET.replace("defaultVersion: '2026-11'", "defaultVersion: '2026-12'"), "RX215", "'2026-12'", "no version"),
         (MODEL_SET.replace("Layer: edge", "Layer: cloud"), "RX213", "cloud", "not one of edge"),
-        (MODEL_SET.replace('  edgeSelector: {matchLabels: {camera: "true"}}\n', ""), "RX211", "spec", "edgeSelector is missing"),
+        (MODEL_SET.replace("edgeSelector: {matchLabels", "# {"), "RX211", "spec", "edgeSelector is missing"),
         (SEED.partition("spec:")[0] + "spec:\n", "RX211", "spec", "spec.modelName is missing"),
     ],
 )  # fmt: skip
@@ -493,6 +493,8 @@ def test_a_misspelt_kind_is_told_the_nearest() -> None:
         (SEED.replace("  name: fac", "  name: [\n  name: fac"), False),
         (SEED.replace("spec:", "  name: other\nspec:"), False),
         (SEED.replace("spec:", "kind: Model\nspec:"), False),
+        (SEED.replace("  name:", "  labels: a: b\n  name:"), False),
+        (SEED.replace("spec:", "  labels: a: b\n  namespace: other\nspec:"), False),
         ("\t" + SEED, False),
     ],
 )
