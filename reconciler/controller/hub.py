@@ -4,9 +4,10 @@ In: commits (through `Repository`), what edges said (through links), verbs of pe
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from reconciler.controller.hearing import hear
 from reconciler.controller.loop import Batch, Order
 from reconciler.controller.queue import Trigger
 from reconciler.controller.recorder import Recorder
@@ -96,7 +97,7 @@ class Hub:
         match trigger.cause:
             case "start":
                 self._supervise()
-                return self._audit()
+                return self._unfinished(self._audit())
             case "commit":
                 reading = self._repository.read()
                 return Batch() if reading is None else self._adopt(reading)
@@ -172,14 +173,22 @@ class Hub:
         link = self._links.get(edge)
         if link is None:
             link = self._links[edge] = self._link_to(edge)
-        keys = {Key.parse(entry.event.subject) for entry in link.pull() if entry.event.type in ev.OUTCOMES}
-        events = []
+        entries, events = hear(link, self._record, edge)
+        keys = {Key.parse(entry.event.subject) for entry in entries if entry.event.type in ev.OUTCOMES}
         present = self._record.state.edges.get(edge)
         alive = link.alive()
         if alive != (present is not None and present.present):
             events.append(self._record.event(ev.EDGE_FOUND if alive else ev.EDGE_LOST, f"edge/{edge}", {"edge": edge}))
         self._supervise()
         return Batch(keys=self._free(frozenset(keys)), events=tuple(events), unreadable=self._unreadable())
+
+    def _unfinished(self, audit: Batch) -> Batch:
+        """The commit that was read but neither accepted nor held when the process ended, or the audit alone."""
+        ref, held = self._record.state.ref, self._record.state.held_plan
+        if ref.commit == ref.accepted or (held is not None and held.commit == ref.commit):
+            return audit
+        fleet = self._repository.declared.fleet() or {}
+        return replace(audit, keys=audit.keys | self._held_keys(), commit=ref.commit, fleet=fleet)
 
     def _audit(self) -> Batch:
         """Every key there is or should be, and every edge heard: repairs lost notifications."""

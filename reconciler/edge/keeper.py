@@ -7,10 +7,10 @@ Source and target of the same loop that the hub runs; here "observed" is the dis
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from reconciler.controller.hearing import hear
 from reconciler.controller.loop import Batch, Order
 from reconciler.controller.queue import Trigger
 from reconciler.controller.recorder import Recorder
-from reconciler.errors import WorldUnavailable
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
@@ -67,10 +67,11 @@ class Keeper:
         """What the trigger means (see controller.loop.Source)."""
         match trigger.cause:
             case "start":
-                self._pull()
-                return Batch(keys=self._all(), events=tuple(self._settle()))
+                _, events = self._pull()
+                return Batch(keys=self._all(), events=(*events, *self._settle()))
             case "orders":
-                return Batch(keys=self._free(self._pull()))
+                ordered, events = self._pull()
+                return Batch(keys=self._free(ordered), events=tuple(events))
             case "done":
                 self._work.finish(Key.parse(trigger.subject))
                 return Batch(keys=frozenset({Key.parse(trigger.subject)}), events=trigger.events)
@@ -80,17 +81,14 @@ class Keeper:
             case "keys":
                 return Batch(keys=self._free({Key.parse(trigger.subject)}))
             case _:
-                self._pull()
-                return Batch(keys=self._free(self._all()))
+                _, events = self._pull()
+                return Batch(keys=self._free(self._all()), events=tuple(events))
 
-    def _pull(self) -> set[Key]:
+    def _pull(self) -> tuple[set[Key], list[Event]]:
         """The keys of new orders addressed here. The hub may be away: what is ordered stands in our own log."""
-        try:
-            entries = self._link.pull()
-        except WorldUnavailable:
-            return set()
+        entries, events = hear(self._link, self._record, "hub")
         keys = {Key.parse(entry.event.subject) for entry in entries if entry.event.type == ev.APPLY_INTENDED}
-        return {key for key in keys if key.edge == self._edge}
+        return {key for key in keys if key.edge == self._edge}, events
 
     def _all(self) -> frozenset[Key]:
         keys = (Key.parse(text) for text in self._record.state.keys)

@@ -31,6 +31,8 @@ RECONCILE_RESUMED: Final = "reconcile.resumed.v1"
 # Edges
 EDGE_FOUND: Final = "edge.found.v1"  # the agent answers (first time or again)
 EDGE_LOST: Final = "edge.lost.v1"  # the agent's process is gone
+LINK_REFUSED: Final = "link.refused.v1"  # another log has a gap, a fork or a broken chain: nothing more of it is copied
+LINK_RESTORED: Final = "link.restored.v1"
 DOWNLOAD_STARTED: Final = "download.started.v1"
 DOWNLOAD_RESUMED: Final = "download.resumed.v1"
 DOWNLOAD_FAILED: Final = "download.failed.v1"  # transient: data.retry says when it is tried again

@@ -94,6 +94,7 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     holds: dict[str, dict[str, dict[str, Any]]] = {}  # key -> content digest -> {reason, code, seq, time}
     held_plan: HeldPlan | None = None
     edges: dict[str, EdgeSeen] = {}
+    links: dict[str, str] = {}  # peers whose log is refused -> why
     suspended: dict[str, dict[str, Any]] = {}  # "*" or an edge -> {actor, reason, until}
     plans: int = 0  # version of the stream `plan`: who plans from an older state is refused by the log
     deletes: list[str] = []  # times of delete intents in the hour before the newest one
@@ -330,6 +331,16 @@ def _resumed(state: State, entry: Entry) -> None:
     state.suspended.pop(entry.event.data["scope"], None)
 
 
+def _link_refused(state: State, entry: Entry) -> None:
+    if entry.origin is None:
+        state.links[entry.event.data["peer"]] = entry.event.data["error"]
+
+
+def _link_restored(state: State, entry: Entry) -> None:
+    if entry.origin is None:
+        state.links.pop(entry.event.data["peer"], None)
+
+
 def _edge_found(state: State, entry: Entry) -> None:
     seen = state.edge(entry.event.data["edge"])
     seen.present, seen.since = True, entry.event.time
@@ -363,6 +374,8 @@ HANDLERS: Final[dict[str, Handler]] = {
     ev.HOLD_LIFTED: _hold_lifted,
     ev.RECONCILE_SUSPENDED: _suspended,
     ev.RECONCILE_RESUMED: _resumed,
+    ev.LINK_REFUSED: _link_refused,
+    ev.LINK_RESTORED: _link_restored,
     ev.EDGE_FOUND: _edge_found,
     ev.EDGE_LOST: _edge_lost,
 }
