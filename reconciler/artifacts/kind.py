@@ -50,6 +50,6 @@ def is_pickle(head: bytes) -> bool:
 def first_block(fd: int) -> bytes:
     """The first 512 bytes inside a gzip file; fewer where it is damaged."""
     try:
-        return Inflated(fd).take(BLOCK)
+        return Inflated(fd, BLOCK).take(BLOCK)
     except ArchiveRefused:
         return b""

@@ -62,14 +62,14 @@ def write_receipt(receipt: Receipt, directory: int) -> None:
 
 
 def read_receipt(entry: Path) -> Receipt | None:
-    """The receipt of a store entry; None where there is none, or it does not fit itself."""
+    """The receipt of a store entry; None where there is none, or it does not fit itself and the entry's name."""
     try:
         fields = json.loads((entry / NAME).read_bytes())
         files = tuple(File(str(path), int(size), str(sha256)) for path, size, sha256 in fields["files"])
         receipt = Receipt(str(fields["sha256"]), int(fields["size"]), str(fields["kind"]), str(fields["tree"]), files)
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return receipt if receipt.tree == tree_hash(files) else None
+    return receipt if (receipt.sha256, receipt.tree) == (entry.name, tree_hash(files)) else None
 
 
 def verify_tree(directory: int, receipt: Receipt) -> bool:

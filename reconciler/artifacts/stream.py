@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from reconciler.errors import ArchiveRefused
 
 READ = 1 << 17
-PIECE = 1 << 19  # at most this much comes out of one step, whatever went in
+PIECE = 1 << 18  # at most this much comes out of one step, whatever went in
 
 
 class Stream:
@@ -49,8 +49,9 @@ class Stream:
 class Inflated(Stream):
     """The same of a gzip file, with all of its members (RFC 1952). Raises ArchiveRefused for damage and for a tail."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, piece: int = PIECE) -> None:
         super().__init__(fd)
+        self._size = piece
         self._inflater = zlib.decompressobj(31)
         self._rest = b""
         self._ended = False
@@ -61,7 +62,7 @@ class Inflated(Stream):
             if not data:
                 raise ArchiveRefused(f"the gzip stream ends in the middle, after {self.read} bytes")
             try:
-                out = self._inflater.decompress(data, PIECE)
+                out = self._inflater.decompress(data, self._size)
             except zlib.error as error:
                 raise ArchiveRefused(f"the gzip stream is damaged: {error}") from error
             self._rest = self._inflater.unconsumed_tail

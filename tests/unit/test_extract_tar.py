@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,16 @@ def test_a_header_is_known_by_its_checksum() -> None:
     assert read_header(block).name == b"a/model.onnx"
     assert not is_header(block[:100] + b"!" + block[101:])
     assert not is_header(b"\0" * 512)
+
+
+def test_memory_stays_small_whatever_comes_out(tmp_path: Path) -> None:
+    packed = gzip.compress(tar({"zeros": bytes(40 << 20)}), 1)
+    tracemalloc.start()
+    try:
+        extract(packed, tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_pieced_gzip_is_read_whole(tmp_path: Path) -> None:
