@@ -4,6 +4,7 @@ In: settings.  Out: a hub or an edge, ready to run; `run` returns when it was to
 """
 
 import contextlib
+import fcntl
 import os
 import random
 import signal
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from reconciler.controller import control
 from reconciler.controller.loop import Loop
@@ -24,12 +25,18 @@ from reconciler.edge.paths import Home, StateDirectory
 from reconciler.edge.runtimes import Runtimes
 from reconciler.edge.slots import Slots
 from reconciler.edge.work import EdgeWork
+from reconciler.errors import HubUnreachable, SettingInvalid
 from reconciler.eventlog.file_link import FileLink
+from reconciler.eventlog.lock import is_held
+from reconciler.eventlog.reader import SqliteReader
 from reconciler.eventlog.replay import EVERY, Replay
 from reconciler.eventlog.sqlite import SqliteLog
-from reconciler.history.events import Entry
+from reconciler.history.events import Entry, rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.state import State
+from reconciler.history.status import Status, status
+from reconciler.planning.declared import Declared
+from reconciler.planning.plan import Plan
 
 AUDIT_S: Final = 300.0
 ORDERS_S: Final = 60.0  # an edge looks for orders this often even when nobody rings
@@ -209,7 +216,7 @@ class HubProcess:
             "commit": lambda: next_poll_s(0, random.random(), settings.poll_s),  # noqa: S311  # jitter, not a secret
             "audit": lambda: jittered(AUDIT_S),
         }
-        self._loop = Loop(hub, hub, self.record, self.queue, every)
+        self._hub, self._loop = hub, Loop(hub, hub, self.record, self.queue, every)
         self._remote = remote
         self._control = control.serve(home.control, self._answer)
 
@@ -225,7 +232,10 @@ class HubProcess:
             case "sync":
                 self.queue.add(Trigger("commit"))
             case "status":
-                return {"pid": os.getpid(), "repo": self.settings.repo, "branch": self.settings.branch}
+                facts = {"repo": self.settings.repo, "branch": self.settings.branch, "path": self.settings.path}
+                return {"pid": os.getpid(), **facts}
+            case "seal":
+                return {"sealed": str(self.log.seal())}
             case _:
                 return ask(self.queue, request)
         return {}
@@ -241,9 +251,29 @@ class HubProcess:
         finally:
             if watcher is not None:
                 watcher.close()
-            self._control.close()
-            self._agents.stop()
-            self.log.close()
+            self._close()
+
+    def once(self, timeout_s: float) -> Status:
+        """Read the branch, and reconcile until everything is as it says or the time is over. Raises GitUnavailable."""
+        timer = threading.Timer(timeout_s, self.stop)
+        timer.start()
+        try:
+            self._loop.turn(Trigger("start"))
+            self._loop.reconcile(self._hub.take(Trigger("commit")))
+            while not (seen := self._seen()).still and (trigger := self.queue.take()) is not None:
+                self._loop.turn(trigger)
+            return seen
+        finally:
+            timer.cancel()
+            self._close()
+
+    def _seen(self) -> Status:
+        return status(self.record.state, rfc3339(time.time()))
+
+    def _close(self) -> None:
+        self._control.close()
+        self._agents.stop()
+        self.log.close()
 
     def stop(self) -> None:
         """End `run`."""
@@ -260,3 +290,132 @@ def remote_of(settings: Any) -> Any:
         ssh_key=settings.ssh_key_file,
     )
     return Remote.parse(settings.repo, credentials)
+
+
+# ── for whoever looks, and does not run ───────────────────────────────────────────────────────────────────────────────
+
+
+class Past(NamedTuple):
+    """The hub's log, open for reading, whoever writes it."""
+
+    log: SqliteReader
+    replay: Replay
+    home: Home
+
+    @property
+    def is_written(self) -> bool:
+        """Whether a process writes this log right now."""
+        return is_held(self.home.log)
+
+    def news(self, after: int, every_s: float) -> Iterator[Entry]:
+        """Entries behind `after` as they come, for ever; looks every so many seconds."""
+        while True:
+            for entry in self.log.read(after):
+                after = entry.seq
+                yield entry
+            time.sleep(every_s)
+
+
+@contextlib.contextmanager
+def opened(state_dir: Path) -> Iterator[Past]:
+    """The hub's log of a state directory. Raises HubUnreachable where there is none."""
+    home = StateDirectory(state_dir).hub
+    if not home.log.exists():
+        raise HubUnreachable(f"there is no log at {home.log}")
+    with contextlib.closing(SqliteReader(home.log)) as log:
+        yield Past(log, Replay(log, home.log), home)
+
+
+class Preview:
+    """What a hub would do next, by the same engine over a log in memory. Nothing is kept but the mirror, a cache."""
+
+    def __init__(self, settings: Any, past: Past | None, *, uncommitted: bool) -> None:
+        """past: the log that it goes on from; None begins with nothing.  uncommitted: take a work tree as it is."""
+        from reconciler.controller.hub import Hub
+        from reconciler.eventlog.memory import MemoryLog
+        from reconciler.sources.cache import DocumentCache
+        from reconciler.sources.mirror import Mirror
+        from reconciler.sources.repository import DocumentRepository
+        from reconciler.sources.uncommitted import Uncommitted
+
+        place, clock = StateDirectory(Path(settings.state_dir)), SystemClock()
+        state = past.replay.at() if past else State()
+        self._record = Recorder(MemoryLog("/hub", clock), clock, state, "hub")
+        kind = Uncommitted if uncommitted else Mirror
+        mirror = kind(place.root / "preview.git", remote_of(settings), settings.branch)
+        blob = past.log.blob if past else self._record.log.blob
+        repository = DocumentRepository(mirror, state, blob, DocumentCache(place.cache), settings.path)
+        self.mirror, self.state, self._repository = mirror, state, repository
+        link = FileLink(place.hub.log, self._record.log)  # stands for every edge's: none is heard in a preview
+        self._hub = Hub(repository, self._record, lambda _: link, lambda _: None, lambda _: None)
+        self._loop = Loop(self._hub, self._hub, self._record, Queue(clock))
+
+    def plan(self) -> Plan:
+        """The plan of the next pass; then `state` has the problems in force. Raises GitUnavailable, GitRefused."""
+        batch = self._hub.take(Trigger("commit"))
+        if batch.commit:
+            self._record.append(batch.events)
+        else:
+            batch = self._hub.preview()
+        plan, expansions = self._loop.consider(batch)
+        self._record.append(self._hub.notice(expansions))
+        return plan
+
+    def declared(self) -> Declared:
+        """What the branch declares. Raises GitUnavailable, GitRefused."""
+        self._hub.take(Trigger("commit"))
+        return self._repository.declared
+
+    @property
+    def uncommitted(self) -> tuple[str, ...]:
+        """The files of the work tree that are taken as they are on disk, once there is a plan."""
+        from reconciler.sources.uncommitted import Uncommitted
+
+        return self.mirror.paths if isinstance(self.mirror, Uncommitted) else ()
+
+    @property
+    def head(self) -> str:
+        """The branch's newest commit, once there is a plan."""
+        from reconciler.sources.uncommitted import Uncommitted
+
+        return self.mirror.head if isinstance(self.mirror, Uncommitted) else self.state.ref.commit
+
+
+@contextlib.contextmanager
+def preview(settings: Any, *, uncommitted: bool = False) -> Iterator[Preview]:
+    """A preview; one at a time for one state directory, which need not be there yet. Raises SettingInvalid."""
+    root = Path(settings.state_dir)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        turn = (root / "preview.lock").open("w")
+    except OSError as error:
+        raise SettingInvalid(f"the state directory {root} cannot be written: {error.strerror}") from error
+    with turn, contextlib.ExitStack() as stack:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        past = stack.enter_context(opened(root)) if StateDirectory(root).hub.log.exists() else None
+        yield Preview(settings, past, uncommitted=uncommitted)
+
+
+def alone(state_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+    """A person's verb, done where no hub runs: what is appended is what the hub would append. Raises SecondWriter."""
+    from reconciler.controller.hub import Hub
+    from reconciler.sources.cache import DocumentCache
+    from reconciler.sources.git_safety import Remote
+    from reconciler.sources.mirror import Mirror
+    from reconciler.sources.repository import DocumentRepository
+
+    place, clock = StateDirectory(state_dir), SystemClock()
+    with contextlib.closing(SqliteLog(place.hub.log, "/hub", clock)) as log:
+        if request["verb"] == "seal":
+            return {"sealed": str(log.seal())}
+        record = recorded(log, place.hub, clock, "hub")
+        mirror = Mirror(place.root / "preview.git", Remote.parse(str(place.root)))  # never asked: no verb reads Git
+        repository = DocumentRepository(mirror, record.state, log.blob, DocumentCache(place.cache))
+
+        def link_to(edge: str) -> FileLink:
+            return FileLink(place.edge(edge).log, log)
+
+        hub = Hub(repository, record, link_to, lambda edge: control.ring(place.edge(edge).control), lambda _: None)
+        reply: Future[dict[str, Any]] = Future()
+        Loop(hub, hub, record, Queue(clock)).turn(Trigger("verb", str(request["verb"]), request=request, reply=reply))
+        return reply.result(timeout=0)

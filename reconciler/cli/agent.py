@@ -1,19 +1,22 @@
-"""`reconciler agent EDGE`."""
+"""`reconciler agent`: one edge, kept."""
 
 from pathlib import Path
 
 import click
 
+from reconciler.cli.options import forms, state
 
-@click.command()
+
+@click.command(epilog="Example: reconciler agent edge-1 --state /var/lib/reconciler")
 @click.argument("edge")
-@click.option("--state", type=click.Path(path_type=Path), required=True, help="the machine's state directory")
-def command(edge: str, state: Path) -> int:
-    """Keep one edge of this machine until it is told to stop. `reconciler run` starts it by itself."""
+@state
+@forms
+def command(*, edge: str, state_dir: Path, form: str) -> int:  # noqa: ARG001  # for errors
+    """Keep EDGE, one edge of this machine, until it is told to stop. `reconciler run` starts it by itself."""
     from reconciler.edge.paths import StateDirectory
     from reconciler.wiring import EdgeAgent, stopped_by_signals
 
-    agent = EdgeAgent(edge, StateDirectory(state))
+    agent = EdgeAgent(edge, StateDirectory(state_dir))
     with stopped_by_signals(agent.stop):
         agent.run()
     return 0

@@ -1,9 +1,13 @@
 """The one guard around every command: finds it by name, runs it, and turns what it raised into a message and exit code.
 
 Imports click and light modules only, so that `--help` stays fast; a command's file is imported when it is called.
+
+    0 done, or no difference    1 differences (`plan` only)    2 usage    3 documents refused    4 no answer
+    5 refused or held    6 the log    70 a bug, with its traceback    130 interrupted    141 nobody reads the output
 """
 
 import importlib
+import json
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -11,11 +15,21 @@ from typing import Final
 import click
 
 import reconciler
-from reconciler.errors import ReconcilerError
+from reconciler.cli.options import FORM
+from reconciler.diagnostics import render_all
+from reconciler.errors import ReconcilerError, RepositoryRefused
 
+BUG, INTERRUPTED, UNREAD = 70, 130, 141
+
+# name -> what it is for, in the order in which --help lists them. A command `x` is `command` of cli/x.py.
 COMMANDS: Final[dict[str, str]] = {
-    "agent": "keep one edge of this machine",
+    "init": "begin a repository of your own, with a model to try",
     "run": "reconcile a repository, and keep this machine's edges",
+    "plan": "what would change, for which edge, and why",
+    "status": "what every edge has, and what waits for what",
+    "history": "what happened, in order",
+    "why": "from a running model to the line in Git",
+    "agent": "keep one edge of this machine",
 }
 
 
@@ -33,25 +47,48 @@ class Commands(click.Group):
         command: click.Command = importlib.import_module(f"reconciler.cli.{cmd_name}").command
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
+        """The table, without importing any command."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
-@click.group(cls=Commands)
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; a failure is told in the form that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except ReconcilerError as failure:
+            tell(failure, ctx.meta.get(FORM, "table"))
+            ctx.exit(failure.exit_code)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(reconciler.__version__, message="%(version)s")
 def cli() -> None:
     """Reconcile models and datasets on edges with a Git repository."""
 
 
+def tell(failure: ReconcilerError, form: str) -> None:
+    """The failure, on stderr, for people or as one JSON object."""
+    problems = failure.problems if isinstance(failure, RepositoryRefused) else ()
+    if form == "json":
+        told = failure.as_dict() | ({"problems": [problem.as_dict() for problem in problems]} if problems else {})
+        print(json.dumps({"schemaVersion": 1, "kind": "Error", **told}, ensure_ascii=False), file=sys.stderr)
+        return
+    if problems:
+        print(render_all(problems), file=sys.stderr)
+    print(f"error[{failure.code}]: {failure.message}\n help: {failure.advice}", file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; its exit code (see `reconciler explain`)."""
+    """Run a command; its exit code. What is no failure of ours is a bug and rises."""
     try:
         result = cli.main(args=arguments, prog_name="reconciler", standalone_mode=False)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.Abort:
-        return 130
+        return INTERRUPTED
     except click.ClickException as wrong:
         wrong.show()
         return 2
-    except ReconcilerError as failure:
-        print(f"error[{failure.code}]: {failure.message}\n help: {failure.advice}", file=sys.stderr)
-        return failure.exit_code
+    sys.stdout.flush()
     return result if isinstance(result, int) else 0

@@ -1,25 +1,77 @@
-"""`reconciler run`."""
+"""`reconciler run`: the hub in the foreground, saying what happens as it happens."""
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconciler.cli.options import forms, repository, state
 
-@click.command()
-@click.option("--repo", required=True, help="the Git repository: https://, ssh://, or a local path")
-@click.option("--branch", default="main", show_default=True)
-@click.option("--state", type=click.Path(path_type=Path), required=True, help="the machine's state directory")
-@click.option("--agents/--no-agents", default=True, help="also start this machine's agents")
-def command(repo: str, branch: str, state: Path, agents: bool) -> int:
-    """Reconcile a repository until told to stop."""
-    from types import SimpleNamespace
+if TYPE_CHECKING:
+    from reconciler.history.status import Status
+    from reconciler.settings import Settings
 
+REFUSED, UNANSWERED, HELD = 3, 4, 5
+
+
+@click.command(epilog="Example: reconciler run --repo https://git.example.com/fleet.git --branch main")
+@repository
+@click.option("--poll", "poll_s", type=float, metavar="SECONDS", help="Between two looks at the remote.  [default: 30]")
+@click.option("--token-env", metavar="NAME", help="The environment variable that holds a token for https.")
+@click.option("--token-file", metavar="FILE", type=click.Path(path_type=Path), help="The file that holds one.")
+@click.option("--ssh-key-file", metavar="FILE", type=click.Path(path_type=Path), help="The private key for ssh.")
+@click.option("--agents/--no-agents", default=True, help="Whether to start this machine's agents, and to end them.")
+@click.option(
+    "--once",
+    is_flag=True,
+    help="Stop when all is as Git says (0), or documents are refused (3), nobody answers (4), a plan is held (5).",
+)
+@click.option("--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="With --once: seconds.")
+@state
+@forms
+def command(once: bool, timeout_s: float, agents: bool, form: str, **options: Any) -> int:
+    """Follow a repository, keep every edge of this machine as it says, and tell what happens until stopped.
+
+    --poll, --token-env, --token-file and --ssh-key-file are also read from RECONCILER_POLL_S, RECONCILER_TOKEN_ENV, …
+    """
+    from reconciler.cli.narrator import Narrator
     from reconciler.wiring import HubProcess, stopped_by_signals
 
-    settings = SimpleNamespace(
-        repo=repo, branch=branch, state_dir=state, path="", poll_s=30.0, token_env="", token_file=None, ssh_key_file=None
-    )
-    hub = HubProcess(settings, supervise=agents)
-    with stopped_by_signals(hub.stop):
-        hub.run()
-    return 0
+    hub = HubProcess(settings_of(options), supervise=agents)
+    narrator = Narrator(hub.record, options["state_dir"], form)
+    hub.log.subscribe(narrator.hear)
+    with narrator, stopped_by_signals(hub.stop):
+        if not once:
+            hub.run()
+            return 0
+        seen = hub.once(timeout_s)
+    return verdict(seen)
+
+
+def settings_of(options: dict[str, Any]) -> "Settings":
+    """The settings in force; a local path is made absolute, so that every process means the same."""
+    from reconciler.settings import Settings
+
+    settings = Settings.load(options, os.environ)
+    if Path(settings.repo).is_dir():
+        settings = settings.model_copy(update={"repo": str(Path(settings.repo).resolve())})
+    return settings
+
+
+def verdict(seen: "Status") -> int:
+    """The exit code of `run --once`, with the reason on stderr where it is not 0."""
+    waiting = [row for row in seen.rows if not row.settled]
+    refused = [row for row in waiting if not row.open]
+    for row in waiting:
+        click.echo(f"{row.edge} {row.model}: {row.phase}: {row.message or 'no answer yet'}", err=True)
+    if seen.refused:
+        from reconciler.diagnostics import Diagnostic, render_all
+
+        click.echo(render_all([Diagnostic.from_dict(dict(problem)) for problem in seen.problems]), err=True)
+        return REFUSED
+    if seen.held is not None or seen.suspended or (refused and len(refused) == len(waiting)):
+        if seen.held is not None:
+            click.echo(f"plan {seen.held.digest} is held: {seen.held.reason}", err=True)
+        return HELD
+    return UNANSWERED if waiting or not seen.commit else 0

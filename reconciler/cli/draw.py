@@ -1,0 +1,159 @@
+"""Drawing: tables, colours and bars. The only module that imports rich, and only inside what draws.
+
+In: cells and the screen that was decided on once.  Out: text on a stream. Without a terminal nothing is ever redrawn or
+wrapped, so a line is a record.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+import click
+
+from reconciler.cli.options import COLOR
+from reconciler.diagnostics import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+UNWRAPPED: Final = 4096  # columns where there is no terminal
+STYLES: Final[Mapping[str, str]] = {
+    "Committed": "green", "Active": "green", "ok": "green", "create": "green",
+    "Rejected": "red", "RolledBack": "red", "Degraded": "red", "error": "red", "fail": "red", "delete": "red",
+    "Unknown": "yellow", "Desired": "yellow", "Downloading": "cyan", "Verified": "cyan", "Staged": "cyan",
+    "warning": "yellow", "warn": "yellow", "held": "yellow", "update": "yellow",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Screen:
+    """One stream: whether it is a terminal, and whether it gets colour."""
+
+    stream: TextIO
+    terminal: bool
+    color: bool
+
+    def console(self) -> "Console":
+        """The stream, as rich draws on it."""
+        from rich.console import Console
+
+        return Console(
+            file=self.stream,
+            width=None if self.terminal else UNWRAPPED,
+            force_terminal=self.color,
+            no_color=not self.color,
+            color_system="standard" if self.color else None,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+
+
+def screen(stream: TextIO | None = None) -> Screen:
+    """Where to draw: --color decides, then NO_COLOR, then whether the stream (stdout) is a terminal."""
+    stream = stream or sys.stdout
+    terminal = stream.isatty()
+    context = click.get_current_context(silent=True)
+    said = context.meta.get(COLOR, "auto") if context else "auto"
+    auto = terminal and not os.environ.get("NO_COLOR")
+    return Screen(stream, terminal, auto if said == "auto" else said == "always")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], at: Screen | None = None) -> None:
+    """Columns side by side; a cell whose first word has a style is drawn in it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    at = at or screen()
+    drawn = Table(box=None, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        drawn.add_column(column, overflow="fold", no_wrap=not at.terminal)
+    for row in rows:
+        drawn.add_row(*(Text(printable(cell), style=STYLES.get(cell.partition(" ")[0], "")) for cell in row))
+    console = at.console()
+    with console.capture() as captured:
+        console.print(drawn)
+    for line in captured.get().splitlines():
+        print(line.rstrip(), file=at.stream)
+
+
+def line(text: str, style: str = "", at: Screen | None = None) -> None:
+    """One line, or several, as they are."""
+    at = at or screen()
+    if not style or not at.color:
+        print(text, file=at.stream)
+        return
+    from rich.text import Text
+
+    at.console().print(Text(text, style=style), soft_wrap=True)
+
+
+class Bars:
+    """How far downloads are: bars on a terminal, elsewhere a line at the start, at the end and every ten seconds."""
+
+    LINE_S: Final = 10.0
+
+    def __init__(self, at: Screen) -> None:
+        self._at = at
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._told: dict[str, float] = {}
+
+    def show(self, works: Sequence[Mapping[str, Any]], now: float) -> None:
+        """What is at work just now: {key, done, total} each; what is no longer named is done. now: monotonic."""
+        if self._at.terminal:
+            self._draw(works)
+        else:
+            self._tell(works, now)
+
+    def close(self) -> None:
+        """Leave the screen as it should stay."""
+        self.show([], 0.0)
+
+    def _tell(self, works: Sequence[Mapping[str, Any]], now: float) -> None:
+        for work in works:
+            if now - self._told.get(work["key"], -self.LINE_S) >= self.LINE_S:
+                self._told[work["key"]] = now
+                print(f"{work['key']}: {_amount(work)}", file=self._at.stream, flush=True)
+        for key in self._told.keys() - {work["key"] for work in works}:
+            del self._told[key]
+            print(f"{key}: fetched", file=self._at.stream, flush=True)
+
+    def _draw(self, works: Sequence[Mapping[str, Any]]) -> None:
+        if not works:
+            if self._progress is not None:
+                self._progress.stop()
+            self._progress, self._tasks = None, {}
+            return
+        progress = self._progress or self._begin()
+        for work in works:
+            key = work["key"]
+            if key not in self._tasks:
+                self._tasks[key] = progress.add_task(key, total=work["total"])
+            progress.update(self._tasks[key], completed=work["done"], total=work["total"])
+        for key in self._tasks.keys() - {work["key"] for work in works}:
+            progress.remove_task(self._tasks.pop(key))
+        progress.refresh()
+
+    def _begin(self) -> "Progress":
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        self._progress = Progress(
+            *columns,
+            console=self._at.console(),
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=sys.stdout.isatty(),  # a line goes above the bars; a pipe gets its lines undisturbed
+        )
+        self._progress.start()
+        return self._progress
+
+
+def _amount(work: Mapping[str, Any]) -> str:
+    from reconciler.history.timeline import size
+
+    return size(work["done"]) + (f" of {size(work['total'])}" if work["total"] else "")

@@ -1,0 +1,44 @@
+"""Which repository a command is about. May import: settings, controller.control, edge.paths.
+
+In: options and variables; else what the running reconciler of the state directory follows; else the work tree that the
+command was called in.  Out: Settings.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reconciler.settings import Settings
+
+
+def followed(state_dir: Path, repo: str | None, branch: str | None, path: str | None) -> "Settings":
+    """The settings for looking at the followed repository, or changing it. Raises SettingInvalid, UsageError."""
+    from reconciler.errors import UsageError
+    from reconciler.settings import Settings
+
+    options: dict[str, Any] = {"repo": repo, "branch": branch, "path": path, "state_dir": state_dir}
+    if not repo and not os.environ.get("RECONCILER_REPO"):
+        running = _running(state_dir)
+        options |= {name: options[name] or value for name, value in running.items()}
+        if not running and (Path.cwd() / ".git").exists():
+            options["repo"] = "."
+        if not options["repo"]:
+            raise UsageError("which repository?", hint="add --repo REPO, or call this in your work tree")
+    settings = Settings.load(options, os.environ)
+    if Path(settings.repo).is_dir():
+        settings = settings.model_copy(update={"repo": str(Path(settings.repo).resolve())})
+    return settings
+
+
+def _running(state_dir: Path) -> dict[str, str]:
+    """What the reconciler that runs there follows; {} when none does."""
+    from reconciler.controller import control
+    from reconciler.edge.paths import StateDirectory
+    from reconciler.errors import HubUnreachable, WorldUnavailable
+
+    try:
+        said = control.call(StateDirectory(state_dir).hub.control, {"verb": "status"})
+    except (HubUnreachable, WorldUnavailable):
+        return {}
+    return {name: str(said[name]) for name in ("repo", "branch", "path") if said.get(name)}

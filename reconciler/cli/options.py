@@ -1,0 +1,81 @@
+"""The options that commands share, and what they mean. Imports click and light modules only.
+
+In: the command line and the environment.  Out: paths and forms, to the commands.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+FORMS: Final = ("table", "json", "yaml")
+FORM: Final = "reconciler.form"  # keys of click's meta, which all contexts of one run share
+COLOR: Final = "reconciler.color"
+
+Command = Callable[..., Any]
+
+
+def _noted(key: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    def callback(ctx: click.Context, param: click.Parameter, value: Any) -> Any:  # noqa: ARG001  # click's signature
+        ctx.meta[key] = value
+        return value
+
+    return callback
+
+
+def forms(command: Command) -> Command:
+    """--output and --color. The form is an argument of the command; errors take it too."""
+    color = click.option(
+        "--color",
+        type=click.Choice(("auto", "always", "never")),
+        default="auto",
+        expose_value=False,
+        is_eager=True,
+        callback=_noted(COLOR),
+        help="Whether to use colour; auto: on a terminal, unless NO_COLOR is set.",
+    )
+    form = click.option(
+        "--output",
+        "-o",
+        "form",
+        type=click.Choice(FORMS),
+        default="table",
+        show_default=True,
+        is_eager=True,
+        callback=_noted(FORM),
+        help="How the answer is written.",
+    )
+    return form(color(command))
+
+
+def state(command: Command) -> Command:
+    """--state, the machine's state directory, as `state_dir`: absolute, whether it is there or not."""
+    return click.option(
+        "--state",
+        "state_dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar=["RECONCILER_STATE", "RECONCILER_STATE_DIR"],
+        callback=_directory,
+        help="The state directory of this machine.  [default: reconciler below $XDG_STATE_HOME]",
+    )(command)
+
+
+def _directory(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path:  # noqa: ARG001  # click's signature
+    if value is not None:
+        return value.absolute()
+    from reconciler.settings import default_state_dir
+
+    return default_state_dir(os.environ)
+
+
+def repository(command: Command) -> Command:
+    """--repo, --branch and --path, as given or from RECONCILER_*; None where nobody said."""
+    for option in (
+        click.option("--path", envvar="RECONCILER_PATH", help="The folder of it that is read.  [default: all]"),
+        click.option("--branch", envvar="RECONCILER_BRANCH", help="The branch that is followed.  [default: main]"),
+        click.option("--repo", envvar="RECONCILER_REPO", help="The repository: an https or ssh URL, or a local path."),
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,140 @@
+"""`reconciler plan`: look before you leap."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler.cli.options import forms, repository, state
+
+if TYPE_CHECKING:
+    from reconciler.diagnostics import Diagnostic
+    from reconciler.planning.plan import Plan, Step
+
+DIFFERENCES, REFUSED = 1, 3
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What `plan` answers. fetch_bytes: edge -> bytes that it will fetch, None where a size is not declared."""
+
+    commit: str
+    uncommitted: tuple[str, ...]
+    digest: str
+    held: str
+    counts: dict[str, int]
+    steps: tuple[dict[str, Any], ...]
+    fetch_bytes: dict[str, int | None]
+    problems: tuple[dict[str, Any], ...]
+
+
+@click.command(epilog="Example: reconciler plan --repo . && echo nothing to do")
+@repository
+@state
+@forms
+def command(state_dir: Path, repo: str | None, branch: str | None, path: str | None, form: str) -> int:
+    """Show what would change for which edge, why, and what it costs. Changes nothing.
+
+    A local work tree is taken as it is on disk, committed or not. Exit codes: 0 nothing to do, 1 there are changes,
+    3 a document is refused, more: an error.
+    """
+    from reconciler.cli.followed import followed
+    from reconciler.diagnostics import Diagnostic
+    from reconciler.wiring import preview
+
+    with preview(followed(state_dir, repo, branch, path), uncommitted=True) as ahead:
+        plan = ahead.plan()
+        problems = [Diagnostic.from_dict(one) for _, group in sorted(ahead.state.problems.items()) for one in group]
+        shown = Shown(
+            commit=ahead.head,
+            uncommitted=ahead.uncommitted,
+            digest=plan.digest if plan.steps else "",
+            held=plan.held,
+            counts=plan.counts,
+            steps=tuple(_step(step) for step in plan.steps),
+            fetch_bytes=fetched(plan),
+            problems=tuple(problem.as_dict() for problem in problems),
+        )
+    if form == "table":
+        _show(shown, plan, problems)
+    else:
+        from reconciler.cli.output import write
+
+        write(form, "Plan", shown)
+    if any(problem.severity == "error" for problem in problems):
+        return REFUSED
+    return DIFFERENCES if plan.steps else 0
+
+
+def _step(step: "Step") -> dict[str, Any]:
+    return {
+        "key": str(step.key),
+        "edge": step.key.edge,
+        "action": step.action,
+        "changes": [{"field": one.field, "old": one.old, "new": one.new} for one in step.changes],
+        "reason": step.reason,
+        "origin": step.origin,
+        "fetchBytes": step.fetch_bytes,
+        "waits": step.waits,
+    }
+
+
+def fetched(plan: "Plan") -> dict[str, int | None]:
+    """What each edge will fetch: bytes of one digest once, None as soon as one size is not declared."""
+    sizes: dict[str, dict[str, int | None]] = {}
+    for step in plan.steps:
+        if not step.waits and step.fetch_bytes != 0:
+            sizes.setdefault(step.key.edge, {})[str(step.spec.get("sha256") or step.key)] = step.fetch_bytes
+    return {
+        edge: None if None in each.values() else sum(n or 0 for n in each.values())
+        for edge, each in sorted(sizes.items())
+    }
+
+
+def _show(shown: Shown, plan: "Plan", problems: "Sequence[Diagnostic]") -> None:
+    from reconciler.cli.draw import line, table
+    from reconciler.diagnostics import render_all
+    from reconciler.history.timeline import counted, size
+
+    for path in shown.uncommitted:
+        click.echo(f"not committed yet: {path}", err=True)
+    for step in plan.steps:
+        _show_step(step)
+    if shown.fetch_bytes:
+        table(
+            ("EDGE", "FETCHES"),
+            ((edge, "an undeclared size" if n is None else size(n)) for edge, n in shown.fetch_bytes.items()),
+        )
+        line("")
+    if problems:
+        line(render_all(problems) + "\n")
+    line(f"plan {plan.digest}: {counted(plan.counts)}" if plan.steps else "nothing to do")
+    if plan.held:
+        line(f"held: {plan.held}", "yellow")
+        line(f" help: `reconciler approve {plan.digest}` releases it once a reconciler has read the commit")
+
+
+def _show_step(step: "Step") -> None:
+    from reconciler.cli.draw import STYLES, line
+    from reconciler.diagnostics import printable
+
+    line(printable(f"{step.action} {step.key}"), STYLES.get(step.action, ""))
+    width = max((len(change.field) for change in step.changes), default=0)
+    for change in step.changes if step.action != "delete" else ():
+        line(printable(f"    {change.field:<{width}}  {_value(change.old)} → {_value(change.new)}"))
+    where = f" ({step.origin})" if step.origin else ""
+    line(printable(f"    because: {step.reason}{where}"))
+    if step.waits:
+        line(printable(f"    waits: {step.waits}"), "yellow")
+    line("")
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "(none)"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = str(value)
+    return f"{text[:12]}…" if len(text) == 64 and text.isalnum() else text or '""'

@@ -1,0 +1,80 @@
+"""Points in a log as people name them: a sequence number, a time, a commit. May import: history, errors.
+
+In: a word from the command line and a log.  Out: a sequence number.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Protocol
+
+from reconciler.errors import PointUnknown, UsageError
+from reconciler.history.events import REF_ADVANCED, Entry, Head
+
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
+
+
+class Readable(Protocol):
+    """As much of a log as a point needs."""
+
+    def head(self) -> Head:
+        """See `ports.EventLog`."""
+        ...
+
+    def read(self, after: int = 0, upto: int | None = None, *, stream: str = "") -> Iterator[Entry]:
+        """See `ports.EventLog`."""
+        ...
+
+    def seq_at(self, time: str) -> int:
+        """See `ports.EventLog`."""
+        ...
+
+
+def moment(text: str) -> str:
+    """A time as the log writes it. Without an offset it is UTC. Raises UsageError."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is not a time", hint="write it as 2026-11-30 or 2026-11-30T14:02:00Z") from error
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def point(text: str, log: Readable) -> int:
+    """The last entry at a point. SEQ is that entry, TIME the last one until then, COMMIT the last one under it.
+
+    Text of 7 and more hexadecimal digits is taken for a commit where the log has one of that name. Raises PointUnknown,
+    UsageError.
+    """
+    if _COMMIT.fullmatch(text):
+        found = _under(text, log)
+        if found:
+            return found
+    if text.isdigit():
+        seq, head = int(text), log.head().seq
+        if seq > head:
+            raise PointUnknown(f"there is no entry {seq}: the log ends at {head}")
+        return seq
+    if _COMMIT.fullmatch(text):
+        raise PointUnknown(f"commit {text} was never read here")
+    seq = log.seq_at(moment(text))
+    if not seq:
+        raise PointUnknown(f"the log begins after {text}")
+    return seq
+
+
+def _under(commit: str, log: Readable) -> int:
+    """The last entry before the commit that was read after the newest reading of `commit`; 0 when it was never read."""
+    last, found = 0, set()
+    for entry in log.read(stream="git"):
+        if entry.event.type != REF_ADVANCED:
+            continue
+        named = str(entry.event.data["commit"])
+        if named.startswith(commit):
+            found.add(named)
+            last = log.head().seq
+        elif last == log.head().seq:
+            last = entry.seq - 1
+    if len(found) > 1:
+        raise UsageError(f"{commit} names {len(found)} commits", hint="write more digits")
+    return last

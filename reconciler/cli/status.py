@@ -1,0 +1,75 @@
+"""`reconciler status`: what every edge has and what waits, from the logs alone."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import forms, state
+
+if TYPE_CHECKING:
+    from reconciler.history.status import Row, Status
+
+
+@click.command(epilog="Example: reconciler status --output json | jq '.rows[] | select(.open)'")
+@click.option("--as-of", metavar="TIME", help="Take this time (RFC 3339, UTC) for now; ages are counted from it.")
+@state
+@forms
+def command(state_dir: Path, as_of: str | None, form: str) -> None:
+    """Show what every edge is to have, what it answers itself, and what waits for what."""
+    from reconciler.cli.points import moment
+    from reconciler.history.events import rfc3339
+    from reconciler.history.status import status
+    from reconciler.wiring import opened
+
+    now = moment(as_of) if as_of else rfc3339(time.time())
+    with opened(state_dir) as past:
+        seen = status(past.replay.at(), now)
+        if not past.is_written:
+            click.echo(f"no reconciler runs at {state_dir}: this is what its log says since {seen.time}", err=True)
+    if form == "table":
+        show(seen)
+    else:
+        from reconciler.cli.output import write
+
+        write(form, "Status", seen)
+
+
+def show(seen: "Status") -> None:
+    """The status as a person reads it."""
+    from reconciler.cli.draw import line, table
+    from reconciler.diagnostics import Diagnostic, render_all
+
+    if seen.commit:
+        line(f"commit {seen.commit[:7]} by {seen.author}: {seen.subject}")
+    else:
+        line("no commit was read yet")
+    if seen.rows:
+        line("")
+        table(
+            ("EDGE", "MODEL", "WANTED", "SERVING", "PHASE", "SINCE", "MESSAGE"),
+            (_cells(row, seen) for row in seen.rows),
+        )
+    for one in seen.suspended:
+        until = f" until {one.until}" if one.until else ", until `reconciler resume`"
+        what = "everything is" if one.scope == "*" else f"{one.scope} is"
+        line(f"\n{what} suspended by {one.actor}{until}: {one.reason}", "yellow")
+    if seen.held is not None:
+        line(f"\nplan {seen.held.digest} is held: {seen.held.reason}", "yellow")
+        line(f" help: `reconciler plan` shows it; `reconciler approve {seen.held.digest}` releases it")
+    if seen.problems:
+        line("\n" + render_all([Diagnostic.from_dict(dict(problem)) for problem in seen.problems]))
+
+
+def _cells(row: "Row", seen: "Status") -> tuple[str, ...]:
+    from reconciler.history.status import NEVER, age
+
+    wanted = (row.wanted or "(none)") + (" (pin)" if row.pinned else "")
+    message = f"{row.code}: {row.message}" if row.code else row.message
+    if row.unknown_since:
+        heard = "the edge was never heard" if row.unknown_since == NEVER else f"unknown since {row.unknown_since}"
+        message = f"{heard}, last event {row.last_sequence}" + (f"; {message}" if message else "")
+        serving = f"{row.serving}?" if row.serving else "?"
+        return row.edge, row.model, wanted, serving, "Unknown", age(row.unknown_since, seen.as_of), message
+    return row.edge, row.model, wanted, row.serving or "-", row.phase, age(row.since, seen.as_of), message

@@ -1,0 +1,232 @@
+"""What is so at one time, as rows that people and machines read. May import: history. Pure.
+
+In: State, the fold of a log, and the time.  Out: Status, to the command line and whoever else shows it. Nothing here is
+stored: deleted, it is there again after a replay, byte for byte.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from reconciler.history.keys import Key
+from reconciler.history.state import EdgeSeen, Served, State
+
+NEVER = "never"  # stands where a time would: this edge has not been heard yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One object on one edge.
+
+    wanted: the version ordered last; "" when it is to go.  serving: the version that the edge itself answered last.
+    since: when `phase` began.  unknown_since: the edge is not heard since then, so the rest is what it said last; ""
+    while it is heard.  last_sequence: of that edge's newest event here.  pinned: a pin chose the version.
+    """
+
+    key: str
+    edge: str
+    kind: str
+    name: str
+    model: str
+    wanted: str
+    serving: str
+    phase: str
+    since: str
+    open: bool
+    pinned: bool
+    reason: str
+    origin: str
+    url: str
+    message: str
+    code: str
+    unknown_since: str
+    last_sequence: int
+
+    @property
+    def settled(self) -> bool:
+        """Whether the edge has said that it is as wanted."""
+        return not self.open and self.phase == "Committed" and not self.unknown_since
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """One edge. since: when it was found or lost, `never` before it was heard."""
+
+    name: str
+    present: bool
+    since: str
+    last_time: str
+    last_sequence: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """One content digest that an edge is not given again until the content changes or a person releases it."""
+
+    key: str
+    digest: str
+    code: str
+    reason: str
+    time: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """The plan that waits for a person."""
+
+    digest: str
+    reason: str
+    commit: str
+    time: str
+    counts: Mapping[str, int]
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suspension:
+    """What is suspended: `*` is everything, else an edge. until: "" for as long as nobody resumes it."""
+
+    scope: str
+    actor: str
+    reason: str
+    time: str
+    until: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Everything at one time. seq and time: the last entry of the log that this was folded from."""
+
+    as_of: str
+    seq: int
+    time: str
+    commit: str
+    accepted: str
+    author: str
+    subject: str
+    rows: tuple[Row, ...]
+    edges: tuple[Edge, ...]
+    held: Held | None
+    holds: tuple[Hold, ...]
+    suspended: tuple[Suspension, ...]
+    problems: tuple[Mapping[str, Any], ...]
+
+    @property
+    def refused(self) -> bool:
+        """Whether a document is refused."""
+        return any(problem.get("severity", "error") == "error" for problem in self.problems)
+
+    @property
+    def still(self) -> bool:
+        """Whether no answer of an edge is awaited."""
+        return not any(row.open or row.unknown_since for row in self.rows)
+
+    @property
+    def converged(self) -> bool:
+        """Whether everything is as Git says."""
+        return not self.refused and self.held is None and all(row.settled for row in self.rows)
+
+
+def status(state: State, now: str) -> Status:
+    """What the log says at `now` (RFC 3339, UTC)."""
+    suspended = (
+        Suspension(
+            scope=scope,
+            actor=why.get("actor", ""),
+            reason=why.get("reason", ""),
+            time=why.get("time", ""),
+            until=why.get("until", ""),
+        )
+        for scope, why in sorted(state.suspended.items())
+    )
+    return Status(
+        as_of=now,
+        seq=state.seq,
+        time=state.time,
+        commit=state.ref.commit,
+        accepted=state.ref.accepted,
+        author=state.ref.author,
+        subject=state.ref.subject,
+        rows=tuple(sorted(_rows(state), key=lambda row: (row.edge, row.kind != "InferenceModel", row.kind, row.name))),
+        edges=tuple(_edge(name, seen) for name, seen in sorted(state.edges.items())),
+        held=_held(state),
+        holds=tuple(_holds(state)),
+        suspended=tuple(one for one in suspended if not one.until or one.until > now),
+        problems=tuple(problem for _, group in sorted(state.problems.items()) for problem in group),
+    )
+
+
+def _rows(state: State) -> list[Row]:
+    return [
+        _row(Key.parse(text), served, state.edges.get(Key.parse(text).edge, EdgeSeen()))
+        for text, served in state.keys.items()
+        if served.operation
+    ]
+
+
+def _row(key: Key, served: Served, seen: EdgeSeen) -> Row:
+    order, live = served.order, served.live
+    return Row(
+        key=str(key),
+        edge=key.edge,
+        kind=key.kind,
+        name=key.name,
+        model=str(order.get("model") or order.get("dataset") or key.name),
+        wanted=str(order.get("version", "")),
+        serving=str(live.get("version", "")),
+        phase=served.phase,
+        since=served.phase_time,
+        open=served.open,
+        pinned=served.reason.startswith("pinned on "),
+        reason=served.reason,
+        origin=served.origin,
+        url=str(live.get("url", "")),
+        message=served.message,
+        code=served.code,
+        unknown_since="" if seen.present else seen.since or NEVER,
+        last_sequence=seen.last_sequence,
+    )
+
+
+def _edge(name: str, seen: EdgeSeen) -> Edge:
+    return Edge(
+        name=name,
+        present=seen.present,
+        since=seen.since or NEVER,
+        last_time=seen.last_time,
+        last_sequence=seen.last_sequence,
+    )
+
+
+def _held(state: State) -> Held | None:
+    held = state.held_plan
+    if held is None:
+        return None
+    return Held(
+        digest=held.digest,
+        reason=held.reason,
+        commit=held.commit,
+        time=held.time,
+        counts=dict(held.counts),
+        keys=tuple(held.keys),
+    )
+
+
+def _holds(state: State) -> list[Hold]:
+    return [
+        Hold(key=key, digest=digest, code=hold["code"], reason=hold["reason"], time=hold["time"])
+        for key, digests in sorted(state.holds.items())
+        for digest, hold in sorted(digests.items())
+    ]
+
+
+def age(since: str, now: str) -> str:
+    """How long ago `since` was, in its largest unit: `12s`, `3m`, `2h`, `5d`; "" where there is no time."""
+    if not since or since == NEVER:
+        return ""
+    seconds = max(0, int((datetime.fromisoformat(now) - datetime.fromisoformat(since)).total_seconds()))
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"

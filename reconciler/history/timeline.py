@@ -1,0 +1,161 @@
+"""What happened, one line of words an event. May import: history. Pure.
+
+In: events.  Out: words, to `history`, `run` and `why`. Every type in history.events has its words here; an event of a
+newer release has its type.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from reconciler.history import events as ev
+from reconciler.history.events import Event
+from reconciler.history.keys import Key
+
+Data = Mapping[str, Any]
+
+
+def words(event: Event) -> str:
+    """What happened, without when and to whom."""
+    said = WORDS.get(event.type)
+    return event.type if said is None else said(event)
+
+
+def subject(event: Event) -> tuple[str, str]:
+    """(edge, object) that an event is about; "" where it is about none. The object goes by the name that people use."""
+    if event.subject.rpartition("@")[1]:
+        key = Key.parse(event.subject)
+        return key.edge, named(key, event.data.get("spec") or {})
+    return str(event.data.get("edge", "")), ""
+
+
+def named(key: Key, spec: Data) -> str:
+    """What people call the object of a key: its model or dataset, else its name without the edge."""
+    return str(spec.get("model") or spec.get("dataset") or key.name.removesuffix(f"-{key.edge}"))
+
+
+def size(count: int) -> str:
+    """Bytes for people: `19.1 KiB`; whole below a KiB."""
+    amount, units = float(count), ("B", "KiB", "MiB", "GiB", "TiB")
+    for unit in units:
+        if amount < 1024 or unit == units[-1]:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    raise AssertionError
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """`3 to update, 1 to delete, 1 waiting`; `nothing to do` when all are zero."""
+    said = [f"{n} waiting" if name == "waiting" else f"{n} to {name}" for name, n in counts.items() if n]
+    return ", ".join(said) or "nothing to do"
+
+
+def _version(data: Data) -> str:
+    return f"version {(data.get('spec') or data.get('live') or data).get('version') or '(none)'}"
+
+
+def _reason(data: Data) -> str:
+    said = data.get("error") or data.get("reason")
+    code = f"{data['code']}: " if data.get("code") else ""
+    return f": {code}{said}" if said else ""
+
+
+def _commit(event: Event) -> str:
+    return f"commit {event.gitcommit[:7]}" if event.gitcommit else "commit"
+
+
+def _ref_advanced(event: Event) -> str:
+    data = event.data
+    reverts = f", back to {str(data['reverts'])[:7]}" if data.get("reverts") else ""
+    files = len(data.get("files", {}))
+    return f"{_commit(event)} by {data['author']}: {data['subject']} ({files} file{'s' * (files != 1)}{reverts})"
+
+
+def _manifests_checked(event: Event) -> str:
+    problems = event.data.get("problems", {})
+    wrong = [problem for group in problems.values() for problem in group]
+    mended = sum(not group for group in problems.values())
+    said = [f"{p['code']} at {p.get('path', '')}:{p.get('line', 0)}: {p['message']}" for p in wrong[:1]]
+    said += [f"{len(wrong) - 1} more"] if len(wrong) > 1 else []
+    said += [f"{mended} mended"] if mended else []
+    return "manifests checked: " + (", ".join(said) or "nothing is wrong")
+
+
+def _planned(event: Event) -> str:
+    data = event.data
+    counts, digest = counted(data.get("counts", {})), event.newdigest
+    if data.get("held"):
+        return f"plan {digest} is held: {data['held']} ({counts})"
+    fetched = f", edges fetch {size(data['fetchBytes'])}" if data.get("fetchBytes") else ""
+    return f"plan {digest}{' (approved)' if data.get('releases') else ''}: {counts}{fetched}"
+
+
+def _intended(event: Event) -> str:
+    data = event.data
+    if data["action"] == "delete":
+        return f"ordered to go{_reason(data)}"
+    origin = f" ({data['origin']})" if data.get("origin") else ""
+    verb = "begins" if event.source.startswith("/edge/") else "ordered"
+    return f"{verb} {_version(data)}{_reason(data)}{origin}"
+
+
+def _succeeded(event: Event) -> str:
+    live = event.data.get("live") or {}
+    recovered = ", found after a restart" if event.data.get("recovered") else ""
+    return f"done, {_version(event.data)} is there{recovered}" if live.get("version") else f"done{recovered}"
+
+
+def _abandoned(event: Event) -> str:
+    later = f"; again in {event.data['retryMs'] / 1000:.1f} s" if "retryMs" in event.data else ""
+    return f"not done{_reason(event.data)}{later}"
+
+
+def _suspended(event: Event) -> str:
+    data = event.data
+    until = f" until {data['until']}" if data.get("until") else ""
+    what = "everything" if data.get("scope") == "*" else data.get("scope")
+    return f"{event.actor} suspended {what}{until}{_reason(data)}"
+
+
+def _download(what: str) -> Callable[[Event], str]:
+    def said(event: Event) -> str:
+        done = event.data.get("done")
+        return f"{what} {event.data.get('url', '')}" + (f" at {size(done)}" if done else "")
+
+    return said
+
+
+def _activated(event: Event) -> str:
+    previous = event.data.get("previous")
+    return f"serves {_version(event.data)}" + (f" (before: {previous})" if previous else "")
+
+
+WORDS: Final[dict[str, Callable[[Event], str]]] = {
+    ev.REF_ADVANCED: _ref_advanced,
+    ev.REF_REWRITTEN: lambda e: f"history was rewritten: {str(e.data['from'])[:7]} is no longer in the branch",
+    ev.MANIFESTS_CHECKED: _manifests_checked,
+    ev.CHANGE_PLANNED: _planned,
+    ev.CHANGE_APPROVED: lambda e: f"{e.actor} approved plan {e.newdigest}",
+    ev.APPLY_INTENDED: _intended,
+    ev.APPLY_SUCCEEDED: _succeeded,
+    ev.APPLY_FAILED: lambda e: f"{str(e.data.get('phase', 'Rejected')).lower()}{_reason(e.data)}",
+    ev.APPLY_ABANDONED: _abandoned,
+    ev.HOLD_PLACED: lambda e: f"held back{_reason(e.data)}",
+    ev.HOLD_LIFTED: lambda e: f"{e.actor} released what was held",
+    ev.RECONCILE_SUSPENDED: _suspended,
+    ev.RECONCILE_RESUMED: lambda e: f"{e.actor} resumed {'everything' if e.data['scope'] == '*' else e.data['scope']}",
+    ev.EDGE_FOUND: lambda _: "the agent answers",
+    ev.EDGE_LOST: lambda _: "the agent is gone",
+    ev.DOWNLOAD_STARTED: _download("downloads"),
+    ev.DOWNLOAD_RESUMED: _download("resumes"),
+    ev.DOWNLOAD_FAILED: lambda e: f"download failed{_reason(e.data)}",
+    ev.ARTIFACT_VERIFIED: lambda e: f"verified {str(e.data.get('sha256', ''))[:12]}",
+    ev.ARTIFACT_STAGED: lambda e: f"staged {str(e.data['sha256'])[:12]}, fetched {size(e.data.get('fetched', 0))}",
+    ev.ARTIFACT_EVICTED: lambda e: f"evicted {str(e.data['sha256'])[:12]}",
+    ev.MODEL_ACTIVATED: _activated,
+    ev.MODEL_ROLLEDBACK: lambda e: f"went back to {_version(e.data)}{_reason(e.data)}",
+    ev.MODEL_DEGRADED: lambda e: f"degraded{_reason(e.data)}",
+    ev.DATASET_SYNCED: lambda e: f"has {_version(e.data)}{'' if e.data.get('bytes') else ' (metadata only)'}",
+    ev.STATE_UNSTABLE: lambda e: f"unstable: {e.data.get('count', 'many')} changes in ten minutes",
+    ev.LOG_GENESIS: lambda e: f"log {e.source} began",
+    ev.SEGMENT_SEALED: lambda e: f"sealed entries {e.data['first']} to {e.data['last']}",
+}

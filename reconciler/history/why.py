@@ -1,0 +1,182 @@
+"""From what an edge serves back to the line in Git that asked for it. May import: history. Pure.
+
+In: a key, the fold of the log, and the log by event id and by stream.  Out: links, what is running first, to `why`.
+A link is an event with words; each is the cause of the one before it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from reconciler.history import events as ev
+from reconciler.history.events import Entry, Event
+from reconciler.history.keys import Key
+from reconciler.history.state import Served, State
+from reconciler.history.timeline import words
+
+Find = Callable[[str], Entry | None]
+Stream = Callable[[str], Iterable[Entry]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """One step of the walk.
+
+    what: `serving`, `activation`, `outcome`, `order`, `plan`, `approval`, `commit`, `line`, `held`, `suspended`,
+    `problem` or another event's type.  seq and id: of the event in the hub's log; 0 and "" where a fold says it.
+    place: `path:line` in `commit`.
+    """
+
+    what: str
+    text: str
+    time: str = ""
+    seq: int = 0
+    id: str = ""
+    place: str = ""
+    commit: str = ""
+    author: str = ""
+
+
+def why(key: Key, state: State, find: Find, stream: Stream) -> list[Link]:
+    """The walk for one key: what serves and who asked for it; then, where it differs, what is wanted and why it waits.
+
+    find: an entry by its event id.  stream: the entries of one stream, in order. Empty when the key was never ordered.
+    """
+    served = state.keys.get(str(key))
+    if served is None:
+        return [*_problems(key, state)]
+    past = list(stream(key.stream))
+    links = []
+    running = _running(served, past)
+    if running is not None:
+        links = [_serving(served, running), *_walk(running, past, find, stream)]
+    if running is None or running.event.operationid != served.operation:
+        links += _wanted(served, past, find, stream)
+    return [*links, *_held(key, state, served), *_problems(key, state)]
+
+
+_PROOFS = {ev.MODEL_ACTIVATED, ev.MODEL_ROLLEDBACK, ev.APPLY_SUCCEEDED, ev.DATASET_SYNCED}
+
+
+def _running(served: Served, past: list[Entry]) -> Entry | None:
+    """The event by which the edge began to serve what it serves now."""
+    version = served.live.get("version")
+    if not version:
+        return None
+    found = None
+    for entry in past:
+        if entry.event.type in _PROOFS:
+            said = entry.event.data.get("live") or entry.event.data
+            if said.get("version") != version:
+                found = None
+            elif found is None or (found.event.operationid != entry.event.operationid and _began(entry.event)):
+                found = entry
+    return found
+
+
+def _began(event: Event) -> bool:
+    return event.type in {ev.MODEL_ACTIVATED, ev.MODEL_ROLLEDBACK} or not event.data.get("unchanged")
+
+
+def _serving(served: Served, running: Entry) -> Link:
+    live = served.live
+    digest = str(live.get("digest") or live.get("sha256") or "")
+    where = f" at {live['url']}" if live.get("url") else ""
+    text = f"answers version {live['version']}{where}" + (f", from bytes {digest[:12]}" if digest else "")
+    return Link(what="serving", text=text, time=running.event.time)
+
+
+def _walk(entry: Entry, past: list[Entry], find: Find, stream: Stream) -> Iterator[Link]:
+    """From an event of a key to the commit: its order by operation, from there by cause."""
+    if entry.event.type != ev.APPLY_INTENDED:
+        yield _link("activation" if entry.event.type == ev.MODEL_ACTIVATED else "outcome", entry)
+        order = _order(entry.event.operationid, past)
+        if order is None:
+            return
+        entry = order
+    yield _link("order", entry)
+    origin = str(entry.event.data.get("origin", ""))
+    cause = find(entry.event.causationid) if entry.event.causationid else None
+    seen = {entry.event.id}
+    while cause is not None and cause.event.id not in seen:
+        seen.add(cause.event.id)
+        yield from _cause(cause, origin, stream)
+        cause = find(cause.event.causationid) if cause.event.causationid else None
+
+
+def _order(operation: str, past: list[Entry]) -> Entry | None:
+    mine = (entry for entry in past if entry.event.operationid == operation)
+    return next((e for e in mine if e.event.type == ev.APPLY_INTENDED and e.event.source.startswith("/hub/")), None)
+
+
+_NAMES = {ev.CHANGE_PLANNED: "plan", ev.CHANGE_APPROVED: "approval", ev.HOLD_LIFTED: "approval"}
+
+
+def _cause(entry: Entry, origin: str, stream: Stream) -> Iterator[Link]:
+    event = entry.event
+    if event.type != ev.REF_ADVANCED:
+        yield _link(_NAMES.get(event.type, event.type), entry)
+        return
+    wrote = _wrote(origin.rpartition(":")[0], entry, stream)
+    if wrote.event.id != event.id:
+        yield _link("commit", entry)
+    yield _link("line" if origin else "commit", wrote, place=origin)
+
+
+def _wrote(path: str, read: Entry, stream: Stream) -> Entry:
+    """The commit that brought the file as it was when `read` was read: the newest that changed it, not after it."""
+    if not path or path in read.event.data["files"]:
+        return read
+    found = read
+    for entry in stream(read.event.partitionkey):
+        if entry.seq > read.seq:
+            break
+        if entry.event.type == ev.REF_ADVANCED and path in entry.event.data["files"]:
+            found = entry
+    return found
+
+
+def _link(what: str, entry: Entry, *, place: str = "") -> Link:
+    event = entry.event
+    is_commit = event.type == ev.REF_ADVANCED
+    return Link(
+        what=what,
+        text=words(event),
+        time=event.time,
+        seq=entry.seq,
+        id=event.id,
+        place=place or str(event.data.get("origin", "")),
+        commit=event.gitcommit,
+        author=str(event.data["author"]) if is_commit else event.actor,
+    )
+
+
+def _wanted(served: Served, past: list[Entry], find: Find, stream: Stream) -> Iterator[Link]:
+    """The last order, which does not serve (yet): what became of it, and who asked."""
+    mine = [entry for entry in past if entry.event.operationid == served.operation]
+    order = _order(served.operation, past)
+    outcome = next((entry for entry in reversed(mine) if entry.event.type != ev.APPLY_INTENDED), None)
+    if outcome is not None and (order is None or outcome.seq > order.seq):
+        yield _link("outcome", outcome)
+    if order is not None:
+        yield from _walk(order, past, find, stream)
+
+
+def _held(key: Key, state: State, served: Served) -> Iterator[Link]:
+    for digest, hold in sorted(state.holds.get(str(key), {}).items()):
+        text = f"{digest[:12]} is not given to {key.edge} again: {hold['code']}: {hold['reason']}"
+        yield Link(what="held", text=text, time=hold["time"], seq=hold["seq"])
+    plan = state.held_plan
+    if plan is not None and str(key) in plan.keys:
+        text = f"plan {plan.digest} waits for a person: {plan.reason}"
+        yield Link(what="held", text=text, time=plan.time, seq=plan.seq, commit=plan.commit)
+    for scope in ("*", key.edge):
+        found = state.suspended.get(scope)
+        if found is not None and (served.open or not served.order):
+            text = f"suspended by {found.get('actor', '')}: {found.get('reason', '')}"
+            yield Link(what="suspended", text=text, time=found.get("time", ""))
+
+
+def _problems(key: Key, state: State) -> Iterator[Link]:
+    for problem in state.problems.get(str(key), ()):
+        place = f"{problem.get('path', '')}:{problem.get('line', 0)}"
+        yield Link(what="problem", text=f"{problem['code']}: {problem['message']}", place=place)
