@@ -121,6 +121,7 @@ class RuntimeProcess:
     def close(self) -> None:
         """Let go of the process without ending it. Idempotent."""
         if self._pidfd >= 0:
+            self.exited()  # a child that has ended is reaped, else it stays a zombie as long as the agent lives
             os.close(self._pidfd)
             self._pidfd = -1
 

@@ -4,6 +4,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 from reconciler.controller import control
 from reconciler.errors import PreflightRefused, ProbeFailed, RuntimeUnavailable, UsageError
 from reconciler.ports import Answer, Runtime
-from reconciler.serving import process
+from reconciler.serving import process, server
 from reconciler.serving.process import RuntimeProcess
 from tests.bad_models import make_bad_archive
 from tests.digits import digest, digits, spec, unpacked
@@ -190,27 +191,33 @@ def test_its_death_can_be_waited_for(runtime: RuntimeProcess) -> None:
     assert select.select([runtime], [], [], 0)[0] == []
     os.kill(runtime.pid, signal.SIGKILL)
     assert select.select([runtime], [], [], 10)[0] == [runtime]
-    assert runtime.exited()
     assert process.adopt(runtime.spec) is None
+    runtime.close()
+    assert runtime.exited()
     assert not Path(f"/proc/{runtime.pid}").exists()  # reaped
 
 
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    with closing(server._listening("127.0.0.1", 0)) as listener:
+        assert listener.proto == socket.IPPROTO_TCP  # the condition on which asyncio turns Nagle's algorithm off
+
+
 def test_verbs_of_the_socket(runtime: RuntimeProcess, tmp_path: Path) -> None:
-    socket = runtime.spec.directory / process.CONTROL
+    place = runtime.spec.directory / process.CONTROL
     runtime.load(digits("1", tmp_path), "1")
-    said = control.call(socket, {"verb": "status"})
+    said = control.call(place, {"verb": "status"})
     assert said == {"model": "digits", "pid": runtime.pid, "serving": "", "standby": "1", "previous": ""}
     with pytest.raises(UsageError, match="no verb 'dance'"):
-        control.call(socket, {"verb": "dance"})
-    assert control.call(socket, {"verb": "stop"}) == {}
+        control.call(place, {"verb": "dance"})
+    assert control.call(place, {"verb": "stop"}) == {}
     assert runtime.exited(10)
-    assert not socket.exists()
+    assert not place.exists()
     assert runtime.last_words() == ""
 
 
 def test_the_agent_stays_small() -> None:
     code = (
-        "import sys, reconciler.serving.process, reconciler.serving.frameworks; "
+        "import sys, reconciler.serving.process; "
         "print({'onnxruntime', 'numpy', 'starlette', 'uvicorn', 'pydantic', 'asyncio'} & set(sys.modules))"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 
 from reconciler.errors import PortTaken, PreflightRefused, ProbeFailed, RuntimeUnavailable, WorldRefused
-from reconciler.serving import endpoint, frameworks, holder, process
+from reconciler.planning.declared import Object
+from reconciler.planning.refusals import port_of
+from reconciler.serving import endpoint, holder, process
 from reconciler.serving.process import RuntimeProcess
 from tests.bad_models import Kind, make_bad_archive
 from tests.digits import Client, digest, digits, free_port, question, spec, unpacked
@@ -280,12 +282,10 @@ def test_fault_134_an_address_of_another_machine_is_named() -> None:
         holder.check_free("192.0.2.1", free_port())
 
 
-def test_fault_134_port_0_is_the_frameworks_own() -> None:
-    assert [frameworks.serving_port("onnx", declared) for declared in (0, 9000)] == [8080, 9000]
-    with pytest.raises(PreflightRefused, match=r"NotServableHere.*tensorflow"):
-        frameworks.serving_port("tensorflow", 8080)
-    with pytest.raises(PreflightRefused, match="unknown frameworkType 'onyx'"):
-        frameworks.serving_port("onyx", 0)
+@pytest.mark.parametrize(("declared", "port"), [({}, 8080), ({"servingPort": 0}, 8080), ({"servingPort": 9000}, 9000)])
+def test_fault_134_port_0_is_the_frameworks_own(declared: dict[str, int], port: int) -> None:
+    spec = {"deployToLayer": "edge", "frameworkType": "onnx"} | declared
+    assert port_of(Object(kind="InferenceModel", name="digits", spec=spec)) == port
 
 
 def test_fault_135_no_request_fails_during_flips_and_rollbacks(runtime: RuntimeProcess, one: Path, two: Path) -> None:

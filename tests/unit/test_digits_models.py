@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import json
 import re
+import sys
 import tarfile
 from types import ModuleType
 from typing import Any
@@ -22,11 +23,14 @@ VERSIONS = ["1", "2"]
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
+    """The training script, imported without leaving bytecode in the template."""
     found = importlib.util.spec_from_file_location("train", TEMPLATE / "models" / "digits" / "train.py")
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        found.loader.exec_module(module)
     return module
 
 
