@@ -7,7 +7,6 @@ approved before anything happens; its steps become intents.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from math import ceil
 from typing import Any
 
 import msgspec
@@ -44,7 +43,7 @@ class Judgement:
 
     holds: key -> quarantined content digests with the reason.  suspended: "*" or edge -> reason.
     unreadable: lines that cannot be read, so that nothing may be pruned.  deleted_lately: deletes within the last hour.
-    inventory: how many keys are there.  rewritten_from: the commit that the branch no longer contains.
+    inventory: how many keys there were when it began.  rewritten_from: the commit that the branch no longer contains.
     approved: the digest that a person has released.  held_bytes: edge -> digests on its disk.
     """
 
@@ -153,9 +152,12 @@ def _suspension(key: Key, judged_by: Judgement) -> str:
 
 
 def delete_limit(limits: Mapping[str, Any], inventory: int) -> int:
-    """How many deletes an hour may hold: the smaller of maxDeletes and maxShare of what is there, and at least one."""
-    share = float(str(limits.get("maxShare", "10%")).rstrip("%")) / 100
-    return min(int(limits.get("maxDeletes", 20)), max(1, ceil(share * inventory)))
+    """How many deletes an hour may hold: the smaller of maxDeletes and maxShare of what was there when it began.
+
+    A share above zero allows at least one.
+    """
+    percent = int(str(limits.get("maxShare", "10%")).rstrip("%"))
+    return min(int(limits.get("maxDeletes", 20)), -(-percent * inventory // 100))  # rounded up, without floats
 
 
 def _held(steps: list[Step], judged_by: Judgement) -> str:
