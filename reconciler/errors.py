@@ -300,6 +300,7 @@ DIAGNOSTICS: dict[str, tuple[str, str]] = {
         "A warning: this target cannot serve it (cloud layer, image); nothing else is affected.",
     ),
     "RX224": ("node-mismatch", "nodeName and nodeSelector do not lead to exactly the edge that is meant."),
+    "RX225": ("replicas-ignored", "A warning: an edge runs one replica of a model, whatever the number asked for."),
 }
 
 

@@ -6,6 +6,7 @@ everything that did not change, so a commit costs what it touched.
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -46,9 +47,14 @@ def matches(selector: Mapping[str, Any] | None, labels: Labels) -> bool:
     return all(labels.get(name) == value for name, value in (selector.get("matchLabels") or {}).items())
 
 
+def node_of(edge: Object) -> str:
+    """The name of an edge's node."""
+    return str(edge.spec.get("nodeName") or edge.name)
+
+
 def node_labels(edge: Object) -> dict[str, str]:
     """The labels by which nodeSelector finds an edge: its own and kubernetes.io/hostname."""
-    return {HOSTNAME: edge.spec.get("nodeName") or edge.name, **edge.labels}
+    return {HOSTNAME: node_of(edge), **edge.labels}
 
 
 class Declared:
@@ -59,7 +65,8 @@ class Declared:
         self._objects: dict[Identity, Object] = {}
         self._by_kind: dict[str, dict[Identity, Object]] = {}
         self._edges_by_label: dict[tuple[str, str], set[str]] = {}
-        self._edge_of_node: dict[str, str] = {}
+        self._edges_by_node: dict[str, set[str]] = {}
+        self._edges_by_node_label: dict[tuple[str, str], set[str]] = {}
         self._users: dict[tuple[str, str], set[Identity]] = {}
         self._bound: dict[str, set[Identity]] = {}  # nodeName -> InferenceModels; "" -> those with a selector
         for obj in objects:
@@ -72,7 +79,8 @@ class Declared:
         new._objects = dict(self._objects)
         new._by_kind = {kind: dict(members) for kind, members in self._by_kind.items()}
         new._edges_by_label = dict(self._edges_by_label)
-        new._edge_of_node = dict(self._edge_of_node)
+        new._edges_by_node = dict(self._edges_by_node)
+        new._edges_by_node_label = dict(self._edges_by_node_label)
         new._users = dict(self._users)
         new._bound = dict(self._bound)
         for identity, obj in changes.items():
@@ -91,8 +99,6 @@ class Declared:
                 index[slot] = index.get(slot, set()) | {member}
             else:
                 index.setdefault(slot, set()).add(member)
-        if obj.kind == "Edge":
-            self._edge_of_node[obj.spec.get("nodeName") or obj.name] = obj.name
 
     def _remove(self, obj: Object) -> None:
         del self._objects[obj.identity]
@@ -103,14 +109,14 @@ class Declared:
                 index[slot] = left
             else:
                 del index[slot]
-        node = obj.spec.get("nodeName") or obj.name
-        if obj.kind == "Edge" and self._edge_of_node.get(node) == obj.name:
-            del self._edge_of_node[node]
 
     def _index_rows(self, obj: Object) -> Iterator[tuple[dict[Any, set[Any]], Any, Any]]:
         if obj.kind == "Edge":
+            yield self._edges_by_node, node_of(obj), obj.name
             for label in obj.labels.items():
                 yield self._edges_by_label, label, obj.name
+            for label in node_labels(obj).items():
+                yield self._edges_by_node_label, label, obj.name
         if obj.kind == "InferenceModel":
             yield self._bound, obj.spec.get("nodeName") or "", obj.identity
         template = obj.spec.get("template", {}).get("spec", {}) if obj.kind == "InferenceModelSet" else obj.spec
@@ -133,8 +139,9 @@ class Declared:
         return self._objects.get(Identity("Edge", "", name))
 
     def fleet(self) -> dict[str, Any] | None:
-        """The spec of the repository's Fleet; None when there is none."""
-        return next((obj.spec for obj in self.of_kind("Fleet")), None)
+        """The spec of the repository's Fleet (of several, the least name's); None when there is none."""
+        fleets = sorted(self.of_kind("Fleet"), key=lambda fleet: fleet.name)
+        return fleets[0].spec if fleets else None
 
     def users(self, namespace: str, model: str) -> AbstractSet[Identity]:
         """Which InferenceModels and sets refer to this Model."""
@@ -142,11 +149,22 @@ class Declared:
 
     def bound_to(self, edge: Object) -> Iterator[Object]:
         """The InferenceModels that land on this edge."""
-        node = edge.spec.get("nodeName") or edge.name
-        for identity in sorted(self._bound.get(node, set()) | self._bound.get("", set())):
+        for identity in sorted(self.naming(node_of(edge)) | self._selected.get(edge.name, set())):
             obj = self._objects[identity]
             if self.edge_of(obj) == edge.name:
                 yield obj
+
+    def naming(self, node: str) -> AbstractSet[Identity]:
+        """The InferenceModels that name this node; "" has those that name none."""
+        return self._bound.get(node, set())
+
+    @cached_property
+    def _selected(self) -> dict[str, set[Identity]]:
+        """Edge -> the InferenceModels that land there by nodeSelector alone. Worked out once, where it is asked for."""
+        found: dict[str, set[Identity]] = {}
+        for identity in self._bound.get("", ()):
+            found.setdefault(self.edge_of(self._objects[identity]) or "", set()).add(identity)
+        return found
 
     def edges_matching(self, selector: Mapping[str, Any] | None) -> Iterator[Object]:
         """The edges that `matchLabels` selects, by name."""
@@ -154,8 +172,7 @@ class Declared:
             return
         wanted: dict[str, str] = selector.get("matchLabels") or {}
         if wanted:
-            found = [self._edges_by_label.get(label, set()) for label in wanted.items()]
-            names: Iterable[str] = set.intersection(*found)
+            names: Iterable[str] = _common(self._edges_by_label, wanted)
         else:
             names = (edge.name for edge in self.of_kind("Edge"))
         for name in sorted(names):
@@ -164,16 +181,18 @@ class Declared:
                 yield edge
 
     def edge_of(self, model: Object) -> str | None:
-        """The edge on which a plain InferenceModel runs: nodeName, else the first by name that nodeSelector matches.
+        """The edge on which a plain InferenceModel runs: the one of its nodeName that nodeSelector matches too.
 
-        The choice is the least name, so it is the same on every machine and moves only when that edge goes.
+        Of several, the least name: the choice is the same on every machine and moves only when that edge goes.
         """
-        node = model.spec.get("nodeName")
-        selector: dict[str, str] = model.spec.get("nodeSelector") or {}
-        if node:
-            return self._edge_of_node.get(node)
-        for edge in sorted(self.of_kind("Edge"), key=lambda edge: edge.name) if selector else ():
-            labels = node_labels(edge)
-            if all(labels.get(name) == value for name, value in selector.items()):
-                return edge.name
-        return None
+        node, selector = model.spec.get("nodeName"), model.spec.get("nodeSelector") or {}
+        names = set(self._edges_by_node.get(node, ())) if node else None
+        if selector:
+            matching = _common(self._edges_by_node_label, selector)
+            names = matching if names is None else names & matching
+        return min(names) if names else None
+
+
+def _common(index: Mapping[tuple[str, str], set[str]], labels: Labels) -> set[str]:
+    """Those that carry all of `labels`."""
+    return set.intersection(*(index.get(label, set()) for label in labels.items()))

@@ -1,40 +1,25 @@
-"""Sets × edges × pins -> what each edge should have. May import: history, model.identity, diagnostics.
+"""Sets × edges × pins -> what each edge should have. May import: history, model.identity, planning.
 
 Two pure functions: `affected` says which keys a change may concern, `expand` says what one key should be. Expanding the
 affected keys equals expanding everything (by property test), so a commit costs what it changed.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.history.events import rfc3339
 from reconciler.history.keys import Key
+from reconciler.history.state import Served
 from reconciler.model.expiry import expires_at
 from reconciler.model.identity import Identity
-from reconciler.planning.declared import Declared, Object, matches
+from reconciler.planning import refusals
+from reconciler.planning.declared import Declared, Object, matches, node_of
+from reconciler.planning.naming import claimants, key_of_set
+from reconciler.planning.refusals import SERVABLE, port_of, template_of
 from reconciler.planning.wanted import Expansion, Frozen, Gone, Wanted
-
-LONGEST_NAME = 63  # a DNS label (RFC 1123); the name becomes part of host names and of Kubernetes labels
-SERVABLE = {"onnx": 8080}  # frameworks that the embedded runtime serves, with their default port
-
-
-def expanded_name(set_name: str, edge: str, *, taken: bool) -> str:
-    """`<set>-<edge>`; where that is too long or taken by a declared object, cut and made unique by a hash of both."""
-    name = f"{set_name}-{edge}"
-    if len(name) <= LONGEST_NAME and not taken:
-        return name
-    suffix = hashlib.sha256(f"{set_name}/{edge}".encode()).hexdigest()[:8]
-    return f"{name[: LONGEST_NAME - 9].rstrip('-')}-{suffix}"
-
-
-def key_of_set(declared: Declared, source: Object, edge: str) -> Key:
-    """The key of a set's model on one edge."""
-    plain = Identity("InferenceModel", source.namespace, f"{source.name}-{edge}")
-    return Key(*plain[:2], expanded_name(source.name, edge, taken=declared.get(plain) is not None), edge)
 
 
 def keys_on(declared: Declared, edge: Object) -> Iterator[tuple[Key, Object]]:
@@ -56,7 +41,7 @@ def placement(dataset: Object, edge: Object) -> str:
 
 
 def keys_from(declared: Declared, identity: Identity) -> Iterator[Key]:
-    """Every key that comes from one object, on whatever edge."""
+    """Every key that comes from one object. An InferenceModel that leads to no edge has a key on the edge ""."""
     obj = declared.get(identity)
     if obj is None:
         return
@@ -64,9 +49,7 @@ def keys_from(declared: Declared, identity: Identity) -> Iterator[Key]:
         for edge in declared.edges_matching(obj.spec.get("edgeSelector")):
             yield key_of_set(declared, obj, edge.name)
     elif obj.kind == "InferenceModel":
-        edge_name = declared.edge_of(obj)
-        if edge_name:
-            yield Key(*identity, edge_name)
+        yield Key(*identity, declared.edge_of(obj) or "")
     elif obj.kind == "Dataset":
         selectors = obj.spec.get("edges") or {}
         for what in ("bytes", "metadata"):
@@ -79,36 +62,45 @@ def keys_from(declared: Declared, identity: Identity) -> Iterator[Key]:
         yield from (key for key, _ in keys_on(declared, obj))
 
 
+def all_keys(declared: Declared) -> set[Key]:
+    """Every key that is declared."""
+    kinds = ("InferenceModelSet", "InferenceModel", "Dataset")
+    return {key for kind in kinds for obj in declared.of_kind(kind) for key in keys_from(declared, obj.identity)}
+
+
+# ── which keys a change may concern ───────────────────────────────────────────────────────────────────────────────────
+
+
 def affected(before: Declared, after: Declared, changed: Iterable[Identity]) -> set[Key]:
     """The keys whose expansion may differ between two states, given which objects differ."""
     keys: set[Key] = set()
+    moved: set[Key] = set()  # keys that came, went, or ask for another port: they concern what else is on their edges
+    edges: list[Identity] = []
     for identity in changed:
         old, new = before.get(identity), after.get(identity)
-        if identity.kind == "Edge" and old is not None and new is not None and _only_pins_differ(old, new):
+        if identity.kind == "Edge" and old is not None and new is not None and _shape(old) == _shape(new):
             keys |= _repinned(after, old, new)
             continue
-        keys.update(keys_from(before, identity))
-        keys.update(keys_from(after, identity))
-        if identity.kind == "Edge":  # a model bound by a selector may have moved to or from another edge
-            keys |= _rebound(before, after)
-        if identity.kind == "InferenceModel":  # its name may take, or give back, the name of a set's model
-            keys |= _renamed(before, after, identity)
-        if identity.kind in {"InferenceModel", "InferenceModelSet"} and _port(old) != _port(new):
-            keys |= {
-                key for near in {key.edge for key in keys_from(before, identity)} for key in _models_on(after, near)
-            }
-            keys |= {
-                key for near in {key.edge for key in keys_from(after, identity)} for key in _models_on(after, near)
-            }
-    return keys
+        its = {*keys_from(before, identity), *keys_from(after, identity)}
+        keys |= its
+        if identity.kind == "Edge":
+            edges.append(identity)
+        if identity.kind != "Model" and _shape(old) != _shape(new):
+            moved |= its | _namesakes(before, after, identity)
+    if edges:
+        moved |= _rebound(before, after, edges)
+    nearby = {key.edge for key in moved if key.kind != "Dataset"}
+    return keys | moved | {key for name in nearby for key in _models_on(after, name)}
 
 
-def _port(source: Object | None) -> int | None:
-    """The port that a model asks for on its edge; None when nothing is declared or it cannot be served here."""
-    if source is None or _unservable(source, _template(source)) is not None:
+def _shape(obj: Object | None) -> object:
+    """What decides where an object's keys are, how they are called and on which port; for an Edge all but its pins."""
+    if obj is None:
         return None
-    template = _template(source)
-    return int(template.get("servingPort") or SERVABLE[template["frameworkType"]])
+    if obj.kind == "Edge":
+        return obj.labels, {name: value for name, value in obj.spec.items() if name != "pins"}
+    reach = [obj.spec.get(name) for name in ("edgeSelector", "nodeSelector", "nodeName", "edges")]
+    return reach, port_of(obj)
 
 
 def _models_on(declared: Declared, edge_name: str) -> set[Key]:
@@ -116,71 +108,63 @@ def _models_on(declared: Declared, edge_name: str) -> set[Key]:
     return set() if edge is None else {key for key, _ in keys_on(declared, edge) if key.kind != "Dataset"}
 
 
-def _only_pins_differ(old: Object, new: Object) -> bool:
-    return old.labels == new.labels and _without_pins(old) == _without_pins(new)
-
-
-def _without_pins(edge: Object) -> dict[str, Any]:
-    return {name: value for name, value in edge.spec.items() if name != "pins"}
-
-
 def _repinned(declared: Declared, old: Object, new: Object) -> set[Key]:
     before, after = old.spec.get("pins") or [], new.spec.get("pins") or []
     moved = [pin for pin in (*before, *after) if pin not in before or pin not in after]
     names = {(kind, pin[kind]) for pin in moved for kind in ("model", "dataset") if pin.get(kind)}
-    return {key for key, source in keys_on(declared, new) if _pinned_as(source) in names}
+    return {key for key, source in keys_on(declared, new) if pinned_as(source) in names}
 
 
-def _rebound(before: Declared, after: Declared) -> set[Key]:
-    keys: set[Key] = set()
-    for model in after.of_kind("InferenceModel"):
-        if model.spec.get("nodeSelector") and before.edge_of(model) != after.edge_of(model):
-            keys.update(keys_from(before, model.identity))
-            keys.update(keys_from(after, model.identity))
-    return keys
+def _rebound(before: Declared, after: Declared, edges: Iterable[Identity]) -> set[Key]:
+    """The InferenceModels that changed edges move between edges: by the node they name, or by what they select."""
+    objects = [obj for identity in edges for obj in (before.get(identity), after.get(identity)) if obj is not None]
+    models = {identity for node in {"", *map(node_of, objects)} for identity in after.naming(node)}
+    places = [(set(keys_from(before, identity)), set(keys_from(after, identity))) for identity in models]
+    return {key for was, now in places if was != now for key in was | now}
 
 
-def _renamed(before: Declared, after: Declared, identity: Identity) -> set[Key]:
-    keys: set[Key] = set()
+def _namesakes(before: Declared, after: Declared, identity: Identity) -> set[Key]:
+    """The keys of sets whose names the object may take, or give back."""
+    names: set[Identity] = set()
     for declared in (before, after):
-        for source in declared.of_kind("InferenceModelSet"):
-            edge = declared.edge(identity.name.removeprefix(f"{source.name}-"))
-            same_space = source.namespace == identity.namespace
-            if same_space and edge is not None and matches(source.spec.get("edgeSelector"), edge.labels):
-                keys.add(key_of_set(declared, source, edge.name))
-    return keys
+        obj = declared.get(identity)
+        if obj is None:
+            continue
+        if obj.kind == "InferenceModel":
+            names.add(identity)
+        elif obj.kind == "InferenceModelSet":
+            reached = declared.edges_matching(obj.spec.get("edgeSelector"))
+            names |= {Identity("InferenceModel", obj.namespace, f"{obj.name}-{edge.name}") for edge in reached}
+        elif obj.kind == "Edge":
+            sets = (key_source for _, key_source in keys_on(declared, obj) if key_source.kind == "InferenceModelSet")
+            names |= {Identity("InferenceModel", source.namespace, f"{source.name}-{obj.name}") for source in sets}
+    return {
+        key_of_set(declared, source, edge)
+        for declared in (before, after)
+        for name in names
+        for source, edge in claimants(declared, name)
+    }
 
 
-def _pinned_as(source: Object) -> tuple[str, str]:
-    """What a pin must name to act on this object: ("model", modelRef or modelName) or ("dataset", name)."""
+def pinned_as(source: Object) -> tuple[str, str]:
+    """What a pin must name to act on this object: ("model", modelRef or modelName), ("dataset", name), or nothing."""
     if source.kind == "Dataset":
         return "dataset", source.name
-    template = _template(source)
+    if source.kind == "InferenceModel":  # says its own targetVersion
+        return "", ""
+    template = template_of(source)
     return "model", template.get("modelRef") or template.get("modelName", "")
 
 
-def _template(source: Object) -> dict[str, Any]:
-    spec = source.spec["template"]["spec"] if source.kind == "InferenceModelSet" else source.spec
-    return dict(spec)
+def unmatched_pins(declared: Declared, edge: Object) -> list[Diagnostic]:
+    """A warning for every pin that acts on nothing."""
+    pins = edge.spec.get("pins") or []
+    known = {pinned_as(source) for _, source in keys_on(declared, edge)} if pins else set()
+    named = [("model", pin["model"]) if pin.get("model") else ("dataset", pin.get("dataset", "")) for pin in pins]
+    return [refusals.pin_unmatched(edge, n) for n, name in enumerate(named) if name not in known]
 
 
-def source_of(declared: Declared, key: Key) -> Object | None:
-    """The object that a key comes from, or None when nothing declares it on that edge."""
-    edge = declared.edge(key.edge)
-    if edge is None:
-        return None
-    if key.kind == "Dataset":
-        dataset = declared.get(Identity("Dataset", key.namespace, key.name))
-        return dataset if dataset is not None and placement(dataset, edge) else None
-    plain = declared.get(Identity(key.kind, key.namespace, key.name))
-    if plain is not None:
-        return plain if declared.edge_of(plain) == key.edge else None
-    usual = declared.get(Identity("InferenceModelSet", key.namespace, key.name.removesuffix(f"-{key.edge}")))
-    candidates = [usual] if usual is not None else declared.of_kind("InferenceModelSet")
-    for source in candidates:
-        if matches(source.spec.get("edgeSelector"), edge.labels) and key_of_set(declared, source, key.edge) == key:
-            return source
-    return None
+# ── what a key should be ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,44 +172,100 @@ class Circumstances:
     """What expansion needs beside the declarations.
 
     fleet: spec of the Fleet in force.  digests: "<url> <version>" -> sha256 seen at first use.  now: RFC 3339 UTC.
+    served: what was ordered last, by key: who has a port keeps it.
     """
 
     fleet: Mapping[str, Any]
     digests: Mapping[str, str]
     now: str
+    served: Mapping[str, Served] = field(default_factory=dict)
+
+
+class Choice(NamedTuple):
+    """Which version is meant, where that stands, and why."""
+
+    version: str
+    origin: str
+    because: str
 
 
 def expand(key: Key, declared: Declared, around: Circumstances) -> Expansion:
     """What `key` should be."""
     source, edge = source_of(declared, key), declared.edge(key.edge)
-    if source is None or edge is None:
+    if source is None:
         return Gone(key)
-    pin = _pin(source, edge, around.now)
-    template = _template(source)
     if source.kind != "Dataset":
-        refusal = _unservable(source, template) or _port_conflict(declared, key, source, edge)
+        refusal = refusals.unservable(source) or _out_of_place(declared, source, key)
+        refusal = refusal or _port_conflict(declared, key, source, edge, around.served)
         if refusal is not None:
             return Frozen(key, refusal)
-    version, origin, because = _version(source, template, edge, pin)
-    entry, known = _entry(declared, source, template, version)
-    if entry is None:
-        return Frozen(key, _unknown_version(source, edge, pin, version, known))
+    assert edge is not None  # only what is out of place has a key on no edge
+    pin = _pin(source, edge, around.now)
+    choice = _choice(source, edge, pin)
+    holder, entry = _entry(declared, source, choice.version)
+    if holder is None or entry is None:
+        known = [str(one["version"]) for one in entries_of(holder)]
+        return Frozen(key, refusals.unknown_version(source, edge, pin, choice.version, known))
     artifacts = around.fleet.get("artifacts") or {}
     if not entry.get("sha256sum"):
-        entry["sha256sum"] = around.digests.get(f"{entry['downloadURL']} {version}", "")
+        entry["sha256sum"] = around.digests.get(f"{entry['downloadURL']} {choice.version}", "")
     if not entry["sha256sum"] and artifacts.get("requireDigest", True):
-        return Frozen(key, _digest_missing(source, version, entry))
-    spec = _dataset_spec(source, edge, entry) if source.kind == "Dataset" else _model_spec(template, edge, entry)
+        return Frozen(key, refusals.digest_missing(holder, choice.version, entry["downloadURL"]))
+    spec = _dataset_spec(source, edge, entry) if source.kind == "Dataset" else _model_spec(source, edge, entry)
     policy = {name: artifacts.get(name, False) for name in ("allowLoopback", "allowFile")}
     until = rfc3339(expires_at(str(pin["expires"]))) if pin is not None and pin.get("expires") else ""
-    return Wanted(key, spec, policy, origin, because, until)
+    return Wanted(key, spec, policy, choice.origin, choice.because, until, _remarks(source, edge))
+
+
+def source_of(declared: Declared, key: Key) -> Object | None:
+    """The object that a key comes from, or None when nothing declares it there.
+
+    An InferenceModel that leads to no edge at all is the source of its key on every edge where it was: it stays there.
+    """
+    edge = declared.edge(key.edge)
+    if key.kind == "Dataset":
+        dataset = declared.get(Identity("Dataset", key.namespace, key.name))
+        return dataset if dataset is not None and edge is not None and placement(dataset, edge) else None
+    plain = declared.get(Identity(key.kind, key.namespace, key.name))
+    if plain is not None:
+        return plain if declared.edge_of(plain) in {None, key.edge} else None
+    if edge is None:
+        return None
+    usual = declared.get(Identity("InferenceModelSet", key.namespace, key.name.removesuffix(f"-{key.edge}")))
+    hashed = () if usual is not None else declared.of_kind("InferenceModelSet")
+    for source in [usual] if usual is not None else hashed:
+        if matches(source.spec.get("edgeSelector"), edge.labels) and key_of_set(declared, source, key.edge) == key:
+            return source
+    return None
+
+
+def _out_of_place(declared: Declared, source: Object, key: Key) -> Diagnostic | None:
+    if source.kind != "InferenceModel" or declared.edge_of(source) == key.edge:
+        return None
+    named = declared.edge_of(Object(kind=source.kind, name=source.name, spec={"nodeName": source.spec.get("nodeName")}))
+    return refusals.unplaced(source, declared.edge(named) if named else None)
+
+
+def _port_conflict(
+    declared: Declared, key: Key, source: Object, edge: Object | None, served: Mapping[str, Served]
+) -> Diagnostic | None:
+    """Two models on one edge would listen on one port: who was ordered onto it keeps it, then the least key."""
+    mine = port_of(source)
+    assert edge is not None  # what is out of place was refused before
+    assert mine is not None  # so was what cannot be served
+
+    def rank(one: Key) -> tuple[bool, Key]:
+        known = served.get(str(one))
+        return known is None or known.order.get("port") != mine, one
+
+    rivals = [(other_key, other) for other_key, other in keys_on(declared, edge) if port_of(other) == mine]
+    first, holder = min(rivals, key=lambda rival: rank(rival[0]))
+    return None if first == key else refusals.port_conflict(source, edge, mine, holder)
 
 
 def _pin(source: Object, edge: Object, now: str) -> dict[str, Any] | None:
-    if source.kind == "InferenceModel":  # says its own targetVersion
-        return None
-    for pin in edge.spec.get("pins") or []:
-        kind, name = _pinned_as(source)
+    kind, name = pinned_as(source)
+    for pin in edge.spec.get("pins") or [] if kind else ():
         if pin.get(kind) == name and not _expired(pin, now):
             return dict(pin)
     return None
@@ -236,45 +276,46 @@ def _expired(pin: dict[str, Any], now: str) -> bool:
     return bool(expires) and datetime.fromisoformat(now).timestamp() >= expires_at(str(expires))
 
 
-def _version(
-    source: Object, template: dict[str, Any], edge: Object, pin: dict[str, Any] | None
-) -> tuple[str, str, str]:
+def _choice(source: Object, edge: Object, pin: dict[str, Any] | None) -> Choice:
     if pin is not None:
         why = f": {pin['reason']}" if pin.get("reason") else ""
-        place = edge.place(f"pins/{(edge.spec['pins']).index(pin)}")
-        return str(pin["version"]), place, f"pinned on {edge.name}{why}"
-    if source.kind == "InferenceModel":
-        manifest = template.get("manifest") or []
-        only = str(manifest[0]["version"]) if len(manifest) == 1 else ""
-        return str(template.get("targetVersion") or only), source.place("targetVersion"), "its targetVersion"
-    place = source.place("defaultVersion")
-    return str(source.spec.get("defaultVersion") or ""), place, f"the default version of {source.name}"
+        place = edge.place(f"pins/{edge.spec['pins'].index(pin)}")
+        return Choice(str(pin["version"]), place, f"pinned on {edge.name}{why}")
+    field_name = "targetVersion" if source.kind == "InferenceModel" else "defaultVersion"
+    version = source.spec.get(field_name)
+    entries = entries_of(source)
+    if not version and len(entries) == 1:
+        version = entries[0]["version"]
+    because = "its targetVersion" if source.kind == "InferenceModel" else f"the default version of {source.name}"
+    return Choice(str(version or ""), source.place(field_name), because)
 
 
-def _entry(
-    declared: Declared, source: Object, template: dict[str, Any], version: str
-) -> tuple[dict[str, Any] | None, list[str]]:
-    """The manifest entry of a version, and which versions there are."""
-    if source.kind == "Dataset":
-        entries = source.spec.get("versions") or []
-    elif template.get("modelRef"):
-        catalogue = declared.get(Identity("Model", source.namespace, template["modelRef"]))
-        entries = catalogue.spec.get("versions") or [] if catalogue is not None else []
-    else:
-        entries = template.get("manifest") or []
-    found = next((dict(entry) for entry in entries if str(entry["version"]) == version), None)
-    return found, [str(entry["version"]) for entry in entries]
+def _entry(declared: Declared, source: Object, version: str) -> tuple[Object | None, dict[str, Any] | None]:
+    """Where the versions stand, and the entry of one."""
+    holder: Object | None = source
+    if source.kind != "Dataset" and template_of(source).get("modelRef"):
+        holder = declared.get(Identity("Model", source.namespace, template_of(source)["modelRef"]))
+    return holder, next((dict(entry) for entry in entries_of(holder) if str(entry["version"]) == version), None)
 
 
-def _model_spec(template: dict[str, Any], edge: Object, entry: dict[str, Any]) -> dict[str, Any]:
+def entries_of(holder: Object | None) -> list[dict[str, Any]]:
+    """The versions that an object itself lists."""
+    if holder is None or holder.kind in {"Edge", "Fleet"}:
+        return []
+    if holder.kind in {"Model", "Dataset"}:
+        return list(holder.spec.get("versions") or [])
+    return list(template_of(holder).get("manifest") or [])
+
+
+def _model_spec(source: Object, edge: Object, entry: dict[str, Any]) -> dict[str, Any]:
+    template = template_of(source)
     framework = template["frameworkType"]
-    replicas = template.get("replicas")
     return _artifact(entry) | {
         "model": template["modelName"],
         "framework": framework,
         "address": edge.spec.get("address") or "127.0.0.1",
         "port": template.get("servingPort") or SERVABLE[framework],
-        "serving": replicas != 0,  # edge > 1 runs one; 0 keeps the bytes and serves nothing
+        "serving": template.get("replicas") != 0,  # 0 keeps the bytes and serves nothing; absent is 1
     }
 
 
@@ -291,56 +332,6 @@ def _artifact(entry: dict[str, Any]) -> dict[str, Any]:
     return spec | ({"size": entry["size"]} if entry.get("size") is not None else {})
 
 
-def _refusal(source: Object, field: str, code: str, message: str, advice: str) -> Diagnostic:
-    line = source.lines.get(field, source.line)
-    severity: Any = "warning" if code == "RX223" else "error"
-    return Diagnostic(code=code, message=message, path=source.path, line=line, column=1, help=advice, severity=severity)
-
-
-def _unservable(source: Object, template: dict[str, Any]) -> Diagnostic | None:
-    if template.get("deployToLayer") != "edge":
-        what = f"{source.kind} {source.name} is for the cloud layer"
-    elif template.get("image"):
-        what = f"{source.kind} {source.name} is a container image"
-    elif template.get("frameworkType") not in SERVABLE:
-        what = f"{source.kind} {source.name} needs {template.get('frameworkType')}"
-    else:
-        return None
-    served = ", ".join(sorted(SERVABLE))
-    advice = f"edges without Kubernetes serve model files of: {served}; it stays declared and blocks nothing"
-    return _refusal(source, "template", "RX223", f"{what}: not servable here", advice)
-
-
-def _port_conflict(declared: Declared, key: Key, source: Object, edge: Object) -> Diagnostic | None:
-    """Two models on one edge would listen on one port: the one whose key sorts first keeps it."""
-    mine = _port(source)
-    for other_key, other in keys_on(declared, edge):
-        if other.kind == "Dataset" or other_key >= key:
-            continue
-        theirs = _template(other)
-        if (
-            _unservable(other, theirs) is None
-            and (theirs.get("servingPort") or SERVABLE[theirs["frameworkType"]]) == mine
-        ):
-            message = f"{other.name} already serves on port {mine} of {edge.name} ({other.path}:{other.line})"
-            return _refusal(source, "servingPort", "RX220", message, "give one of them another servingPort")
-    return None
-
-
-def _unknown_version(
-    source: Object, edge: Object, pin: dict[str, Any] | None, version: str, known: list[str]
-) -> Diagnostic:
-    asker, who = (edge, f"the pin on {edge.name}") if pin is not None else (source, f"{source.kind} {source.name}")
-    template = {} if source.kind == "Dataset" else _template(source)
-    catalogue = f"Model {template['modelRef']}" if template.get("modelRef") else f"{source.kind} {source.name}"
-    there = f"has {', '.join(known)}" if known else "has no version, or does not exist"
-    field = f"pins/{edge.spec['pins'].index(pin)}" if pin is not None else "defaultVersion"
-    message = f"{who} asks for version {version or '(none)'}, but {catalogue} {there}"
-    return _refusal(asker, field, "RX215", message, "name a version that exists; what was ordered last stays")
-
-
-def _digest_missing(source: Object, version: str, entry: dict[str, Any]) -> Diagnostic:
-    return _refusal(
-        source, "versions", "RX222", f"version {version} of {source.name} has no sha256sum",
-        f"add the output of `sha256sum` for {entry['downloadURL']}, or set Fleet.spec.artifacts.requireDigest: false",
-    )  # fmt: skip
+def _remarks(source: Object, edge: Object) -> tuple[Diagnostic, ...]:
+    replicas = 1 if source.kind == "Dataset" else template_of(source).get("replicas")
+    return (refusals.replicas_ignored(source, edge, replicas),) if replicas is not None and replicas > 1 else ()

@@ -1,9 +1,8 @@
-"""Versions are immutable: what names one keeps its digest. May import: planning.declared, diagnostics. Pure."""
-
-from typing import Any
+"""Versions are immutable: what names one keeps its digest. May import: planning, diagnostics. Pure."""
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.planning.declared import Object
+from reconciler.planning.expand import entries_of
 
 
 def mutated_version(old: Object | None, new: Object) -> Diagnostic | None:
@@ -16,7 +15,9 @@ def mutated_version(old: Object | None, new: Object) -> Diagnostic | None:
                 code="RX221",
                 message=f"version {version} of {new.name} was {known[:12]}… and is now {digest[:12]}…",
                 path=new.path,
-                line=new.lines.get("versions", new.lines.get("manifest", new.line)),
+                line=next(
+                    (new.lines[name] for name in ("versions", "manifest", "template") if name in new.lines), new.line
+                ),
                 column=1,
                 help="publish the changed file as a new version; what was declared before stays in force",
             )
@@ -24,5 +25,4 @@ def mutated_version(old: Object | None, new: Object) -> Diagnostic | None:
 
 
 def _digests(obj: Object) -> dict[str, str]:
-    entries: list[dict[str, Any]] = obj.spec.get("versions") or obj.spec.get("manifest") or []
-    return {str(entry["version"]): entry.get("sha256sum") or "" for entry in entries}
+    return {str(entry["version"]): entry.get("sha256sum") or "" for entry in entries_of(obj)}

@@ -15,6 +15,7 @@ class Wanted:
     spec: compared field by field with what was ordered or is there; absent objects have none.
     policy: what the edge may do to get it (loopback, file URLs); sent along, compared only while it is not there yet.
     origin: `path:line` that asks for it.  because: the same in words.  until: when a pin expires (RFC 3339), else "".
+    remarks: warnings about it that hold nothing up.
     """
 
     key: Key
@@ -23,6 +24,7 @@ class Wanted:
     origin: str = ""
     because: str = ""
     until: str = ""
+    remarks: tuple[Diagnostic, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,42 @@
+"""What a set's model on one edge is called. May import: history.keys, model.identity, planning.declared. Pure.
+
+In: a set and an edge.  Out: the key, the same on every machine and in every order of documents.
+"""
+
+import hashlib
+from collections.abc import Iterator
+
+from reconciler.history.keys import Key
+from reconciler.model.identity import Identity
+from reconciler.planning.declared import Declared, Object, matches
+
+LONGEST_NAME = 63  # a DNS label (RFC 1123); the name becomes part of host names and of Kubernetes labels
+
+
+def expanded_name(set_name: str, edge: str, *, taken: bool) -> str:
+    """`<set>-<edge>`; where that is too long or taken, cut and made unique by a hash of both."""
+    name = f"{set_name}-{edge}"
+    if len(name) <= LONGEST_NAME and not taken:
+        return name
+    suffix = hashlib.sha256(f"{set_name}/{edge}".encode()).hexdigest()[:8]
+    return f"{name[: LONGEST_NAME - 9].rstrip('-.')}-{suffix}"
+
+
+def key_of_set(declared: Declared, source: Object, edge: str) -> Key:
+    """The key of a set's model on one edge. Of equal names the first is a declared model's, then the shortest set's."""
+    plain = Identity("InferenceModel", source.namespace, f"{source.name}-{edge}")
+    first = next(claimants(declared, plain), None)
+    taken = declared.get(plain) is not None or (first is not None and first != (source, edge))
+    return Key(*plain[:2], expanded_name(source.name, edge, taken=taken), edge)
+
+
+def claimants(declared: Declared, wanted: Identity) -> Iterator[tuple[Object, str]]:
+    """Every set and edge whose model would be called this: `a` on `b-c` and `a-b` on `c` are both `a-b-c`."""
+    name = wanted.name
+    for at, char in enumerate(name):
+        if char != "-":
+            continue
+        source = declared.get(Identity("InferenceModelSet", wanted.namespace, name[:at]))
+        edge = declared.edge(name[at + 1 :]) if source is not None else None
+        if source is not None and edge is not None and matches(source.spec.get("edgeSelector"), edge.labels):
+            yield source, edge.name

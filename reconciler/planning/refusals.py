@@ -1,0 +1,116 @@
+"""Why a declared object cannot be had here, as diagnostics at its line. May import: diagnostics, planning.declared.
+
+In: objects and what was looked for.  Out: problems, to expansion. What is refused keeps what was ordered last.
+"""
+
+from typing import Any
+
+from reconciler.diagnostics import Diagnostic
+from reconciler.planning.declared import Object, node_labels
+
+SERVABLE = {"onnx": 8080}  # frameworks that the embedded runtime serves, with their default port
+
+
+def template_of(source: Object) -> dict[str, Any]:
+    """What an InferenceModel or a set says of the service itself."""
+    spec = source.spec["template"]["spec"] if source.kind == "InferenceModelSet" else source.spec
+    return dict(spec)
+
+
+def port_of(source: Object | None) -> int | None:
+    """The port that a model asks for on its edge; None when nothing is declared or it cannot be served here."""
+    if source is None or source.kind == "Dataset" or unservable(source) is not None:
+        return None
+    template = template_of(source)
+    return int(template.get("servingPort") or SERVABLE[template["frameworkType"]])
+
+
+def unservable(source: Object) -> Diagnostic | None:
+    """What an edge without Kubernetes cannot serve; it stays declared and blocks nothing."""
+    template = template_of(source)
+    if template.get("deployToLayer") != "edge":
+        what = f"{source.kind} {source.name} is for the cloud layer"
+    elif template.get("image"):
+        what = f"{source.kind} {source.name} is a container image"
+    elif template.get("frameworkType") not in SERVABLE:
+        what = f"{source.kind} {source.name} needs {template.get('frameworkType')}"
+    else:
+        return None
+    served = ", ".join(sorted(SERVABLE))
+    advice = f"edges without Kubernetes serve model files of: {served}; it stays declared and blocks nothing"
+    return _refusal(source, "template", "RX223", f"{what}: not servable here", advice, is_warning=True)
+
+
+def unplaced(model: Object, named: Object | None) -> Diagnostic:
+    """An InferenceModel that leads to no edge. named: the edge of its nodeName, where there is one."""
+    node, selector = model.spec.get("nodeName"), model.spec.get("nodeSelector") or {}
+    if node and named is not None:
+        labels = node_labels(named)
+        wrong = [f"{name}={labels.get(name, '(none)')}" for name in selector if labels.get(name) != selector[name]]
+        message = f"{named.name} is the edge of {node}, but nodeSelector does not match it: {', '.join(wrong)}"
+        field = "nodeSelector"
+    elif node:
+        message, field = f"no Edge is on the node {node}", "nodeName"
+    else:
+        wanted = ", ".join(f"{name}={value}" for name, value in selector.items())
+        message, field = f"no Edge has the labels {wanted}", "nodeSelector"
+    return _refusal(model, field, "RX224", message, "name a declared Edge; what was ordered last stays")
+
+
+def port_conflict(source: Object, edge: Object, port: int, other: Object) -> Diagnostic:
+    """Two models on one edge would listen on one port, and `other` has it."""
+    message = f"{other.name} already serves on port {port} of {edge.name} ({other.path}:{other.line})"
+    return _refusal(source, "servingPort", "RX220", message, "give one of them another servingPort")
+
+
+def unknown_version(
+    source: Object, edge: Object, pin: dict[str, Any] | None, version: str, known: list[str]
+) -> Diagnostic:
+    """Somebody asks for a version that is not there."""
+    asker, who = (edge, f"the pin on {edge.name}") if pin is not None else (source, f"{source.kind} {source.name}")
+    template = {} if source.kind == "Dataset" else template_of(source)
+    catalogue = f"Model {template['modelRef']}" if template.get("modelRef") else f"{source.kind} {source.name}"
+    there = f"has {', '.join(known)}" if known else "has no version, or does not exist"
+    default = "targetVersion" if source.kind == "InferenceModel" else "defaultVersion"
+    field = f"pins/{edge.spec['pins'].index(pin)}" if pin is not None else default
+    message = f"{who} asks for version {version or '(none)'}, but {catalogue} {there}"
+    return _refusal(asker, field, "RX215", message, "name a version that exists; what was ordered last stays")
+
+
+def digest_missing(holder: Object, version: str, url: str) -> Diagnostic:
+    """An entry without sha256sum, while policy wants one. holder: the object in which the entry stands."""
+    field = next((name for name in ("versions", "manifest") if name in holder.lines), "template")
+    message = f"version {version} of {holder.name} has no sha256sum"
+    advice = f"add the output of `sha256sum` for {url}, or set Fleet.spec.artifacts.requireDigest: false"
+    return _refusal(holder, field, "RX222", message, advice)
+
+
+def pin_unmatched(edge: Object, n: int) -> Diagnostic:
+    """A pin that acts on nothing."""
+    pin = edge.spec["pins"][n]
+    what = f"dataset {pin['dataset']}" if pin.get("dataset") else f"model {pin['model']}"
+    message = f"{edge.name} pins {what}, but nothing delivers it there"
+    advice = "name a Model (or the modelName where there is no modelRef) of a set, or a Dataset, that reaches this edge"
+    return _refusal(edge, f"pins/{n}", "RX216", message, advice, is_warning=True)
+
+
+def replicas_ignored(source: Object, edge: Object, replicas: int) -> Diagnostic:
+    """An edge runs one."""
+    field = "replicas" if "replicas" in source.lines else "template"
+    message = f"{source.name} asks for {replicas} replicas; {edge.name} runs one"
+    advice = "an edge has one address for a port: leave replicas out"
+    return _refusal(source, field, "RX225", message, advice, is_warning=True)
+
+
+def _refusal(
+    source: Object, field: str, code: str, message: str, advice: str, *, is_warning: bool = False
+) -> Diagnostic:
+    return Diagnostic(
+        code=code,
+        message=message,
+        path=source.path,
+        line=source.lines.get(field, source.line),
+        column=1,
+        help=advice,
+        severity="warning" if is_warning else "error",
+    )
