@@ -128,7 +128,7 @@ class EdgeAgent:
         )
         self.work = EdgeWork(tools, lambda: needed(self._record.state, slots))
         link = FileLink(hub.log, self.log)
-        keeper = Keeper(edge, self._record, link, self.work, lambda: None)
+        keeper = Keeper(edge, self._record, link, self.work)
         every = {"orders": lambda: jittered(ORDERS_S), "audit": lambda: jittered(AUDIT_S)}
         self._loop = Loop(keeper, keeper, self._record, self.queue, every)
         self.log.subscribe(lambda entries: _tell(hub, edge, entries))

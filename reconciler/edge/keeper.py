@@ -4,7 +4,7 @@ In: orders, copied from the hub's log through a link.  Out: work for edge.work, 
 Source and target of the same loop that the hub runs; here "observed" is the disk and what each runtime itself answers.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from reconciler.controller.hearing import hear
@@ -57,9 +57,9 @@ class Work(Protocol):
 class Keeper:
     """Source and target of an edge's loop."""
 
-    def __init__(self, edge: str, recorder: Recorder, link: Link, work: Work, changed: Callable[[], None]) -> None:
-        """changed: told after each batch of work was begun."""
-        self._edge, self._record, self._link, self._work, self._changed = edge, recorder, link, work, changed
+    def __init__(self, edge: str, recorder: Recorder, link: Link, work: Work) -> None:
+        self._edge, self._record, self._link, self._work = edge, recorder, link, work
+        self._again: set[Key] = set()  # an audit tries refused orders once more
 
     # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -74,6 +74,7 @@ class Keeper:
                 return Batch(keys=self._free(ordered), events=tuple(events))
             case "done":
                 self._work.finish(Key.parse(trigger.subject))
+                self._again.discard(Key.parse(trigger.subject))
                 return Batch(keys=frozenset({Key.parse(trigger.subject)}), events=trigger.events)
             case "happened":
                 keys = {Key.parse(trigger.subject)} if trigger.subject else set()
@@ -82,6 +83,7 @@ class Keeper:
                 return Batch(keys=self._free({Key.parse(trigger.subject)}))
             case _:
                 _, events = self._pull()
+                self._again = set(self._all())
                 return Batch(keys=self._free(self._all()), events=tuple(events))
 
     def _pull(self) -> tuple[set[Key], list[Event]]:
@@ -127,7 +129,13 @@ class Keeper:
                 expansions.append(Gone(key))
                 continue
             standing = self._work.current(key)
-            spec = standing if self._quarantined(key) and standing is not None else self._resolved(served.order)
+            if not self._gives_way(key):
+                spec = self._resolved(served.order)
+            elif standing is not None:
+                spec = standing
+            else:
+                expansions.append(Gone(key))
+                continue
             expansions.append(Wanted(key, spec, served.policy, served.origin, served.reason))
         return expansions
 
@@ -136,6 +144,12 @@ class Keeper:
         if order["sha256"]:
             return order
         return order | {"sha256": self._record.state.digests.get(f"{order['url']} {order['version']}", "")}
+
+    def _gives_way(self, key: Key) -> bool:
+        """Whether the order was refused: then what stands is kept, until there is a new order or the next audit."""
+        served = self._record.state.served(key)
+        refused = not served.open and served.phase in {"Rejected", "RolledBack"} and key not in self._again
+        return refused or self._quarantined(key) is not None
 
     def _quarantined(self, key: Key) -> Mapping[str, Any] | None:
         state = self._record.state
@@ -182,5 +196,4 @@ class Keeper:
         for step, intent in orders:
             spec = None if step.action == "delete" else step.spec
             self._work.begin(step.key, spec, step.policy, intent.event.operationid)
-        self._changed()
         return ()

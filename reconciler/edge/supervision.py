@@ -33,7 +33,7 @@ class Agent:
 
 
 class Agents:
-    """Sees to it that every wanted edge has an agent. Used from the hub's loop; `ended` comes from a thread an agent."""
+    """Sees to it that every wanted edge has an agent. Used from the hub's loop; each agent has a watching thread."""
 
     def __init__(self, state: StateDirectory, ended: Callable[[str, float], None]) -> None:
         """ended: told the edge, and after how many seconds it should be seen to again."""
