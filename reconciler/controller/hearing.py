@@ -1,7 +1,7 @@
 """Listening to another log, whatever state it is in. May import: ports, controller.recorder.
 
-In: a link.  Out: what is new there; and an event when the link refuses to copy (a gap, a fork, a broken chain), once, and
-when it copies again. A log that cannot be trusted blocks nobody but its own source.
+In: a link.  Out: what is new there, and an event when the link refuses to copy (a gap, a fork, a broken chain), said
+once, and when it copies again. A log that cannot be trusted blocks nobody but its own source.
 """
 
 from reconciler.controller.recorder import Recorder

@@ -20,7 +20,8 @@ from reconciler.ports import Clock
 class Trigger:
     """Something happened that may concern us.
 
-    cause: its kind (`commit`, `edge`, `orders`, `audit`, `keys`, `happened`, `done`, `verb`).  subject: which (an edge, a key), or "".
+    cause: its kind (`start`, `commit`, `edge`, `orders`, `audit`, `keys`, `happened`, `done`, `verb`).
+    subject: which (an edge, a key), or "".
     events: what a worker did, to be recorded.  request and reply: a person's verb, answered when it has been done.
     """
 

@@ -72,6 +72,7 @@ def test_fault_098_a_wrong_digest_is_refused_and_the_old_version_serves(serving:
     assert {entry.event.data["code"] for entry in serving.events("apply.failed.v1")} == {"RX401"}
     assert serving.versions() == {"edge-1": "1", "edge-2": "1", "edge-3": "1"}
     assert not list(serving.state.root.glob("edges/*/store/0000*"))
+    assert len(serving.events("download.started.v1")) == 3 + 1 + 3  # models, a dataset, and one try an edge: no loop
 
 
 def test_fault_094_a_download_that_breaks_off_is_resumed(serving: Fleet) -> None:
