@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 READ_DEADLINE_S: Final = 60.0
 WORDS_KEPT: Final = 600
+# Which certificates this machine trusts: the operator's, and no way to another repository.
+_KEPT: Final = ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH")
 
 
 class Answer(NamedTuple):
@@ -94,7 +96,7 @@ def _execute(
     except ImportError as problem:  # importing GitPython runs git
         raise FileNotFoundError(2, "git is not installed") from problem
     # Inherited GIT_ variables (a hub started from a hook has GIT_DIR) would lead somewhere else: take them away.
-    inherited = [name for name in os.environ if name.startswith("GIT_") and name not in variables]
+    inherited = [name for name in os.environ if name.startswith("GIT_") and name not in {*variables, *_KEPT}]
     command = ["env", *(f"--unset={name}" for name in inherited)] if inherited else []
     # -C, because GitPython starts a command in the process's own directory when the one it was given is not there.
     command += [GitCommand.GIT_PYTHON_GIT_EXECUTABLE or "git", "-C", str(directory), "--no-pager", *words]

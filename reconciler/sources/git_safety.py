@@ -103,7 +103,7 @@ class Remote:
         Raises GitRefused for everything else, before Git has run.
         """
         if text.strip() != text or not text or printable(text) != text or "\t" in text:
-            raise GitRefused("the repository setting is empty or has blanks or control characters at its rim")
+            raise GitRefused("the repository setting is empty or has blanks at its ends or control characters in it")
         if text.startswith("-"):
             raise GitRefused(f"a repository cannot begin with '-': {masked(text)}")
         if (scheme := _SCHEME.match(text)) is not None:
@@ -112,7 +112,7 @@ class Remote:
             return cls(text, "ssh", credentials)
         if ":" in text.partition("/")[0]:
             raise GitRefused(f"not a repository that is followed: {masked(text)}")
-        return cls(str(Path(text).expanduser().resolve()), "file", credentials)
+        return cls(_absolute(text), "file", credentials)
 
     @property
     def path(self) -> Path | None:
@@ -126,7 +126,7 @@ def _with_scheme(text: str, credentials: Credentials) -> Remote:
         path = text[len("file://") :]
         if not path.startswith("/"):
             raise GitRefused(f"a file URL names an absolute path on this machine: {masked(text)}")
-        return Remote(str(Path(path).resolve()), "file", credentials)
+        return Remote(_absolute(path), "file", credentials)
     try:
         parts = urlsplit(text)
         host, _ = parts.hostname or "", parts.port
@@ -142,6 +142,13 @@ def _with_scheme(text: str, credentials: Credentials) -> Remote:
     if not _HOST.fullmatch(host) or not _plain(parts):
         raise GitRefused(f"not a repository URL: {masked(text)}")
     return Remote(text, "https" if scheme == "https" else "ssh", credentials)
+
+
+def _absolute(text: str) -> str:
+    try:
+        return str(Path(text).expanduser().resolve())
+    except (OSError, RuntimeError) as problem:  # a home that nobody has, a loop of links
+        raise GitRefused(f"not a directory on this machine: {text}") from problem
 
 
 def _plain(parts: SplitResult) -> bool:
@@ -207,13 +214,10 @@ def environment(
     if remote.path is not None:
         # The operator named this path, so it is read although another user may own it: this one and no other.
         config += [("safe.directory", str(remote.path)), ("safe.directory", str(remote.path / ".git"))]
-    if remote.transport == "https":
-        if remote.credentials.ca_file is not None:
-            config.append(("http.sslCAInfo", str(remote.credentials.ca_file)))
-        if token:
-            parts = urlsplit(remote.url)
-            basic = _basic(remote.credentials.username, token)
-            config.append((f"http.https://{parts.netloc}/.extraHeader", f"Authorization: Basic {basic}"))
+    if remote.transport == "https" and token:
+        header = f"Authorization: Basic {_basic(remote.credentials.username, token)}"
+        config.append((f"http.https://{urlsplit(remote.url).netloc}/.extraHeader", header))
+    ca_file = remote.credentials.ca_file
     return {
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ASKPASS": "",
@@ -226,6 +230,7 @@ def environment(
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_ALLOW_PROTOCOL": remote.transport,
         "GIT_SSH_COMMAND": ssh_command(remote.credentials),
+        **({"GIT_SSL_CAINFO": str(ca_file)} if ca_file else {}),
         **config_variables(config),
     }
 

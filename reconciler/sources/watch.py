@@ -46,7 +46,11 @@ class Watcher:
         for place in (common_dir / "refs" / "heads", common_dir / "reftable"):
             if place.is_dir():
                 self._observer.schedule(handler, str(place), recursive=True)
-        self._observer.start()
+        try:
+            self._observer.start()
+        except OSError:
+            self._observer.unschedule_all()
+            raise
         self._thread = threading.Thread(target=self._settle, name="git-watch", daemon=True)
         self._thread.start()
 

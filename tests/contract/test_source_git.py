@@ -473,6 +473,19 @@ class TestWatch:
         with pytest.raises(GitUnavailable):
             watch_head(Remote.parse(str(tmp_path / "nowhere")), lambda: None)
 
+    def test_without_notifications_there_is_only_polling(
+        self, repository: Repository, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        repository.commit({"a.yaml": "a: 1\n"})
+        threads, files = threading.active_count(), _open_files()
+
+        def no_room(_: object) -> None:
+            raise OSError(28, "inotify watch limit reached")
+
+        monkeypatch.setattr("watchdog.observers.inotify.InotifyEmitter.start", no_room)
+        assert watch_head(Remote.parse(str(repository.path)), lambda: None) is None
+        assert (threading.active_count(), _open_files()) == (threads, files)
+
 
 def _open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))

@@ -143,8 +143,9 @@ class TestRemote:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setenv("FLEET_TOKEN", TOKEN)
-        mirror = over_https(tmp_path, server, certificate, deadline_s=1.5, token_env="FLEET_TOKEN")
+        mirror = over_https(tmp_path, server, certificate, token_env="FLEET_TOKEN")
         head = mirror.fetch()
+        hasty = over_https(tmp_path, server, certificate, deadline_s=1.5, token_env="FLEET_TOKEN")
         later = repository.commit({"a.yaml": "a: 2\n"})
 
         def hang(request: Any) -> None:
@@ -165,16 +166,9 @@ class TestRemote:
         monkeypatch.setattr(git.cmd.Git, "execute", remembering)
         server.fault = hang
         with pytest.raises(DeadlinePassed) as caught:
-            mirror.fetch()
+            hasty.fetch()
         assert caught.value.retryable
         assert TOKEN not in whole_chain(caught.value)
-        print(
-            [
-                (p.parent.name, p.read_text().split()[2:5])
-                for p in Path("/proc").glob("[0-9]*/stat")
-                if p.read_text().split()[4] == str(started[-1].pid)
-            ]
-        )
         assert running_in_group(started[-1].pid) == []  # no child of it is left either
         assert contents(mirror, head) == {"a.yaml": b"a: 1\n"}
         server.fault = None
@@ -369,7 +363,8 @@ class TestHostile:
         assert watcher is not None
         watcher.close()
         assert not canary.exists()
-        repository.git("status")  # the same repository does sing for a plain git
+        with suppress(subprocess.CalledProcessError):
+            repository.git("status")  # the same repository does sing for a plain git
         assert canary.exists()
 
     def test_fault_063_nothing_runs_when_a_commit_is_made_in_it(

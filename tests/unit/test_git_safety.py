@@ -60,6 +60,7 @@ REFUSED = [
     "https://git.example.com/fleet\nx",
     "https://git.example.com/fl\x1b[31meet",
     "https:///fleet",
+    "~nobody-by-this-name/fleet",
 ]
 
 
