@@ -1,9 +1,14 @@
 """What happened can be told from the logs alone; and a runtime's own word counts, not what it was told to load."""
 
 import shutil
+import threading
+from collections.abc import Callable
 
 import pytest
 
+from reconciler.artifacts.store import Store
+from reconciler.ports import Artifact, FetchProgress, Staged
+from reconciler.wiring import EdgeAgent
 from tests.e2e.fleet import ADDRESSES, Fleet
 from tests.e2e.test_crashes import SET
 
@@ -47,3 +52,40 @@ def test_status_why_and_state_are_byte_identical_from_the_logs_alone(fleet: Flee
         if path.is_file() and not any(path.name.startswith(log.name) and path.parent == log.parent for log in kept):
             path.unlink()
     assert told(fleet) == before
+
+
+def test_fault_131_a_runtime_that_keeps_serving_the_old_file_is_never_reported_as_the_new_version(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runtime is told version 2, and is handed the files of version 1: its own bytes give it away."""
+    honest = Store.stage
+    old: list[Staged] = []
+
+    def lying(store: Store, artifact: Artifact, progress: FetchProgress, cancelled: Callable[[], bool]) -> Staged:
+        staged = honest(store, artifact, progress, cancelled)
+        if "model.onnx" in staged.files:
+            old.append(staged)
+            return staged._replace(path=old[0].path)
+        return staged
+
+    monkeypatch.setattr(Store, "stage", lying)
+    fleet.hub("--no-agents")
+    fleet.wait(lambda: fleet.events("apply.intended.v1"), "orders are durable")
+    agent = EdgeAgent("edge-1", fleet.state)
+    running = threading.Thread(target=agent.run)
+    running.start()
+    try:
+        fleet.wait_versions(edge_1="1")
+        fleet.edit(SET, "defaultVersion: '1'", "defaultVersion: '2'")
+        fleet.wait(lambda: fleet.events("apply.failed.v1"), "the edge says that it cannot")
+    finally:
+        agent.stop()
+        running.join()
+    assert len({staged.sha256 for staged in old}) == 2
+    lives = [entry.event.data["live"] for entry in fleet.entries() if entry.event.data.get("live")]
+    assert {live["version"] for live in lives if "digest" in live} == {"1"}
+    assert fleet.events("apply.failed.v1")[0].event.data["phase"] == "RolledBack"
+    (row,) = [
+        row for row in fleet.read("status")["rows"] if row["edge"] == "edge-1" and row["kind"] == "InferenceModel"
+    ]
+    assert (row["wanted"], row["serving"], row["phase"]) == ("2", "1", "RolledBack")
