@@ -49,7 +49,7 @@ class Watcher:
         try:
             self._observer.start()
         except OSError:
-            self._observer.unschedule_all()
+            self._observer.stop()  # it has threads of its own before it is started
             raise
         self._thread = threading.Thread(target=self._settle, name="git-watch", daemon=True)
         self._thread.start()
