@@ -32,8 +32,8 @@
        |- LogTooNew              RX507
        '- LogWriteFailed         RX508
 
-A *diagnostic* (the user's files are wrong) is a value, listed in DIAGNOSTICS below; a *failure* is an exception from this
-tree; anything else is a bug and keeps its traceback. An adapter translates: no foreign exception passes a port.
+A *diagnostic* (the user's files are wrong) is a value, listed in DIAGNOSTICS below; a *failure* is an exception from
+this tree; anything else is a bug and keeps its traceback. An adapter translates: no foreign exception passes a port.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ from reconciler.diagnostics import Diagnostic
 
 
 class ReconcilerError(Exception):
-    """A failure with a code, an exit code, whether trying again can help, and a hint naming the next command or edit."""
+    """A failure with a code, an exit code, whether trying again can help, and a hint naming the next step."""
 
     code: ClassVar[str] = "RX000"
     exit_code: ClassVar[int] = 70
@@ -101,13 +101,13 @@ class WorldUnavailable(ReconcilerError):
 
 
 class GitUnavailable(WorldUnavailable):
-    """The Git remote did not answer, cut the transfer, or refused the credentials. The last good commit stays in force."""
+    """The Git remote did not answer, cut the transfer, or refused the credentials. The last good commit stays."""
 
     code, hint = "RX301", "check the remote with `git ls-remote`; the last good commit stays in force meanwhile"
 
 
 class ArtifactUnavailable(WorldUnavailable):
-    """A download broke off, timed out, was too slow, or its server answered 5xx, 408 or 429. It resumes where it stopped."""
+    """A download broke off, timed out, was too slow, or its server answered 5xx, 408 or 429. It resumes by itself."""
 
     code, hint = "RX302", "it resumes by itself; check that the downloadURL answers from the edge"
 
@@ -131,7 +131,7 @@ class WorldRefused(ReconcilerError):
 
 
 class DigestMismatch(WorldRefused):
-    """The bytes that arrived are not the bytes that Git pinned. They were thrown away; the old version keeps serving."""
+    """The bytes that arrived are not those that Git pinned. They were thrown away; the old version keeps serving."""
 
     code, hint = (
         "RX401",

@@ -112,9 +112,8 @@ class World:
     def command(self, *words: str, state: bool = True) -> str:
         """The standard output of a reconciler command. Raises WorldRefused with what it said when it fails."""
         where = ["--state", str(self.state)] if state else []
-        done = subprocess.run(
-            [sys.executable, "-m", "reconciler", *words, *where], capture_output=True, text=True, cwd=self.state.parent
-        )
+        command = [sys.executable, "-m", "reconciler", *words, *where]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=self.state.parent)
         if done.returncode:
             raise WorldRefused(f"reconciler {' '.join(words)} failed: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
