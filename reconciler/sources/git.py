@@ -33,8 +33,9 @@ class Answer(NamedTuple):
     words: str
 
 
-class DeadlinePassed(GitUnavailable):
-    """A Git command did not end in time; it and its children were killed."""
+def deadline_passed(problem: GitUnavailable) -> bool:
+    """Whether the command did not end in time (it and its children were killed), rather than fail."""
+    return isinstance(problem.__cause__, subprocess.TimeoutExpired)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ class Git:
     extra: tuple[tuple[str, str], ...] = ()
 
     def run(self, *words: str, stdin: bytes = b"", deadline_s: float = READ_DEADLINE_S) -> bytes:
-        """What the command printed. Raises GitUnavailable when it fails, DeadlinePassed when it takes too long."""
+        """What the command printed. Raises GitUnavailable when it fails or takes too long."""
         answer = self.ask(*words, stdin=stdin, deadline_s=deadline_s)
         if answer.status:
             raise GitUnavailable(f"git {words[0]} of {self.remote}: {answer.words or f'exit {answer.status}'}")
@@ -73,7 +74,7 @@ class Git:
             status, output, words_said = _execute(self.directory, words, stdin, variables, deadline_s)
         except subprocess.TimeoutExpired as problem:
             # The chained cause would show the command line only; the environment is never part of it.
-            raise DeadlinePassed(f"git {words[0]} of {self.remote} took longer than {deadline_s:g} s") from problem
+            raise GitUnavailable(f"git {words[0]} of {self.remote} took longer than {deadline_s:g} s") from problem
         except OSError as problem:
             raise GitUnavailable(f"git could not be started: {problem.strerror}", hint="install git 2.36+") from problem
         said = redacted(words_said.decode("utf-8", "replace"), self.remote, token)

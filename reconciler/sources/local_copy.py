@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import GitRefused, GitUnavailable
-from reconciler.sources.git import DeadlinePassed, Git
+from reconciler.sources.git import Git, deadline_passed
 from reconciler.sources.git_safety import Remote, checked_branch, is_object_id
 
 HEAD_DEADLINE_S: Final = 30.0
@@ -99,9 +99,9 @@ class LocalCopy:
         """The head that a fetch into the current copy brought; None when the copy turns out to be damaged."""
         try:
             return self._fetch_into(self.git)
-        except DeadlinePassed:
-            raise
-        except GitUnavailable:
+        except GitUnavailable as problem:
+            if deadline_passed(problem):
+                raise
             return None
 
     def _replace(self, id_length: int) -> str:

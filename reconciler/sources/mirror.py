@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import GitUnavailable
-from reconciler.sources.git import DeadlinePassed, Git
+from reconciler.sources.git import Git, deadline_passed
 from reconciler.sources.git_safety import Remote, checked_folder, checked_oid
 from reconciler.sources.local_copy import LocalCopy
 from reconciler.sources.tree import (
@@ -211,10 +211,8 @@ class Mirror:
     def _read(self, *words: str, stdin: bytes = b"") -> bytes:
         try:
             return self.git.run(*words, stdin=stdin)
-        except DeadlinePassed:
-            raise
-        except GitUnavailable:
-            self._damaged = True
+        except GitUnavailable as problem:
+            self._damaged = self._damaged or not deadline_passed(problem)
             raise
 
     def _broken(self, words: str) -> GitUnavailable:

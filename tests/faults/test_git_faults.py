@@ -13,7 +13,7 @@ import pytest
 
 from reconciler.errors import GitRefused, GitUnavailable
 from reconciler.sources.commit import Message
-from reconciler.sources.git import DeadlinePassed, Git
+from reconciler.sources.git import Git, deadline_passed
 from reconciler.sources.git_safety import Credentials, Remote
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.publish import publish
@@ -165,8 +165,9 @@ class TestRemote:
 
         monkeypatch.setattr(git.cmd.Git, "execute", remembering)
         server.fault = hang
-        with pytest.raises(DeadlinePassed) as caught:
+        with pytest.raises(GitUnavailable) as caught:
             hasty.fetch()
+        assert deadline_passed(caught.value)
         assert caught.value.retryable
         assert TOKEN not in whole_chain(caught.value)
         assert running_in_group(started[-1].pid) == []  # no child of it is left either
