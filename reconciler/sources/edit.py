@@ -2,7 +2,8 @@
 
 In: the text of a file and the pin.  Out: the new text, to the `pin` verb. A YAML round trip normalises what it does
 not model (`{ a: b }`, aligned values, odd indentation); so the text is spliced at the places that the reader knows, and
-read again: when anything but the pins of that Edge has changed, or the Edge is now wrong, nothing is returned.
+read again, by our reader and by another one: when anything but the pins of that Edge has changed, or the Edge is now
+wrong, nothing is returned.
 """
 
 import json
@@ -109,9 +110,22 @@ class EdgeFile:
         expected[index] = (False, _with_pins(self._before[index], pins))
         found = [(one.broken, one.data) for one in self._read()]
         found[index] = (False, _with_pins(self.document, self.pins()))
-        if found != expected:
+        if found != expected or not self._reads_alike(pins):
             raise _unsafe()
         return self._bom + self._text
+
+    def _reads_alike(self, pins: list[dict[str, Any]]) -> bool:
+        """Whether a YAML implementation that shares no code with our reader finds the same pins."""
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
+
+        try:
+            there = (YAML(typ="safe", pure=True).load(self.document.text).get("spec") or {}).get("pins") or []
+        except YAMLError:
+            return False
+        return [{name: str(value) for name, value in pin.items()} for pin in there] == [
+            {name: str(value) for name, value in pin.items()} for pin in pins
+        ]
 
     # ── edits ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
