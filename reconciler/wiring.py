@@ -296,7 +296,7 @@ def remote_of(settings: Any) -> Any:
 
 
 class Past(NamedTuple):
-    """The hub's log, open for reading, whoever writes it."""
+    """A log, open for reading, whoever writes it."""
 
     log: SqliteReader
     replay: Replay
@@ -317,9 +317,10 @@ class Past(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(state_dir: Path) -> Iterator[Past]:
-    """The hub's log of a state directory. Raises HubUnreachable where there is none."""
-    home = StateDirectory(state_dir).hub
+def opened(state_dir: Path, edge: str = "") -> Iterator[Past]:
+    """The hub's log of a state directory, or an edge's. Raises HubUnreachable where there is none."""
+    place = StateDirectory(state_dir)
+    home = place.edge(edge) if edge else place.hub
     if not home.log.exists():
         raise HubUnreachable(f"there is no log at {home.log}")
     with contextlib.closing(SqliteReader(home.log)) as log:

@@ -23,13 +23,26 @@ BUG, INTERRUPTED, UNREAD = 70, 130, 141
 
 # name -> what it is for, in the order in which --help lists them. A command `x` is `command` of cli/x.py.
 COMMANDS: Final[dict[str, str]] = {
+    "demo": "the main job, shown and verified on this machine",
     "init": "begin a repository of your own, with a model to try",
     "run": "reconcile a repository, and keep this machine's edges",
     "plan": "what would change, for which edge, and why",
+    "approve": "let a held plan through",
     "status": "what every edge has, and what waits for what",
     "history": "what happened, in order",
     "why": "from a running model to the line in Git",
+    "pin": "keep one edge at a version, by a commit",
+    "rollback": "the files as they were at a point, in one commit",
+    "release": "try a quarantined version again",
+    "suspend": "order nothing for a while",
+    "resume": "the end of a suspension",
+    "state": "what every edge had at any point of the log",
+    "log": "verify, export, seal or back up the event log",
+    "explain": "what a code means and what to do",
+    "doctor": "what this machine lacks, and how it is mended",
+    "crds": "the kinds, as Kubernetes takes them",
     "agent": "keep one edge of this machine",
+    "completion": "the shell finishes commands and options",
 }
 
 

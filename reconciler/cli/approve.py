@@ -1,0 +1,27 @@
+"""`reconciler approve`: let a held plan through."""
+
+from pathlib import Path
+
+import click
+
+from reconciler.cli.options import forms, state
+
+
+@click.command(epilog="Example: reconciler approve 8fa92929ab7c1c0e")
+@click.argument("digest")
+@state
+@forms
+def command(*, digest: str, state_dir: Path, form: str) -> int:
+    """Release the held plan DIGEST (`reconciler plan` shows it). A plan with other steps has another digest.
+
+    Exit code 5: what would be done has changed meanwhile, and that plan is held.
+    """
+    from reconciler.cli.verbs import answered, ask
+    from reconciler.errors import PlanHeld
+    from reconciler.history.timeline import counted
+
+    answer = ask(state_dir, "approve", digest=digest)
+    if answer["held"]:
+        raise PlanHeld(f"the plan is now {answer['digest']}: {answer['held']}")
+    answered(form, "Approval", answer, f"released plan {digest}: {counted(answer['counts'])}")
+    return 0

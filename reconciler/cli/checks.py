@@ -1,0 +1,192 @@
+"""What `doctor` looks at, one function a check. May import: wiring, controller.control, history.
+
+In: the machine and a state directory.  Out: findings. A check only reads, and never raises: what it meets is a finding.
+"""
+
+import os
+import shutil
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from reconciler.controller import control
+from reconciler.edge.paths import Home, StateDirectory
+from reconciler.errors import HubUnreachable, ReconcilerError
+from reconciler.history.events import rfc3339
+
+if TYPE_CHECKING:
+    from reconciler.history.state import State
+    from reconciler.wiring import Past
+
+PYTHON, GIT, SQLITE = (3, 11), (2, 36), (3, 51, 3)
+TAIL: Final = 1000  # entries at the end of the log whose hashes are compared
+AHEAD_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found."""
+
+    verdict: Literal["ok", "warn", "fail"]
+    check: str
+    found: str
+    fix: str = ""
+
+
+def every(state_dir: Path) -> list[Finding]:
+    """Every check, in order."""
+    return [python(), git(), sqlite(), onnx(), *directory(state_dir), *log(state_dir), *processes(state_dir)]
+
+
+def python() -> Finding:
+    """Python itself."""
+    said = ".".join(map(str, sys.version_info[:3]))
+    fine = sys.version_info >= PYTHON
+    return Finding("ok" if fine else "fail", "python", said, "" if fine else "install Python 3.11 or newer")
+
+
+def git() -> Finding:
+    """The git command."""
+    if shutil.which("git") is None:
+        return Finding("fail", "git", "not installed", "install git 2.36 or newer")
+    said = subprocess.run(["git", "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    numbers = tuple(int(part) for part in said.split()[2].split(".")[:2]) if said.count(" ") >= 2 else (0, 0)
+    fine = numbers >= GIT
+    return Finding("ok" if fine else "fail", "git", said, "" if fine else "install git 2.36 or newer")
+
+
+def sqlite() -> Finding:
+    """SQLite, as Python has it. Before 3.51.3 two connections that write could damage a log; ours has one writer."""
+    fine = sqlite3.sqlite_version_info >= SQLITE
+    fix = "" if fine else "harmless while only the reconciler writes its log; SQLite 3.51.3 and later are safe anyhow"
+    return Finding("ok" if fine else "warn", "sqlite", sqlite3.sqlite_version, fix)
+
+
+def onnx() -> Finding:
+    """The runtime's library, without importing it."""
+    missing = [name for name in ("onnxruntime", "numpy", "starlette", "uvicorn") if find_spec(name) is None]
+    if not missing:
+        return Finding("ok", "onnxruntime", "can be imported")
+    fix = "pip install 'reconciler[onnx]'; needed where models are served"
+    return Finding("warn", "onnxruntime", f"missing: {', '.join(missing)}", fix)
+
+
+def directory(state_dir: Path) -> Iterator[Finding]:
+    """The state directory: there, ours, closed to others, with room."""
+    try:
+        found = state_dir.stat()
+    except OSError:
+        yield Finding(
+            "warn", "state", f"{state_dir} is not there", "`reconciler run` makes it; else name it by --state"
+        )
+        return
+    if found.st_uid != os.getuid():
+        yield Finding("fail", "state", f"{state_dir} belongs to user {found.st_uid}", "run as that user, or chown it")
+    elif found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        yield Finding("fail", "state", f"others may write to {state_dir}", f"chmod go-w {state_dir}")
+    else:
+        yield Finding("ok", "state", str(state_dir))
+    free = shutil.disk_usage(state_dir).free
+    enough = free > 1 << 30
+    said = f"{free / (1 << 30):.1f} GiB free"
+    yield Finding("ok" if enough else "warn", "disk", said, "" if enough else "free some: artifacts are kept here")
+
+
+def log(state_dir: Path) -> Iterator[Finding]:
+    """The end of the hub's log, and the clock against it."""
+    from reconciler.wiring import opened
+
+    try:
+        with opened(state_dir) as past:
+            yield _tail(past)
+            last = past.replay.at().time
+    except HubUnreachable:
+        yield Finding("warn", "log", "there is none yet", "`reconciler run --repo REPO` begins one")
+        return
+    except ReconcilerError as error:
+        yield Finding("fail", "log", f"{error.code}: {error.message}", error.advice)
+        return
+    ahead = last > rfc3339(time.time() + AHEAD_S)
+    fix = "set the clock (`timedatectl`); order does not depend on it, but ages and expiries do"
+    said = f"behind the log's last entry, {last}" if ahead else "not behind the log"
+    yield Finding("warn" if ahead else "ok", "clock", said, fix if ahead else "")
+
+
+def _tail(past: "Past") -> Finding:
+    from reconciler.history.codec import chain
+
+    end = past.log.head().seq
+    begin = max(0, end - TAIL)
+    prev, misfit = b"", 0
+    for seq, hash_, body in past.log.stored_rows(max(0, begin - 1)):
+        if prev and chain(prev, body) != hash_ and not misfit:
+            misfit = seq
+        prev = hash_
+    if misfit:
+        return Finding(
+            "fail", "log", f"entry {misfit} does not fit the chain", "`reconciler log verify`, then a backup"
+        )
+    return Finding("ok", "log", f"{end} entries; the last {end - begin} fit the chain (`log verify` reads all)")
+
+
+def processes(state_dir: Path) -> Iterator[Finding]:
+    """The hub, the agents, and who listens where models are to be served."""
+    place = StateDirectory(state_dir)
+    hub = _alive(place.hub)
+    fix = "" if hub else "start it with `reconciler run --repo REPO`"
+    yield Finding("ok" if hub else "warn", "hub", f"process {hub}" if hub else "is not running", fix)
+    for home in sorted((state_dir / "edges").glob("*/log.db")):
+        edge = home.parent.name
+        pid = _alive(place.edge(edge))
+        fix = "" if pid else f"the hub starts it; else `reconciler agent {edge}`; see {place.edge(edge).output}"
+        yield Finding("ok" if pid else "warn", f"agent {edge}", f"process {pid}" if pid else "is not running", fix)
+    yield from _ports(state_dir)
+
+
+def _alive(home: Home) -> int:
+    """The pid of the process that answers there; 0 when none does."""
+    try:
+        return int(control.call(home.control, {"verb": "status"}).get("pid", 0))
+    except ReconcilerError:
+        return 0
+
+
+def _ports(state_dir: Path) -> Iterator[Finding]:
+    from reconciler.wiring import opened
+
+    try:
+        with opened(state_dir) as past:
+            now = past.replay.at()
+    except ReconcilerError:
+        return
+    for (address, port), edge in sorted(_served(now).items()):
+        answers, agent = _listens(address, port), _alive(StateDirectory(state_dir).edge(edge))
+        name, where = f"port {edge}", f"{address}:{port}"
+        if answers and not agent:
+            fix = "another process, or a runtime that outlived its agent: `ss -ltnp`"
+            yield Finding("warn", name, f"{where} is taken while the agent is not running", fix)
+        elif agent and not answers:
+            yield Finding(
+                "warn", name, f"nothing listens at {where}", f"`reconciler status`; `reconciler why {edge} MODEL`"
+            )
+        else:
+            yield Finding("ok", name, f"{where} {'answers' if answers else 'is free'}")
+
+
+def _served(now: "State") -> dict[tuple[str, int], str]:
+    orders = ((text.rpartition("@")[2], served.order) for text, served in now.keys.items())
+    return {(order["address"], int(order["port"])): edge for edge, order in orders if order.get("serving")}
+
+
+def _listens(address: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as line:
+        line.settimeout(1.0)
+        return line.connect_ex((address, port)) == 0

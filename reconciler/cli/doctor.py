@@ -1,0 +1,33 @@
+"""`reconciler doctor`: what this machine lacks, and how it is mended."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+import click
+
+from reconciler.cli.options import forms, state
+
+BROKEN: Final = 4
+
+
+@click.command(epilog="Example: reconciler doctor --state /var/lib/reconciler")
+@state
+@forms
+def command(*, state_dir: Path, form: str) -> int:
+    """Check this machine and its state directory; every line is ok, warn or fail, with what mends it. Changes nothing.
+
+    Exit code 4: something fails.
+    """
+    from reconciler.cli.checks import every
+
+    findings = every(state_dir)
+    if form == "table":
+        from reconciler.cli.draw import table
+
+        table(("", "CHECK", "FOUND", "FIX"), ((one.verdict, one.check, one.found, one.fix) for one in findings))
+    else:
+        from reconciler.cli.output import write
+
+        write(form, "Findings", {"findings": findings})
+    return BROKEN if Counter(one.verdict for one in findings)["fail"] else 0

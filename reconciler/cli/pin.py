@@ -1,0 +1,80 @@
+"""`reconciler pin`: one edge stays at a version, by a line in its file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import forms, repository, state
+
+if TYPE_CHECKING:
+    from reconciler.cli.pins import Subject
+    from reconciler.wiring import Preview
+
+
+@click.command(epilog='Example: reconciler pin edge-1 digits@1 --reason "2 misreads sevens" --expires 2026-12-31')
+@click.argument("edge")
+@click.argument("model", metavar="MODEL[@VERSION]")
+@click.option("--remove", is_flag=True, help="Remove the pin: the edge follows the others again.")
+@click.option("--reason", default="", help="Why, for whoever reads the file or `status`.")
+@click.option("--expires", default="", metavar="TIME", help="When the pin ends by itself: a date or an RFC 3339 time.")
+@repository
+@state
+@forms
+def command(
+    *,
+    edge: str,
+    model: str,
+    remove: bool,
+    reason: str,
+    expires: str,
+    state_dir: Path,
+    repo: str | None,
+    branch: str | None,
+    path: str | None,
+    form: str,
+) -> None:
+    """Write a pin for MODEL (a model, or a dataset) into the file of EDGE, and commit it; without VERSION, what it has.
+
+    In a local work tree the commit is made there, refused while the file has changes of its own; else it is pushed.
+    """
+    from reconciler.cli.followed import followed
+    from reconciler.cli.pins import edge_of, subject_of, text_at
+    from reconciler.cli.verbs import answered
+    from reconciler.errors import UsageError
+    from reconciler.sources.commit import Files, Message
+    from reconciler.sources.edit import remove_pin, set_pin
+    from reconciler.sources.publish import publish
+    from reconciler.wiring import preview
+
+    name, _, version = model.partition("@")
+    if remove and (version or reason or expires):
+        raise UsageError("--remove takes a name and nothing else")
+    with preview(followed(state_dir, repo, branch, path)) as ahead:
+        declared = ahead.declared()
+        where = edge_of(declared, edge)
+        subject = subject_of(declared, where, name, version)
+        version = version or ("" if remove else _standing(ahead, subject))
+
+        def edit(head: str) -> Files:
+            text, words = text_at(ahead.mirror, head, where.path), subject.words()
+            if remove:
+                return {where.path: remove_pin(text, edge=edge, **words).encode()}
+            pinned = set_pin(text, edge=edge, **words, version=version, reason=reason, expires=expires)
+            return {where.path: pinned.encode()}
+
+        what = f"Unpin {name} on {edge}" if remove else f"Pin {name} on {edge} to {version}"
+        commit = publish(ahead.mirror, edit, Message(f"{what}\n\n{reason}"))
+    answer = {"commit": commit, "path": where.path, "edge": edge, **subject.words(), "version": version}
+    answered(form, "Pin", answer, f"{what}: {where.path} in commit {commit[:7]}")
+
+
+def _standing(ahead: "Preview", subject: "Subject") -> str:
+    """The version that the edge serves, by the log, else the one that was ordered."""
+    from reconciler.errors import UsageError
+
+    served = ahead.state.keys.get(str(subject.key))
+    version = str(served.live.get("version") or served.order.get("version") or "") if served is not None else ""
+    if not version:
+        raise UsageError(f"which version? {subject.key.edge} has none yet", hint=f"write {subject.name}@VERSION")
+    return version

@@ -1,0 +1,91 @@
+"""What a pin on an edge can be about. May import: planning, model, errors.
+
+In: what the branch declares.  Out: subjects, to `pin` and `rollback --edge`. A pin acts where sets and datasets are
+expanded; a plain InferenceModel says its own targetVersion.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reconciler.errors import NameUnknown, UsageError
+from reconciler.history.keys import Key
+from reconciler.model.identity import Identity
+from reconciler.planning.declared import Declared, Object
+from reconciler.planning.expand import keys_on
+
+if TYPE_CHECKING:
+    from reconciler.sources.mirror import Mirror
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a pin names: `model` or `dataset`, its name, and which versions there are. key: what it changes."""
+
+    field: str
+    name: str
+    versions: tuple[str, ...]
+    key: Key
+
+    def words(self) -> dict[str, str]:
+        """As sources.edit takes it."""
+        return {self.field: self.name}
+
+
+def edge_of(declared: Declared, name: str) -> Object:
+    """The Edge of this name. Raises NameUnknown with the names there are."""
+    edge = declared.edge(name)
+    if edge is None:
+        there = ", ".join(sorted(edge.name for edge in declared.of_kind("Edge"))) or "none"
+        raise NameUnknown(f"the repository declares no edge {name}", hint=f"it declares {there}")
+    return edge
+
+
+def subjects(declared: Declared, edge: Object) -> Iterator[Subject]:
+    """Everything on this edge that a pin can act on."""
+    for key, source in keys_on(declared, edge):
+        if source.kind == "Dataset":
+            yield Subject("dataset", source.name, _versions(source.spec.get("versions")), key)
+        elif source.kind == "InferenceModelSet":
+            template = source.spec["template"]["spec"]
+            name = template.get("modelRef") or template.get("modelName", "")
+            entries = template.get("manifest")
+            if template.get("modelRef"):
+                catalogue = declared.get(Identity("Model", source.namespace, template["modelRef"]))
+                entries = catalogue.spec.get("versions") if catalogue is not None else ()
+            yield Subject("model", name, _versions(entries), key)
+
+
+def _versions(entries: Any) -> tuple[str, ...]:
+    return tuple(str(entry["version"]) for entry in entries or ())
+
+
+def subject_of(declared: Declared, edge: Object, name: str, version: str) -> Subject:
+    """What `name` means on this edge: a model before a dataset, unless only the dataset has the version.
+
+    Raises NameUnknown for a name or version that there is not, UsageError for what says its own version.
+    """
+    there = list(subjects(declared, edge))
+    named = sorted((one for one in there if one.name == name), key=lambda one: one.field != "model")
+    if not named:
+        for key, source in keys_on(declared, edge):
+            if source.kind == "InferenceModel" and name in {key.name, source.spec.get("modelName")}:
+                place = source.place("targetVersion")
+                raise UsageError(f"{name} is an InferenceModel of its own", hint=f"change targetVersion at {place}")
+        names = ", ".join(sorted({one.name for one in there})) or "nothing"
+        raise NameUnknown(f"{edge.name} gets no {name}", hint=f"it gets {names}")
+    if not version:
+        return named[0]
+    for one in named:
+        if version in one.versions:
+            return one
+    raise NameUnknown(f"{name} has no version {version}", hint=f"it has {', '.join(named[0].versions) or 'none'}")
+
+
+def text_at(mirror: "Mirror", head: str, path: str) -> str:
+    """A manifest as `head` has it. Raises NameUnknown when it is not there."""
+    oid = next((change.new_oid for change in mirror.changes(None, head) if change.path == path), None)
+    content = mirror.blobs([oid]).get(oid) if oid else None
+    if content is None:
+        raise NameUnknown(f"there is no file {path} in commit {head[:7]}")
+    return content.decode()

@@ -1,0 +1,150 @@
+"""`reconciler rollback`: the files as they were at a point of the log, in one new commit."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.cli.options import forms, repository, state
+
+if TYPE_CHECKING:
+    from reconciler.history.state import State
+    from reconciler.wiring import Past, Preview
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file that the rollback changes. action: `restore`, `remove` or `pin`."""
+
+    path: str
+    action: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to go back: the files (None: removed), what each change means, and what cannot be brought back."""
+
+    files: Mapping[str, bytes | None]
+    changes: tuple[Change, ...]
+    left: tuple[str, ...] = ()
+
+
+@click.command(epilog="Example: reconciler rollback --to 2026-11-30T14:00:00Z")
+@click.option(
+    "--to", "to", required=True, metavar="SEQ|TIME|COMMIT", help="The point: `reconciler history` shows them."
+)
+@click.option("--edge", default="", help="Only this edge, by pins in its file to the versions it had then.")
+@click.option("--yes", is_flag=True, help="Do it without asking.")
+@repository
+@state
+@forms
+def command(
+    *,
+    to: str,
+    edge: str,
+    yes: bool,
+    state_dir: Path,
+    repo: str | None,
+    branch: str | None,
+    path: str | None,
+    form: str,
+) -> None:
+    """Show which files change, ask, then restore them, byte for byte from the log, in one commit on top of the branch.
+
+    Nothing is rewritten: `git revert` takes it back. In a local work tree the commit is made there, else it is pushed.
+    """
+    from reconciler.cli.followed import followed
+    from reconciler.cli.points import point
+    from reconciler.cli.verbs import answered
+    from reconciler.sources.commit import Message
+    from reconciler.sources.publish import publish
+    from reconciler.wiring import opened, preview
+
+    settings = followed(state_dir, repo, branch, path)
+    with opened(state_dir) as past, preview(settings) as ahead:
+        then = past.replay.at(point(to, past.log))
+        at = f"{f'commit {then.ref.commit[:7]}' if then.ref.commit else 'the beginning'} (entry {then.seq})"
+
+        def way(head: str) -> Way:
+            return to_pins(edge, then, ahead, head) if edge else to_files(then, past, ahead, head, settings.path)
+
+        first = way(ahead.mirror.fetch())
+        if form == "table" or not yes:
+            _show(first)
+        if not first.files:
+            answered(form, "Rollback", {"commit": "", "changes": []}, f"nothing differs from {at}")
+            return
+        _agree(yes)
+        what = f"Roll back{f' {edge}' if edge else ''} to {at}"
+        commit = publish(ahead.mirror, lambda head: way(head).files, Message(what))
+    changes = [{"path": one.path, "action": one.action, "detail": one.detail} for one in first.changes]
+    answered(form, "Rollback", {"commit": commit, "changes": changes}, f"{what}: commit {commit[:7]}")
+
+
+def to_files(then: "State", past: "Past", ahead: "Preview", head: str, folder: str) -> Way:
+    """Every manifest as it was. What was refused then was never recorded, and stays as it is."""
+    there = {change.path: change.new_oid for change in ahead.mirror.changes(None, head, folder)}
+    files: dict[str, bytes | None] = {}
+    changes, left = [], []
+    for path in sorted(there.keys() | then.files.keys()):
+        wanted = then.files.get(path)
+        if wanted == there.get(path):
+            continue
+        content = past.log.blob(wanted) if wanted else None
+        if wanted and content is None:
+            left.append(f"{path} is not in the log as it was then: it was refused")
+            continue
+        files[path] = content
+        changes.append(Change(path, "restore" if wanted else "remove", wanted[:7] if wanted else ""))
+    return Way(files, tuple(changes), tuple(left))
+
+
+def to_pins(edge: str, then: "State", ahead: "Preview", head: str) -> Way:
+    """Pins in the Edge's file for what it was to have then and is not to have now."""
+    from reconciler.cli.pins import edge_of, subjects, text_at
+    from reconciler.sources.edit import set_pin
+
+    declared = ahead.declared()
+    where = edge_of(declared, edge)
+    there = {str(one.key): one for one in subjects(declared, where)}
+    before = text = text_at(ahead.mirror, head, where.path)
+    changes, left = [], []
+    for key, served in sorted(then.keys.items()):
+        version = str(served.order.get("version", ""))
+        if not key.endswith(f"@{edge}") or not version:
+            continue
+        now, subject = ahead.state.keys.get(key), there.get(key)
+        if now is not None and now.order.get("version") == version:
+            continue
+        if subject is None or version not in subject.versions:
+            left.append(f"{key} cannot be pinned to {version}: the repository no longer offers that")
+            continue
+        text = set_pin(text, edge=edge, **subject.words(), version=version, reason=f"rolled back to entry {then.seq}")
+        changes.append(Change(where.path, "pin", f"{subject.field} {subject.name} to {version}"))
+    files: dict[str, bytes | None] = {} if text == before else {where.path: text.encode()}
+    return Way(files, tuple(changes), tuple(left))
+
+
+def _show(way: Way) -> None:
+    """The preview: talk, on stderr."""
+    from reconciler.cli.draw import screen, table
+
+    at = screen(sys.stderr)
+    if way.changes:
+        table(("CHANGE", "FILE", ""), ((one.action, one.path, one.detail) for one in way.changes), at)
+    for words in way.left:
+        click.echo(f"note: {words}", err=True)
+
+
+def _agree(yes: bool) -> None:
+    from reconciler.errors import UsageError
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("nothing was changed: nobody is here to be asked", hint="add --yes to do what is shown")
+    click.confirm("Make this one commit?", abort=True, err=True)

@@ -1,0 +1,34 @@
+"""`reconciler state`: time travel."""
+
+from pathlib import Path
+
+import click
+
+from reconciler.cli.options import forms, state
+
+
+@click.command(epilog="Example: reconciler state --at 2026-11-30T14:00:00Z")
+@click.option(
+    "--at", "at", metavar="SEQ|TIME|COMMIT", help="The point: an entry, a time, or the end of a commit's reign."
+)
+@state
+@forms
+def command(*, at: str | None, state_dir: Path, form: str) -> None:
+    """Show what every edge was to have and what it served at a point of the log; at its end without --at."""
+    from reconciler.cli.points import point
+    from reconciler.cli.status import show
+    from reconciler.history.status import status
+    from reconciler.wiring import opened
+
+    with opened(state_dir) as past:
+        then = past.replay.at(point(at, past.log) if at else None)
+    seen = status(then, then.time)
+    if form == "table":
+        from reconciler.cli.draw import line
+
+        line(f"entry {seen.seq}, recorded at {seen.time}", "bold")
+        show(seen)
+        return
+    from reconciler.cli.output import write
+
+    write(form, "State", seen)
