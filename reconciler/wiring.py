@@ -10,10 +10,10 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from reconciler.controller import control
 from reconciler.controller.loop import Loop
@@ -25,7 +25,7 @@ from reconciler.edge.paths import Home, StateDirectory
 from reconciler.edge.runtimes import Runtimes
 from reconciler.edge.slots import Slots
 from reconciler.edge.work import EdgeWork
-from reconciler.errors import HubUnreachable, SettingInvalid
+from reconciler.errors import GitUnavailable, HubUnreachable, SettingInvalid
 from reconciler.eventlog.file_link import FileLink
 from reconciler.eventlog.lock import is_held
 from reconciler.eventlog.reader import SqliteReader
@@ -37,6 +37,11 @@ from reconciler.history.state import State
 from reconciler.history.status import Status, status
 from reconciler.planning.declared import Declared
 from reconciler.planning.plan import Plan
+
+if TYPE_CHECKING:
+    from reconciler.planning.wanted import Expansion
+    from reconciler.sources.repository import DocumentRepository
+    from reconciler.sources.watch import Watcher
 
 AUDIT_S: Final = 300.0
 ORDERS_S: Final = 60.0  # an edge looks for orders this often even when nobody rings
@@ -242,9 +247,7 @@ class HubProcess:
 
     def run(self) -> None:
         """Reconcile until `stop`."""
-        from reconciler.sources.watch import watch_head
-
-        watcher = watch_head(self._remote, lambda: self.queue.add(Trigger("commit")), branch=self.settings.branch)
+        watcher = self._watcher()
         self.queue.add(Trigger("commit"))
         try:
             self._loop.run()
@@ -252,6 +255,15 @@ class HubProcess:
             if watcher is not None:
                 watcher.close()
             self._close()
+
+    def _watcher(self) -> "Watcher | None":
+        """Notices a commit at once where that can be; a repository that is not there yet is polled for."""
+        from reconciler.sources.watch import watch_head
+
+        try:
+            return watch_head(self._remote, lambda: self.queue.add(Trigger("commit")), branch=self.settings.branch)
+        except GitUnavailable:
+            return None
 
     def once(self, timeout_s: float) -> Status:
         """Read the branch, and reconcile until everything is as it says or the time is over. Raises GitUnavailable."""
@@ -301,11 +313,24 @@ class Past(NamedTuple):
     log: SqliteReader
     replay: Replay
     home: Home
+    place: StateDirectory
 
     @property
     def is_written(self) -> bool:
         """Whether a process writes this log right now."""
         return is_held(self.home.log)
+
+    def stream(self, name: str) -> Iterator[Entry]:
+        """The entries of one stream."""
+        return self.log.read(stream=name)
+
+    def asked(self, state: State, keys: Iterable[Key]) -> "dict[Key, Expansion]":
+        """What the last commit that was read asks for, by what the log keeps of it. state: the end of this log."""
+        from reconciler.planning.expand import Circumstances, expand
+
+        around = Circumstances(state.fleet, state.digests, rfc3339(time.time()))
+        declared = remembered(state, self.log, self.place).declared
+        return {key: expand(key, declared, around) for key in keys}
 
     def news(self, after: int, every_s: float) -> Iterator[Entry]:
         """Entries behind `after` as they come, for ever; looks every so many seconds."""
@@ -324,7 +349,16 @@ def opened(state_dir: Path, edge: str = "") -> Iterator[Past]:
     if not home.log.exists():
         raise HubUnreachable(f"there is no log at {home.log}")
     with contextlib.closing(SqliteReader(home.log)) as log:
-        yield Past(log, Replay(log, home.log), home)
+        yield Past(log, Replay(log, home.log), home, place)
+
+
+def remembered(state: State, log: SqliteReader, place: StateDirectory) -> "DocumentRepository":
+    """What the last commit that was read declares, from the log alone. state: its fold, up to its end."""
+    from reconciler.sources.cache import DocumentCache
+    from reconciler.sources.repository import DocumentRepository
+    from reconciler.sources.unread import Unread
+
+    return DocumentRepository(Unread(), state, log.blob, DocumentCache(place.cache))
 
 
 class Preview:
@@ -400,18 +434,13 @@ def preview(settings: Any, *, uncommitted: bool = False) -> Iterator[Preview]:
 def alone(state_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     """A person's verb, done where no hub runs: what is appended is what the hub would append. Raises SecondWriter."""
     from reconciler.controller.hub import Hub
-    from reconciler.sources.cache import DocumentCache
-    from reconciler.sources.git_safety import Remote
-    from reconciler.sources.mirror import Mirror
-    from reconciler.sources.repository import DocumentRepository
 
     place, clock = StateDirectory(state_dir), SystemClock()
     with contextlib.closing(SqliteLog(place.hub.log, "/hub", clock)) as log:
         if request["verb"] == "seal":
             return {"sealed": str(log.seal())}
         record = recorded(log, place.hub, clock, "hub")
-        mirror = Mirror(place.root / "preview.git", Remote.parse(str(place.root)))  # never asked: no verb reads Git
-        repository = DocumentRepository(mirror, record.state, log.blob, DocumentCache(place.cache))
+        repository = remembered(record.state, log, place)
 
         def link_to(edge: str) -> FileLink:
             return FileLink(place.edge(edge).log, log)
