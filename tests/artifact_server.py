@@ -40,6 +40,7 @@ class Bend:
     cut_at: int | None = None
     stall_at: int | None = None
     ignore_range: bool = False
+    ignore_if_range: bool = False
     content_range: str | None = None
     etag: str | None = None
     gzip: bool = False
@@ -137,7 +138,7 @@ class _Exchange:
         if etag:
             headers.append(("ETag", etag))
         wanted = re.fullmatch(r"bytes=(\d+)-", request.headers.get("range", ""))
-        same = request.headers.get("if-range") in {None, etag}
+        same = bend.ignore_if_range or request.headers.get("if-range") in {None, etag}
         if wanted and same and status == 200 and not bend.ignore_range:
             start, total = int(wanted[1]), len(body)
             status, body = (206, body[start:]) if start < total else (416, b"")

@@ -63,6 +63,7 @@ class Staging:
                 download.run()
             finally:
                 self.received += download.received
+            partial.settle()
             reached("store.downloaded")
             self.watch.tell("verifying", partial.length, partial.length)
             found = partial.digest()

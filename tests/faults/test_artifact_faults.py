@@ -246,6 +246,7 @@ def test_fault_94_killed_in_the_middle_at_most_a_chunk_is_fetched_twice(server: 
         (Bend(content_range=f"bytes {HALF}-{len(DATA)}/{len(DATA) + 1}"), len(DATA)),
         (Bend(content_range="bytes */7"), len(DATA)),
         (Bend(etag='"v2"'), len(DATA)),
+        (Bend(etag='"v2"', ignore_if_range=True), len(DATA)),
         (Bend(gzip=True), len(DATA)),
     ],
 )
@@ -512,6 +513,10 @@ def test_fault_106_names_that_clash_or_mislead_are_refused(stager: Stager, names
     assert_refused(stager, tar(member(b"0"), *(member(name) for name in names)), why)
 
 
+def test_fault_106_a_directory_named_twice_is_refused(stager: Stager) -> None:
+    assert_refused(stager, tar(member(b"d/", kind=b"5"), member(b"d/f"), member(b"d", kind=b"5")), "twice")
+
+
 def test_fault_106_a_name_of_300_bytes_is_refused(stager: Stager) -> None:
     assert_refused(stager, tar(pax(path="n" * 300), member(b"n")), "255 bytes")
 
@@ -616,11 +621,13 @@ def test_one_top_directory_is_taken_off_only_when_it_is_alone(stager: Stager) ->
 def test_a_real_tar_of_a_directory_is_read(stager: Stager, tmp_path: Path) -> None:
     (tmp_path / "model/variables").mkdir(parents=True)
     (tmp_path / "model/variables/data").write_bytes(DATA)
-    (tmp_path / "model/saved_model.pb").write_bytes(b"graph")
+    (tmp_path / "model/größe.txt").write_bytes(b"1")
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
         archive.add(tmp_path / "model", ".")
-    assert (stage_file(stager, packed.getvalue()).path / "variables/data").read_bytes() == DATA
+    path = stage_file(stager, packed.getvalue()).path
+    assert sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file()) == ["größe.txt", "variables/data"]
+    assert (path / "variables/data").read_bytes() == DATA
 
 
 # The tree after it was verified.
@@ -673,6 +680,20 @@ def test_fault_111_an_entry_without_a_receipt_that_fits_is_fetched_again(
     assert (store.staged(SHA256), store.check(SHA256), store.held()) == (None, False, {})
     assert stager.stage(server.url("/m"), SHA256).fetched == len(DATA)
     assert stager.store().check(SHA256)
+
+
+def test_fault_111_an_entry_is_made_durable_after_it_has_its_name(
+    server: ArtifactServer, stager: Stager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, bool]] = []
+
+    def fsync(fd: int, real: Callable[[int], None] = os.fsync) -> None:
+        synced.append((str(Path(f"/proc/self/fd/{fd}").readlink()), (stager.directory / SHA256).exists()))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    stager.stage(server.url("/m"), SHA256)
+    assert synced == [(str(stager.directory.resolve()), True)]
 
 
 def test_fault_111_what_a_crash_left_is_swept(stager: Stager) -> None:
