@@ -34,7 +34,7 @@ class Batch:
     keys: what may have changed.  events: what was seen, recorded before anything is planned.  cause: id of the event
     that explains the plan.  commit: the commit that this is about, "" when it is not about one.  fleet: the policy that
     comes into force when the plan of this commit is accepted.  approved: a plan digest that a person released.
-    again_s: seconds after which these keys must be looked at again even if nothing happens (a pin expires), or None.
+    unreadable: places that cannot be read, so that nothing is pruned.
     """
 
     keys: frozenset[Key] = frozenset()
@@ -43,7 +43,6 @@ class Batch:
     commit: str = ""
     fleet: dict[str, Any] = field(default_factory=dict)
     approved: str = ""
-    released: bool = False
     unreadable: tuple[str, ...] = ()
 
 
@@ -199,7 +198,7 @@ class Loop:
         if plan.fetch_bytes:
             data["fetchBytes"] = plan.fetch_bytes
         if plan.held:
-            data |= {"held": plan.held, "keys": sorted(str(key) for key in batch.keys)}
+            data |= {"held": plan.held, "keys": sorted(str(step.key) for step in plan.steps)}
         else:
             data |= {"fleet": batch.fleet} if batch.commit and batch.fleet != state.fleet else {}
             data |= {"releases": batch.approved} if batch.approved else {}
@@ -219,7 +218,6 @@ class Loop:
             "changes": [[change.field, change.old, change.new] for change in step.changes],
         }
         data |= {"origin": step.origin} if step.origin else {}
-        data |= {"released": True} if batch.released else {}
         return self._record.event(
             ev.APPLY_INTENDED,
             step.key,

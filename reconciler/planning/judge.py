@@ -17,7 +17,7 @@ def judge_by(
     return Judgement(
         limits=limits if isinstance(limits, dict) else {},
         holds=state.holds,
-        suspended={scope: why for scope, why in state.suspended.items() if not why.get("until") or why["until"] > now},
+        suspended={scope: why for scope, why in state.suspended.items() if not _is_over(why.get("until", ""), now)},
         unreadable=unreadable,
         deleted_lately=lately,
         inventory=there + lately,  # so that ten small commits meet the same limit as one
@@ -25,3 +25,7 @@ def judge_by(
         approved=approved,
         held_bytes={name: edge.artifacts for name, edge in state.edges.items()},
     )
+
+
+def _is_over(until: str, now: str) -> bool:
+    return bool(until) and datetime.fromisoformat(until) <= datetime.fromisoformat(now)

@@ -41,13 +41,14 @@ class Step:
 class Judgement:
     """What a plan is judged by, all as values.
 
+    limits: `prune` of the Fleet in force; None where deletes have none.
     holds: key -> quarantined content digests with the reason.  suspended: "*" or edge -> reason.
     unreadable: lines that cannot be read, so that nothing may be pruned.  deleted_lately: deletes within the last hour.
     inventory: how many keys there were when it began.  rewritten_from: the commit that the branch no longer contains.
     approved: the digest that a person has released.  held_bytes: edge -> digests on its disk.
     """
 
-    limits: Mapping[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, Any] | None = None
     holds: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     suspended: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
@@ -167,6 +168,8 @@ def _held(steps: list[Step], judged_by: Judgement) -> str:
     if judged_by.rewritten_from and plan.ready:
         return f"history was rewritten: commit {judged_by.rewritten_from[:12]} is no longer in the branch"
     deletes = sum(step.action == "delete" for step in plan.ready)
+    if judged_by.limits is None:
+        return ""
     limit = delete_limit(judged_by.limits, judged_by.inventory)
     if deletes and deletes + judged_by.deleted_lately > limit:
         lately = f" after {judged_by.deleted_lately} in the last hour" if judged_by.deleted_lately else ""
