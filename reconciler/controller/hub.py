@@ -5,24 +5,25 @@ In: commits (through `Repository`), what edges said (through links), verbs of pe
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from reconciler.controller.hearing import hear
 from reconciler.controller.loop import Batch, Order
 from reconciler.controller.queue import Trigger
 from reconciler.controller.recorder import Recorder
-from reconciler.diagnostics import BLOCKS_PRUNING
+from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
 from reconciler.errors import NameUnknown, PlanHeld, UsageError
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
+from reconciler.history.state import FAILED
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.diff import Observed
-from reconciler.planning.expand import Circumstances, affected, expand, keys_on
+from reconciler.planning.expand import Circumstances, affected, all_keys, expand, unmatched_pins
 from reconciler.planning.judge import judge_by
 from reconciler.planning.plan import Judgement
-from reconciler.planning.wanted import Expansion, Frozen
+from reconciler.planning.wanted import Expansion, Frozen, Wanted
 from reconciler.ports import Link
 
 
@@ -71,6 +72,14 @@ class Repository(Protocol):
         ...
 
 
+class Heard(NamedTuple):
+    """What an edge has said: the keys whose outcome came, events about it and its link, whether its agent is there."""
+
+    keys: set[Key]
+    events: list[Event]
+    alive: bool
+
+
 class Hub:
     """Source and target of the hub's loop: both look at one log and one set of declarations."""
 
@@ -96,15 +105,17 @@ class Hub:
         """What the trigger means (see controller.loop.Source)."""
         match trigger.cause:
             case "start":
-                self._supervise()
                 return self._unfinished(self._audit())
             case "commit":
                 reading = self._repository.read()
                 return Batch() if reading is None else self._adopt(reading)
             case "edge":
-                return self._hear(trigger.subject)
+                heard = self._hear(trigger.subject)
+                if not heard.alive or any(str(key) not in self._record.state.keys for key in heard.keys):
+                    self._supervise()  # an agent is gone, or an edge may have nothing left to take away
+                return self._batch(heard.keys, heard.events)
             case "keys":
-                return Batch(keys=self._free(frozenset({Key.parse(trigger.subject)})))
+                return self._batch({Key.parse(trigger.subject)})
             case "happened":
                 return Batch(events=trigger.events)
             case "verb":
@@ -113,17 +124,12 @@ class Hub:
                 return self._audit()
 
     def preview(self) -> Batch:
-        """What the next commit would mean, with nothing recorded.
+        """What is left to do where the branch has not moved: what a held plan holds."""
+        return Batch(keys=self._held_keys(), unreadable=self._unreadable())
 
-        The declarations it is judged by are adopted in memory, so this is for a process that does nothing else.
-        """
-        reading = self._repository.read()
-        if reading is None:
-            return Batch(keys=self._held_keys(), unreadable=self._unreadable())
-        before = self._repository.declared
-        self._repository.adopt(reading)
-        keys = affected(before, reading.declared, reading.changed) | self._held_keys()
-        return Batch(frozenset(keys), unreadable=reading.unreadable, commit=reading.commits[-1].commit)
+    def _batch(self, keys: Iterable[Key], events: Sequence[Event] = (), cause: str = "") -> Batch:
+        """What is not about a commit: without the keys that a held plan holds."""
+        return Batch(frozenset(keys) - self._held_keys(), tuple(events), cause, unreadable=self._unreadable())
 
     def _adopt(self, reading: Reading) -> Batch:
         record, before = self._record, self._repository.declared
@@ -131,14 +137,15 @@ class Hub:
         keys = affected(before, reading.declared, reading.changed) | self._held_keys()
         if self._unreadable() and not reading.unreadable:  # what could not be pruned while a line was unreadable
             keys |= self._everything(reading.declared)
+        problems = {**reading.problems, **self._pin_problems(reading, keys)}
         events = [self._ref_advanced(reading, n) for n in range(len(reading.commits))]
         newest = reading.commits[-1]
         if reading.rewritten_from:
             facts = {"from": reading.rewritten_from, "to": newest.commit}
             events.insert(0, record.event(ev.REF_REWRITTEN, "git", facts, gitcommit=newest.commit))
         self._repository.adopt(reading)
-        if reading.problems:
-            data: dict[str, Any] = {"problems": dict(reading.problems)}
+        if problems:
+            data = {"problems": problems}
             events.append(
                 record.event(ev.MANIFESTS_CHECKED, "git", data, causationid=events[-1].id, gitcommit=newest.commit)
             )
@@ -153,6 +160,17 @@ class Hub:
             unreadable=reading.unreadable,
         )
 
+    def _pin_problems(self, reading: Reading, keys: Iterable[Key]) -> dict[str, list[dict[str, Any]]]:
+        """Pins that act on nothing, by Edge, where that changed. Costs the edges that the commit concerns."""
+        names = {key.edge for key in keys} | {identity.name for identity in reading.changed if identity.kind == "Edge"}
+        found = {}
+        for name in sorted(names - {""}):
+            edge, slot = reading.declared.edge(name), str(Identity("Edge", "", name))
+            warnings = [] if edge is None else [one.as_dict() for one in unmatched_pins(reading.declared, edge)]
+            if warnings != self._record.state.problems.get(slot, []):
+                found[slot] = warnings
+        return found
+
     def _ref_advanced(self, reading: Reading, n: int) -> Event:
         read = reading.commits[n]
         is_newest = n == len(reading.commits) - 1
@@ -166,10 +184,10 @@ class Hub:
 
     def _supervise(self) -> None:
         """Every edge that is declared, or that still has something to take away, needs its agent."""
-        there = {Key.parse(text).edge for text in self._record.state.keys}
+        there = {text.rpartition("@")[2] for text in self._record.state.keys}
         self._fleet_changed(sorted(there | {edge.name for edge in self._repository.declared.of_kind("Edge")}))
 
-    def _hear(self, edge: str) -> Batch:
+    def _hear(self, edge: str) -> Heard:
         link = self._links.get(edge)
         if link is None:
             link = self._links[edge] = self._link_to(edge)
@@ -179,8 +197,7 @@ class Hub:
         alive = link.alive()
         if alive != (present is not None and present.present):
             events.append(self._record.event(ev.EDGE_FOUND if alive else ev.EDGE_LOST, f"edge/{edge}", {"edge": edge}))
-        self._supervise()
-        return Batch(keys=self._free(frozenset(keys)), events=tuple(events), unreadable=self._unreadable())
+        return Heard(keys, events, alive)
 
     def _unfinished(self, audit: Batch) -> Batch:
         """The commit that was read but neither accepted nor held when the process ended, or the audit alone."""
@@ -195,17 +212,11 @@ class Hub:
         declared, state = self._repository.declared, self._record.state
         edges = {*state.edges, *(edge.name for edge in declared.of_kind("Edge"))}
         events = [event for edge in sorted(edges) for event in self._hear(edge).events]
-        return Batch(
-            self._free(self._everything(declared)), tuple(events), state.ref.event, unreadable=self._unreadable()
-        )
+        self._supervise()
+        return self._batch(self._everything(declared), events, state.ref.event)
 
-    def _everything(self, declared: Declared) -> frozenset[Key]:
-        keys = {key for edge in declared.of_kind("Edge") for key, _ in keys_on(declared, edge)}
-        return frozenset(keys | {Key.parse(text) for text in self._record.state.keys})
-
-    def _free(self, keys: frozenset[Key]) -> frozenset[Key]:
-        """Without the keys that a held plan holds."""
-        return keys - self._held_keys()
+    def _everything(self, declared: Declared) -> set[Key]:
+        return all_keys(declared) | {Key.parse(text) for text in self._record.state.keys}
 
     def _held_keys(self) -> frozenset[Key]:
         held = self._record.state.held_plan
@@ -223,10 +234,19 @@ class Hub:
     # ── verbs of people ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _verb(self, request: Mapping[str, Any]) -> Batch:
-        verbs = {"approve": self._approve, "release": self._release, "suspend": self._suspend, "resume": self._resume}
-        verb = verbs.get(str(request.get("verb")))
-        if verb is None:
-            raise UsageError(f"no verb {request.get('verb')!r}: there are {', '.join(verbs)}")
+        verbs: dict[str, tuple[Callable[[Mapping[str, Any]], Batch], tuple[str, ...]]] = {
+            "approve": (self._approve, ("digest",)),
+            "release": (self._release, ("edge", "model")),
+            "suspend": (self._suspend, ("scope",)),
+            "resume": (self._resume, ("scope",)),
+        }
+        name = str(request.get("verb"))
+        if name not in verbs:
+            raise UsageError(f"no verb {name!r}: there are {', '.join(verbs)}")
+        verb, needs = verbs[name]
+        missing = [field for field in ("actor", *needs) if not request.get(field)]
+        if missing:
+            raise UsageError(f"{name} needs {', '.join(missing)}")
         return verb(request)
 
     def _approve(self, request: Mapping[str, Any]) -> Batch:
@@ -239,7 +259,9 @@ class Hub:
             ev.CHANGE_APPROVED, "plan", {"digest": held.digest}, actor=request["actor"], newdigest=held.digest
         )
         fleet = self._repository.declared.fleet() or {}
-        return Batch(self._held_keys(), (event,), event.id, held.commit, fleet, approved=held.digest)
+        unreadable = self._unreadable()
+        keys, commit = self._held_keys(), held.commit
+        return Batch(keys, (event,), event.id, commit, fleet, approved=held.digest, unreadable=unreadable)
 
     def _release(self, request: Mapping[str, Any]) -> Batch:
         edge, model, state = request["edge"], request["model"], self._record.state
@@ -251,7 +273,7 @@ class Hub:
         if not keys:
             raise NameUnknown(f"nothing of {model} is held on {edge}")
         events = tuple(self._record.event(ev.HOLD_LIFTED, key, {}, actor=request["actor"]) for key in keys)
-        return Batch(frozenset(keys), events, events[0].id, released=True)
+        return self._batch(keys, events, events[0].id)
 
     def _suspend(self, request: Mapping[str, Any]) -> Batch:
         data = {name: request[name] for name in ("scope", "reason", "until") if request.get(name)}
@@ -264,7 +286,7 @@ class Hub:
             raise NameUnknown(f"{scope} is not suspended")
         event = self._record.event(ev.RECONCILE_RESUMED, "plan", {"scope": scope}, actor=request["actor"])
         audit = self._audit()
-        return Batch(audit.keys, (*audit.events, event), event.id, unreadable=audit.unreadable)
+        return replace(audit, events=(*audit.events, event), cause=event.id)
 
     def _known_scope(self, scope: str) -> None:
         if scope != "*" and self._repository.declared.edge(scope) is None:
@@ -275,25 +297,29 @@ class Hub:
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
         """What each key should be, by what Git declares."""
         state = self._record.state
-        fleet = state.fleet if state.ref.accepted else (self._repository.declared.fleet() or {})
-        around = Circumstances(fleet, state.digests, rfc3339(self._record.clock.now()))
+        around = Circumstances(self._fleet(), state.digests, rfc3339(self._record.clock.now()), state.keys)
         return [expand(key, self._repository.declared, around) for key in keys]
 
     def notice(self, expansions: Iterable[Expansion]) -> Sequence[Event]:
         """Problems of keys, where they differ from what the log says."""
         known, found = self._record.state.problems, {}
         for expansion in expansions:
-            problems = [expansion.problem.as_dict()] if isinstance(expansion, Frozen) else []
+            problems = [problem.as_dict() for problem in _problems(expansion)]
             if problems != known.get(str(expansion.key), []):
                 found[str(expansion.key)] = problems
         return [self._record.event(ev.MANIFESTS_CHECKED, "git", {"problems": found})] if found else []
 
     def judge(self, batch: Batch) -> Judgement:
         """Limits of the Fleet in force; the first commit is judged by its own."""
-        state = self._record.state
-        fleet = state.fleet if state.ref.accepted else (self._repository.declared.fleet() or {})
         now = rfc3339(self._record.clock.now())
-        return judge_by(state, fleet, now=now, unreadable=batch.unreadable, approved=batch.approved)
+        return judge_by(
+            self._record.state, self._fleet(), now=now, unreadable=batch.unreadable, approved=batch.approved
+        )
+
+    def _fleet(self) -> dict[str, Any]:
+        """The policy in force: of the last accepted commit; before there is one, the first commit's own."""
+        state = self._record.state
+        return state.fleet if state.ref.accepted else (self._repository.declared.fleet() or {})
 
     def operation(self, key: Key) -> str:  # noqa: ARG002  # every order of the hub begins an operation
         """None: an order begins its own operation."""
@@ -302,14 +328,18 @@ class Hub:
     # ── target ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
-        """What was ordered last: an open order is under way, so waiting never orders twice."""
+        """What was ordered last: an open order is under way, so waiting never orders twice.
+
+        An order that failed, and was released since, counts as what the edge has instead.
+        """
         found = {}
         for key in keys:
             served = self._record.state.keys.get(str(key))
             if served is not None and served.operation:
-                failed = served.phase in {"Rejected", "RolledBack"}
-                deleting = served.action == "delete"
-                found[key] = Observed(served.order, served.policy, served.open, failed, deleting)
+                failed, deleting = served.phase in FAILED, served.action == "delete"
+                lifted = failed and served.lifted and not deleting
+                instead = {name: served.live.get(name, "") for name in ("version", "sha256")} if lifted else {}
+                found[key] = Observed(served.order | instead, served.policy, served.open, failed, deleting)
         return found
 
     def apply(self, orders: Sequence[Order]) -> Iterable[Sequence[Event]]:
@@ -317,3 +347,13 @@ class Hub:
         for edge in sorted({order.step.key.edge for order in orders}):
             self._ring(edge)
         return ()
+
+
+def _problems(expansion: Expansion) -> Sequence[Diagnostic]:
+    match expansion:
+        case Frozen(problem=problem):
+            return () if problem is None else (problem,)
+        case Wanted(remarks=remarks):
+            return remarks
+        case _:
+            return ()

@@ -15,7 +15,9 @@ from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key
 
-CODE_VERSION: Final = 1  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 2  # of the fold: snapshots made by another one are dropped
+
+FAILED: Final = frozenset({"Rejected", "RolledBack"})  # phases of an order that its edge refused
 
 
 class Served(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -37,9 +39,11 @@ class Served(msgspec.Struct, kw_only=True, omit_defaults=True):
     code: str = ""
     live: dict[str, Any] = {}  # what the edge observed last: version, sha256, url, ...; from the runtime itself
     previous: str = ""  # version served before
+    lifted: bool = False  # a hold on what was ordered was lifted: it is ordered once more
     own: str = ""  # operation of this log's own open intent
     own_spec: dict[str, Any] = {}
-    flips: list[str] = []  # times of the last flips, for `state.unstable`
+    flips: list[str] = []  # times of the last flips that were recorded one by one
+    unstable: str = ""  # when `state.unstable` last stood for further ones
 
 
 class Ref(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -122,8 +126,9 @@ def fold(state: State, entries: "list[Entry]") -> State:
         event = entry.event
         state.seq, state.hash, state.time = entry.seq, entry.hash, event.recordedtime or event.time
         handler = HANDLERS.get(event.type)
-        if entry.origin is None and not state.source:
-            state.source = event.source
+        if entry.origin is None:
+            state.source = state.source or event.source
+            state.plans = event.version if event.partitionkey == "plan" else state.plans
         if event.source.startswith("/edge/") and entry.origin is not None:
             _heard(state, entry)
         if handler is not None:
@@ -154,7 +159,7 @@ def _ref_advanced(state: State, entry: Entry) -> None:
 
 
 def _ref_rewritten(state: State, entry: Entry) -> None:
-    state.ref.rewritten_from = entry.event.data["from"]
+    state.ref.rewritten_from = state.ref.rewritten_from or entry.event.data["from"]  # what was accepted, not in between
 
 
 def _manifests_checked(state: State, entry: Entry) -> None:
@@ -166,10 +171,9 @@ def _manifests_checked(state: State, entry: Entry) -> None:
 
 
 def _change_planned(state: State, entry: Entry) -> None:
-    data = entry.event.data
-    state.plans += 1
+    data, before = entry.event.data, state.held_plan
     if data.get("held"):
-        state.held_plan = HeldPlan(
+        state.held_plan = held = HeldPlan(
             digest=entry.event.newdigest,
             reason=data["held"],
             keys=data["keys"],
@@ -178,6 +182,8 @@ def _change_planned(state: State, entry: Entry) -> None:
             seq=entry.seq,
             time=entry.event.time,
         )
+        if before is not None and not held.commit:  # an audit's plan is held beside a commit's: both wait together
+            held.commit, held.keys = before.commit, sorted({*before.keys, *held.keys})
         return
     if data.get("releases") or entry.event.gitcommit:
         state.held_plan = None
@@ -197,9 +203,8 @@ def _apply_intended(state: State, entry: Entry) -> None:
     served.order, served.policy, served.action = data["spec"], data.get("policy", {}), data["action"]
     served.operation, served.ordered_seq, served.ordered_id = event.operationid, entry.seq, event.id
     served.reason, served.origin, served.open = data["reason"], data.get("origin", ""), True
+    served.lifted = False
     _phase(served, entry, "Desired")
-    if data.get("released"):
-        state.holds.pop(event.subject, None)
     if data["action"] == "delete":
         state.deletes = [*_within_hour(state.deletes, event.time), event.time]
 
@@ -296,9 +301,13 @@ def _model_activated(state: State, entry: Entry) -> None:
     served = state.served(entry.event.subject)
     served.live = entry.event.data["live"]
     served.previous = entry.event.data.get("previous", served.previous)
-    served.flips = [*served.flips, entry.event.time][-6:]
+    _flipped(served, entry)
     if _is_current(served, entry.event):
         _phase(served, entry, "Active" if served.open else "Committed")
+
+
+def _flipped(served: Served, entry: Entry) -> None:
+    served.flips = [*served.flips, entry.event.time][-5:]
 
 
 def _model_rolledback(state: State, entry: Entry) -> None:
@@ -311,12 +320,21 @@ def _model_rolledback(state: State, entry: Entry) -> None:
 def _model_degraded(state: State, entry: Entry) -> None:
     served = state.served(entry.event.subject)
     served.live = entry.event.data["live"]
-    _phase(served, entry, "Degraded")
-    served.message = entry.event.data["error"]
+    _flipped(served, entry)
+    if served.phase not in FAILED:  # an order that was refused stays refused; what stands instead is `live`
+        _phase(served, entry, "Degraded")
+        served.message = entry.event.data["error"]
+
+
+def _state_unstable(state: State, entry: Entry) -> None:
+    served, data = state.served(entry.event.subject), entry.event.data
+    served.live, served.unstable = data["live"], entry.event.time
+    served.message = f"it was served or lost {data['count']} times in {data['seconds'] // 60} minutes"
 
 
 def _hold_lifted(state: State, entry: Entry) -> None:
     state.holds.pop(entry.event.subject, None)
+    state.served(entry.event.subject).lifted = True
 
 
 def _suspended(state: State, entry: Entry) -> None:
@@ -371,6 +389,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     ev.MODEL_ACTIVATED: _model_activated,
     ev.MODEL_ROLLEDBACK: _model_rolledback,
     ev.MODEL_DEGRADED: _model_degraded,
+    ev.STATE_UNSTABLE: _state_unstable,
     ev.HOLD_LIFTED: _hold_lifted,
     ev.RECONCILE_SUSPENDED: _suspended,
     ev.RECONCILE_RESUMED: _resumed,

@@ -89,8 +89,7 @@ def affected(before: Declared, after: Declared, changed: Iterable[Identity]) -> 
             moved |= its | _namesakes(before, after, identity)
     if edges:
         moved |= _rebound(before, after, edges)
-    nearby = {key.edge for key in moved if key.kind != "Dataset"}
-    return keys | moved | {key for name in nearby for key in _models_on(after, name)}
+    return keys | moved | _rivals(before, after, moved)
 
 
 def _shape(obj: Object | None) -> object:
@@ -103,9 +102,12 @@ def _shape(obj: Object | None) -> object:
     return reach, port_of(obj)
 
 
-def _models_on(declared: Declared, edge_name: str) -> set[Key]:
-    edge = declared.edge(edge_name)
-    return set() if edge is None else {key for key, _ in keys_on(declared, edge) if key.kind != "Dataset"}
+def _rivals(before: Declared, after: Declared, moved: Iterable[Key]) -> set[Key]:
+    """The models on the ports that moved keys have left or want."""
+    asked = {(key.edge, port_of(source_of(declared, key))) for declared in (before, after) for key in moved}
+    edges = {name: after.edge(name) for name, port in asked if port is not None}
+    there = (row for edge in edges.values() if edge is not None for row in keys_on(after, edge))
+    return {key for key, source in there if source.kind != "Dataset" and (key.edge, port_of(source)) in asked}
 
 
 def _repinned(declared: Declared, old: Object, new: Object) -> set[Key]:
@@ -194,12 +196,14 @@ def expand(key: Key, declared: Declared, around: Circumstances) -> Expansion:
     source, edge = source_of(declared, key), declared.edge(key.edge)
     if source is None:
         return Gone(key)
+    if key.edge and source.kind == "InferenceModel" and declared.edge_of(source) is None:
+        return Frozen(key, None)  # its key on no edge tells why
     if source.kind != "Dataset":
-        refusal = refusals.unservable(source) or _out_of_place(declared, source, key)
+        refusal = refusals.unservable(source) or _unplaced(declared, source, key)
         refusal = refusal or _port_conflict(declared, key, source, edge, around.served)
         if refusal is not None:
             return Frozen(key, refusal)
-    assert edge is not None  # only what is out of place has a key on no edge
+    assert edge is not None  # only what is unplaced has a key on no edge
     pin = _pin(source, edge, around.now)
     choice = _choice(source, edge, pin)
     holder, entry = _entry(declared, source, choice.version)
@@ -239,8 +243,8 @@ def source_of(declared: Declared, key: Key) -> Object | None:
     return None
 
 
-def _out_of_place(declared: Declared, source: Object, key: Key) -> Diagnostic | None:
-    if source.kind != "InferenceModel" or declared.edge_of(source) == key.edge:
+def _unplaced(declared: Declared, source: Object, key: Key) -> Diagnostic | None:
+    if key.edge:
         return None
     named = declared.edge_of(Object(kind=source.kind, name=source.name, spec={"nodeName": source.spec.get("nodeName")}))
     return refusals.unplaced(source, declared.edge(named) if named else None)
@@ -251,7 +255,7 @@ def _port_conflict(
 ) -> Diagnostic | None:
     """Two models on one edge would listen on one port: who was ordered onto it keeps it, then the least key."""
     mine = port_of(source)
-    assert edge is not None  # what is out of place was refused before
+    assert edge is not None  # what is unplaced was refused before
     assert mine is not None  # so was what cannot be served
 
     def rank(one: Key) -> tuple[bool, Key]:

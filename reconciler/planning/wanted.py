@@ -29,10 +29,13 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """What the key should be cannot be said: it stays as it was ordered last. `problem` says why and where."""
+    """What the key should be cannot be said: it stays as it was ordered last. `problem` says why and where.
+
+    None: another key of the same object tells it.
+    """
 
     key: Key
-    problem: Diagnostic
+    problem: Diagnostic | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ def test_a_plan_that_was_applied_leaves_nothing_to_do(old: list[Object], new: li
     keys = all_keys(before) | all_keys(after)
     wanted = list(expanded(after, keys, served).values())
 
-    plan = make_plan(diff(wanted, observed), Judgement(limits={"maxDeletes": 1000, "maxShare": "100%"}, inventory=1000))
+    plan = make_plan(diff(wanted, observed), Judgement())
     assert plan.steps == plan.ready
     for step in plan.steps:
         if step.action == "delete":

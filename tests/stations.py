@@ -1,0 +1,291 @@
+"""A hub and its edges without processes: real loops over logs in memory, moved on by hand, on one still clock."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from reconciler.controller.hub import CommitRead, Hub, Reading
+from reconciler.controller.loop import Loop
+from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.recorder import Recorder
+from reconciler.edge.keeper import Keeper
+from reconciler.errors import ReconcilerError, WorldUnavailable
+from reconciler.eventlog.memory import MemoryLog
+from reconciler.history import events as ev
+from reconciler.history.events import Entry
+from reconciler.history.keys import Key
+from reconciler.history.state import State
+from reconciler.planning.declared import Declared, Object
+from reconciler.ports import EventLog
+from tests.log_events import StillClock
+
+
+class MemoryLink:
+    """`ports.Link` between two logs in this process."""
+
+    def __init__(self, other: MemoryLog, log: EventLog) -> None:
+        self.other, self.log = other, log
+        self.is_away, self.is_alive = False, True
+        self.refusal: ReconcilerError | None = None
+
+    def pull(self) -> list[Entry]:
+        if self.is_away:
+            raise WorldUnavailable("there is no log yet")
+        if self.refusal is not None:
+            raise self.refusal
+        return self.log.copy(self.other.raw(self.log.held(self.other.source).seq, 1 << 20))
+
+    def alive(self) -> bool:
+        return self.is_alive and not self.is_away
+
+
+class Branch:
+    """`controller.hub.Repository` whose commits a test makes from declared objects."""
+
+    def __init__(self) -> None:
+        self.declared = Declared()
+        self._newest: dict[Any, Object] = {}
+        self._commits: list[CommitRead] = []
+        self._count = 0
+        self.notes: dict[str, Any] = {}  # of the next reading: problems, unreadable, rewritten_from
+
+    def commit(self, *objects: Object, without: Iterable[Object] = (), **notes: Any) -> str:
+        """The id of a commit that declares `objects` beside what was there, `without` some."""
+        self._newest |= {obj.identity: obj for obj in objects}
+        for obj in without:
+            del self._newest[obj.identity]
+        self._count += 1
+        commit = f"{self._count:040x}"
+        facts = {"parents": [], "tree": "", "author": "Ada <ada@example.com>", "committed": "2027-01-15T08:00:00Z"}
+        facts |= {"subject": f"commit {self._count}"}
+        self._commits.append(CommitRead(commit, facts, {obj.path: "1" * 40 for obj in objects}))
+        self.notes |= notes
+        return commit
+
+    def read(self) -> Reading | None:
+        if not self._commits:
+            return None
+        new = Declared(self._newest.values())
+        identities = {*self._newest, *(obj.identity for kind in KINDS for obj in self.declared.of_kind(kind))}
+        changed = frozenset(one for one in identities if self.declared.get(one) != new.get(one))
+        return Reading(tuple(self._commits), new, changed, **self.notes)
+
+    def adopt(self, reading: Reading) -> None:
+        self.declared, self._commits, self.notes = reading.declared, [], {}
+
+
+KINDS = ("InferenceModelSet", "InferenceModel", "Model", "Dataset", "Edge", "Fleet")
+
+
+def drain(loop: Loop) -> int:
+    """Take every trigger that is due now; how many there were."""
+    taken = 0
+    while _is_due(loop.queue):
+        trigger = loop.queue.take()
+        assert trigger is not None
+        loop.turn(trigger)
+        taken += 1
+        assert taken < 1000, f"the loop does not come to rest: {trigger}"
+    return taken
+
+
+def _is_due(queue: Queue) -> bool:
+    live = [row for row in queue._heap if not queue._is_stale(row)]
+    return any(due <= queue._clock.monotonic() for due, _, _ in live)
+
+
+class HubStation:
+    """A hub's loop over a log in memory."""
+
+    def __init__(
+        self, clock: StillClock | None = None, log: MemoryLog | None = None, branch: Branch | None = None
+    ) -> None:
+        self.clock = clock or StillClock()
+        self.log = log or MemoryLog("/hub", self.clock)
+        self.branch = branch or Branch()
+        self.record = Recorder(self.log, self.clock, State(), "hub")
+        self.queue = Queue(self.clock)
+        self.links: dict[str, MemoryLink] = {}
+        self.rung: list[str] = []
+        self.fleet: list[str] = []
+        self.hub = Hub(self.branch, self.record, self._link_to, self.rung.append, self._wanted)
+        self.loop = Loop(self.hub, self.hub, self.record, self.queue)
+
+    def _link_to(self, edge: str) -> MemoryLink:
+        if edge not in self.links:  # an agent that has not started yet
+            self.links[edge] = MemoryLink(MemoryLog(f"/edge/{edge}", self.clock), self.log)
+            self.links[edge].is_away = True
+        return self.links[edge]
+
+    def _wanted(self, edges: Iterable[str]) -> None:
+        self.fleet = list(edges)
+
+    @property
+    def state(self) -> State:
+        return self.record.state
+
+    def turn(self, cause: str, subject: str = "") -> list[Entry]:
+        """What one trigger, and all that follows from it now, has appended."""
+        before = self.log.head().seq
+        self.queue.add(Trigger(cause, subject))
+        drain(self.loop)
+        return list(self.log.read(before))
+
+    def push(self, *objects: Object, without: Iterable[Object] = (), **notes: Any) -> list[Entry]:
+        """Commit, and have the hub see it."""
+        self.branch.commit(*objects, without=without, **notes)
+        return self.turn("commit")
+
+    def verb(self, verb: str, **fields: Any) -> list[Entry]:
+        """A person's verb. Raises what the loop raised."""
+        before = self.log.head().seq
+        self.answer = self.loop.reconcile(
+            self.hub.take(Trigger("verb", request={"verb": verb, "actor": "ada", **fields}))
+        )
+        return list(self.log.read(before))
+
+    def orders(self, entries: Iterable[Entry] | None = None) -> dict[str, str]:
+        """Subject -> "action version" of the orders among `entries`, or of all."""
+        found = self.log.read() if entries is None else entries
+        return {
+            entry.event.subject: f"{entry.event.data['action']} {entry.event.data['spec'].get('version', '')}".strip()
+            for entry in found
+            if entry.event.type == ev.APPLY_INTENDED and entry.origin is None
+        }
+
+    def again(self) -> "HubStation":
+        """The same log and branch under a new process."""
+        self.log._listeners.clear()
+        station = HubStation(self.clock, self.log, self.branch)
+        station.links = self.links
+        return station
+
+
+class ToyWork:
+    """`edge.keeper.Work` whose disk is a dictionary; a test says when a worker ends, and how."""
+
+    def __init__(self, station: "EdgeStation") -> None:
+        self._station = station
+        self.stands: dict[Key, dict[str, Any]] = {}
+        self.silent: set[Key] = set()  # runtimes that do not answer
+        self.jobs: dict[Key, tuple[dict[str, Any] | None, str]] = {}
+        self.cancelled: list[Key] = []
+        self.begun: list[tuple[str, str]] = []  # key, version ("" for a removal)
+
+    def observe(self, key: Key) -> dict[str, Any] | None:
+        spec = self.stands.get(key)
+        return spec | {"version": ""} if spec is not None and key in self.silent else spec
+
+    def live(self, key: Key) -> dict[str, Any]:
+        spec = self.stands.get(key)
+        return {} if spec is None or key in self.silent else {name: spec[name] for name in ("version", "sha256")}
+
+    def current(self, key: Key) -> dict[str, Any] | None:
+        return self.stands.get(key)
+
+    def under_way(self, key: Key) -> dict[str, Any] | None:
+        return (self.jobs[key][0] or {}) if key in self.jobs else None
+
+    def finish(self, key: Key) -> None:
+        del self.jobs[key]
+
+    def cancel(self, key: Key) -> None:
+        self.cancelled.append(key)
+
+    def begin(self, key: Key, spec: dict[str, Any] | None, policy: Mapping[str, Any], operation: str) -> None:
+        assert key not in self.jobs, f"two workers for {key}"
+        self.jobs[key] = spec, operation
+        self.begun.append((str(key), spec["version"] if spec else ""))
+
+    def succeed(self, key: Key) -> list[Entry]:
+        """The worker of `key` ends well."""
+        spec, _ = self.jobs[key]
+        self.silent.discard(key)
+        if spec is None:
+            self.stands.pop(key, None)
+        else:
+            self.stands[key] = spec | ({} if spec["sha256"] else {"sha256": "5" * 64})
+        return self._ended(key, ev.APPLY_SUCCEEDED, {"live": self.live(key)})
+
+    def refuse(self, key: Key, code: str = "RX404", *, quarantine: str = "", phase: str = "Rejected") -> list[Entry]:
+        """The worker of `key` ends with a terminal failure; what stood stands."""
+        data = {"error": "it cannot be", "code": code, "phase": phase, "live": self.live(key)}
+        return self._ended(key, ev.APPLY_FAILED, data | ({"quarantine": quarantine} if quarantine else {}))
+
+    def stumble(self, key: Key, delay_s: float = 8.0) -> list[Entry]:
+        """The worker of `key` ends with a transient failure and will be tried again."""
+        self._station.queue.add(Trigger("keys", str(key)), delay_s)
+        data = {"error": "no answer", "code": "RX302", "live": self.live(key), "retryMs": round(1000 * delay_s)}
+        return self._ended(key, ev.APPLY_ABANDONED, data)
+
+    def give_up(self, key: Key) -> list[Entry]:
+        """The worker of `key` ends because it was told to."""
+        return self._ended(key, ev.APPLY_ABANDONED, {"reason": "superseded"})
+
+    def say(self, key: Key, type_: str, data: Mapping[str, Any], operation: str = "") -> list[Entry]:
+        """Have something recorded that a worker, or a runtime, did."""
+        event = self._station.record.event(type_, key, data, operationid=operation)
+        return self._station.turn_with(Trigger("happened", str(key), (event,)))
+
+    def _ended(self, key: Key, type_: str, data: Mapping[str, Any]) -> list[Entry]:
+        outcome = self._station.record.event(type_, key, data, operationid=self.jobs[key][1])
+        return self._station.turn_with(Trigger("done", str(key), (outcome,)))
+
+
+class EdgeStation:
+    """An edge's loop over a log in memory, linked to a hub's log and back."""
+
+    def __init__(self, name: str, hub: HubStation, log: MemoryLog | None = None, work: ToyWork | None = None) -> None:
+        self.name, self.clock = name, hub.clock
+        self.log = log or MemoryLog(f"/edge/{name}", self.clock)
+        self.record = Recorder(self.log, self.clock, State(), f"edge/{name}")
+        self.queue = Queue(self.clock)
+        self.work = work or ToyWork(self)
+        self.work._station = self
+        self.link = MemoryLink(hub.log, self.log)
+        heard = hub.links.setdefault(name, MemoryLink(self.log, hub.log))
+        heard.other, heard.is_away, heard.is_alive = self.log, False, True
+        self.keeper = Keeper(name, self.record, self.link, self.work)
+        self.loop = Loop(self.keeper, self.keeper, self.record, self.queue)
+
+    @property
+    def state(self) -> State:
+        return self.record.state
+
+    def turn(self, cause: str, subject: str = "") -> list[Entry]:
+        """What one trigger, and all that follows from it now, has appended here (copies left out)."""
+        return self.turn_with(Trigger(cause, subject))
+
+    def turn_with(self, trigger: Trigger) -> list[Entry]:
+        before = self.log.head().seq
+        self.queue.add(trigger)
+        drain(self.loop)
+        return [entry for entry in self.log.read(before) if entry.origin is None]
+
+    def work_off(self) -> None:
+        """Take the orders, and let every worker end well."""
+        self.turn("orders")
+        while self.work.jobs:
+            self.work.succeed(next(iter(self.work.jobs)))
+
+    def again(self, hub: HubStation) -> "EdgeStation":
+        """The same disk and log under a new process: workers of the old one are gone."""
+        self.log._listeners.clear()
+        self.work.jobs.clear()
+        return EdgeStation(self.name, hub, self.log, self.work)
+
+
+def settle(hub: HubStation, *edges: EdgeStation) -> None:
+    """Let every edge do what is ordered, and the hub hear of it, until nothing moves."""
+    for _ in range(10):
+        head = hub.log.head()
+        for edge in edges:
+            edge.work_off()
+            hub.turn("edge", edge.name)
+        if hub.log.head() == head:
+            return
+    raise AssertionError("it does not come to rest")
+
+
+def types(entries: Iterable[Entry]) -> list[str]:
+    """The stored names of events."""
+    return [entry.event.type for entry in entries]

@@ -1,0 +1,379 @@
+"""The hub's stage over a branch and links in memory: what each trigger records, orders and leaves alone."""
+
+import pytest
+
+from reconciler.controller.queue import Trigger
+from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
+from reconciler.errors import ForkFound, NameUnknown, PlanHeld, UsageError
+from reconciler.history import events as ev
+from reconciler.history.keys import Key
+from reconciler.planning.declared import Object
+from tests.fleets import catalogue, dataset, edge, fleet, model_set, plain, sha
+from tests.log_events import T0
+from tests.stations import EdgeStation, HubStation, settle, types
+
+E1, E2 = edge("e1", {"ring": "canary"}), edge("e2")
+DIGITS = model_set("digits", "1", ref="digits")
+MODEL = catalogue("digits", "1 2 3")
+OPEN = fleet(100, "100%")
+ON_E1, ON_E2 = Key("InferenceModel", "default", "digits-e1", "e1"), Key("InferenceModel", "default", "digits-e2", "e2")
+
+
+@pytest.fixture
+def hub() -> HubStation:
+    station = HubStation()
+    station.push(E1, E2, MODEL, DIGITS, OPEN)
+    return station
+
+
+def test_a_commit_is_read_judged_planned_and_ordered_in_this_sequence() -> None:
+    hub = HubStation()
+    entries = hub.push(E1, MODEL, DIGITS)
+    assert types(entries) == [ev.REF_ADVANCED, ev.CHANGE_PLANNED, ev.APPLY_INTENDED]
+    advanced, planned, order = (entry.event for entry in entries)
+    assert (planned.causationid, order.causationid) == (advanced.id, planned.id)
+    assert {event.gitcommit for event in (advanced, planned, order)} == {hub.state.ref.accepted}
+    assert (order.subject, order.data["reason"]) == (str(ON_E1), "the default version of digits")
+    assert (order.data["origin"], order.newdigest) == (
+        "deployments/digits.yaml:7",
+        MODEL.spec["versions"][0]["sha256sum"],
+    )
+    assert hub.rung == ["e1"]
+
+
+def test_a_commit_that_moves_one_version_orders_it_with_the_fields_that_differ(hub: HubStation) -> None:
+    entries = hub.push(model_set("digits", "2", ref="digits"))
+    assert hub.orders(entries) == {str(ON_E1): "update 2", str(ON_E2): "update 2"}
+    first = next(entry.event for entry in entries if entry.event.type == ev.APPLY_INTENDED)
+    assert [change[0] for change in first.data["changes"]] == ["sha256", "url", "version"]
+    assert first.data["changes"][2] == ["version", "1", "2"]
+    assert first.prevdigest == MODEL.spec["versions"][0]["sha256sum"]
+
+
+def test_an_unmoved_branch_an_audit_and_a_commit_of_nothing_order_nothing(hub: HubStation) -> None:
+    assert hub.turn("commit") == []
+    settle(hub, EdgeStation("e1", hub), EdgeStation("e2", hub))
+    assert hub.turn("audit") == []
+    assert types(hub.push(DIGITS)) == [ev.REF_ADVANCED, ev.CHANGE_PLANNED]
+
+
+def test_fault_55_commits_between_two_looks_each_get_their_event_in_order(hub: HubStation) -> None:
+    first = hub.branch.commit(model_set("digits", "2", ref="digits"))
+    second = hub.branch.commit(model_set("digits", "3", ref="digits"))
+    entries = hub.turn("commit")
+    assert types(entries)[:3] == [ev.REF_ADVANCED, ev.REF_ADVANCED, ev.CHANGE_PLANNED]
+    assert [entry.event.gitcommit for entry in entries[:2]] == [first, second]
+    assert hub.orders(entries) == {str(ON_E1): "update 3", str(ON_E2): "update 3"}  # only where the branch is now
+    assert hub.state.ref.accepted == second
+
+
+def test_waiting_never_orders_twice_and_a_newer_order_supersedes(hub: HubStation) -> None:
+    assert hub.orders(hub.turn("audit")) == {}  # both orders are open, no edge has answered
+    superseding = hub.orders(hub.push(edge("e1", {"ring": "canary"}, [{"model": "digits", "version": "2"}])))
+    assert superseding == {str(ON_E1): "update 2"}
+    operation = hub.state.served(ON_E1).operation
+    edge_1 = EdgeStation("e1", hub)
+    settle(hub, edge_1)
+    assert edge_1.work.begun == [(str(ON_E1), "2")]
+    assert (hub.state.served(ON_E1).open, hub.state.served(ON_E1).operation) == (False, operation)
+
+
+def test_a_restart_orders_nothing_again(hub: HubStation) -> None:
+    station = hub.again()
+    station.branch.declared = hub.branch.declared
+    assert station.orders(station.turn("start")) == {}
+    assert station.state == hub.state
+
+
+def test_a_killed_hub_plans_what_it_had_read(hub: HubStation) -> None:
+    reading_of = hub.branch.commit(model_set("digits", "2", ref="digits"))
+    batch = hub.hub.take(Trigger("commit"))
+    hub.record.append(batch.events)  # and here it is killed
+    assert hub.state.ref.commit == reading_of != hub.state.ref.accepted
+    station = hub.again()
+    entries = station.turn("start")
+    assert station.orders(entries) == {str(ON_E1): "update 2", str(ON_E2): "update 2"}
+    assert station.state.ref.accepted == reading_of
+
+
+# ── limits, approval, suspension ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def crowd(limits: Object, count: int = 20) -> tuple[HubStation, list[Object]]:
+    hub = HubStation()
+    many = [plain(f"m{n:02}", servingPort=9000 + n, nodeName="e1") for n in range(count)]
+    hub.push(E1, limits, *many)
+    return hub, many
+
+
+def test_fault_51_a_commit_that_empties_the_repository_is_held_and_approved_by_its_digest() -> None:
+    hub, many = crowd(fleet(10, "100%"))
+    entries = hub.push(without=[E1, *many])
+    assert types(entries) == [ev.REF_ADVANCED, ev.CHANGE_PLANNED]
+    held = hub.state.held_plan
+    assert held is not None
+    assert (held.counts, held.reason) == ({"delete": 20}, "it deletes 20 of 20; Fleet allows 10 an hour")
+    assert hub.state.ref.accepted != hub.state.ref.commit
+    assert hub.turn("audit") == []  # its keys are held from audits too
+    with pytest.raises(PlanHeld, match="not 0000"):
+        hub.verb("approve", digest="0000")
+    approved = hub.verb("approve", digest=held.digest)
+    assert types(approved)[:2] == [ev.CHANGE_APPROVED, ev.CHANGE_PLANNED]
+    assert list(hub.orders(approved).values()) == ["delete"] * 20
+    assert (hub.state.held_plan, hub.state.ref.accepted) == (None, hub.state.ref.commit)
+    with pytest.raises(NameUnknown, match="no plan is held"):
+        hub.verb("approve", digest=held.digest)
+
+
+def test_ten_small_commits_meet_the_same_limit_as_one() -> None:
+    hub, many = crowd(fleet(100, "50%"), 6)
+    for one in many[:3]:
+        assert list(hub.orders(hub.push(without=[one])).values()) == ["delete"]
+    assert hub.orders(hub.push(without=[many[3]])) == {}
+    assert hub.state.held_plan is not None
+    assert hub.state.held_plan.reason == "it deletes 1 of 6 after 3 in the last hour; Fleet allows 3 an hour"
+    hub.clock.seconds += 3601
+    assert list(hub.orders(hub.push(edge("e9"))).values()) == ["delete"]  # a newer commit, and the hour is over
+
+
+def test_a_commit_cannot_approve_itself() -> None:
+    hub, many = crowd(fleet(5, "100%"))
+    hub.push(fleet(100, "100%"), without=many[:10])
+    assert hub.state.held_plan is not None
+    assert hub.state.fleet["prune"]["maxDeletes"] == 5
+    hub.verb("approve", digest=hub.state.held_plan.digest)
+    assert hub.state.fleet["prune"]["maxDeletes"] == 100
+    assert len(hub.orders(hub.push(without=many[10:]))) == 10
+
+
+def test_a_newer_commit_replaces_a_held_plan_and_holds_the_keys_of_both() -> None:
+    hub, many = crowd(fleet(5, "100%"))
+    hub.push(without=many[:6])
+    first = hub.state.held_plan
+    hub.push(without=many[6:8])
+    second = hub.state.held_plan
+    assert first is not None
+    assert second is not None
+    assert (len(first.keys), len(second.keys), second.counts) == (6, 8, {"delete": 8})
+    assert types(hub.push(*many[:8])) == [ev.REF_ADVANCED, ev.CHANGE_PLANNED]  # taken back: nothing is left to hold
+    assert (hub.state.held_plan, hub.state.ref.accepted) == (None, hub.state.ref.commit)
+
+
+def test_an_audit_s_plan_is_held_beside_a_commit_s() -> None:
+    hub, many = crowd(fleet(3, "100%"))
+    hub.verb("suspend", scope="*", reason="stocktaking")
+    hub.push(without=many[:5])  # all of it waits, so the commit is accepted
+    assert hub.state.held_plan is None
+    hub.verb("resume", scope="*")
+    held = hub.state.held_plan
+    assert held is not None
+    assert (len(held.keys), held.counts) == (5, {"delete": 5})
+    hub.push(without=many[5:6])
+    assert hub.state.held_plan is not None
+    assert hub.state.held_plan.counts == {"delete": 6}
+
+
+def test_fault_49_rewritten_history_is_held_until_approved(hub: HubStation) -> None:
+    before = hub.state.ref.commit
+    entries = hub.push(model_set("digits", "2", ref="digits"), rewritten_from=before)
+    assert types(entries) == [ev.REF_REWRITTEN, ev.REF_ADVANCED, ev.CHANGE_PLANNED]
+    held = hub.state.held_plan
+    assert held is not None
+    assert held.reason == f"history was rewritten: commit {before[:12]} is no longer in the branch"
+    hub.push(plain("p", nodeName="e2", servingPort=9001))  # a commit on top of it is held with it
+    assert hub.state.held_plan is not None
+    assert hub.orders(hub.verb("approve", digest=hub.state.held_plan.digest)) == {
+        str(ON_E1): "update 2",
+        str(ON_E2): "update 2",
+        "InferenceModel/default/p@e2": "create 1",
+    }
+    assert hub.state.ref.rewritten_from == ""
+    assert len(hub.orders(hub.push(model_set("digits", "3", ref="digits")))) == 2
+
+
+def test_people_s_verbs_do_not_stop_the_next_plan(hub: HubStation) -> None:
+    hub.verb("suspend", scope="e2", reason="a visit")
+    assert hub.orders(hub.push(model_set("digits", "2", ref="digits"))) == {str(ON_E1): "update 2"}
+    assert hub.orders(hub.verb("resume", scope="e2")) == {str(ON_E2): "update 2"}
+    with pytest.raises(NameUnknown, match="e2 is not suspended"):
+        hub.verb("resume", scope="e2")
+
+
+def test_a_suspension_ends_at_its_time(hub: HubStation) -> None:
+    hub.verb("suspend", scope="*", reason="night", until="2027-01-15T09:30:00+01:00")  # half an hour from now
+    assert hub.clock.seconds == T0
+    assert hub.orders(hub.push(model_set("digits", "2", ref="digits"))) == {}
+    hub.clock.seconds += 1801
+    assert len(hub.orders(hub.turn("audit"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"verb": "dance"}, "no verb 'dance'"),
+        ({"verb": "approve"}, "approve needs digest"),
+        ({"verb": "release", "edge": "e1"}, "release needs model"),
+        ({"verb": "suspend", "scope": ""}, "suspend needs scope"),
+        ({"verb": "suspend", "scope": "e9"}, "there is no edge e9"),
+        ({"verb": "release", "edge": "e1", "model": "digits"}, "nothing of digits is held on e1"),
+    ],
+)
+def test_a_verb_that_cannot_be_done_says_why_and_records_nothing(
+    hub: HubStation, request_: dict[str, str], message: str
+) -> None:
+    head = hub.log.head()
+    with pytest.raises(UsageError, match=message):
+        hub.verb(**request_)
+    assert hub.log.head() == head
+
+
+# ── what cannot be read, or cannot be had ─────────────────────────────────────────────────────────────────────────────
+
+UNREADABLE = Diagnostic(code="RX201", message="no YAML", path="a.yaml", line=3, notes=(BLOCKS_PRUNING,)).as_dict()
+
+
+def test_nothing_is_pruned_while_a_line_is_unreadable(hub: HubStation) -> None:
+    blocked = {"problems": {"a.yaml": [UNREADABLE]}, "unreadable": ("a.yaml:3",)}
+    entries = hub.push(edge("e1", {"ring": "canary"}, [{"model": "digits", "version": "2"}]), without=[E2], **blocked)
+    assert hub.orders(entries) == {str(ON_E1): "update 2"}  # what can be read goes on
+    for cause, subject in (("audit", ""), ("keys", str(ON_E2)), ("edge", "e2")):
+        assert hub.orders(hub.turn(cause, subject)) == {}
+    assert hub.orders(hub.push(problems={"a.yaml": []})) == {str(ON_E2): "delete"}
+
+
+def test_an_approval_does_not_prune_what_an_unreadable_line_keeps(hub: HubStation) -> None:
+    blocked = {"problems": {"a.yaml": [UNREADABLE]}, "unreadable": ("a.yaml:3",), "rewritten_from": "f" * 40}
+    hub.push(model_set("digits", "2", ref="digits"), without=[E2], **blocked)
+    assert hub.state.held_plan is not None
+    assert hub.orders(hub.verb("approve", digest=hub.state.held_plan.digest)) == {str(ON_E1): "update 2"}
+
+
+def test_problems_of_keys_come_and_go(hub: HubStation) -> None:
+    hub.push(edge("e1", {"ring": "canary"}, [{"model": "digits", "version": "9"}]))
+    (problem,) = hub.state.problems[str(ON_E1)]
+    assert (problem["code"], problem["path"], problem["line"]) == ("RX215", "edges/e1.yaml", 7)
+    assert hub.turn("audit") == []  # what is known is not said again
+    hub.push(E1)
+    assert hub.state.problems == {}
+
+
+def test_a_pin_that_matches_nothing_is_a_warning_at_its_line(hub: HubStation) -> None:
+    pins = [{"model": "digits", "version": "2"}, {"dataset": "faces", "version": "1"}]
+    entries = hub.push(edge("e1", pins=pins), plain("faces", nodeName="e2", servingPort=9000))
+    (warning,) = hub.state.problems["Edge//e1"]
+    assert (warning["code"], warning["severity"]) == ("RX216", "warning")
+    assert (warning["path"], warning["line"]) == ("edges/e1.yaml", 8)
+    assert hub.orders(entries)[str(ON_E1)] == "update 2"
+    hub.push(dataset("faces", to={}))  # now something delivers it
+    assert hub.state.problems == {}
+    hub.push(without=[DIGITS])
+    assert [one["line"] for one in hub.state.problems["Edge//e1"]] == [7]
+    hub.push(without=[edge("e1")])
+    assert hub.state.problems == {}
+
+
+def test_a_pin_s_expiry_is_a_planned_transition_at_its_time(hub: HubStation) -> None:
+    hub.push(edge("e1", {"ring": "canary"}, [{"model": "digits", "version": "2", "expires": "2027-01-15T10:00:00Z"}]))
+    assert hub.orders()[str(ON_E1)] == "update 2"
+    hub.clock.seconds += 7199
+    assert hub.turn("nothing") == []
+    hub.clock.seconds += 2
+    entries = hub.turn("keys", str(ON_E2))
+    assert hub.orders(entries) == {str(ON_E1): "update 1"}  # nobody pushed: the timer of that key had come
+
+
+def test_an_edge_that_is_not_there_keeps_no_other_waiting(hub: HubStation) -> None:
+    hub.push(model_set("digits", "2", ref="digits"))  # e1 and e2 have no log yet
+    assert types(hub.turn("start")) == []
+    EdgeStation("e1", hub)
+    assert types(hub.turn("audit")) == ["log.genesis.v1", ev.EDGE_FOUND]
+
+
+def test_a_forked_log_blocks_only_its_own_source(hub: HubStation) -> None:
+    one, other = EdgeStation("e1", hub), EdgeStation("e2", hub)
+    hub.links["e1"].refusal = ForkFound("two different events 7")
+    settle(hub, one, other)
+    assert (hub.state.served(ON_E1).open, hub.state.served(ON_E2).open) == (True, False)
+    assert hub.state.links == {"e1": "two different events 7"}
+    hub.links["e1"].refusal = None
+    hub.turn("edge", "e1")
+    assert (hub.state.served(ON_E1).open, hub.state.links) == (False, {})
+
+
+def test_an_edge_is_found_lost_and_given_an_agent_again(hub: HubStation) -> None:
+    station = EdgeStation("e1", hub)
+    assert ev.EDGE_FOUND in types(hub.turn("edge", "e1"))
+    hub.links["e1"].is_alive, hub.fleet = False, []
+    assert types(hub.turn("edge", "e1")) == [ev.EDGE_LOST]
+    assert hub.fleet == ["e1", "e2"]
+    hub.fleet = []
+    assert types(hub.turn("edge", "e1")) == []  # it died again before it was seen alive
+    assert hub.fleet == ["e1", "e2"]
+    assert not hub.state.edges[station.name].present
+
+
+def test_an_edge_that_left_keeps_its_agent_until_it_has_nothing_left(hub: HubStation) -> None:
+    station = EdgeStation("e2", hub)
+    settle(hub, station)
+    hub.push(without=[E2])
+    assert hub.fleet == ["e1", "e2"]
+    settle(hub, station)
+    assert station.work.stands == {}
+    assert (hub.fleet, str(ON_E2) in hub.state.keys) == (["e1"], False)
+
+
+def test_fault_66_a_hold_is_kept_by_content_through_unrelated_commits_until_it_is_released(hub: HubStation) -> None:
+    station = EdgeStation("e1", hub)
+    settle(hub, station)
+    bad = MODEL.spec["versions"][1]["sha256sum"]
+    hub.push(edge("e1", {"ring": "canary"}, [{"model": "digits", "version": "2"}]))
+    station.turn("orders")
+    station.work.refuse(ON_E1, quarantine=bad, phase="RolledBack")
+    hub.turn("edge", "e1")
+    assert list(hub.state.holds[str(ON_E1)]) == [bad]
+    assert hub.orders(hub.push(plain("p", nodeName="e2", servingPort=9001))) == {
+        "InferenceModel/default/p@e2": "create 1"
+    }
+    assert hub.orders(hub.push(E1)) == {str(ON_E1): "update 1"}
+    settle(hub, station)
+    assert hub.orders(hub.push(edge("e1", {"ring": "canary"}, [{"model": "digits", "version": "2"}]))) == {}
+    assert hub.orders(hub.verb("release", edge="e1", model="digits")) == {str(ON_E1): "update 2"}
+    settle(hub, station)
+    assert station.work.stands[ON_E1]["version"] == "2"
+
+
+def test_a_released_order_that_failed_is_given_once_more(hub: HubStation) -> None:
+    station = EdgeStation("e1", hub)
+    settle(hub, station)
+    hub.push(model_set("digits", "2", ref="digits"))
+    station.turn("orders")
+    station.work.refuse(ON_E1, quarantine=MODEL.spec["versions"][1]["sha256sum"], phase="RolledBack")
+    hub.turn("edge", "e1")
+    entries = hub.verb("release", edge="e1", model="digits")
+    order = next(entry.event for entry in entries if entry.event.type == ev.APPLY_INTENDED)
+    assert [change[0] for change in order.data["changes"] if change[0] in {"version", "sha256"}] == [
+        "sha256",
+        "version",
+    ]
+    settle(hub, station)
+    assert station.work.stands[ON_E1]["version"] == "2"
+    assert hub.turn("audit") == []
+
+
+def test_a_trusted_first_use_is_ordered_by_its_digest_from_then_on() -> None:
+    bare = catalogue("digits")
+    bare.spec["versions"] = [{"version": "1", "downloadURL": "https://models.example.com/d.tar.gz"}]
+    hub = HubStation()
+    hub.push(E1, bare, DIGITS)
+    assert [one["code"] for one in hub.state.problems[str(ON_E1)]] == ["RX222"]
+    hub = HubStation()
+    hub.push(E1, bare, DIGITS, fleet(require_digest=False))
+    assert hub.state.served(ON_E1).order["sha256"] == ""
+    station = EdgeStation("e1", hub)
+    station.turn("orders")
+    seen = {"sha256": sha("seen"), "size": 9, "trusted": "https://models.example.com/d.tar.gz 1"}
+    station.work.say(ON_E1, ev.ARTIFACT_STAGED, seen, hub.state.served(ON_E1).operation)
+    hub.turn("edge", "e1")
+    assert hub.state.digests == {"https://models.example.com/d.tar.gz 1": sha("seen")}
+    assert hub.orders(hub.turn("audit")) == {str(ON_E1): "update 1"}
+    assert hub.state.served(ON_E1).order["sha256"] == sha("seen")
