@@ -11,15 +11,16 @@ from reconciler.controller.hearing import hear
 from reconciler.controller.loop import Batch, Order
 from reconciler.controller.queue import Trigger
 from reconciler.controller.recorder import Recorder
+from reconciler.edge.stability import Stability
+from reconciler.errors import PortTaken
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
+from reconciler.history.state import FAILED
 from reconciler.planning.diff import Observed
 from reconciler.planning.plan import Judgement
 from reconciler.planning.wanted import Expansion, Gone, Wanted, content_digest
 from reconciler.ports import Link
-
-UNLIMITED: Mapping[str, Any] = {"maxDeletes": 1 << 30, "maxShare": "100%"}  # limits are the hub's; an order is an order
 
 
 class Work(Protocol):
@@ -60,6 +61,7 @@ class Keeper:
     def __init__(self, edge: str, recorder: Recorder, link: Link, work: Work) -> None:
         self._edge, self._record, self._link, self._work = edge, recorder, link, work
         self._again: set[Key] = set()  # an audit tries refused orders once more
+        self._stability = Stability(recorder)
 
     # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -73,18 +75,35 @@ class Keeper:
                 ordered, events = self._pull()
                 return Batch(keys=self._free(ordered), events=tuple(events))
             case "done":
-                self._work.finish(Key.parse(trigger.subject))
-                self._again.discard(Key.parse(trigger.subject))
-                return Batch(keys=frozenset({Key.parse(trigger.subject)}), events=trigger.events)
+                return self._done(Key.parse(trigger.subject), trigger.events)
             case "happened":
                 keys = {Key.parse(trigger.subject)} if trigger.subject else set()
-                return Batch(keys=self._free(keys), events=trigger.events)
+                return Batch(keys=self._free(keys), events=tuple(self._stability.sift(trigger.events)))
             case "keys":
                 return Batch(keys=self._free({Key.parse(trigger.subject)}))
             case _:
                 _, events = self._pull()
                 self._again = set(self._all())
-                return Batch(keys=self._free(self._all()), events=tuple(events))
+                return Batch(keys=self._free(self._all()), events=(*events, *self._stability.due()))
+
+    def _done(self, key: Key, outcomes: Sequence[Event]) -> Batch:
+        """A worker has ended. What it leaves to be done: a newer order, or after a refusal what stands instead.
+
+        After success nothing is, and a transient failure is tried again in its own time. What succeeded may have left
+        a port that another key was refused.
+        """
+        busy, served = self._work.under_way(key), self._record.state.served(key)
+        newer = busy is not None and not self._is_meant(key, busy)
+        newer |= served.open and any(outcome.operationid != served.operation for outcome in outcomes)
+        refused = any(outcome.type == ev.APPLY_FAILED for outcome in outcomes)
+        self._work.finish(key)
+        self._again.discard(key)
+        due = {key} if newer or refused else set()
+        if any(outcome.type == ev.APPLY_SUCCEEDED for outcome in outcomes):
+            waiting = {one for one in self._all() if self._record.state.served(one).code == PortTaken.code}
+            self._again |= waiting
+            due |= waiting
+        return Batch(keys=self._free(due), events=tuple(outcomes))
 
     def _pull(self) -> tuple[set[Key], list[Event]]:
         """The keys of new orders addressed here. The hub may be away: what is ordered stands in our own log."""
@@ -103,9 +122,14 @@ class Keeper:
             busy = self._work.under_way(key)
             if busy is None:
                 free.add(key)
-            elif busy != self._record.state.served(key).order:
+            elif not self._is_meant(key, busy):
                 self._work.cancel(key)
         return frozenset(free)
+
+    def _is_meant(self, key: Key, busy: dict[str, Any]) -> bool:
+        """Whether a worker is busy with what is wanted now; one that trusts the first use began without a digest."""
+        wanted = self._wanted(key) or {}
+        return busy == wanted or (busy.get("sha256") == "" and busy | {"sha256": wanted.get("sha256")} == wanted)
 
     def _settle(self) -> list[Event]:
         """Outcomes for own intents that a crash left open: by what is there, not by guessing."""
@@ -124,20 +148,18 @@ class Keeper:
         """What the newest order for each key says; what is quarantined gives way to what stands."""
         expansions: list[Expansion] = []
         for key in keys:
-            served = self._record.state.served(key)
-            if not served.order:
+            served, spec = self._record.state.served(key), self._wanted(key)
+            if spec is None:
                 expansions.append(Gone(key))
-                continue
-            standing = self._work.current(key)
-            if not self._gives_way(key):
-                spec = self._resolved(served.order)
-            elif standing is not None:
-                spec = standing
             else:
-                expansions.append(Gone(key))
-                continue
-            expansions.append(Wanted(key, spec, served.policy, served.origin, served.reason))
+                expansions.append(Wanted(key, spec, served.policy, served.origin, served.reason))
         return expansions
+
+    def _wanted(self, key: Key) -> dict[str, Any] | None:
+        order = self._record.state.served(key).order
+        if not order:
+            return None
+        return self._work.current(key) if self._gives_way(key) else self._resolved(order)
 
     def _resolved(self, order: dict[str, Any]) -> dict[str, Any]:
         """The order, with the digest that was seen where policy trusts the first use."""
@@ -148,12 +170,15 @@ class Keeper:
     def _gives_way(self, key: Key) -> bool:
         """Whether the order was refused: then what stands is kept, until there is a new order or the next audit."""
         served = self._record.state.served(key)
-        refused = not served.open and served.phase in {"Rejected", "RolledBack"} and key not in self._again
+        refused = not served.open and served.phase in FAILED and key not in self._again
         return refused or self._quarantined(key) is not None
 
     def _quarantined(self, key: Key) -> Mapping[str, Any] | None:
-        state = self._record.state
-        return state.holds.get(str(key), {}).get(content_digest(state.served(key).order))
+        """The hold on what is ordered: by its digest, or by what names it as long as its digest is not known."""
+        held, order = self._record.state.holds.get(str(key)), self._record.state.served(key).order
+        if not held or not order:
+            return None
+        return held.get(content_digest(order)) or held.get(content_digest(self._resolved(order)))
 
     def notice(self, expansions: Iterable[Expansion]) -> Sequence[Event]:
         """Outcomes for open orders that need no work: already so, or quarantined here."""
@@ -178,11 +203,11 @@ class Keeper:
 
     def judge(self, batch: Batch) -> Judgement:  # noqa: ARG002  # an order was judged by the hub
         """Only by what is quarantined here."""
-        return Judgement(limits=UNLIMITED, holds=self._record.state.holds)
+        return Judgement(holds=self._record.state.holds)
 
     def operation(self, key: Key) -> str:
-        """The hub's: one operation tells the whole story in both logs."""
-        return self._record.state.served(key).operation
+        """The hub's: one operation tells the whole story in both logs. Keeping what stands instead is our own."""
+        return "" if self._gives_way(key) else self._record.state.served(key).operation
 
     # ── target ────────────────────────────────────────────────────────────────────────────────────────────────────
 
