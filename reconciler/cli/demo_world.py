@@ -35,6 +35,7 @@ class Artifacts(http.server.ThreadingHTTPServer):
     def __init__(self, directory: Path) -> None:
         self.requests = 0
         self.sent = 0
+        count = threading.Lock()
         outer = self
 
         class Handler(http.server.SimpleHTTPRequestHandler):
@@ -42,8 +43,9 @@ class Artifacts(http.server.ThreadingHTTPServer):
                 """Counted, not printed."""
 
             def copyfile(self, source: Any, outputfile: Any) -> None:
-                outer.requests += 1
-                outer.sent += os.fstat(source.fileno()).st_size
+                with count:
+                    outer.requests += 1
+                    outer.sent += os.fstat(source.fileno()).st_size
                 super().copyfile(source, outputfile)
 
         super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(directory)))

@@ -1,0 +1,83 @@
+"""The README is true: its commands are run, and its transcript has the lines that the demo prints."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.fleet import free_port
+
+pytestmark = pytest.mark.e2e
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def shapes(text: str) -> list[str]:
+    """The lines of a demo's output with everything that differs from run to run taken out."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    for pattern in (r"[0-9a-f]{16,64}", r"commit [0-9a-f]{7}", r"/\S+/fleet", r"\d[\d,.:-]*"):
+        lines = [re.sub(pattern, "#", line) for line in lines]
+    return [re.sub(r"\s+", " ", line).strip() for line in lines]
+
+
+def timeline(text: str) -> list[str]:
+    """What the demo tells with a time, without the times."""
+    return shapes("\n".join(line for line in text.splitlines() if re.match(r"\s*\d+\.\d\d s", line)))
+
+
+def test_the_demo_ends_well_and_prints_what_the_readme_shows(tmp_path: Path) -> None:
+    shown = re.search(r"<!-- transcript -->\n```text\n(.*?)```", README, re.DOTALL)
+    assert shown is not None
+    words = [sys.executable, "-W", "error", "-m", "reconciler", "demo", "--once", "--port", str(free_port())]
+    done = subprocess.run([*words, "--dir", str(tmp_path / "demo")], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert timeline(done.stdout) == timeline(shown[1])
+    assert len(timeline(done.stdout)) == 11
+    assert "0 failed" in done.stdout
+    assert "nothing downloaded" in done.stdout
+
+
+def test_every_command_that_the_readme_names_is_there() -> None:
+    inline = re.findall(r"`reconciler ([a-z]+)", README)
+    named = {*inline, *re.findall(r"^\$ reconciler ([a-z]+)", README, re.MULTILINE)}
+    assert len(named) > 10
+    for name in sorted(named):
+        done = subprocess.run(
+            [sys.executable, "-m", "reconciler", name, "--help"], check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, name
+
+
+def test_every_make_target_that_the_readme_names_is_there() -> None:
+    targets = set(re.findall(r"make ([a-z]+)", README))
+    assert targets >= {"demo", "test", "check", "bench"}
+    for target in targets:
+        done = subprocess.run(["make", "-n", target], cwd=ROOT, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, target
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_commands_for_beginning_work_as_written(tmp_path: Path) -> None:
+    block = re.search(r"```console\n(\$ reconciler init.*?)```", README, re.DOTALL)
+    assert block is not None
+    first, second = (line.removeprefix("$ ").split() for line in block[1].strip().splitlines())
+    state = str(tmp_path / "state")
+    reconciler = [sys.executable, "-m", *first[:1]]
+    subprocess.run([*reconciler, *first[1:]], cwd=tmp_path, check=True, capture_output=True)
+    deployment = tmp_path / "fleet" / "deployments" / "digits.yaml"
+    deployment.write_text(deployment.read_text().replace("servingPort: 8080", f"servingPort: {free_port()}"))
+    git = ["git", "-c", "user.name=T", "-c", "user.email=t@example.com"]
+    subprocess.run([*git, "commit", "-qam", "Another port"], cwd=tmp_path / "fleet", check=True)
+    run = [*reconciler, *second[1:], "--state", state, "--once", "--timeout", "60"]
+    done = subprocess.run(run, cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shutil.rmtree(state)
