@@ -12,7 +12,7 @@ from reconciler.controller.loop import Batch, Order
 from reconciler.controller.queue import Trigger
 from reconciler.controller.recorder import Recorder
 from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
-from reconciler.errors import NameUnknown, PlanHeld, UsageError
+from reconciler.errors import NameUnknown, PlanHeld, ReconcilerError, UsageError
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
@@ -108,7 +108,8 @@ class Hub:
                 return self._unfinished(self._audit())
             case "commit":
                 reading = self._repository.read()
-                return Batch() if reading is None else self._adopt(reading)
+                found = (self._record.event(ev.REF_FOUND, "git", {}),) if self._record.state.ref.lost else ()
+                return Batch(events=found) if reading is None else self._adopt(reading, found)
             case "edge":
                 heard = self._hear(trigger.subject)
                 if not heard.alive or any(str(key) not in self._record.state.keys for key in heard.keys):
@@ -131,7 +132,13 @@ class Hub:
         """What is not about a commit: without the keys that a held plan holds."""
         return Batch(frozenset(keys) - self._held_keys(), tuple(events), cause, unreadable=self._unreadable())
 
-    def _adopt(self, reading: Reading) -> Batch:
+    def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:
+        """That the branch cannot be read, once for each reason."""
+        if trigger.cause != "commit" or self._record.state.ref.lost == failure.message:
+            return ()
+        return (self._record.event(ev.REF_LOST, "git", {"error": failure.message, "code": failure.code}),)
+
+    def _adopt(self, reading: Reading, found: tuple[Event, ...]) -> Batch:
         record, before = self._record, self._repository.declared
         self._record.log.put_blobs(reading.blobs)
         keys = affected(before, reading.declared, reading.changed) | self._held_keys()
@@ -153,7 +160,7 @@ class Hub:
         cause = next(event.id for event in reversed(events) if event.type == ev.REF_ADVANCED)
         return Batch(
             keys=frozenset(keys),
-            events=tuple(events),
+            events=(*found, *events),
             cause=cause,
             commit=newest.commit,
             fleet=reading.declared.fleet() or {},

@@ -67,6 +67,10 @@ class Source(Protocol):
         """What the trigger means. May read the world; raises a retryable ReconcilerError when it does not answer."""
         ...
 
+    def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:
+        """What is to be recorded when the trigger could not be answered; nothing when that is known. No I/O."""
+        ...
+
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
         """What each key should be. No I/O."""
         ...
@@ -133,22 +137,25 @@ class Loop:
     def turn(self, trigger: Trigger) -> None:
         """One trigger, answered. A retryable failure comes back by itself; one of the log ends the process."""
         name = (trigger.cause, trigger.subject)
-        if trigger.cause in self._every:
-            self.queue.add(Trigger(trigger.cause), self._every[trigger.cause]())
         try:
             plan = self.reconcile(self._source.take(trigger))
         except ReconcilerError as failure:
             if trigger.reply is not None:
                 trigger.reply.set_exception(failure)
-            elif isinstance(failure, HistoryError) and not failure.retryable:
+                return
+            if isinstance(failure, HistoryError) and not failure.retryable:
                 raise
-            elif failure.retryable:
+            self._record.append(self._source.failed(trigger, failure))
+            if failure.retryable:
                 attempt = self._attempts[name] = self._attempts.get(name, -1) + 1
                 self.queue.add(trigger, retry_delay_s(attempt, random.random()))  # noqa: S311  # jitter, not a secret
-            return
-        self._attempts.pop(name, None)
-        if trigger.reply is not None:
-            trigger.reply.set_result({"digest": plan.digest, "counts": plan.counts, "held": plan.held})
+                return
+        else:
+            self._attempts.pop(name, None)
+            if trigger.reply is not None:
+                trigger.reply.set_result({"digest": plan.digest, "counts": plan.counts, "held": plan.held})
+        if trigger.cause in self._every:
+            self.queue.add(Trigger(trigger.cause), self._every[trigger.cause]())
 
     def consider(self, batch: Batch) -> Considered:
         """What would be done for these keys, and why. Nothing is recorded or changed."""

@@ -12,7 +12,7 @@ from reconciler.controller.loop import Batch, Order
 from reconciler.controller.queue import Trigger
 from reconciler.controller.recorder import Recorder
 from reconciler.edge.stability import Stability
-from reconciler.errors import PortTaken
+from reconciler.errors import PortTaken, ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
@@ -143,6 +143,10 @@ class Keeper:
             type_ = ev.APPLY_SUCCEEDED if done else ev.APPLY_ABANDONED
             events.append(self._record.event(type_, key, data, operationid=served.own))
         return events
+
+    def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:  # noqa: ARG002  # the loop's words
+        """Nothing: what an edge cannot do is the outcome of its work."""
+        return ()
 
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
         """What the newest order for each key says; what is quarantined gives way to what stands."""

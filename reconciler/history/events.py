@@ -16,6 +16,8 @@ NAMESPACE: Final = uuid.UUID("5b1f0a52-9b0e-5f0e-8a4e-0c8f3c2a7d11")
 # Git
 REF_ADVANCED: Final = "ref.advanced.v1"  # a commit was read: its facts and which files it changed
 REF_REWRITTEN: Final = "ref.rewritten.v1"  # the branch no longer contains the last commit
+REF_LOST: Final = "ref.lost.v1"  # the branch cannot be read; what was read last stays in force
+REF_FOUND: Final = "ref.found.v1"  # it can be read again
 MANIFESTS_CHECKED: Final = "manifests.checked.v1"  # the set of problems in force changed (may be empty now)
 # Planning and applying
 CHANGE_PLANNED: Final = "change.planned.v1"  # a plan was made: counts and digest; its steps are the intents

@@ -57,6 +57,8 @@ class Ref(msgspec.Struct, kw_only=True, omit_defaults=True):
     seq: int = 0
     event: str = ""
     rewritten_from: str = ""
+    lost: str = ""  # why the branch cannot be read, and since when
+    lost_since: str = ""
 
 
 class HeldPlan(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -160,6 +162,14 @@ def _ref_advanced(state: State, entry: Entry) -> None:
 
 def _ref_rewritten(state: State, entry: Entry) -> None:
     state.ref.rewritten_from = state.ref.rewritten_from or entry.event.data["from"]  # what was accepted, not in between
+
+
+def _ref_lost(state: State, entry: Entry) -> None:
+    state.ref.lost, state.ref.lost_since = entry.event.data["error"], entry.event.time
+
+
+def _ref_found(state: State, entry: Entry) -> None:  # noqa: ARG001  # every handler takes both
+    state.ref.lost = state.ref.lost_since = ""
 
 
 def _manifests_checked(state: State, entry: Entry) -> None:
@@ -374,6 +384,8 @@ Handler = Callable[[State, Entry], None]
 HANDLERS: Final[dict[str, Handler]] = {
     ev.REF_ADVANCED: _ref_advanced,
     ev.REF_REWRITTEN: _ref_rewritten,
+    ev.REF_LOST: _ref_lost,
+    ev.REF_FOUND: _ref_found,
     ev.MANIFESTS_CHECKED: _manifests_checked,
     ev.CHANGE_PLANNED: _change_planned,
     ev.APPLY_INTENDED: _apply_intended,
