@@ -275,7 +275,7 @@ class Hub:
         keys = [
             Key.parse(text)
             for text in state.holds
-            if Key.parse(text).edge == edge and model in {Key.parse(text).name, state.served(text).order.get("model")}
+            if Key.parse(text).edge == edge and model in {Key.parse(text).name, state.known(text).order.get("model")}
         ]
         if not keys:
             raise NameUnknown(f"nothing of {model} is held on {edge}")

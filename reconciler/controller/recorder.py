@@ -20,7 +20,7 @@ class Recorder:
         """state: the fold of the log up to `state.seq`; what is behind it is folded here."""
         self.log, self.clock, self.state, self.actor = log, clock, state, actor
         self._count = itertools.count()
-        self._born = rfc3339(clock.now())
+        self._born = log.head().seq  # no two recorders of one log begin there and append: ids need no clock
         fold(state, list(log.read(after=state.seq)))
         log.subscribe(self._folded)
 

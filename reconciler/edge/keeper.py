@@ -92,7 +92,7 @@ class Keeper:
         After success nothing is, and a transient failure is tried again in its own time. What succeeded may have left
         a port that another key was refused.
         """
-        busy, served = self._work.under_way(key), self._record.state.served(key)
+        busy, served = self._work.under_way(key), self._record.state.known(key)
         newer = busy is not None and not self._is_meant(key, busy)
         newer |= served.open and any(outcome.operationid != served.operation for outcome in outcomes)
         refused = any(outcome.type == ev.APPLY_FAILED for outcome in outcomes)
@@ -100,7 +100,7 @@ class Keeper:
         self._again.discard(key)
         due = {key} if newer or refused else set()
         if any(outcome.type == ev.APPLY_SUCCEEDED for outcome in outcomes):
-            waiting = {one for one in self._all() if self._record.state.served(one).code == PortTaken.code}
+            waiting = {one for one in self._all() if self._record.state.known(one).code == PortTaken.code}
             self._again |= waiting
             due |= waiting
         return Batch(keys=self._free(due), events=tuple(outcomes))
@@ -135,7 +135,7 @@ class Keeper:
         """Outcomes for own intents that a crash left open: by what is there, not by guessing."""
         events = []
         for key in sorted(self._all()):
-            served = self._record.state.served(key)
+            served = self._record.state.known(key)
             if not served.own:
                 continue
             done = self._work.observe(key) == (served.own_spec or None)
@@ -152,7 +152,7 @@ class Keeper:
         """What the newest order for each key says; what is quarantined gives way to what stands."""
         expansions: list[Expansion] = []
         for key in keys:
-            served, spec = self._record.state.served(key), self._wanted(key)
+            served, spec = self._record.state.known(key), self._wanted(key)
             if spec is None:
                 expansions.append(Gone(key))
             else:
@@ -160,7 +160,7 @@ class Keeper:
         return expansions
 
     def _wanted(self, key: Key) -> dict[str, Any] | None:
-        order = self._record.state.served(key).order
+        order = self._record.state.known(key).order
         if not order:
             return None
         return self._work.current(key) if self._gives_way(key) else self._resolved(order)
@@ -173,13 +173,13 @@ class Keeper:
 
     def _gives_way(self, key: Key) -> bool:
         """Whether the order was refused: then what stands is kept, until there is a new order or the next audit."""
-        served = self._record.state.served(key)
+        served = self._record.state.known(key)
         refused = not served.open and served.phase in FAILED and key not in self._again
         return refused or self._quarantined(key) is not None
 
     def _quarantined(self, key: Key) -> Mapping[str, Any] | None:
         """The hold on what is ordered: by its digest, or by what names it as long as its digest is not known."""
-        held, order = self._record.state.holds.get(str(key)), self._record.state.served(key).order
+        held, order = self._record.state.holds.get(str(key)), self._record.state.known(key).order
         if not held or not order:
             return None
         return held.get(content_digest(order)) or held.get(content_digest(self._resolved(order)))
@@ -188,7 +188,7 @@ class Keeper:
         """Outcomes for open orders that need no work: already so, or quarantined here."""
         events = []
         for expansion in expansions:
-            key, served = expansion.key, self._record.state.served(expansion.key)
+            key, served = expansion.key, self._record.state.known(expansion.key)
             if not served.open or self._work.under_way(key) is not None:
                 continue
             held, there = self._quarantined(key), self._work.observe(key)
@@ -211,7 +211,7 @@ class Keeper:
 
     def operation(self, key: Key) -> str:
         """The hub's: one operation tells the whole story in both logs. Keeping what stands instead is our own."""
-        return "" if self._gives_way(key) else self._record.state.served(key).operation
+        return "" if self._gives_way(key) else self._record.state.known(key).operation
 
     # ── target ────────────────────────────────────────────────────────────────────────────────────────────────────
 

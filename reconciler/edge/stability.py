@@ -38,7 +38,7 @@ class Stability:
         """One `state.unstable` for each key that has flipped since its last one, ten minutes ago or more."""
         told = []
         for key in [key for key in self._untold if not self._was_said(key)]:
-            flips, served = self._untold.pop(key), self._record.state.served(key)
+            flips, served = self._untold.pop(key), self._record.state.known(key)
             before = [time for time in self._recent(key, flips[-1]) if time > served.unstable]
             data = {"count": len(before) + len(flips), "seconds": round(WINDOW_S), "live": flips[-1].data["live"]}
             told.append(self._record.event(ev.STATE_UNSTABLE, key, data))
@@ -52,10 +52,10 @@ class Stability:
         """The times of recorded flips within a window that ends with this one."""
         start = datetime.fromisoformat(flip.time).timestamp() - WINDOW_S
         return [
-            time for time in self._record.state.served(key).flips if datetime.fromisoformat(time).timestamp() > start
+            time for time in self._record.state.known(key).flips if datetime.fromisoformat(time).timestamp() > start
         ]
 
     def _was_said(self, key: Key) -> bool:
         """Whether the key's window, which began when it was last called unstable, is still open."""
-        said = self._record.state.served(key).unstable
+        said = self._record.state.known(key).unstable
         return bool(said) and self._record.clock.now() - datetime.fromisoformat(said).timestamp() < WINDOW_S

@@ -106,8 +106,12 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     deletes: list[str] = []  # times of delete intents in the hour before the newest one
     digests: dict[str, str] = {}  # "<url> <version>" -> sha256, where policy trusted the first use
 
+    def known(self, key: Key | str) -> Served:
+        """The entry of `key`, to read; where there is none, one that says nothing and is not kept."""
+        return self.keys.get(str(key)) or Served()
+
     def served(self, key: Key | str) -> Served:
-        """The entry of `key`, made when there is none yet."""
+        """The entry of `key`, for the fold: made when there is none yet."""
         text = str(key)
         found = self.keys.get(text)
         if found is None:

@@ -276,7 +276,7 @@ def test_a_pin_s_expiry_is_a_planned_transition_at_its_time(hub: HubStation) -> 
     hub.push(edge("e1", {"ring": "canary"}, [{"model": "digits", "version": "2", "expires": "2027-01-15T10:00:00Z"}]))
     assert hub.orders()[str(ON_E1)] == "update 2"
     hub.clock.seconds += 7199
-    assert hub.turn("nothing") == []
+    assert hub.turn("keys", str(ON_E2)) == []
     hub.clock.seconds += 2
     entries = hub.turn("keys", str(ON_E2))
     assert hub.orders(entries) == {str(ON_E1): "update 1"}  # nobody pushed: the timer of that key had come

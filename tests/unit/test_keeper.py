@@ -1,0 +1,346 @@
+"""The edge's stage over a toy disk: from orders to steps, and what is left alone."""
+
+import pytest
+
+from reconciler.errors import ForkFound
+from reconciler.history import events as ev
+from reconciler.history.keys import Key
+from tests.fleets import catalogue, edge, fleet, model_set, plain
+from tests.stations import EdgeStation, HubStation, settle, types
+
+MODEL = catalogue("digits", "1 2 3")
+KEY = Key("InferenceModel", "default", "digits-e1", "e1")
+NOBODY = "InferenceModel/default/nobody@e1"  # a key that nothing is known of
+DIGEST = {entry["version"]: entry["sha256sum"] for entry in MODEL.spec["versions"]}
+FLIP = {"live": {"version": "1"}}
+
+
+@pytest.fixture
+def hub() -> HubStation:
+    station = HubStation()
+    station.push(edge("e1"), MODEL, model_set("digits", "1", ref="digits"), fleet(100, "100%"))
+    return station
+
+
+@pytest.fixture
+def station(hub: HubStation) -> EdgeStation:
+    station = EdgeStation("e1", hub)
+    settle(hub, station)
+    return station
+
+
+def order(hub: HubStation, station: EdgeStation, version: str) -> list[str]:
+    """Push a version and have the edge take the order; the stored names of what it appended."""
+    hub.push(model_set("digits", version, ref="digits"))
+    return types(station.turn("orders"))
+
+
+def test_an_order_becomes_an_intent_of_the_same_operation_then_work_then_an_outcome(hub: HubStation) -> None:
+    station = EdgeStation("e1", hub)
+    (intent,) = station.turn("orders")
+    assert (intent.event.type, intent.event.operationid) == (ev.APPLY_INTENDED, hub.state.served(KEY).operation)
+    assert station.work.begun == [(str(KEY), "1")]
+    (outcome,) = station.work.succeed(KEY)
+    assert (outcome.event.type, outcome.event.operationid) == (ev.APPLY_SUCCEEDED, intent.event.operationid)
+    assert station.state.served(KEY).phase == "Committed"
+    assert station.turn("orders") == station.turn("audit") == []
+
+
+def test_orders_for_other_edges_are_left_to_them(hub: HubStation) -> None:
+    hub.push(edge("e2"))
+    station = EdgeStation("e2", hub)
+    station.turn("orders")
+    assert [key for key, _ in station.work.begun] == ["InferenceModel/default/digits-e2@e2"]
+
+
+def test_a_newer_order_stops_the_worker_and_is_done_next(hub: HubStation, station: EdgeStation) -> None:
+    order(hub, station, "2")
+    assert order(hub, station, "3") == []  # one worker a key: it is told to stop first
+    assert station.work.cancelled == [KEY]
+    assert types(station.work.give_up(KEY)) == [ev.APPLY_ABANDONED, ev.APPLY_INTENDED]
+    assert station.work.begun[1:] == [(str(KEY), "2"), (str(KEY), "3")]
+    settle(hub, station)
+    assert (station.work.stands[KEY]["version"], hub.state.served(KEY).open) == ("3", False)
+
+
+def test_a_superseded_worker_that_succeeds_all_the_same_does_not_close_the_newer_order(
+    hub: HubStation, station: EdgeStation
+) -> None:
+    order(hub, station, "2")
+    order(hub, station, "3")
+    assert types(station.work.succeed(KEY)) == [ev.APPLY_SUCCEEDED, ev.APPLY_INTENDED]
+    hub.turn("edge", "e1")
+    assert (hub.state.served(KEY).open, hub.state.served(KEY).live["version"]) == (True, "2")
+    settle(hub, station)
+    assert (hub.state.served(KEY).open, hub.state.served(KEY).live["version"]) == (False, "3")
+
+
+def test_fault_88_three_four_three_while_offline_is_one_look_and_no_work(hub: HubStation, station: EdgeStation) -> None:
+    for version in ("2", "3", "1"):
+        hub.push(model_set("digits", version, ref="digits"))
+    begun = len(station.work.begun)
+    entries = station.turn("orders")
+    assert types(entries) == [ev.APPLY_SUCCEEDED]
+    assert entries[0].event.data["unchanged"] is True
+    assert entries[0].event.operationid == hub.state.served(KEY).operation
+    assert len(station.work.begun) == begun
+    hub.turn("edge", "e1")
+    assert not hub.state.served(KEY).open
+
+
+def test_a_removal_is_done_and_the_key_forgotten_on_both_sides(hub: HubStation, station: EdgeStation) -> None:
+    hub.push(without=[model_set("digits", "1", ref="digits")])
+    station.turn("orders")
+    assert station.work.jobs[KEY][0] is None
+    assert types(station.work.succeed(KEY)) == [ev.APPLY_SUCCEEDED]
+    hub.turn("edge", "e1")
+    assert (station.state.keys, hub.state.keys) == ({}, {})
+
+
+def test_several_removals_in_one_plan_meet_no_limit_on_the_edge() -> None:
+    hub = HubStation()
+    many = [plain(f"m{n}", nodeName="e1", servingPort=9000 + n) for n in range(5)]
+    hub.push(edge("e1"), fleet(100, "100%"), *many)
+    station = EdgeStation("e1", hub)
+    settle(hub, station)
+    hub.push(without=many)
+    settle(hub, station)
+    assert (station.work.stands, hub.state.keys) == ({}, {})
+
+
+def test_a_hub_that_is_away_is_no_reason_to_stop(hub: HubStation, station: EdgeStation) -> None:
+    station.link.is_away = True
+    station.work.silent.add(KEY)
+    assert types(station.turn("audit")) == [ev.APPLY_INTENDED]  # what is ordered stands in the edge's own log
+    assert types(station.work.succeed(KEY)) == [ev.APPLY_SUCCEEDED]
+
+
+def test_a_forked_hub_log_is_said_once_and_what_serves_goes_on(hub: HubStation, station: EdgeStation) -> None:
+    station.link.refusal = ForkFound("two different events 7")
+    assert types(station.turn("orders")) == [ev.LINK_REFUSED]
+    assert station.turn("orders") == []
+    station.link.refusal = None
+    assert types(station.turn("orders")) == [ev.LINK_RESTORED]
+
+
+# ── failures ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_transient_failure_is_tried_again_in_its_own_time_and_not_before(
+    hub: HubStation, station: EdgeStation
+) -> None:
+    order(hub, station, "2")
+    begun = len(station.work.begun)
+    assert types(station.work.stumble(KEY, 8.0)) == [ev.APPLY_ABANDONED]
+    assert len(station.work.begun) == begun
+    station.clock.seconds += 7.9
+    assert station.turn("keys", NOBODY) == []
+    station.clock.seconds += 0.2
+    assert types(station.turn("keys", NOBODY)) == [ev.APPLY_INTENDED]
+    assert len(station.work.begun) == begun + 1
+    settle(hub, station)
+    assert hub.state.served(KEY).phase == "Committed"
+
+
+def test_a_newer_order_need_not_wait_for_an_older_one_s_next_try(hub: HubStation, station: EdgeStation) -> None:
+    order(hub, station, "2")
+    order(hub, station, "3")
+    assert types(station.work.stumble(KEY, 300.0)) == [ev.APPLY_ABANDONED, ev.APPLY_INTENDED]
+    assert station.work.begun[-1] == (str(KEY), "3")
+
+
+def test_a_refusal_waits_for_new_input_or_the_audit(hub: HubStation, station: EdgeStation) -> None:
+    order(hub, station, "2")
+    assert types(station.work.refuse(KEY, "RX401")) == [ev.APPLY_FAILED]
+    assert station.turn("orders") == []
+    assert types(station.turn("audit")) == [ev.APPLY_INTENDED]
+    station.work.refuse(KEY, "RX401")
+    assert order(hub, station, "3") == [ev.APPLY_INTENDED]
+    assert station.work.begun[1:] == [(str(KEY), "2"), (str(KEY), "2"), (str(KEY), "3")]
+
+
+def test_a_model_that_was_refused_a_port_has_it_when_the_one_before_is_gone() -> None:
+    hub, old, new = HubStation(), plain("old", nodeName="e1"), plain("new", nodeName="e1")
+    hub.push(edge("e1"), fleet(100, "100%"), old)
+    station = EdgeStation("e1", hub)
+    settle(hub, station)
+    hub.push(new, without=[old])
+    station.turn("orders")
+    first, second = (Key("InferenceModel", "default", name, "e1") for name in ("new", "old"))
+    assert types(station.work.refuse(first, "RX406")) == [ev.APPLY_FAILED]
+    assert types(station.work.succeed(second)) == [ev.APPLY_SUCCEEDED, ev.APPLY_INTENDED]
+    settle(hub, station)
+    assert list(station.work.stands) == [first]
+
+
+def test_two_models_that_a_stranger_keeps_from_their_port_do_not_take_turns() -> None:
+    hub = HubStation()
+    hub.push(edge("e1"), *(plain(name, nodeName="e1", servingPort=port) for name, port in (("a", 9001), ("b", 9002))))
+    station = EdgeStation("e1", hub)
+    station.turn("orders")
+    for key in list(station.work.jobs):
+        station.work.refuse(key, "RX406")
+    assert (station.work.jobs, len(station.work.begun)) == ({}, 2)
+
+
+def test_fault_91_a_way_back_that_fails_too_is_no_ping_pong(hub: HubStation, station: EdgeStation) -> None:
+    order(hub, station, "2")
+    station.work.refuse(KEY, quarantine=DIGEST["2"], phase="RolledBack")
+    order(hub, station, "3")
+    station.work.refuse(KEY, quarantine=DIGEST["3"], phase="RolledBack")
+    begun = len(station.work.begun)
+    order(hub, station, "2")  # back to what failed before
+    for cause in ("orders", "audit", "audit"):
+        station.turn(cause)
+    assert (len(station.work.begun), station.work.stands[KEY]["version"]) == (begun, "1")
+    hub.turn("edge", "e1")
+    assert (hub.state.served(KEY).open, hub.state.served(KEY).phase) == (False, "Rejected")
+
+
+def test_what_is_quarantined_answers_a_repeated_order_at_once(hub: HubStation, station: EdgeStation) -> None:
+    order(hub, station, "2")
+    station.work.refuse(KEY, quarantine=DIGEST["2"], phase="RolledBack")  # the hub has not heard of it yet
+    order(hub, station, "1")
+    settle(hub, station)
+    del hub.state.holds[str(KEY)]  # as if another hub began, which knows no holds
+    assert order(hub, station, "2") == [ev.APPLY_FAILED]
+    assert station.state.served(KEY).message == "it cannot be"
+
+
+def test_what_stands_is_served_again_beside_a_quarantine_and_not_mistaken_for_the_order(
+    hub: HubStation, station: EdgeStation
+) -> None:
+    order(hub, station, "2")
+    station.work.refuse(KEY, quarantine=DIGEST["2"], phase="RolledBack")
+    station.work.silent.add(KEY)
+    degraded = {"live": {}, "error": "the runtime (process 7) ended"}
+    assert types(station.work.say(KEY, ev.MODEL_DEGRADED, degraded)) == [ev.MODEL_DEGRADED, ev.APPLY_INTENDED]
+    assert station.work.begun[-1] == (str(KEY), "1")
+    assert station.work.say(KEY, ev.DOWNLOAD_STARTED, {}, station.work.jobs[KEY][1]) != []
+    assert station.work.cancelled == []  # it is busy with what is meant
+    station.work.succeed(KEY)
+    hub.turn("edge", "e1")
+    served = hub.state.served(KEY)
+    assert (served.phase, served.live["version"], served.order["version"]) == ("RolledBack", "1", "2")
+    assert station.turn("audit") == []
+
+
+def test_a_job_that_trusts_the_first_use_is_not_stopped_by_what_it_finds_out() -> None:
+    hub, bare = HubStation(), catalogue("digits")
+    bare.spec["versions"] = [{"version": "1", "downloadURL": "https://models.example.com/d.tar.gz"}]
+    hub.push(edge("e1"), bare, model_set("digits", "1", ref="digits"), fleet(require_digest=False))
+    station = EdgeStation("e1", hub)
+    station.turn("orders")
+    operation = station.work.jobs[KEY][1]
+    staged = {"sha256": "5" * 64, "size": 9, "trusted": "https://models.example.com/d.tar.gz 1"}
+    station.work.say(KEY, ev.ARTIFACT_STAGED, staged, operation)
+    station.turn("orders")
+    station.turn("audit")
+    station.work.stumble(KEY, 1.0)
+    station.clock.seconds += 2
+    station.turn("keys", NOBODY)  # the second try knows the digest
+    assert station.work.jobs[KEY][0] is not None
+    station.work.say(KEY, ev.DOWNLOAD_RESUMED, {}, operation)
+    assert station.work.cancelled == []
+    station.work.succeed(KEY)
+    assert station.turn("audit") == []
+
+
+# ── after a crash ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_intent_that_a_crash_left_open_is_settled_as_done_when_it_is_there(
+    hub: HubStation, station: EdgeStation
+) -> None:
+    order(hub, station, "2")
+    spec = station.work.jobs[KEY][0]
+    assert spec is not None
+    station.work.stands[KEY] = spec  # flipped, and killed before anybody was told
+    after = station.again(hub)
+    (settled,) = after.turn("start")
+    assert (settled.event.type, settled.event.data["recovered"]) == (ev.APPLY_SUCCEEDED, True)
+    assert settled.event.data["live"]["version"] == "2"
+    assert after.work.jobs == {}
+    hub.turn("edge", "e1")
+    assert (hub.state.served(KEY).open, hub.state.served(KEY).phase) == (False, "Committed")
+
+
+def test_an_intent_that_a_crash_left_undone_is_abandoned_and_intended_again(
+    hub: HubStation, station: EdgeStation
+) -> None:
+    order(hub, station, "2")
+    after = station.again(hub)
+    entries = after.turn("start")
+    assert types(entries) == [ev.APPLY_ABANDONED, ev.APPLY_INTENDED]
+    assert entries[0].event.data == {"reason": "the agent ended", "recovered": True}
+    assert entries[1].event.operationid == entries[0].event.operationid  # the order is the same
+    settle(hub, after)
+    assert hub.state.served(KEY).live["version"] == "2"
+
+
+def test_a_removal_that_a_crash_left_open_is_settled_too(hub: HubStation, station: EdgeStation) -> None:
+    hub.push(without=[model_set("digits", "1", ref="digits")])
+    station.turn("orders")
+    del station.work.stands[KEY]
+    after = station.again(hub)
+    assert types(after.turn("start")) == [ev.APPLY_SUCCEEDED]
+    assert after.state.keys == {}
+
+
+def test_an_edge_that_starts_without_its_hub_brings_back_what_was_ordered(
+    hub: HubStation, station: EdgeStation
+) -> None:
+    station.work.silent.add(KEY)
+    after = station.again(hub)
+    after.link.is_away = True
+    assert types(after.turn("start")) == [ev.APPLY_INTENDED]
+    assert after.work.begun[-1] == (str(KEY), "1")
+
+
+# ── flips that come too often ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def flip(station: EdgeStation, count: int, every_s: float = 30.0) -> list[str]:
+    """The stored names of what `count` flips have appended, one every so many seconds."""
+    told = []
+    for n in range(count):
+        station.clock.seconds += every_s
+        type_ = (ev.MODEL_DEGRADED, ev.MODEL_ACTIVATED)[n % 2]
+        told += types(station.work.say(KEY, type_, FLIP | {"error": "the runtime ended"}))
+    return told
+
+
+def test_flips_beyond_five_in_ten_minutes_are_one_statement_with_their_count(
+    hub: HubStation, station: EdgeStation
+) -> None:
+    told = flip(station, 15)
+    assert told == [*[ev.MODEL_DEGRADED, ev.MODEL_ACTIVATED] * 2, ev.MODEL_DEGRADED, ev.STATE_UNSTABLE]
+    (first,) = [entry.event for entry in station.log.read() if entry.event.type == ev.STATE_UNSTABLE]
+    assert first.data == {"count": 6, "seconds": 600, "live": {"version": "1"}}
+    station.clock.seconds += 301
+    assert types(station.turn("audit")) == []  # its window is not over
+    station.clock.seconds += 301
+    (second,) = station.turn("audit")
+    assert (second.event.type, second.event.data["count"]) == (ev.STATE_UNSTABLE, 9)
+    hub.turn("edge", "e1")
+    assert hub.state.served(KEY).message == "it was served or lost 9 times in 10 minutes"
+
+
+def test_a_key_that_has_come_to_rest_tells_every_flip_again(station: EdgeStation) -> None:
+    flip(station, 6)
+    station.clock.seconds += 601
+    assert flip(station, 5) == [*[ev.MODEL_DEGRADED, ev.MODEL_ACTIVATED] * 2, ev.MODEL_DEGRADED]
+    assert flip(station, 1) == [ev.STATE_UNSTABLE]
+
+
+def test_five_flips_in_ten_minutes_are_not_too_many(station: EdgeStation) -> None:
+    assert ev.STATE_UNSTABLE not in flip(station, 12, every_s=121.0)
+
+
+def test_another_key_s_flips_do_not_count(hub: HubStation) -> None:
+    hub.push(plain("p", nodeName="e1", servingPort=9000))
+    station = EdgeStation("e1", hub)
+    settle(hub, station)
+    flip(station, 5)
+    other = Key("InferenceModel", "default", "p", "e1")
+    assert types(station.work.say(other, ev.MODEL_ACTIVATED, FLIP)) == [ev.MODEL_ACTIVATED]
