@@ -24,7 +24,7 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
 
 
 class Settings(BaseModel):
-    """What a hub follows, where it keeps its state, how often and how wide it works."""
+    """What a hub follows, where it keeps its state, how often it looks."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,7 +37,6 @@ class Settings(BaseModel):
     poll_s: float = Field(
         30, ge=1, le=86_400, description="Seconds between two looks at the remote, +-20 %; 1 to 86400."
     )
-    workers: int = Field(8, ge=1, le=256, description="How many steps are performed at the same time; 1 to 256.")
     token_env: str = Field("", description="The environment variable that holds a token for https.")
     token_file: Path | None = Field(None, description="The file that holds a token for https, read anew each time.")
     ssh_key_file: Path | None = Field(None, description="The private key for ssh; absent, ssh's own.")

@@ -18,7 +18,6 @@ def test_defaults() -> None:
         "path": "",
         "state_dir": Path("/home/op/.local/state/reconciler"),
         "poll_s": 30,
-        "workers": 8,
         "token_env": "",
         "token_file": None,
         "ssh_key_file": None,
@@ -26,9 +25,9 @@ def test_defaults() -> None:
 
 
 def test_an_option_wins_over_a_variable() -> None:
-    environ = HOME | {"RECONCILER_REPO": "https://h/a", "RECONCILER_POLL_S": "5", "RECONCILER_WORKERS": ""}
+    environ = HOME | {"RECONCILER_REPO": "https://h/a", "RECONCILER_POLL_S": "5", "RECONCILER_BRANCH": ""}
     found = Settings.load({"poll_s": 7.5}, environ)
-    assert (found.repo, found.poll_s, found.workers) == ("https://h/a", 7.5, 8)
+    assert (found.repo, found.poll_s, found.branch) == ("https://h/a", 7.5, "main")
 
 
 @pytest.mark.parametrize(
@@ -49,11 +48,11 @@ def test_the_folder_is_normalised() -> None:
 
 def test_all_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(SettingInvalid) as refused:
-        Settings.load({"poll_s": 0, "path": "../x"}, HOME | {"RECONCILER_WORKERS": "many"})
+        Settings.load({"path": "../x"}, HOME | {"RECONCILER_POLL_S": "often"})
     said = refused.value.message.split("; ")
-    assert [one.partition(":")[0] for one in said] == ["--repo", "--path", "--poll-s", "RECONCILER_WORKERS"]
+    assert [one.partition(":")[0] for one in said] == ["--repo", "--path", "RECONCILER_POLL_S"]
     assert "--repo is: The Git repository to follow" in refused.value.advice
-    assert "RECONCILER_WORKERS is: How many steps" in refused.value.advice
+    assert "RECONCILER_POLL_S is: Seconds between" in refused.value.advice
 
 
 @pytest.mark.parametrize("path", ["/etc", "a/../..", "a\nb"])
