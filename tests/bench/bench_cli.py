@@ -1,0 +1,153 @@
+"""The command line as a user waits for it: whole processes, from the start of the interpreter to its end. Rows of 5.
+
+`plan` looks at a repository of 1,000 files of 10 documents whose parent commit was reconciled into the log; every round
+makes another commit of one changed line, so that fetching it is part of the time. `status` reads a log of 1,000 edges.
+"""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from statistics import median
+
+from reconciler.edge.paths import StateDirectory
+from reconciler.eventlog.sqlite import SqliteLog
+from reconciler.settings import Settings
+from reconciler.wiring import HubProcess, recorded
+from tests.bench import Figure
+from tests.bench.rollout import Rollouts
+from tests.fleets import sha
+from tests.git_repository import Repository
+from tests.log_events import StillClock
+
+RECONCILER = str(Path(sysconfig.get_path("scripts")) / "reconciler")
+LIMIT = "limit"
+MODELS = 9  # beside the Edge, in one file
+
+
+def figures(small: bool) -> Iterator[Figure]:
+    """Rows of the command line's targets."""
+    rounds = 3 if small else 9
+    yield from _start_up(rounds)
+    with tempfile.TemporaryDirectory() as place:
+        yield from _plan(Path(place), 20 if small else 1000, rounds)
+        yield from _status(Path(place), 20 if small else 1000, rounds)
+
+
+# Start-up.
+
+
+def _start_up(rounds: int) -> Iterator[Figure]:
+    bare = median(_seconds([sys.executable, "-c", ""]) for _ in range(rounds))
+    completing = {"_RECONCILER_COMPLETE": "bash_complete"}
+    commands: tuple[tuple[str, list[str], dict[str, str]], ...] = (
+        ("reconciler --help", ["--help"], {}),
+        ("reconciler completion bash", ["completion", "bash"], {}),
+        ("completing a command", [], completing | {"COMP_WORDS": "reconciler pl", "COMP_CWORD": "1"}),
+        ("completing an option", [], completing | {"COMP_WORDS": "reconciler plan --o", "COMP_CWORD": "2"}),
+    )
+    for name, words, environment in commands:
+        _seconds([RECONCILER, *words], environment)  # compiled from now on
+        taken = median(_seconds([RECONCILER, *words], environment) for _ in range(rounds))
+        against = f"{LIMIT}; the interpreter alone {bare:.3f} s"
+        yield Figure(name, taken, "s", "lower", against, 0.150)
+
+
+def _seconds(command: list[str], environment: Mapping[str, str] | None = None, answers: tuple[int, ...] = (0,)) -> float:
+    """How long the command took. Raises RuntimeError with what it said when it failed."""
+    began = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | (environment or {}))
+    taken = time.perf_counter() - began
+    if done.returncode not in answers or not (done.stdout or "-c" in command):
+        raise RuntimeError(f"{command} answered {done.returncode}: {done.stderr[-2000:]}")
+    return taken
+
+
+# plan.
+
+
+def _plan(place: Path, edges: int, rounds: int) -> Iterator[Figure]:
+    repository, state = Repository(place / "fleet"), place / "planned"
+    base = repository.commit({_path(n): _file(n) for n in range(edges)})
+    _reconcile(repository.path, state)
+    words = ["plan", "--repo", str(repository.path), "--state", str(state)]
+    said = subprocess.run([RECONCILER, *words], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "nothing to do", said
+
+    def commit(n: int) -> None:
+        repository.reset(base)
+        repository.commit({_path(n): _file(n, target="2")})
+
+    def edit(n: int) -> None:
+        repository.reset(base)
+        repository.write({_path(n): _file(n, target="2")})
+
+    what = f"of 1 line in {edges * (MODELS + 1):,} objects"
+    for name, change in (("committed", commit), ("not committed yet", edit)):
+        taken = median(_planned(words, change, n) for n in range(rounds))
+        yield Figure(f"reconciler plan {what}, {name}", taken, "s", "lower", LIMIT, 1.5)
+
+
+def _planned(words: list[str], change: Callable[[int], None], n: int) -> float:
+    change(n)
+    taken = _seconds([RECONCILER, *words], answers=(1,))
+    return taken
+
+
+def _reconcile(repository: Path, state: Path) -> None:
+    """The log of a hub that has ordered all that the branch declares; there are no agents that would answer."""
+    HubProcess(Settings.load({"repo": str(repository), "state_dir": state}, {}), supervise=False).once(0)
+
+
+def _path(n: int) -> str:
+    return f"edges/{n // 100:02d}/edge-{n:04d}.yaml"
+
+
+def _file(n: int, target: str = "1") -> str:
+    """An edge and the models on it. target: the version of the first one."""
+    edge = f"edge-{n:04d}"
+    documents = [
+        "apiVersion: ai.kubeedge.io/v1alpha1\nkind: Edge\n"
+        f"metadata:\n  name: {edge}\n  labels: {{site: site-{n % 50}}}\n"
+        f"spec:\n  nodeName: node-{n:04d}\n  address: 127.0.0.1\n"
+    ]
+    documents += [_model(edge, m, target if m == 0 else "1", f"node-{n:04d}") for m in range(MODELS)]
+    return "---\n".join(documents)
+
+
+def _model(edge: str, m: int, target: str, node: str) -> str:
+    entries = "".join(
+        f"    - version: '{version}'\n      downloadURL: https://models.example.com/model-{m}-{version}.tar.gz\n"
+        f"      sha256sum: {sha(f'{m} {version}')}\n"
+        for version in "12"
+    )
+    return (
+        "apiVersion: ai.kubeedge.io/v1alpha1\nkind: InferenceModel\n"
+        f"metadata:\n  name: model-{m}-{edge}\n  namespace: default\n"
+        f"spec:\n  modelName: model-{m}\n  deployToLayer: edge\n  frameworkType: onnx\n"
+        f"  nodeName: {node}\n  servingPort: {8080 + m}\n  targetVersion: '{target}'\n  manifest:\n{entries}"
+    )
+
+
+# status.
+
+
+def _status(place: Path, edges: int, rounds: int) -> Iterator[Figure]:
+    home, clock = StateDirectory(place / "seen").hub, StillClock()
+    home.directory.mkdir(parents=True)
+    log = SqliteLog(home.log, "/hub", clock)
+    try:
+        rollouts = Rollouts(recorded(log, home, clock, "hub"), clock, edges, 2)
+        rollouts.round()
+    finally:
+        log.close()
+    command = [RECONCILER, "status", "--state", str(place / "seen")]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert len(lines) == 3 + 2 * edges, lines[:10]
+    for form in ("table", "json"):
+        taken = median(_seconds([*command, "--output", form]) for _ in range(rounds))
+        yield Figure(f"reconciler status of {edges:,} edges × 2 models, {form}", taken, "s", "lower", LIMIT, 0.5)
