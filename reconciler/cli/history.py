@@ -26,17 +26,17 @@ class Wanted:
     def has(self, entry: "Entry") -> bool:
         """Whether this one is."""
         from reconciler.history.keys import Key
-        from reconciler.history.timeline import subject
+        from reconciler.history.timeline import named, subject
 
         event = entry.event
         if self.commit and not event.gitcommit.startswith(self.commit):
             return False
-        edge, model = subject(event)
-        if self.edge and edge != self.edge:
+        if self.edge and subject(event)[0] != self.edge:
             return False
+        if not self.model:
+            return True
         key = Key.parse(event.subject) if "@" in event.subject else None
-        names = {model, key.name, key.name.removesuffix(f"-{key.edge}")} if key else {model}
-        return not self.model or self.model in names
+        return key is not None and self.model in {key.name, named(key, event.data.get("spec") or {})}
 
 
 @click.command(epilog="Example: reconciler history --edge edge-1 --since 2026-11-30 --follow")
@@ -130,10 +130,10 @@ def show(entry: "Entry", form: str) -> None:
 
 def sentence(entry: "Entry") -> str:
     """`   12  2026-11-30 14:02:11  edge-1 digits: serves version 2 (before: 1)`."""
+    from reconciler.cli.status import shown
     from reconciler.diagnostics import printable
     from reconciler.history.timeline import subject, words
 
     event = entry.event
     about = " ".join(part for part in subject(event) if part)
-    when = f"{event.time[:10]} {event.time[11:19]}"
-    return printable(f"{entry.seq:>6}  {when}  {f'{about}: ' if about else ''}{words(event)}")
+    return printable(f"{entry.seq:>6}  {shown(event.time)}  {f'{about}: ' if about else ''}{words(event)}")

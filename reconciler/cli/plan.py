@@ -123,7 +123,8 @@ def _show_step(step: "Step") -> None:
     line(printable(f"{step.action} {step.key}"), STYLES.get(step.action, ""))
     width = max((len(change.field) for change in step.changes), default=0)
     for change in step.changes if step.action != "delete" else ():
-        line(printable(f"    {change.field:<{width}}  {_value(change.old)} → {_value(change.new)}"))
+        old = "" if step.action == "create" else f"{_value(change.old)} → "
+        line(printable(f"    {change.field:<{width}}  {old}{_value(change.new)}"))
     where = f" ({step.origin})" if step.origin else ""
     line(printable(f"    because: {step.reason}{where}"))
     if step.waits:

@@ -16,7 +16,7 @@ from reconciler.cli.options import forms, state
 def command(*, at: str | None, state_dir: Path, form: str) -> None:
     """Show what every edge was to have and what it served at a point of the log; at its end without --at."""
     from reconciler.cli.points import point
-    from reconciler.cli.status import show
+    from reconciler.cli.status import show, shown
     from reconciler.history.status import status
     from reconciler.wiring import opened
 
@@ -26,7 +26,7 @@ def command(*, at: str | None, state_dir: Path, form: str) -> None:
     if form == "table":
         from reconciler.cli.draw import line
 
-        line(f"entry {seen.seq}, recorded at {seen.time}", "bold")
+        line(f"entry {seen.seq}, recorded at {shown(seen.time)}", "bold")
         show(seen)
         return
     from reconciler.cli.output import write

@@ -27,7 +27,9 @@ def command(state_dir: Path, as_of: str | None, form: str) -> None:
     with opened(state_dir) as past:
         seen = status(past.replay.at(), now)
         if not past.is_written:
-            click.echo(f"no reconciler runs at {state_dir}: this is what its log says since {seen.time}", err=True)
+            click.echo(
+                f"no reconciler runs at {state_dir}: this is what its log says, last at {shown(seen.time)}", err=True
+            )
     if form == "table":
         show(seen)
     else:
@@ -45,6 +47,8 @@ def show(seen: "Status") -> None:
         line(f"commit {seen.commit[:7]} by {seen.author}: {seen.subject}")
     else:
         line("no commit was read yet")
+    if seen.lost:
+        line(f"the branch cannot be read since {shown(seen.lost_since)}: {seen.lost}", "red")
     if seen.rows:
         line("")
         table(
@@ -52,9 +56,11 @@ def show(seen: "Status") -> None:
             (_cells(row, seen) for row in seen.rows),
         )
     for one in seen.suspended:
-        until = f" until {one.until}" if one.until else ", until `reconciler resume`"
+        until = f" until {shown(one.until)}" if one.until else ", until `reconciler resume`"
         what = "everything is" if one.scope == "*" else f"{one.scope} is"
         line(f"\n{what} suspended by {one.actor}{until}: {one.reason}", "yellow")
+    for link in seen.links:
+        line(f"\nthe log of {link.peer} is not copied: {link.error}", "red")
     if seen.held is not None:
         line(f"\nplan {seen.held.digest} is held: {seen.held.reason}", "yellow")
         line(f" help: `reconciler plan` shows it; `reconciler approve {seen.held.digest}` releases it")
@@ -64,12 +70,21 @@ def show(seen: "Status") -> None:
 
 def _cells(row: "Row", seen: "Status") -> tuple[str, ...]:
     from reconciler.history.status import NEVER, age
+    from reconciler.history.timeline import labelled
 
+    model = labelled(row.kind, row.model)
     wanted = (row.wanted or "(none)") + (" (pin)" if row.pinned else "")
     message = f"{row.code}: {row.message}" if row.code else row.message
     if row.unknown_since:
-        heard = "the edge was never heard" if row.unknown_since == NEVER else f"unknown since {row.unknown_since}"
+        heard = (
+            "the edge was never heard" if row.unknown_since == NEVER else f"unknown since {shown(row.unknown_since)}"
+        )
         message = f"{heard}, last event {row.last_sequence}" + (f"; {message}" if message else "")
         serving = f"{row.serving}?" if row.serving else "?"
-        return row.edge, row.model, wanted, serving, "Unknown", age(row.unknown_since, seen.as_of), message
-    return row.edge, row.model, wanted, row.serving or "-", row.phase, age(row.since, seen.as_of), message
+        return row.edge, model, wanted, serving, "Unknown", age(row.unknown_since, seen.as_of), message
+    return row.edge, model, wanted, row.serving or "-", row.phase, age(row.since, seen.as_of), message
+
+
+def shown(time: str) -> str:
+    """A time for people: `2026-11-30 14:02:34`, UTC."""
+    return f"{time[:10]} {time[11:19]}"

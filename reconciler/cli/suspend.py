@@ -22,4 +22,5 @@ def command(*, edge: str | None, reason: str, until: str | None, state_dir: Path
     scope = edge or "*"
     ask(state_dir, "suspend", scope=scope, reason=reason, until=ends)
     answer = {"scope": scope, "reason": reason, "until": ends}
-    answered(form, "Suspension", answer, f"suspended {edge or 'everything'}; `reconciler resume {edge or ''}`".rstrip())
+    end = "reconciler resume" + (f" {edge}" if edge else "")
+    answered(form, "Suspension", answer, f"suspended {edge or 'everything'}; `{end}` ends it")

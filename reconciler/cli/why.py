@@ -10,7 +10,11 @@ from reconciler.cli.options import forms, state
 if TYPE_CHECKING:
     from reconciler.history.keys import Key
     from reconciler.history.state import State
-    from reconciler.history.why import Link
+    from reconciler.history.why import Asked, Link
+    from reconciler.planning.wanted import Expansion
+
+
+BEGINS = frozenset({"serving", "wanted", "today", "held", "suspended", "problem"})  # links that no link above caused
 
 
 @click.command(epilog="Example: reconciler why edge-1 digits")
@@ -26,7 +30,8 @@ def command(state_dir: Path, edge: str, model: str, form: str) -> None:
     with opened(state_dir) as past:
         now = past.replay.at()
         keys = keys_of(edge, model, now)
-        walks = [(key, why(key, now, past.log.find, lambda stream: past.log.read(stream=stream))) for key in keys]
+        asked = {key: _asked(expansion) for key, expansion in past.asked(now, keys).items()}
+        walks = [(key, why(key, now, past.log.find, past.stream, asked.get(key))) for key in keys]
     if form != "table":
         from reconciler.cli.output import write
 
@@ -34,6 +39,16 @@ def command(state_dir: Path, edge: str, model: str, form: str) -> None:
         return
     for key, links in walks:
         show(key, links)
+
+
+def _asked(expansion: "Expansion") -> "Asked | None":
+    """What the repository asks for, where that can be said."""
+    from reconciler.history.why import Asked
+    from reconciler.planning.wanted import Wanted
+
+    if not isinstance(expansion, Wanted):
+        return None
+    return Asked(str(expansion.spec["version"]), expansion.because, expansion.origin)
 
 
 def keys_of(edge: str, model: str, now: "State") -> list["Key"]:
@@ -59,12 +74,13 @@ def keys_of(edge: str, model: str, now: "State") -> list["Key"]:
 def show(key: "Key", links: "list[Link]") -> None:
     """The walk, what is running first, each line the cause of the one above it."""
     from reconciler.cli.draw import line
+    from reconciler.cli.status import shown
     from reconciler.diagnostics import printable
 
     line(str(key), "bold")
     for link in links:
-        arrow = "   " if link.what in {"serving", "held", "suspended", "problem"} else " ← "
-        when = f"{link.time[:10]} {link.time[11:19]}  " if link.time else ""
+        arrow = "   " if link.what in BEGINS else " ← "
+        when = f"{shown(link.time)}  " if link.time else ""
         line(printable(f"{arrow}{link.what:<10}  {when}{link.text}"))
-        if link.what == "line":
+        if link.what in {"line", "today"}:
             line(printable(f"{'':15}{link.place} in commit {link.commit[:7]} by {link.author}"), "bold")

@@ -11,6 +11,7 @@ from typing import Any
 
 from reconciler.history.keys import Key
 from reconciler.history.state import EdgeSeen, Served, State
+from reconciler.history.timeline import named
 
 NEVER = "never"  # stands where a time would: this edge has not been heard yet
 
@@ -95,8 +96,19 @@ class Suspension:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A peer whose log is not copied, because it has a gap, a fork or a broken chain."""
+
+    peer: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Everything at one time. seq and time: the last entry of the log that this was folded from."""
+    """Everything at one time. seq and time: the last entry of the log that this was folded from.
+
+    lost: why the branch cannot be read, since `lost_since`; "" while it can.
+    """
 
     as_of: str
     seq: int
@@ -105,11 +117,14 @@ class Status:
     accepted: str
     author: str
     subject: str
+    lost: str
+    lost_since: str
     rows: tuple[Row, ...]
     edges: tuple[Edge, ...]
     held: Held | None
     holds: tuple[Hold, ...]
     suspended: tuple[Suspension, ...]
+    links: tuple[Refused, ...]
     problems: tuple[Mapping[str, Any], ...]
 
     @property
@@ -148,11 +163,14 @@ def status(state: State, now: str) -> Status:
         accepted=state.ref.accepted,
         author=state.ref.author,
         subject=state.ref.subject,
+        lost=state.ref.lost,
+        lost_since=state.ref.lost_since,
         rows=tuple(sorted(_rows(state), key=lambda row: (row.edge, row.kind != "InferenceModel", row.kind, row.name))),
         edges=tuple(_edge(name, seen) for name, seen in sorted(state.edges.items())),
         held=_held(state),
         holds=tuple(_holds(state)),
         suspended=tuple(one for one in suspended if not one.until or one.until > now),
+        links=tuple(Refused(peer=peer, error=error) for peer, error in sorted(state.links.items())),
         problems=tuple(problem for _, group in sorted(state.problems.items()) for problem in group),
     )
 
@@ -172,7 +190,7 @@ def _row(key: Key, served: Served, seen: EdgeSeen) -> Row:
         edge=key.edge,
         kind=key.kind,
         name=key.name,
-        model=str(order.get("model") or order.get("dataset") or key.name),
+        model=named(key, order),
         wanted=str(order.get("version", "")),
         serving=str(live.get("version", "")),
         phase=served.phase,

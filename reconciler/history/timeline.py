@@ -22,10 +22,15 @@ def words(event: Event) -> str:
 
 def subject(event: Event) -> tuple[str, str]:
     """(edge, object) that an event is about; "" where it is about none. The object goes by the name that people use."""
-    if event.subject.rpartition("@")[1]:
+    if "@" in event.subject:
         key = Key.parse(event.subject)
-        return key.edge, named(key, event.data.get("spec") or {})
-    return str(event.data.get("edge", "")), ""
+        return key.edge, labelled(key.kind, named(key, event.data.get("spec") or {}))
+    return str(event.data.get("edge") or event.data.get("peer") or ""), ""
+
+
+def labelled(kind: str, name: str) -> str:
+    """A name as it stands beside others: models are what it is all about, so only what is none says what it is."""
+    return name if kind == "InferenceModel" else f"{name} ({kind.lower()})"
 
 
 def named(key: Key, spec: Data) -> str:
@@ -129,15 +134,22 @@ def _activated(event: Event) -> str:
     return f"serves {_version(event.data)}" + (f" (before: {previous})" if previous else "")
 
 
+def _unstable(event: Event) -> str:
+    data = event.data
+    return f"unstable: served or lost {data['count']} times in {data['seconds'] // 60} minutes"
+
+
 WORDS: Final[dict[str, Callable[[Event], str]]] = {
     ev.REF_ADVANCED: _ref_advanced,
     ev.REF_REWRITTEN: lambda e: f"history was rewritten: {str(e.data['from'])[:7]} is no longer in the branch",
+    ev.REF_LOST: lambda e: f"the branch cannot be read{_reason(e.data)}",
+    ev.REF_FOUND: lambda _: "the branch can be read again",
     ev.MANIFESTS_CHECKED: _manifests_checked,
     ev.CHANGE_PLANNED: _planned,
     ev.CHANGE_APPROVED: lambda e: f"{e.actor} approved plan {e.newdigest}",
     ev.APPLY_INTENDED: _intended,
     ev.APPLY_SUCCEEDED: _succeeded,
-    ev.APPLY_FAILED: lambda e: f"{str(e.data.get('phase', 'Rejected')).lower()}{_reason(e.data)}",
+    ev.APPLY_FAILED: lambda e: ("rolled back" if e.data.get("phase") == "RolledBack" else "rejected") + _reason(e.data),
     ev.APPLY_ABANDONED: _abandoned,
     ev.HOLD_PLACED: lambda e: f"held back{_reason(e.data)}",
     ev.HOLD_LIFTED: lambda e: f"{e.actor} released what was held",
@@ -155,7 +167,9 @@ WORDS: Final[dict[str, Callable[[Event], str]]] = {
     ev.MODEL_ROLLEDBACK: lambda e: f"went back to {_version(e.data)}{_reason(e.data)}",
     ev.MODEL_DEGRADED: lambda e: f"degraded{_reason(e.data)}",
     ev.DATASET_SYNCED: lambda e: f"has {_version(e.data)}{'' if e.data.get('bytes') else ' (metadata only)'}",
-    ev.STATE_UNSTABLE: lambda e: f"unstable: {e.data.get('count', 'many')} changes in ten minutes",
+    ev.STATE_UNSTABLE: _unstable,
+    ev.LINK_REFUSED: lambda e: f"its log is not copied any more{_reason(e.data)}",
+    ev.LINK_RESTORED: lambda _: "its log is copied again",
     ev.LOG_GENESIS: lambda e: f"log {e.source} began",
     ev.SEGMENT_SEALED: lambda e: f"sealed entries {e.data['first']} to {e.data['last']}",
 }

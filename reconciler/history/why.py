@@ -6,6 +6,7 @@ A link is an event with words; each is the cause of the one before it.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
@@ -21,9 +22,9 @@ Stream = Callable[[str], Iterable[Entry]]
 class Link:
     """One step of the walk.
 
-    what: `serving`, `activation`, `outcome`, `order`, `plan`, `approval`, `commit`, `line`, `held`, `suspended`,
-    `problem` or another event's type.  seq and id: of the event in the hub's log; 0 and "" where a fold says it.
-    place: `path:line` in `commit`.
+    what: `serving`, `activation`, `outcome`, `order`, `plan`, `approval`, `commit`, `line`, `wanted`, `today`, `held`,
+    `suspended`, `problem`, or another event's type.  seq and id: of the event in the hub's log; 0 and "" where the fold
+    says it.  place: `path:line` in `commit`.
     """
 
     what: str
@@ -36,10 +37,19 @@ class Link:
     author: str = ""
 
 
-def why(key: Key, state: State, find: Find, stream: Stream) -> list[Link]:
+class Asked(NamedTuple):
+    """What the repository asks for now: a version, in words why, and the `path:line` that says so."""
+
+    version: str
+    reason: str
+    place: str
+
+
+def why(key: Key, state: State, find: Find, stream: Stream, asked: Asked | None = None) -> list[Link]:
     """The walk for one key: what serves and who asked for it; then, where it differs, what is wanted and why it waits.
 
-    find: an entry by its event id.  stream: the entries of one stream, in order. Empty when the key was never ordered.
+    find: an entry by its event id.  stream: the entries of one stream, in order.  asked: shown where another line than
+    that of the order asks today, for the same version or not. Empty when nothing is known of the key.
     """
     served = state.keys.get(str(key))
     if served is None:
@@ -51,7 +61,7 @@ def why(key: Key, state: State, find: Find, stream: Stream) -> list[Link]:
         links = [_serving(served, running), *_walk(running, past, find, stream)]
     if running is None or running.event.operationid != served.operation:
         links += _wanted(served, past, find, stream)
-    return [*links, *_held(key, state, served), *_problems(key, state)]
+    return [*links, *_today(asked, served, state, find, stream), *_held(key, state, served), *_problems(key, state)]
 
 
 _PROOFS = {ev.MODEL_ACTIVATED, ev.MODEL_ROLLEDBACK, ev.APPLY_SUCCEEDED, ev.DATASET_SYNCED}
@@ -116,7 +126,7 @@ def _cause(entry: Entry, origin: str, stream: Stream) -> Iterator[Link]:
     if event.type != ev.REF_ADVANCED:
         yield _link(_NAMES.get(event.type, event.type), entry)
         return
-    wrote = _wrote(origin.rpartition(":")[0], entry, stream)
+    wrote = _wrote(_path(origin), entry, stream)
     if wrote.event.id != event.id:
         yield _link("commit", entry)
     yield _link("line" if origin else "commit", wrote, place=origin)
@@ -151,14 +161,36 @@ def _link(what: str, entry: Entry, *, place: str = "") -> Link:
 
 
 def _wanted(served: Served, past: list[Entry], find: Find, stream: Stream) -> Iterator[Link]:
-    """The last order, which does not serve (yet): what became of it, and who asked."""
+    """The last order, which is not what serves: what became of it, and who asked."""
     mine = [entry for entry in past if entry.event.operationid == served.operation]
     order = _order(served.operation, past)
     outcome = next((entry for entry in reversed(mine) if entry.event.type != ev.APPLY_INTENDED), None)
+    what = f"version {served.order['version']} is to serve" if served.order else "it is to go"
+    yield Link(what="wanted", text=f"{what}: {served.phase}", time=served.phase_time)
     if outcome is not None and (order is None or outcome.seq > order.seq):
         yield _link("outcome", outcome)
     if order is not None:
         yield from _walk(order, past, find, stream)
+
+
+def _today(asked: Asked | None, served: Served, state: State, find: Find, stream: Stream) -> Iterator[Link]:
+    """Another line than the one that was ordered from: a pin on a version that served already orders nothing."""
+    if asked is None or (asked.reason, _path(asked.place)) == (served.reason, _path(served.origin)):
+        return
+    read = find(state.ref.event)
+    wrote = _wrote(_path(asked.place), read, stream).event if read is not None else None
+    yield Link(
+        what="today",
+        text=f"version {asked.version} is asked for: {asked.reason}",
+        time=wrote.time if wrote else "",
+        place=asked.place,
+        commit=wrote.gitcommit if wrote else "",
+        author=str(wrote.data["author"]) if wrote else "",
+    )
+
+
+def _path(place: str) -> str:
+    return place.rpartition(":")[0]
 
 
 def _held(key: Key, state: State, served: Served) -> Iterator[Link]:

@@ -1,0 +1,129 @@
+"""Status is a fold of the log, and never shows what it does not know."""
+
+from dataclasses import replace
+
+import pytest
+
+from reconciler.history.state import EdgeSeen, HeldPlan, Served, State
+from reconciler.history.status import NEVER, Row, age, status
+
+NOW = "2026-11-30T15:00:00.000000Z"
+KEY = "InferenceModel/default/defect-a@a"
+ORDER = {"version": "2", "model": "defect"}
+
+
+def a_state(**served: object) -> State:
+    known = {"order": ORDER, "operation": "o", "phase": "Committed", "phase_time": "2026-11-30T14:00:00.000000Z"}
+    state = State(seq=7, time="2026-11-30T14:30:00.000000Z")
+    state.keys[KEY] = Served(**known | {"live": {"version": "2", "url": "http://x"}} | served)  # type: ignore[arg-type]  # test data
+    state.edges["a"] = EdgeSeen(present=True, since="2026-11-30T13:00:00.000000Z", last_sequence=4)
+    return state
+
+
+def only(state: State) -> Row:
+    (row,) = status(state, NOW).rows
+    return row
+
+
+def test_a_settled_row_has_wanted_and_serving() -> None:
+    row = only(a_state())
+    assert (row.edge, row.model, row.wanted, row.serving, row.phase) == ("a", "defect", "2", "2", "Committed")
+    assert row.settled
+    assert status(a_state(), NOW).converged
+
+
+def test_serving_is_what_the_edge_answered_not_what_was_ordered() -> None:
+    row = only(a_state(live={}, phase="Downloading", open=True))
+    assert (row.wanted, row.serving) == ("2", "")
+    assert not row.settled
+
+
+def test_an_edge_that_is_lost_is_unknown_since_then() -> None:
+    state = a_state()
+    state.edges["a"] = EdgeSeen(present=False, since="2026-11-30T14:02:00.000000Z", last_sequence=881)
+    row = only(state)
+    assert (row.unknown_since, row.last_sequence) == ("2026-11-30T14:02:00.000000Z", 881)
+    assert not row.settled
+    assert not status(state, NOW).still
+
+
+def test_an_edge_that_was_never_heard_is_unknown_since_never() -> None:
+    state = a_state()
+    del state.edges["a"]
+    assert only(state).unknown_since == NEVER
+
+
+def test_a_pin_is_seen_by_its_reason() -> None:
+    assert only(a_state(reason="pinned on a: night shift")).pinned
+    assert not only(a_state(reason="the default version of defect")).pinned
+
+
+def test_a_key_that_was_only_reported_is_no_row() -> None:
+    assert status(a_state(operation=""), NOW).rows == ()
+
+
+def test_a_suspension_ends_by_itself() -> None:
+    state = a_state()
+    state.suspended = {
+        "*": {"actor": "ada", "reason": "night", "until": "2026-11-30T14:59:59.000000Z"},
+        "a": {"actor": "ada", "reason": "moves", "until": "2026-11-30T15:00:01.000000Z"},
+    }
+    assert [one.scope for one in status(state, NOW).suspended] == ["a"]
+
+
+def test_holds_links_problems_and_a_held_plan_are_listed() -> None:
+    state = a_state()
+    state.holds = {KEY: {"ab": {"reason": "wrong", "code": "RX404", "seq": 3, "time": "t"}}}
+    state.links = {"a": "a gap"}
+    state.problems = {"b.yaml": [{"code": "RX201", "message": "no", "path": "b.yaml"}]}
+    state.held_plan = HeldPlan(digest="d", reason="too much", keys=[KEY], counts={"delete": 4})
+    seen = status(state, NOW)
+    assert [(one.key, one.digest, one.code) for one in seen.holds] == [(KEY, "ab", "RX404")]
+    assert [(one.peer, one.error) for one in seen.links] == [("a", "a gap")]
+    assert seen.refused
+    assert seen.held is not None
+    assert seen.held.reason == "too much"
+    assert not seen.converged
+
+
+def test_a_warning_refuses_nothing() -> None:
+    state = a_state()
+    state.problems = {"b.yaml": [{"code": "RX217", "message": "quote it", "path": "b.yaml", "severity": "warning"}]}
+    assert status(state, NOW).converged
+
+
+def test_rows_stand_by_edge_and_models_first() -> None:
+    state = a_state()
+    state.keys["Dataset/default/a@a"] = replace_key(state, {"dataset": "a", "version": "1"})
+    state.keys["InferenceModel/default/x-b@b"] = replace_key(state, {"model": "x", "version": "1"})
+    assert [(row.edge, row.kind) for row in status(state, NOW).rows] == [
+        ("a", "InferenceModel"),
+        ("a", "Dataset"),
+        ("b", "InferenceModel"),
+    ]
+
+
+def replace_key(state: State, order: dict[str, str]) -> Served:
+    found = state.keys[KEY]
+    return Served(order=order, operation="p", phase=found.phase)
+
+
+def test_the_same_state_and_time_give_the_same_value() -> None:
+    assert status(a_state(), NOW) == status(a_state(), NOW)
+    assert replace(status(a_state(), NOW), as_of="") != status(a_state(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("since", "said"),
+    [
+        ("2026-11-30T14:59:48Z", "12s"),
+        ("2026-11-30T14:57:01Z", "2m"),
+        ("2026-11-30T12:59:00Z", "2h"),
+        ("2026-11-25T15:00:00Z", "5d"),
+        ("2026-11-30T15:00:01Z", "0s"),
+        ("", ""),
+        (NEVER, ""),
+    ],
+)
+def test_ages_in_their_largest_unit(since: str, said: str) -> None:
+    assert age(since, NOW) == said
