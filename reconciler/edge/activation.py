@@ -48,7 +48,9 @@ class Activation:
         spec = spec | {"sha256": staged.sha256}
         if job.stop.is_set():
             raise Cancelled
-        if spec["serving"]:
+        if standing is not None and _only_moved(standing, spec) and self._serves(job.key, spec, staged):
+            slots.flip(spec)  # the same bytes from another place: nothing is loaded
+        elif spec["serving"]:
             self._activate(job, spec, staged)
         else:
             runtimes.drop(job.key)
@@ -68,17 +70,23 @@ class Activation:
             reached("edge.loaded")
             slots.flip(spec)
             _prove(runtime.activate(), spec, staged)
-        except (ProbeFailed, PreflightRefused, RuntimeUnavailable) as failure:
+        except ReconcilerError as failure:
             flipped = slots.current() != standing
             if reused is None:
                 runtime.stop()
+            elif self._tools.runtimes.answer(job.key) is None:
+                self._tools.runtimes.drop(job.key)  # it hangs, or is gone: what stands is served by a new one
             elif flipped:
                 with contextlib.suppress(RuntimeUnavailable):  # it is gone: what stands is served again by what follows
                     runtime.revert()
             if flipped:
-                self._undo(job, standing, failure)
+                self._undo(job, standing, spec, failure)
+            elif standing == spec and isinstance(failure, (ProbeFailed, PreflightRefused)):
+                self._go_back(job)  # a crash came between its flip and its first answer, or it can serve no more
             raise
         reached("edge.activated")
+        if standing != spec:
+            self._crashes.pop(job.key, None)  # those of the version before
         replaced = self._tools.runtimes.register(job.key, runtime)
         if replaced is not None:
             replaced.stop()
@@ -86,24 +94,35 @@ class Activation:
         before = standing["version"] if standing is not None else ""
         self._tools.say(job, ev.MODEL_ACTIVATED, {"live": self._tools.live(job.key), "previous": before})
 
-    def _undo(self, job: Job, standing: dict[str, Any] | None, failure: ReconcilerError) -> None:
-        """Point the slots back; the runtime has gone back already."""
+    def _serves(self, key: Key, spec: dict[str, Any], staged: Staged) -> bool:
+        """Whether the key's runtime itself answers with this version, from bytes of this artifact."""
+        answer = self._tools.runtimes.answer(key)
+        return answer is not None and answer.version == spec["version"] and is_of(answer, staged)
+
+    def _undo(self, job: Job, standing: dict[str, Any] | None, spec: dict[str, Any], failure: ReconcilerError) -> None:
+        """Point the slots back; the runtime has gone back already. What failed is nobody's previous version."""
         slots = self._tools.slots(job.key)
-        if standing is None:
-            slots.back()
-        else:
+        if standing is not None and standing["sha256"] == spec["sha256"]:
             slots.flip(standing)
+        else:
+            slots.back()
         job.went_back = True
+        if not isinstance(failure, (ProbeFailed, PreflightRefused, RuntimeUnavailable)):  # not the content's fault
+            return
         back_to = f"version {standing['version']}" if standing is not None else "nothing"
         raise ProbeFailed(f"{failure.message}; back to {back_to}") from failure
+
+    def _go_back(self, job: Job) -> None:
+        """Stand on the previous version, and serve it."""
+        job.went_back = True
+        previous = self._tools.slots(job.key).back()
+        if previous is not None:
+            self._restore(job.key, previous)
 
     def _leave(self, job: Job, standing: dict[str, Any]) -> None:
         """Leave a version that cannot stay up for the one before it."""
         self._crashes.pop(job.key, None)
-        previous = self._tools.slots(job.key).back()
-        if previous is not None:
-            self._restore(job.key, previous)
-        job.went_back = True
+        self._go_back(job)
         raise ProbeFailed(f"the runtime of version {standing['version']} ended {CRASHES} times in {CRASH_WINDOW_S:g} s")
 
     def _restore(self, key: Key, standing: dict[str, Any]) -> None:
@@ -120,6 +139,12 @@ class Activation:
             raise
         runtime.settle()
         self._tools.runtimes.register(key, runtime)
+
+
+def _only_moved(standing: dict[str, Any], spec: dict[str, Any]) -> bool:
+    """Whether the two differ in where the bytes come from, and in nothing that is served."""
+    served = (standing.keys() | spec.keys()) - {"url", "size"}
+    return bool(standing["serving"]) and all(standing.get(name) == spec.get(name) for name in served)
 
 
 def _prove(answer: Answer, spec: dict[str, Any], staged: Staged) -> None:

@@ -5,6 +5,8 @@ In: staged artifacts.  Out: two symlinks and a note, on disk; read by edge.keepe
     services/<ns>.<name>/current   -> ../../store/<sha256>     the version that serves; moved by one rename
     services/<ns>.<name>/previous  -> ../../store/<sha256>     the one before it, kept staged for the way back
     services/<ns>.<name>/<sha256>.json                         the order's spec that brought it here
+
+What has no digest yet (a dataset of which only the metadata is wanted) is named by its URL and version instead.
 """
 
 import contextlib
@@ -18,6 +20,7 @@ from typing import Any
 from reconciler.controller.steps import reached
 from reconciler.errors import StorageExhausted
 from reconciler.history.keys import Key
+from reconciler.planning.wanted import content_digest
 
 
 class Slots:
@@ -46,22 +49,27 @@ class Slots:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._note(spec)
             reached("edge.noted")
-            if old is not None and old["sha256"] != spec["sha256"]:
-                self._point("previous", old["sha256"])
+            if old is not None and content_digest(old) != content_digest(spec):
+                self._point("previous", content_digest(old))
             reached("edge.previous")
-            self._point("current", spec["sha256"])
+            self._point("current", content_digest(spec))
             reached("edge.flipped")
             self._forget()
 
     def back(self) -> dict[str, Any] | None:
-        """Make the previous version current again; its spec, or None when there was none (then nothing is current)."""
+        """Make the previous version current again, with none before it; its spec, or None (then nothing is current)."""
+        if not self.directory.exists():
+            return None
         old = self.previous()
         with _translated(self.directory):
             if old is None:
                 (self.directory / "current").unlink(missing_ok=True)
                 _sync(self.directory)
             else:
-                self._point("current", old["sha256"])
+                self._point("current", content_digest(old))
+                (self.directory / "previous").unlink(missing_ok=True)
+                _sync(self.directory)
+                self._forget()
             reached("edge.returned")
         return old
 
@@ -80,7 +88,7 @@ class Slots:
         return found
 
     def _note(self, spec: dict[str, Any]) -> None:
-        path = self.directory / f"{spec['sha256']}.json"
+        path = self.directory / f"{content_digest(spec)}.json"
         with _scratch(path) as scratch:
             scratch.write_text(json.dumps(spec, sort_keys=True))
             with scratch.open("rb") as written:
@@ -92,7 +100,7 @@ class Slots:
             scratch.symlink_to(target)
 
     def _forget(self) -> None:
-        kept = self.digests()
+        kept = {content_digest(spec) for spec in (self.current(), self.previous()) if spec is not None}
         for note in self.directory.glob("*.json"):
             if note.stem not in kept:
                 note.unlink()

@@ -36,7 +36,7 @@ class EdgeWork:
         self._tools, self._needed = tools, needed
         self._activation = Activation(tools, self._stage)
         self._jobs: dict[Key, Job] = {}
-        self._attempts: dict[Key, int] = {}
+        self._attempts: dict[Key, tuple[str, int]] = {}  # the operation that failed last, and how often it was tried
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="work")
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -145,8 +145,10 @@ class EdgeWork:
         """The outcome of a failure: tried again by itself, or terminal until there is new input or an audit."""
         data: dict[str, Any] = {"error": failure.message, "code": failure.code, "live": self._tools.live(job.key)}
         if failure.retryable:
-            attempt = self._attempts[job.key] = self._attempts.get(job.key, -1) + 1
-            delay_s = retry_delay_s(attempt, self._tools.sample())
+            operation, tried = self._attempts.get(job.key, ("", 0))
+            tried = tried if operation == job.operation else 0
+            self._attempts[job.key] = job.operation, tried + 1
+            delay_s = retry_delay_s(tried, self._tools.sample())
             return ev.APPLY_ABANDONED, data | {"retryMs": round(delay_s * 1000)}, delay_s
         if isinstance(failure, QUARANTINED) and job.spec is not None:
             data["quarantine"] = content_digest(job.spec)
