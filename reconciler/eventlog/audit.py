@@ -12,7 +12,7 @@ import msgspec
 
 from reconciler.errors import ChainBroken
 from reconciler.eventlog import schema, segments
-from reconciler.eventlog.volume import Volume
+from reconciler.eventlog.volume import OWN, Volume
 from reconciler.history import codec
 from reconciler.history.events import EMPTY, Head
 from reconciler.ports import Verification
@@ -55,6 +55,9 @@ class _Audit:
         while rows := self._fetch(volume, _ROWS, self.head.seq):
             self._rows(rows)
             self._progress(self.head.seq)
+        used = volume.query("SELECT seq FROM sqlite_sequence WHERE name = 'entry'")
+        if used and used[0][0] != self.head.seq:
+            raise ChainBroken(f"entries {self.head.seq + 1} to {used[0][0]} were cut off the end of {volume.path.name}")
         after = 0
         while blobs := self._fetch(volume, _BLOBS, after):
             for _, oid, content in blobs:
@@ -91,8 +94,8 @@ class _Audit:
                         or said.partitionkey != stream
                         or said.version != version
                         or said.recordedtime != recorded
-                        or said.source != source
-                        or source != own_source
+                        or said.source != own_source
+                        or source != OWN
                         or sequence != own_seq
                         or int(said.sequence) != own_seq
                         or source_hash != own_prev

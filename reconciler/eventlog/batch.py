@@ -7,7 +7,6 @@ events of one source, numbered without gaps; it travels with them, so whoever co
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -18,7 +17,10 @@ from reconciler.history.events import Entry, Event, Head, Origin
 
 
 class Row(NamedTuple):
-    """One row, in the order of the table's columns. sequence and sourcehash: its place in the chain of its source."""
+    """One row, in the order of the table's columns. sequence and sourcehash: its place in the chain of its source.
+
+    source: empty for the log's own events, whose name stands once a file: it keeps the indexes small.
+    """
 
     seq: int
     hash: bytes
@@ -32,8 +34,7 @@ class Row(NamedTuple):
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Tail:
+class Tail(NamedTuple):
     """Where a log ends: in the row chain, in its own source chain, and in recorded time."""
 
     head: Head
@@ -61,25 +62,30 @@ class Lookup(Protocol):
         ...
 
 
-@dataclass
 class Batch:
-    """The rows of one commit in the making."""
+    """The rows of one commit in the making; recorded: the time that they get. One that raised is thrown away."""
 
-    lookup: Lookup
-    source: str
-    tail: Tail
-    recorded: str
-    rows: list[Row] = field(default_factory=list)
-    entries: list[Entry] = field(default_factory=list)
-    _ids: dict[tuple[str, str], Entry] = field(default_factory=dict)
-    _versions: dict[str, int] = field(default_factory=dict)
-    _heads: dict[str, Head] = field(default_factory=dict)
+    def __init__(self, lookup: Lookup, source: str, tail: Tail, recorded: str) -> None:
+        self.rows: list[Row] = []
+        self.entries: list[Entry] = []
+        self.recorded = recorded
+        self._lookup = lookup
+        self._source = source
+        (self._seq, self._hash), (self._own_seq, self._own_hash), _ = tail
+        self._ids: dict[tuple[str, str], Entry] = {}
+        self._versions: dict[str, int] = {}
+        self._heads: dict[str, Head] = {}
+
+    @property
+    def tail(self) -> Tail:
+        """Where the log ends once this is stored."""
+        return Tail(Head(self._seq, self._hash), Head(self._own_seq, self._own_hash), self.recorded)
 
     def own(self, events: Sequence[Event], expected: Mapping[str, int]) -> list[Entry]:
         """Stamp events written here. One that is already stored, or twice in this commit, yields its first entry."""
-        stored = self.lookup.stored(self.source, [event.id for event in events])
-        known = {**stored, **{id_: entry for (source, id_), entry in self._ids.items() if source == self.source}}
-        if any(event.id not in known for event in events):
+        known = self._lookup.stored(self._source, [event.id for event in events])
+        known |= {id_: entry for (source, id_), entry in self._ids.items() if source == self._source}
+        if expected and any(event.id not in known for event in events):
             self._expect(expected)
         result = []
         for event in events:
@@ -101,39 +107,83 @@ class Batch:
 
     def _version(self, stream: str) -> int:
         if stream not in self._versions:
-            self._versions[stream] = self.lookup.version_of(stream)
+            self._versions[stream] = self._lookup.version_of(stream)
         return self._versions[stream]
 
     def _held(self, source: str) -> Head:
         if source not in self._heads:
-            self._heads[source] = self.lookup.held(source)
+            self._heads[source] = self._lookup.held(source)
         return self._heads[source]
 
     def _stamp(self, event: Event) -> Entry:
-        version, own = self._version(event.partitionkey) + 1, self.tail.own
+        version, prev = self._version(event.partitionkey) + 1, self._hash
+        self._own_seq += 1
         stamped = msgspec.structs.replace(
             event,
-            source=self.source,
-            sequence=f"{own.seq + 1:020d}",
+            source=self._source,
+            sequence=f"{self._own_seq:020d}",
             version=version,
             recordedtime=self.recorded,
         )
         body = codec.encode(stamped)
-        at = Head(own.seq + 1, codec.chain(own.hash, body))
-        return self._add(stamped, None, body, at)
+        hash_ = codec.chain(prev, body)
+        # As long as nothing was copied both chains are one, and so are their hashes.
+        self._own_hash = hash_ if self._own_hash == prev else codec.chain(self._own_hash, body)
+        row = Row(
+            self._seq + 1,
+            hash_,
+            event.partitionkey,
+            version,
+            "",
+            event.id,
+            self._own_seq,
+            self._own_hash,
+            self.recorded,
+            body,
+        )
+        return self._add(row, stamped, None)
 
     def _is_held(self, origin: Origin) -> bool:
-        if origin.source == self.source:
+        if origin.source == self._source:
             raise ForkFound(f"{origin.source} is this log itself: its copy was written by somebody else")
         held = self._held(origin.source)
         if origin.sequence > held.seq:
             return False
-        known = self.lookup.source_hash(origin.source, origin.sequence)
+        known = self._lookup.source_hash(origin.source, origin.sequence)
         if known is not None and known.hex() != origin.hash:
             raise ForkFound(f"{origin.source} has two different events {origin.sequence}")
         return True
 
     def _arrive(self, origin: Origin, body: bytes) -> Entry:
+        event = self._check_arrival(origin, body)
+        version, at = self._version(event.partitionkey) + 1, Head(origin.sequence, bytes.fromhex(origin.hash))
+        arrival = codec.Arrival(
+            source=origin.source,
+            sequence=origin.sequence,
+            hash=origin.hash,
+            prev=origin.prev,
+            localsequence=self._seq + 1,
+            localversion=version,
+            recordedtime=self.recorded,
+        )
+        wrapped = codec.wrap(body, arrival)
+        hash_ = codec.chain(self._hash, wrapped)
+        self._heads[origin.source] = at
+        row = Row(
+            self._seq + 1,
+            hash_,
+            event.partitionkey,
+            version,
+            origin.source,
+            event.id,
+            *at,
+            self.recorded,
+            wrapped,
+        )
+        return self._add(row, event, origin)
+
+    def _check_arrival(self, origin: Origin, body: bytes) -> Event:
+        """The event in `body`. Raises GapFound, ChainBroken, ForkFound unless it follows what is held of its source."""
         source, held = origin.source, self._held(origin.source)
         if origin.sequence != held.seq + 1:
             raise GapFound(f"{source}: event {held.seq + 1} is missing before {origin.sequence}")
@@ -142,32 +192,17 @@ class Batch:
         if origin.prev != held.hash.hex():
             raise ForkFound(f"{source}: event {origin.sequence} follows another event {held.seq} than the one held")
         event, nested = codec.decode(body)
-        if nested or (event.source, int(event.sequence or 0)) != (source, origin.sequence):
+        if nested or (event.source, event.sequence) != (source, f"{origin.sequence:020d}"):
             raise ChainBroken(f"{source}: event {origin.sequence} calls itself {event.source} {event.sequence}")
-        if (source, event.id) in self._ids or self.lookup.stored(source, [event.id]):
+        if (source, event.id) in self._ids or self._lookup.stored(source, [event.id]):
             raise ForkFound(f"{source}: the id {event.id} of event {origin.sequence} is already taken")
-        arrival = codec.Arrival(
-            source=source,
-            sequence=origin.sequence,
-            hash=origin.hash,
-            prev=origin.prev,
-            localsequence=self.tail.head.seq + 1,
-            localversion=self._version(event.partitionkey) + 1,
-            recordedtime=self.recorded,
-        )
-        return self._add(event, origin, codec.wrap(body, arrival), Head(origin.sequence, bytes.fromhex(origin.hash)))
+        return event
 
-    def _add(self, event: Event, origin: Origin | None, body: bytes, at: Head) -> Entry:
-        """at: its place in the chain of its source."""
-        before = self.tail.head
-        head = Head(before.seq + 1, codec.chain(before.hash, body))
-        stream, version = event.partitionkey, self._version(event.partitionkey) + 1
-        entry = Entry(head.seq, head.hash, event, origin)
-        self.rows.append(Row(*head, stream, version, event.source, event.id, *at, self.recorded, body))
+    def _add(self, row: Row, event: Event, origin: Origin | None) -> Entry:
+        self._seq, self._hash = row.seq, row.hash
+        entry = Entry(row.seq, row.hash, event, origin)
+        self.rows.append(row)
         self.entries.append(entry)
-        self._ids[event.source, event.id] = entry
-        self._versions[stream] = version
-        if origin is not None:
-            self._heads[event.source] = at
-        self.tail = Tail(head, self.tail.own if origin else at, self.recorded)
+        self._ids[event.source, row.id] = entry
+        self._versions[row.stream] = row.version
         return entry

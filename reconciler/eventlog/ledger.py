@@ -8,7 +8,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
-from reconciler.errors import LogWriteFailed
+from reconciler.errors import HistoryError, LogWriteFailed
 from reconciler.eventlog.batch import Batch, Lookup, Row, Tail
 from reconciler.history.events import LOG_GENESIS, Entry, Event, Origin, event_id, rfc3339
 from reconciler.ports import Clock
@@ -47,7 +47,7 @@ class _Ticket:
 class Ledger(ABC):
     """The writing half of `ports.EventLog`. A store gives it the look-ups and `_store`."""
 
-    _failed: LogWriteFailed | None = None
+    _ended: HistoryError | None = None  # why nothing more is written or read here: a failed write, or `close`
 
     def __init__(self, source: str, clock: Clock, tail: Tail) -> None:
         self._source = source
@@ -84,6 +84,10 @@ class Ledger(ABC):
         with self._writing:
             self._listeners.append(listener)
 
+    def _check_open(self) -> None:
+        if self._ended is not None:
+            raise self._ended
+
     def _submit(self, ticket: _Ticket) -> list[Entry]:
         with self._queue_lock:
             self._queue.append(ticket)
@@ -110,21 +114,18 @@ class Ledger(ABC):
 
     def _commit(self, tickets: list[_Ticket]) -> None:
         batch = self._stamp_all(tickets)
-        accepted = [ticket for ticket in tickets if ticket.error is None]
-        try:
-            if self._failed is not None:
-                raise self._failed
-            if batch.rows:
+        if batch.rows:
+            try:
                 self._store(batch.rows)
-        except LogWriteFailed as error:
-            self._failed = error
-            for ticket in accepted:
-                ticket.error = error
-        else:
-            self._tail = batch.tail
+            except LogWriteFailed as error:
+                self._ended = error
+                for ticket in tickets:
+                    ticket.error = ticket.error or error
+            else:
+                self._tail = batch.tail
         for ticket in tickets:
             ticket.done = True
-        if batch.rows and self._failed is None:
+        if batch.rows and self._ended is None:
             self._tell(batch.entries)
 
     def _tell(self, entries: list[Entry]) -> None:
@@ -136,6 +137,7 @@ class Ledger(ABC):
         batch, accepted = self._batch(), list[_Ticket]()
         for ticket in tickets:
             try:
+                self._check_open()
                 ticket.entries = ticket.stamp(batch)
             except Exception as error:  # noqa: BLE001  # raised again in the thread of its own caller
                 ticket.error = error

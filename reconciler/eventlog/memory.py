@@ -30,18 +30,18 @@ class MemoryLog(Ledger):
 
     def raw(self, after: int = 0, limit: int = 1024) -> list[tuple[Origin, bytes]]:
         """See `ports.EventLog`."""
-        own = self._by_source[self._source]
+        own = self._by_source[""]
         prev = self._rows[own[after - 1] - 1].sourcehash if after else EMPTY.hash
         result = []
         for row in (self._rows[seq - 1] for seq in own[after : after + limit]):
-            origin = Origin(source=row.source, sequence=row.sequence, hash=row.sourcehash.hex(), prev=prev.hex())
+            origin = Origin(source=self._source, sequence=row.sequence, hash=row.sourcehash.hex(), prev=prev.hex())
             result.append((origin, row.body))
             prev = row.sourcehash
         return result
 
     def held(self, source: str) -> Head:
         """See `ports.EventLog`."""
-        seqs = self._by_source.get(source)
+        seqs = self._by_source.get(self._key(source))
         if not seqs:
             return EMPTY
         row = self._rows[seqs[-1] - 1]
@@ -98,6 +98,9 @@ class MemoryLog(Ledger):
             self._by_stream[row.stream].append(row.seq)
             self._by_source[row.source].append(row.seq)
 
+    def _key(self, source: str) -> str:
+        return "" if source == self._source else source
+
     def _entry(self, seq: int) -> Entry:
         row = self._rows[seq - 1]
         return Entry(seq, row.hash, *codec.decode(row.body))
@@ -106,11 +109,12 @@ class MemoryLog(Ledger):
         return self
 
     def stored(self, source: str, ids: Sequence[str]) -> dict[str, Entry]:
-        return {id_: self._entry(self._by_id[id_][source]) for id_ in ids if source in self._by_id.get(id_, {})}
+        key = self._key(source)
+        return {id_: self._entry(self._by_id[id_][key]) for id_ in ids if key in self._by_id.get(id_, {})}
 
     def version_of(self, stream: str) -> int:
         return len(self._by_stream.get(stream, ()))
 
     def source_hash(self, source: str, sequence: int) -> bytes | None:
-        seqs = self._by_source.get(source, [])
+        seqs = self._by_source.get(self._key(source), [])
         return self._rows[seqs[sequence - 1] - 1].sourcehash if 0 < sequence <= len(seqs) else None

@@ -173,9 +173,7 @@ def open_volume(path: Path, *, sealed: bool = False) -> Volume:
     try:
         connection = schema.connect_reader(path, sealed=sealed)
         try:
-            if not schema.is_created(connection):
-                raise WorldUnavailable(f"the log at {path} is being made")
-            schema.check_format(connection, path)
+            schema.check_made(connection, path)
             return Volume(connection, path, sealed=sealed)
         except BaseException:
             connection.close()

@@ -34,7 +34,7 @@ def prepare(new: Path, begins: schema.Begins, rows: Sequence[Row]) -> None:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN IMMEDIATE")
         schema.create(connection, begins)
-        connection.executemany(schema.INSERT, rows)
+        schema.insert(connection, rows)
         connection.execute("COMMIT")
     unfinished.rename(new)
     sync_directory(new)

@@ -25,7 +25,7 @@ from reconciler.ports import Clock
 class SqliteLog(Ledger, SqliteReader):
     """`ports.EventLog` over the file `path`, made when it is not there. name: `/hub` or `/edge/<name>`.
 
-    last_failure: what the disk answered when the last writer gave up, else empty.
+    warnings: what whoever starts it should be told, in sentences.
     Raises SecondWriter, LogTooNew, ChainBroken, LogWriteFailed, ForkFound (the log was written under another name).
     """
 
@@ -43,15 +43,17 @@ class SqliteLog(Ledger, SqliteReader):
             Ledger.__init__(self, self._stored.live.source, clock, self._stored.tail())
             _check_name(self._source, name, path)
         except BaseException:
-            self.close()
+            self._let_go()
             raise
-        self.last_failure = ballast.take(path)
+        told = ballast.take(path)
+        self.warnings = [*schema.known_faults(), *([f"the last writer of {path} gave up: {told}"] if told else [])]
 
     def put_blobs(self, blobs: Mapping[str, bytes]) -> None:
         """See `ports.EventLog`."""
         for oid, content in blobs.items():
             codec.check_blob(oid, content)
         with self._writing:
+            self._check_open()
             unknown = self._stored.unknown_blobs(blobs)
             if unknown:
                 rows = [(oid, blobs[oid]) for oid in unknown]
@@ -87,18 +89,21 @@ class SqliteLog(Ledger, SqliteReader):
 
     def close(self) -> None:
         """See `ports.EventLog`."""
-        SqliteReader.close(self)
         with self._writing:
-            if self._failed is None:
-                with suppress(sqlite3.Error):  # closed before, or a reader is busy: then the -wal file stays, complete
+            if self._ended is None:
+                with suppress(sqlite3.Error):  # a reader is busy: then the -wal file stays, complete
                     self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 ballast.drop(self._path)
-            self._writer.close()
+                self._ended = HistoryError(f"{self._path} was closed")
+            self._let_go()
+
+    def _let_go(self) -> None:
+        SqliteReader.close(self)
+        self._writer.close()
         self._writer_lock.release()
 
     def _volumes(self) -> list[Volume]:
-        if self._failed is not None:
-            raise self._failed
+        self._check_open()
         return super()._volumes()
 
     def _sealed(self) -> list[Volume]:
@@ -111,7 +116,7 @@ class SqliteLog(Ledger, SqliteReader):
     def _store(self, rows: list[Row]) -> None:
         reached("log.begin")
         with self._transaction() as writer:
-            writer.executemany(schema.INSERT, rows)
+            schema.insert(writer, rows)
             reached("log.insert")
         reached("log.commit")
         self._stored.remember(rows)
@@ -127,16 +132,13 @@ class SqliteLog(Ledger, SqliteReader):
     @contextmanager
     def _failing(self) -> Iterator[None]:
         """What the disk refuses in here is the end of this log object."""
-        if self._failed is not None:
-            raise self._failed
-        if self._closed:
-            raise HistoryError(f"{self._path} was closed")
+        self._check_open()
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            self._failed = LogWriteFailed(f"{self._path} was not written: {error}")
+            self._ended = LogWriteFailed(f"{self._path} was not written: {error}")
             ballast.give_up(self._path, str(error))
-            raise self._failed from error
+            raise self._ended from error
 
 
 def _sealed_event(first: int, tail: Tail, sealed: Path, time: str) -> Event:
@@ -189,6 +191,6 @@ def _begin_log(writer: sqlite3.Connection, live: Path, name: str, clock: Clock) 
     schema.create(writer, schema.Begins(source, 1, EMPTY.hash, *EMPTY))
     batch = Batch(Stored([], Volume(writer, live)), source, Tail(EMPTY, EMPTY, ""), now)
     batch.own([genesis(log_id, source, now)], {})
-    writer.executemany(schema.INSERT, batch.rows)
+    schema.insert(writer, batch.rows)
     writer.execute("COMMIT")
     reached("log.create")

@@ -28,13 +28,13 @@ class Stored:
         own = self.live.held(self.live.source) or self.live.own
         return Tail(head, own, self.live.recorded(head.seq))
 
-    def remember(self, rows: Iterable[Row]) -> None:
+    def remember(self, rows: Sequence[Row]) -> None:
         """Take note of rows that are durable now."""
         if len(self._versions) > _REMEMBERED:
             self._versions.clear()
         for row in rows:
             self._versions[row.stream] = row.version
-            self._heads[row.source] = Head(row.sequence, row.sourcehash)
+        self._heads |= {row.source or self.live.source: Head(row.sequence, row.sourcehash) for row in rows}
 
     def stored(self, source: str, ids: Sequence[str]) -> dict[str, Entry]:
         """See `batch.Lookup`."""

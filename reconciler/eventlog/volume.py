@@ -14,6 +14,7 @@ from reconciler.history import codec
 from reconciler.history.events import Entry, Head
 
 PAGE: Final = 1024  # entries read in one go: no read keeps the writer from checkpointing
+OWN: Final = ""  # how the log itself stands in the column `source`
 LIVE: Final = 2**63 - 1
 _IDS: Final = 500  # ids asked for in one query
 _PAGE: Final = "SELECT seq, hash, body FROM entry WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
@@ -70,20 +71,23 @@ class Volume:
     def held(self, source: str) -> Head | None:
         """The last entry of `source` in this file, in its own chain."""
         rows = self.query(
-            "SELECT sequence, sourcehash FROM entry WHERE source = ? ORDER BY sequence DESC LIMIT 1", (source,)
+            "SELECT sequence, sourcehash FROM entry WHERE source = ? ORDER BY sequence DESC LIMIT 1",
+            (self._key(source),),
         )
         return Head(*rows[0]) if rows else None
 
     def source_hash(self, source: str, sequence: int) -> bytes | None:
         """The hash of one entry in the chain of its source."""
-        rows = self.query("SELECT sourcehash FROM entry WHERE source = ? AND sequence = ?", (source, sequence))
+        rows = self.query(
+            "SELECT sourcehash FROM entry WHERE source = ? AND sequence = ?", (self._key(source), sequence)
+        )
         return bytes(rows[0][0]) if rows else None
 
     def own_after(self, sequence: int, limit: int) -> list[tuple[int, bytes, bytes]]:
         """(sequence, hash, body) of the log's own events behind `sequence`, in its own chain."""
         return self.query(
             "SELECT sequence, sourcehash, body FROM entry WHERE source = ? AND sequence > ? ORDER BY sequence LIMIT ?",
-            (self.source, sequence, limit),
+            (OWN, sequence, limit),
         )
 
     def version_of(self, stream: str) -> int:
@@ -96,13 +100,13 @@ class Volume:
         rows = []
         for some in _chunks(ids):
             sql = f"SELECT seq, hash, body FROM entry WHERE id IN ({_marks(some)}) AND source = ?"  # noqa: S608  # marks
-            rows += self.query(sql, (*some, source))
+            rows += self.query(sql, (*some, self._key(source)))
         return {entry.event.id: entry for entry in codec.entries(rows)}
 
     def find(self, event_id: str) -> Entry | None:
         """The first entry with this id."""
         rows = self.query("SELECT seq, hash, body FROM entry WHERE id = ? ORDER BY seq LIMIT 1", (event_id,))
-        return codec.entries(rows)[0] if rows else None
+        return next(codec.entries(rows), None)
 
     def recorded(self, seq: int) -> str:
         """When the entry `seq` was recorded."""
@@ -121,6 +125,9 @@ class Volume:
             sql = f"SELECT oid FROM blob WHERE oid IN ({_marks(some)})"  # noqa: S608  # only question marks
             known |= {oid for (oid,) in self.query(sql, some)}
         return known
+
+    def _key(self, source: str) -> str:
+        return OWN if source == self.source else source
 
     def close(self) -> None:
         """Let go of the file. Idempotent."""

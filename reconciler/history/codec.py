@@ -7,7 +7,7 @@ An own event is stored as itself; a copied one as {"event": <its own bytes, verb
 types of a newer writer survive every copy. Nothing is ever serialised again to be verified: the chain covers bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from hashlib import sha1, sha256
 from itertools import repeat
@@ -37,7 +37,7 @@ class Arrived(msgspec.Struct):
     origin: Arrival
 
 
-class Columns(msgspec.Struct):
+class Columns(msgspec.Struct, gc=False):
     """What a log's columns repeat of an event's bytes."""
 
     id: str
@@ -64,28 +64,40 @@ def encode(event: Event) -> bytes:
 
     Raises ValueError naming the place in `data` that is not text, integer within 2**53, boolean, null, list or object.
     """
-    if event.data:
-        _check(event.data, "data")
+    if not _is_plain(event.data):
+        _refuse(event.data, "data")
     return _encode(event)
 
 
-def _check(value: Any, place: str) -> None:
+def _is_plain(value: Any) -> bool:
+    """Whether `value` has a canonical form. On the hot path: the place of what has none is looked for afterwards."""
     kind = type(value)
     if kind is str or kind is bool or value is None:
-        return
+        return True
     if kind is int:
-        if not -LARGEST < value < LARGEST:
-            raise ValueError(f"{place}: {value} is not below 2**53: write it as text")
-    elif kind is dict:
+        return bool(-LARGEST < value < LARGEST)
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or not (type(item) is str or _is_plain(item)):
+                return False
+        return True
+    return (kind is list or kind is tuple) and all(map(_is_plain, value))
+
+
+def _refuse(value: Any, place: str) -> None:
+    """Raises ValueError naming the first place in `value` that is not plain."""
+    if isinstance(value, dict):
         for key, item in value.items():
             if type(key) is not str:
                 raise ValueError(f"{place}: the key {key!r} is not text")
-            _check(item, f"{place}.{key}")
-    elif kind is list or kind is tuple:
+            _refuse(item, f"{place}.{key}")
+    elif isinstance(value, list | tuple):
         for item in value:
-            _check(item, f"{place}[]")
-    else:
-        raise ValueError(f"{place}: {value!r} is a {kind.__name__}: write numbers with a fraction as text")
+            _refuse(item, f"{place}[]")
+    elif type(value) is int and not _is_plain(value):
+        raise ValueError(f"{place}: {value} is not below 2**53: write it as text")
+    elif not _is_plain(value):
+        raise ValueError(f"{place}: {value!r} is a {type(value).__name__}: write numbers with a fraction as text")
 
 
 def wrap(body: bytes, arrival: Arrival) -> bytes:
@@ -103,18 +115,29 @@ def decode(body: bytes) -> tuple[Event, Origin | None]:
             return copied.event, copied.origin
         return _decode_own(body), None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ChainBroken(f"a stored body is not an event: {error}") from error
+        raise _no_event(error) from error
 
 
-def entries(rows: Sequence[tuple[int, bytes, bytes]]) -> list[Entry]:
-    """The entries of (seq, hash, body) rows. Own events, nearly all there are, are decoded without a step in Python."""
+def _no_event(error: Exception) -> ChainBroken:
+    return ChainBroken(f"a stored body is not an event: {error}")
+
+
+def entries(rows: Sequence[tuple[int, bytes, bytes]]) -> Iterator[Entry]:
+    """The entries of (seq, hash, body) rows. Raises ChainBroken at the first that is no event.
+
+    Lazy, and for own events, nearly all there are, without a step in Python: what a fold lets go of at once is never
+    seen by the garbage collector, which is a third of the time of a replay.
+    """
     if not rows:
-        return []
+        return
     seqs, hashes, bodies = zip(*rows, strict=True)
+    if any(body.startswith(COPIED) for body in bodies):
+        yield from (Entry(seq, hash_, *decode(body)) for seq, hash_, body in rows)
+        return
     try:
-        return list(map(_make_entry, zip(seqs, hashes, map(_decode_own, bodies), repeat(None))))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return [Entry(seq, hash_, *decode(body)) for seq, hash_, body in rows]
+        yield from map(_make_entry, zip(seqs, hashes, map(_decode_own, bodies), repeat(None)))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _no_event(error) from error
 
 
 def chain(prev: bytes, body: bytes) -> bytes:
