@@ -1,6 +1,6 @@
 """Every interface between the product and the world, on one page. Imports history, planning, errors; no adapter.
 
-`wiring.py` alone chooses what stands behind each. A port never lets a foreign exception through: what it raises is
+`wiring` alone chooses what stands behind each. A port never lets a foreign exception through: what it raises is
 a ReconcilerError. Unless a method says otherwise it blocks, may be called again after a failure, and is called from
 one thread at a time.
 """

@@ -14,7 +14,8 @@ from reconciler.cli.options import forms, state
 def command(*, edge: str, state_dir: Path, form: str) -> int:  # noqa: ARG001  # for errors
     """Keep EDGE, one edge of this machine, until it is told to stop. `reconciler run` starts it by itself."""
     from reconciler.edge.paths import StateDirectory
-    from reconciler.wiring import EdgeAgent, stopped_by_signals
+    from reconciler.wiring.agent import EdgeAgent
+    from reconciler.wiring.process import stopped_by_signals
 
     agent = EdgeAgent(edge, StateDirectory(state_dir))
     with stopped_by_signals(agent.stop):

@@ -24,7 +24,7 @@ from reconciler.history.events import rfc3339
 
 if TYPE_CHECKING:
     from reconciler.history.state import State
-    from reconciler.wiring import Past
+    from reconciler.wiring.past import Past
 
 PYTHON, GIT, SQLITE = (3, 11), (2, 36), (3, 51, 3)
 TAIL: Final = 1000  # entries at the end of the log whose hashes are compared
@@ -102,7 +102,7 @@ def directory(state_dir: Path) -> Iterator[Finding]:
 
 def log(state_dir: Path) -> Iterator[Finding]:
     """The end of the hub's log, and the clock against it."""
-    from reconciler.wiring import opened
+    from reconciler.wiring.past import opened
 
     try:
         with opened(state_dir) as past:
@@ -160,7 +160,7 @@ def _alive(home: Home) -> int:
 
 
 def _ports(state_dir: Path) -> Iterator[Finding]:
-    from reconciler.wiring import opened
+    from reconciler.wiring.past import opened
 
     try:
         with opened(state_dir) as past:

@@ -1,7 +1,7 @@
-"""Drawing: tables, colours and bars. The only module that imports rich, and only inside what draws.
+"""Drawing: tables, colours and bars. The only module that imports rich, and only to draw bars.
 
-In: cells and the screen that was decided on once.  Out: text on a stream. Without a terminal nothing is ever redrawn or
-wrapped, so a line is a record.
+In: cells and the screen that was decided on once.  Out: text on a stream. A row is one line, also on a narrow terminal,
+so that it can be searched; without a terminal nothing is ever redrawn.
 """
 
 import os
@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import click
 
 from reconciler.cli.options import COLOR
-from reconciler.diagnostics import printable
+from reconciler.diagnostics import display_width, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-UNWRAPPED: Final = 4096  # columns where there is no terminal
 STYLES: Final[Mapping[str, str]] = {
     "Committed": "green", "Active": "green", "ok": "green", "create": "green",
     "Rejected": "red", "RolledBack": "red", "Degraded": "red", "error": "red", "fail": "red", "delete": "red",
@@ -40,16 +39,7 @@ class Screen:
         """The stream, as rich draws on it."""
         from rich.console import Console
 
-        return Console(
-            file=self.stream,
-            width=None if self.terminal else UNWRAPPED,
-            force_terminal=self.color,
-            no_color=not self.color,
-            color_system="standard" if self.color else None,
-            highlight=False,
-            markup=False,
-            emoji=False,
-        )
+        return Console(file=self.stream, no_color=not self.color, highlight=False, markup=False, emoji=False)
 
 
 def screen(stream: TextIO | None = None) -> Screen:
@@ -63,32 +53,29 @@ def screen(stream: TextIO | None = None) -> Screen:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], at: Screen | None = None) -> None:
-    """Columns side by side; a cell whose first word has a style is drawn in it."""
-    from rich.table import Table
-    from rich.text import Text
-
+    """Columns side by side, the last as wide as it is; a cell whose first word has a style is drawn in it."""
     at = at or screen()
-    drawn = Table(box=None, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        drawn.add_column(column, overflow="fold", no_wrap=not at.terminal)
-    for row in rows:
-        drawn.add_row(*(Text(printable(cell), style=STYLES.get(cell.partition(" ")[0], "")) for cell in row))
-    console = at.console()
-    with console.capture() as captured:
-        console.print(drawn)
-    for line in captured.get().splitlines():
-        print(line.rstrip(), file=at.stream)
+    cells = [list(columns), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(map(display_width, column)) for column in zip(*cells, strict=True)]
+    for number, row in enumerate(cells):
+        drawn = [
+            _styled(cell, "bold" if number == 0 else STYLES.get(cell.partition(" ")[0], ""), at)
+            + " " * (width - display_width(cell))
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        print("  ".join(drawn).rstrip(), file=at.stream)
 
 
 def line(text: str, style: str = "", at: Screen | None = None) -> None:
     """One line, or several, as they are."""
     at = at or screen()
-    if not style or not at.color:
-        print(text, file=at.stream)
-        return
-    from rich.text import Text
+    print(_styled(text, style, at), file=at.stream)
 
-    at.console().print(Text(text, style=style), soft_wrap=True)
+
+def _styled(text: str, style: str, at: Screen) -> str:
+    if not style or not text or not at.color:
+        return text
+    return click.style(text, bold=True) if style == "bold" else click.style(text, fg=style)
 
 
 class Bars:

@@ -10,7 +10,7 @@ from reconciler.cli.options import forms, state
 
 if TYPE_CHECKING:
     from reconciler.history.events import Entry
-    from reconciler.wiring import Past
+    from reconciler.wiring.past import Past
 
 LOOK_S = 0.2  # between two looks at a log that somebody else writes
 
@@ -62,7 +62,7 @@ def command(
     """Show what happened, oldest first: commits, plans, orders, downloads, flips and rollbacks."""
     from collections import deque
 
-    from reconciler.wiring import opened
+    from reconciler.wiring.past import opened
 
     wanted = Wanted(edge, model, commit)
     with opened(state_dir) as past:

@@ -22,7 +22,7 @@ def command() -> None:
 def verify(*, edge: str, state_dir: Path, form: str) -> None:
     """Read every entry and source file again and compare hashes, columns, ids. Exit code 6 names the first misfit."""
     from reconciler.cli.verbs import answered
-    from reconciler.wiring import opened
+    from reconciler.wiring.past import opened
 
     with opened(state_dir, edge) as past:
         found = past.log.verify()
@@ -39,7 +39,7 @@ def verify(*, edge: str, state_dir: Path, form: str) -> None:
 def export(*, edge: str, after: int, state_dir: Path, form: str) -> None:  # noqa: ARG001  # for errors
     """Write every entry as one line of JSON: its sequence number, its hash and its stored bytes."""
     from reconciler.eventlog.backup import export as lines
-    from reconciler.wiring import opened
+    from reconciler.wiring.past import opened
 
     with opened(state_dir, edge) as past:
         for line in lines(past.log, after):
@@ -67,7 +67,7 @@ def backup(*, target: Path, edge: str, state_dir: Path, form: str) -> None:
     """Copy the log with its sealed files to TARGET, a log again, and verify the copy. The writer may go on."""
     from reconciler.cli.verbs import answered
     from reconciler.eventlog.backup import backup as copy
-    from reconciler.wiring import opened
+    from reconciler.wiring.past import opened
 
     with opened(state_dir, edge) as past:
         found = copy(past.home.log, target.absolute())

@@ -62,9 +62,11 @@ def state(command: Command) -> Command:
     )(command)
 
 
-def _directory(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path:  # noqa: ARG001  # click's signature
+def _directory(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:  # noqa: ARG001  # click's signature
     if value is not None:
         return value.absolute()
+    if ctx.resilient_parsing:  # a shell completes: nothing is looked at
+        return None
     from reconciler.settings import default_state_dir
 
     return default_state_dir(os.environ)

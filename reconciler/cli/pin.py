@@ -9,7 +9,7 @@ from reconciler.cli.options import forms, repository, state
 
 if TYPE_CHECKING:
     from reconciler.cli.pins import Subject
-    from reconciler.wiring import Preview
+    from reconciler.wiring.preview import Preview
 
 
 @click.command(epilog='Example: reconciler pin edge-1 digits@1 --reason "2 misreads sevens" --expires 2026-12-31')
@@ -45,7 +45,7 @@ def command(
     from reconciler.sources.commit import Files, Message
     from reconciler.sources.edit import remove_pin, set_pin
     from reconciler.sources.publish import publish
-    from reconciler.wiring import preview
+    from reconciler.wiring.preview import preview
 
     name, _, version = model.partition("@")
     if remove and (version or reason or expires):

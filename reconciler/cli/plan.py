@@ -42,7 +42,7 @@ def command(state_dir: Path, repo: str | None, branch: str | None, path: str | N
     """
     from reconciler.cli.followed import followed
     from reconciler.diagnostics import Diagnostic
-    from reconciler.wiring import preview
+    from reconciler.wiring.preview import preview
 
     with preview(followed(state_dir, repo, branch, path), uncommitted=True) as ahead:
         plan = ahead.plan()

@@ -12,7 +12,8 @@ from reconciler.cli.options import forms, repository, state
 
 if TYPE_CHECKING:
     from reconciler.history.state import State
-    from reconciler.wiring import Past, Preview
+    from reconciler.wiring.past import Past
+    from reconciler.wiring.preview import Preview
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ def command(
     from reconciler.cli.verbs import answered
     from reconciler.sources.commit import Message
     from reconciler.sources.publish import publish
-    from reconciler.wiring import opened, preview
+    from reconciler.wiring.past import opened
+    from reconciler.wiring.preview import preview
 
     settings = followed(state_dir, repo, branch, path)
     with opened(state_dir) as past, preview(settings) as ahead:

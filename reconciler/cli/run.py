@@ -36,7 +36,8 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
     --poll, --token-env, --token-file and --ssh-key-file are also read from RECONCILER_POLL_S, RECONCILER_TOKEN_ENV, …
     """
     from reconciler.cli.narrator import Narrator
-    from reconciler.wiring import HubProcess, stopped_by_signals
+    from reconciler.wiring.hub import HubProcess
+    from reconciler.wiring.process import stopped_by_signals
 
     hub = HubProcess(settings_of(options), supervise=agents)
     narrator = Narrator(hub.record, options["state_dir"], form)

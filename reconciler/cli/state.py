@@ -18,7 +18,7 @@ def command(*, at: str | None, state_dir: Path, form: str) -> None:
     from reconciler.cli.points import point
     from reconciler.cli.status import show, shown
     from reconciler.history.status import status
-    from reconciler.wiring import opened
+    from reconciler.wiring.past import opened
 
     with opened(state_dir) as past:
         then = past.replay.at(point(at, past.log) if at else None)

@@ -21,7 +21,7 @@ def command(state_dir: Path, as_of: str | None, form: str) -> None:
     from reconciler.cli.points import moment
     from reconciler.history.events import rfc3339
     from reconciler.history.status import status
-    from reconciler.wiring import opened
+    from reconciler.wiring.past import opened
 
     now = moment(as_of) if as_of else rfc3339(time.time())
     with opened(state_dir) as past:

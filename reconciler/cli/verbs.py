@@ -26,7 +26,7 @@ def ask(state_dir: Path, verb: str, **words: Any) -> dict[str, Any]:
     from reconciler.controller import control
     from reconciler.edge.paths import StateDirectory
     from reconciler.errors import HubUnreachable
-    from reconciler.wiring import alone
+    from reconciler.wiring.preview import alone
 
     request = {"verb": verb, "actor": actor()} | {name: value for name, value in words.items() if value}
     home = StateDirectory(state_dir).hub

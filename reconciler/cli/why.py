@@ -25,7 +25,7 @@ BEGINS = frozenset({"serving", "wanted", "today", "held", "suspended", "problem"
 def command(state_dir: Path, edge: str, model: str, form: str) -> None:
     """Walk from what EDGE serves of MODEL (a model, dataset or object) back to the commit, its author and its line."""
     from reconciler.history.why import why
-    from reconciler.wiring import opened
+    from reconciler.wiring.past import opened
 
     with opened(state_dir) as past:
         now = past.replay.at()

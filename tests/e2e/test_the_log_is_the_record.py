@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.artifacts.store import Store
 from reconciler.ports import Artifact, FetchProgress, Staged
-from reconciler.wiring import EdgeAgent
+from reconciler.wiring.agent import EdgeAgent
 from tests.e2e.fleet import ADDRESSES, Fleet
 from tests.e2e.test_crashes import SET
 

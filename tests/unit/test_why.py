@@ -9,7 +9,7 @@ from reconciler.history.events import Entry
 from reconciler.history.keys import Key
 from reconciler.history.state import State
 from reconciler.history.why import Asked, Link, why
-from reconciler.wiring import opened
+from reconciler.wiring.past import opened
 from tests.unit.cli_world import FILES, SET, SHA, World, key
 
 Walk = Callable[..., list[Link]]

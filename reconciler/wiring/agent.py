@@ -1,0 +1,105 @@
+"""An edge's agent, put together. In: an edge's name and the state directory.  Out: `EdgeAgent`, ready to run."""
+
+import os
+import random
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from reconciler.artifacts.store import Store
+from reconciler.controller import control
+from reconciler.controller.loop import Loop
+from reconciler.controller.queue import Queue, Trigger
+from reconciler.edge.job import Tools
+from reconciler.edge.keeper import Keeper
+from reconciler.edge.paths import Home, StateDirectory
+from reconciler.edge.runtimes import Runtimes
+from reconciler.edge.slots import Slots
+from reconciler.edge.work import EdgeWork
+from reconciler.eventlog.file_link import FileLink
+from reconciler.eventlog.sqlite import SqliteLog
+from reconciler.history.events import Entry
+from reconciler.history.keys import Key
+from reconciler.history.state import State
+from reconciler.wiring.process import AUDIT_S, SystemClock, jittered, recorded
+
+ORDERS_S: Final = 60.0  # an edge looks for orders this often even when nobody rings
+CAP_BYTES: Final = 10 << 30
+
+
+class EdgeAgent:
+    """One edge, kept. `run` blocks; `stop` ends it in an orderly way from any thread, with its runtimes."""
+
+    def __init__(self, edge: str, state: StateDirectory, *, cap_bytes: int = CAP_BYTES) -> None:
+        """Raises SecondWriter when an agent of this edge runs already."""
+        self._home, hub = state.edge(edge), state.hub
+        self._home.directory.mkdir(parents=True, exist_ok=True)
+        clock = SystemClock()
+        self.queue = Queue(clock)
+        self.log = SqliteLog(self._home.log, f"/edge/{edge}", clock)
+        self._record = recorded(self.log, self._home, clock, f"edge/{edge}")
+        store = Store(self._home.store, clock=clock)
+        self._runtimes = Runtimes(lambda key, pid: self.work.ended(key, pid))  # noqa: PLW0108  # made below
+
+        def slots(key: Key) -> Slots:
+            return Slots(self._home.services, self._home.store, key)
+
+        tools = Tools(
+            edge=edge,
+            store=store,
+            slots=slots,
+            runtimes=self._runtimes,
+            event=self._record.event,
+            post=self.queue.add,
+            monotonic=clock.monotonic,
+            sample=random.random,
+            cap_bytes=cap_bytes,
+        )
+        self.work = EdgeWork(tools, lambda: needed(self._record.state, slots))
+        link = FileLink(hub.log, self.log)
+        keeper = Keeper(edge, self._record, link, self.work)
+        every = {"orders": lambda: jittered(ORDERS_S), "audit": lambda: jittered(AUDIT_S)}
+        self._loop = Loop(keeper, keeper, self._record, self.queue, every)
+        self.log.subscribe(lambda entries: _tell(hub, edge, entries))
+        self._keys = [Key.parse(text) for text in self._record.state.keys]
+        self._control = control.serve(self._home.control, self._answer)
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request.get("verb"):
+            case "stop":
+                threading.Thread(target=self.stop, name="stop", daemon=True).start()
+            case "progress":
+                return {"work": self.work.progress()}
+            case "ring":
+                self.queue.add(Trigger("orders"))
+        return {"pid": os.getpid()}
+
+    def run(self) -> None:
+        """Keep the edge until `stop`."""
+        for key in self._keys:
+            self.work.adopt(key)
+        try:
+            self._loop.run()
+        finally:
+            self._control.close()
+            self.work.close()
+            self._runtimes.close(stop=True)
+            self.log.close()
+
+    def stop(self) -> None:
+        """End `run`."""
+        self.queue.close()
+
+
+def needed(state: State, slots: Callable[[Key], Slots]) -> set[str]:
+    """The artifacts that an edge must not evict: those its slots stand on, and those that are ordered."""
+    digests: set[str] = set()
+    for text, served in list(state.keys.items()):
+        digests |= slots(Key.parse(text)).digests() | {str(served.order.get("sha256", ""))}
+    return digests
+
+
+def _tell(hub: Home, edge: str, entries: list[Entry]) -> None:
+    """Ring the hub when this edge has something to say (not for what was copied from it)."""
+    if any(entry.origin is None for entry in entries):
+        control.ring(hub.control, edge)

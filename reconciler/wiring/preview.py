@@ -1,0 +1,106 @@
+"""What a hub would do, without one: looking ahead, and a person's verb where none runs. In: settings, requests."""
+
+import contextlib
+import fcntl
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from reconciler.controller import control
+from reconciler.controller.hub import Hub
+from reconciler.controller.loop import Loop
+from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.recorder import Recorder
+from reconciler.edge.paths import StateDirectory
+from reconciler.errors import SettingInvalid
+from reconciler.eventlog.file_link import FileLink
+from reconciler.eventlog.memory import MemoryLog
+from reconciler.eventlog.sqlite import SqliteLog
+from reconciler.history.state import State
+from reconciler.planning.declared import Declared
+from reconciler.planning.plan import Plan
+from reconciler.sources.cache import DocumentCache
+from reconciler.sources.mirror import Mirror
+from reconciler.sources.repository import DocumentRepository
+from reconciler.sources.uncommitted import Uncommitted
+from reconciler.wiring.hub import remote_of
+from reconciler.wiring.past import Past, opened, remembered
+from reconciler.wiring.process import SystemClock, recorded
+
+
+class Preview:
+    """What a hub would do next, by the same engine over a log in memory. Nothing is kept but the mirror, a cache."""
+
+    def __init__(self, settings: Any, past: Past | None, *, uncommitted: bool) -> None:
+        """past: the log that it goes on from; None begins with nothing.  uncommitted: take a work tree as it is."""
+        place, clock = StateDirectory(Path(settings.state_dir)), SystemClock()
+        state = past.replay.at() if past else State()
+        self._record = Recorder(MemoryLog("/hub", clock), clock, state, "hub")
+        kind = Uncommitted if uncommitted else Mirror
+        mirror = kind(place.root / "preview.git", remote_of(settings), settings.branch)
+        blob = past.log.blob if past else self._record.log.blob
+        repository = DocumentRepository(mirror, state, blob, DocumentCache(place.cache), settings.path)
+        self.mirror, self.state, self._repository = mirror, state, repository
+        link = FileLink(place.hub.log, self._record.log)  # stands for every edge's: none is heard in a preview
+        self._hub = Hub(repository, self._record, lambda _: link, lambda _: None, lambda _: None)
+        self._loop = Loop(self._hub, self._hub, self._record, Queue(clock))
+
+    def plan(self) -> Plan:
+        """The plan of the next pass; then `state` has the problems in force. Raises GitUnavailable, GitRefused."""
+        batch = self._hub.take(Trigger("commit"))
+        if batch.commit:
+            self._record.append(batch.events)
+        else:
+            batch = self._hub.preview()
+        plan, expansions = self._loop.consider(batch)
+        self._record.append(self._hub.notice(expansions))
+        return plan
+
+    def declared(self) -> Declared:
+        """What the branch declares. Raises GitUnavailable, GitRefused."""
+        self._hub.take(Trigger("commit"))
+        return self._repository.declared
+
+    @property
+    def uncommitted(self) -> tuple[str, ...]:
+        """The files of the work tree that are taken as they are on disk, once there is a plan."""
+        return self.mirror.paths if isinstance(self.mirror, Uncommitted) else ()
+
+    @property
+    def head(self) -> str:
+        """The branch's newest commit, once there is a plan."""
+        return self.mirror.head if isinstance(self.mirror, Uncommitted) else self.state.ref.commit
+
+
+@contextlib.contextmanager
+def preview(settings: Any, *, uncommitted: bool = False) -> Iterator[Preview]:
+    """A preview; one at a time for one state directory, which need not be there yet. Raises SettingInvalid."""
+    root = Path(settings.state_dir)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        turn = (root / "preview.lock").open("w")
+    except OSError as error:
+        raise SettingInvalid(f"the state directory {root} cannot be written: {error.strerror}") from error
+    with turn, contextlib.ExitStack() as stack:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        past = stack.enter_context(opened(root)) if StateDirectory(root).hub.log.exists() else None
+        yield Preview(settings, past, uncommitted=uncommitted)
+
+
+def alone(state_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:
+    """A person's verb, done where no hub runs: what is appended is what the hub would append. Raises SecondWriter."""
+    place, clock = StateDirectory(state_dir), SystemClock()
+    with contextlib.closing(SqliteLog(place.hub.log, "/hub", clock)) as log:
+        if request["verb"] == "seal":
+            return {"sealed": str(log.seal())}
+        record = recorded(log, place.hub, clock, "hub")
+        repository = remembered(record.state, log, place)
+
+        def link_to(edge: str) -> FileLink:
+            return FileLink(place.edge(edge).log, log)
+
+        hub = Hub(repository, record, link_to, lambda edge: control.ring(place.edge(edge).control), lambda _: None)
+        reply: Future[dict[str, Any]] = Future()
+        Loop(hub, hub, record, Queue(clock)).turn(Trigger("verb", str(request["verb"]), request=request, reply=reply))
+        return reply.result(timeout=0)

@@ -1,0 +1,63 @@
+"""What the hub and an agent have in common as processes: the clock, a log with its live fold, an orderly end."""
+
+import contextlib
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from reconciler.controller.recorder import Recorder
+from reconciler.edge.paths import Home
+from reconciler.eventlog.replay import EVERY, Replay
+from reconciler.eventlog.sqlite import SqliteLog
+from reconciler.history.events import Entry
+from reconciler.ports import Clock
+
+AUDIT_S: Final = 300.0
+
+
+class SystemClock:
+    """`ports.Clock` of this machine."""
+
+    def now(self) -> float:
+        """See `ports.Clock`."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """See `ports.Clock`."""
+        return time.monotonic()
+
+
+def jittered(seconds: float) -> float:
+    """`seconds`, give or take 20 %, so that many processes do not do the same at once."""
+    return seconds * random.uniform(0.8, 1.2)  # noqa: S311  # jitter, not a secret
+
+
+def recorded(log: SqliteLog, home: Home, clock: Clock, actor: str) -> Recorder:
+    """A recorder whose fold begins at the nearest snapshot, and which leaves one behind every so many entries."""
+    replay = Replay(log, home.log)
+    recorder = Recorder(log, clock, replay.at(), actor)
+
+    def snapshot(entries: list[Entry]) -> None:
+        if entries[0].seq // EVERY != (entries[-1].seq + 1) // EVERY:
+            replay.save(recorder.state)
+
+    log.subscribe(snapshot)
+    return recorder
+
+
+@contextlib.contextmanager
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Within, SIGTERM and SIGINT call `stop`, from a thread of their own (a handler may not wait for locks)."""
+
+    def handler(*_: object) -> None:
+        threading.Thread(target=stop, name="stop", daemon=True).start()
+
+    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
