@@ -60,7 +60,7 @@ class Ledger(ABC):
 
     @abstractmethod
     def _store(self, rows: list[Row]) -> None:
-        """Make `rows` durable, all or none. Raises LogWriteFailed."""
+        """Make `rows` durable, all or none. Raises LogWriteFailed, having set `_ended` to it."""
 
     @abstractmethod
     def _lookup(self) -> Lookup:
@@ -118,7 +118,6 @@ class Ledger(ABC):
             try:
                 self._store(batch.rows)
             except LogWriteFailed as error:
-                self._ended = error
                 for ticket in tickets:
                     ticket.error = ticket.error or error
             else:

@@ -219,7 +219,7 @@ class EventLogContract:
         clone.append([an_event(7), an_event(8), an_event(9)])
         log.copy(real.raw())
         before = log.head()
-        for sent in (clone.raw(), clone.raw(1), clone.raw(3)):
+        for sent in (clone.raw(), clone.raw(1), clone.raw(1, 1), clone.raw(3)):
             with pytest.raises(ForkFound):
                 log.copy(sent)
         assert log.head() == before

@@ -221,6 +221,16 @@ def test_fault_5_after_a_failed_fsync_the_log_object_is_finished(path: Path) -> 
         assert log.append([an_event(5)])[0].event.version == 3
 
 
+def test_fault_5_a_source_file_that_was_not_kept_ends_the_log_object_too(path: Path) -> None:
+    with closing(open_log(path)) as log:
+        log._writer = FailingConnection(log._writer, "COMMIT")  # type: ignore[assignment]  # as above
+        for use in (lambda: log.put_blobs({codec.blob_id(b"a"): b"a"}), lambda: log.append([an_event(1)])):
+            with pytest.raises(LogWriteFailed, match="disk I/O error"):
+                use()
+    with closing(open_log(path)) as log:
+        assert (log.blob(codec.blob_id(b"a")), log.head().seq) == (None, 1)
+
+
 def test_fault_5_a_file_that_may_not_grow(path: Path) -> None:
     open_log(path).close()
     ended = run(FILLS, path)
