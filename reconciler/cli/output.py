@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, Final
 
 SCHEMA_VERSION: Final = 1
@@ -15,6 +16,8 @@ SCHEMA_VERSION: Final = 1
 
 def plain(value: Any) -> Any:
     """The value as JSON knows it. Keys of mappings stay as they are: they are names, not fields."""
+    if value is None or isinstance(value, str | int):  # nearly all that there is
+        return value
     if is_dataclass(value) and not isinstance(value, type):
         return {camel(field.name): plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
@@ -24,6 +27,7 @@ def plain(value: Any) -> Any:
     return value
 
 
+@cache
 def camel(name: str) -> str:
     """`last_sequence` -> `lastSequence`."""
     first, *rest = name.split("_")
@@ -55,5 +59,5 @@ def write_one(form: str, kind: str, value: Any) -> None:
 def _yaml(value: Any) -> str:
     import yaml
 
-    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120)
+    text: str = yaml.dump(value, Dumper=yaml.CSafeDumper, sort_keys=False, allow_unicode=True, width=120)
     return text
