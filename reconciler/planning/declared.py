@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from reconciler.history.keys import Key
 from reconciler.model.identity import Identity
 
 Labels = Mapping[str, str]
@@ -69,6 +70,7 @@ class Declared:
         self._edges_by_node_label: dict[tuple[str, str], set[str]] = {}
         self._users: dict[tuple[str, str], set[Identity]] = {}
         self._bound: dict[str, set[Identity]] = {}  # nodeName -> InferenceModels; "" -> those with a selector
+        self.ports: dict[str, dict[int, list[tuple[Key, Object]]]] = {}  # edge -> port -> who asks; filled by expansion
         for obj in objects:
             self._add(obj)
 

@@ -105,9 +105,8 @@ def _shape(obj: Object | None) -> object:
 def _rivals(before: Declared, after: Declared, moved: Iterable[Key]) -> set[Key]:
     """The models on the ports that moved keys have left or want."""
     asked = {(key.edge, port_of(source_of(declared, key))) for declared in (before, after) for key in moved}
-    edges = {name: after.edge(name) for name, port in asked if port is not None}
-    there = (row for edge in edges.values() if edge is not None for row in keys_on(after, edge))
-    return {key for key, source in there if source.kind != "Dataset" and (key.edge, port_of(source)) in asked}
+    edges = ((after.edge(name), port) for name, port in asked if port is not None)
+    return {key for edge, port in edges if edge is not None for key, _ in _ports(after, edge).get(port, ())}
 
 
 def _repinned(declared: Declared, old: Object, new: Object) -> set[Key]:
@@ -262,9 +261,20 @@ def _port_conflict(
         known = served.get(str(one))
         return known is None or known.order.get("port") != mine, one
 
-    rivals = [(other_key, other) for other_key, other in keys_on(declared, edge) if port_of(other) == mine]
-    first, holder = min(rivals, key=lambda rival: rank(rival[0]))
+    first, holder = min(_ports(declared, edge)[mine], key=lambda rival: rank(rival[0]))
     return None if first == key else refusals.port_conflict(source, edge, mine, holder)
+
+
+def _ports(declared: Declared, edge: Object) -> dict[int, list[tuple[Key, Object]]]:
+    """Who asks for which port of an edge; worked out once for these declarations."""
+    found = declared.ports.get(edge.name)
+    if found is None:
+        found = declared.ports[edge.name] = {}
+        for key, source in keys_on(declared, edge):
+            port = port_of(source)
+            if port is not None:
+                found.setdefault(port, []).append((key, source))
+    return found
 
 
 def _pin(source: Object, edge: Object, now: str) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 In: objects and what was looked for.  Out: problems, to expansion. What is refused keeps what was ordered last.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from reconciler.diagnostics import Diagnostic
@@ -11,10 +12,10 @@ from reconciler.planning.declared import Object, node_labels
 SERVABLE = {"onnx": 8080}  # frameworks that the embedded runtime serves, with their default port
 
 
-def template_of(source: Object) -> dict[str, Any]:
+def template_of(source: Object) -> Mapping[str, Any]:
     """What an InferenceModel or a set says of the service itself."""
-    spec = source.spec["template"]["spec"] if source.kind == "InferenceModelSet" else source.spec
-    return dict(spec)
+    spec: Mapping[str, Any] = source.spec["template"]["spec"] if source.kind == "InferenceModelSet" else source.spec
+    return spec
 
 
 def port_of(source: Object | None) -> int | None:
@@ -68,8 +69,8 @@ def unknown_version(
 ) -> Diagnostic:
     """Somebody asks for a version that is not there."""
     asker, who = (edge, f"the pin on {edge.name}") if pin is not None else (source, f"{source.kind} {source.name}")
-    template = {} if source.kind == "Dataset" else template_of(source)
-    catalogue = f"Model {template['modelRef']}" if template.get("modelRef") else f"{source.kind} {source.name}"
+    reference = "" if source.kind == "Dataset" else template_of(source).get("modelRef")
+    catalogue = f"Model {reference}" if reference else f"{source.kind} {source.name}"
     there = f"has {', '.join(known)}" if known else "has no version, or does not exist"
     default = "targetVersion" if source.kind == "InferenceModel" else "defaultVersion"
     field = f"pins/{edge.spec['pins'].index(pin)}" if pin is not None else default
