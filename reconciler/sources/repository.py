@@ -13,6 +13,7 @@ from typing import Any
 
 from reconciler.controller.hub import CommitRead, Reading
 from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
+from reconciler.errors import HistoryError
 from reconciler.history.state import State
 from reconciler.model.declaration import Declaration, declare, identity_of
 from reconciler.model.document import Document
@@ -119,6 +120,8 @@ class DocumentRepository:
                 if oid and oid not in known:
                     known[oid] = fresh[oid] = self._parsed_again(path, oid)
                 found = next((obj for obj in known.get(oid, ()) if str(obj.index) == index), None)
+                if good and found is None:  # taken for gone, it would be deleted
+                    raise HistoryError(f"{path}: what was declared there last ({good[:12]}) cannot be read again")
                 files[path].append(Slot(good, replace_path(found, path) if found is not None else None))
         self._cache.keep(fresh)
         return files
@@ -152,7 +155,7 @@ class DocumentRepository:
         self, old: str, head: str, changes: list[FileChange]
     ) -> tuple[tuple[CommitRead, ...], dict[str, bytes]]:
         """Every commit from old to head with the files it changed since the one before it, and the files' bytes."""
-        facts = self._mirror.commits(old or None, head)
+        facts = self._mirror.commits(old or None, head) or [self._mirror.facts(head)]  # none: the head went back
         reads, blobs, before = [], {}, old
         for fact in facts:
             its = changes if len(facts) == 1 else self._changes(before, fact.commit)
