@@ -55,15 +55,24 @@ def screen(stream: TextIO | None = None) -> Screen:
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], at: Screen | None = None) -> None:
     """Columns side by side, the last as wide as it is; a cell whose first word has a style is drawn in it."""
     at = at or screen()
-    cells = [list(columns), *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(map(display_width, column)) for column in zip(*cells, strict=True)]
+    cells = [list(columns), *([cell if _is_plain(cell) else printable(cell) for cell in row] for row in rows)]
+    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
     for number, row in enumerate(cells):
         drawn = [
             _styled(cell, "bold" if number == 0 else STYLES.get(cell.partition(" ")[0], ""), at)
-            + " " * (width - display_width(cell))
+            + " " * (width - _width(cell))
             for cell, width in zip(row, widths, strict=True)
         ]
         print("  ".join(drawn).rstrip(), file=at.stream)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether it is printable and as wide as it is long; nearly every cell of a large table is."""
+    return text.isascii() and text.isprintable()
+
+
+def _width(text: str) -> int:
+    return len(text) if _is_plain(text) else display_width(text)
 
 
 def line(text: str, style: str = "", at: Screen | None = None) -> None:

@@ -9,7 +9,7 @@ import click
 from reconciler.cli.options import forms
 
 PLACEHOLDER: Final = "http://127.0.0.1:8900"  # where the template's manifests say that artifacts lie
-NOBODY: Final = ("-c", "user.name=reconciler init", "-c", "user.email=init@localhost")
+NOBODY: Final = ("reconciler init", "init@localhost")
 
 
 @click.command(epilog="Example: reconciler init my-fleet && cd my-fleet && reconciler run --repo .")
@@ -61,11 +61,11 @@ def _first_commit(directory: Path) -> None:
     try:
         git.run("init", "--quiet", "--initial-branch=main", "--template=", ".")
         try:
-            author(remote, directory)
-            who: tuple[str, ...] = ()
+            name, _, mail = author(remote, directory).rpartition(" ")
         except GitRefused:
-            who = NOBODY
+            name, mail = NOBODY
         git.run("-c", "core.autocrlf=false", "add", "--force", "--all", ".")
+        who = ("-c", f"user.name={name}", "-c", f"user.email={mail.strip('<>')}")
         git.run(*who, "commit", "--quiet", "--no-verify", "--no-gpg-sign", "-m", "Begin the fleet")
     except GitUnavailable:
         shutil.rmtree(directory / ".git", ignore_errors=True)

@@ -8,6 +8,7 @@ Imports click and light modules only, so that `--help` stays fast; a command's f
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -68,10 +69,15 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; a failure is told in the form that was asked for."""
         try:
-            return super().invoke(ctx)
+            result: object = super().invoke(ctx)
+            sys.stdout.flush()
         except ReconcilerError as failure:
             tell(failure, ctx.meta.get(FORM, "table"))
             ctx.exit(failure.exit_code)
+        except BrokenPipeError:  # `reconciler history | head`; click would make it 1
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes nowhere
+            ctx.exit(UNREAD)
+        return result
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -103,5 +109,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as wrong:
         wrong.show()
         return 2
-    sys.stdout.flush()
     return result if isinstance(result, int) else 0

@@ -14,6 +14,7 @@ from reconciler.history.state import EdgeSeen, Served, State
 from reconciler.history.timeline import named
 
 NEVER = "never"  # stands where a time would: this edge has not been heard yet
+UNHEARD = EdgeSeen()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,15 +177,11 @@ def status(state: State, now: str) -> Status:
 
 
 def _rows(state: State) -> list[Row]:
-    return [
-        _row(Key.parse(text), served, state.edges.get(Key.parse(text).edge, EdgeSeen()))
-        for text, served in state.keys.items()
-        if served.operation
-    ]
+    return [_row(Key.parse(text), served, state.edges) for text, served in state.keys.items() if served.operation]
 
 
-def _row(key: Key, served: Served, seen: EdgeSeen) -> Row:
-    order, live = served.order, served.live
+def _row(key: Key, served: Served, edges: Mapping[str, EdgeSeen]) -> Row:
+    order, live, seen = served.order, served.live, edges.get(key.edge, UNHEARD)
     return Row(
         key=str(key),
         edge=key.edge,

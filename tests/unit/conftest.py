@@ -28,7 +28,9 @@ def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tm
     for name in ("RECONCILER_REPO", "RECONCILER_STATE", "RECONCILER_STATE_DIR", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_DIR"):
+        monkeypatch.delenv(name, raising=False)
 
     def called(*words: str) -> Said:
         capsys.readouterr()

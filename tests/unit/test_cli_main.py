@@ -1,0 +1,149 @@
+"""The guard around every command: what comes out for what was raised, as whole processes where that matters."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+
+from reconciler.cli import explain
+from reconciler.cli.main import COMMANDS
+from reconciler.diagnostics import Diagnostic
+from reconciler.errors import RepositoryRefused, error_classes
+from tests.unit.conftest import Call
+
+HEAVY = ("kubernetes", "git", "pydantic", "rich", "msgspec", "yaml", "ruamel", "sqlite3", "numpy", "onnxruntime")
+CLI = Path(import_module("reconciler.cli").__file__ or "").parent
+
+
+def process(code: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A Python that runs `code` as the entry point would."""
+    script = f"import sys\nfrom reconciler.__main__ import main\nsys.argv = ['reconciler', *sys.argv[1:]]\n{code}"
+    command = [sys.executable, "-W", "error", "-c", script, *words]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
+
+
+LOADED = (
+    "code = main()\nprint(sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)\nsys.exit(code)"
+)
+
+
+@pytest.mark.parametrize(
+    "words", [("--help",), ("--version",), *((name, "--help") for name in COMMANDS), ("completion", "bash")]
+)
+def test_help_loads_nothing_heavy(words: tuple[str, ...]) -> None:
+    done = process(LOADED, *words)
+    assert done.returncode == 0
+    assert done.stdout
+    loaded = done.stderr.strip().splitlines()[-1]
+    assert "'click'" in loaded
+    assert [name for name in HEAVY if f"'{name}'" in loaded] == []
+
+
+@pytest.mark.parametrize(("line", "found"), [("reconciler pl", "plan"), ("reconciler plan --ou", "--output")])
+def test_completing_loads_nothing_heavy(line: str, found: str) -> None:
+    code = (
+        "try:\n    main()\nfinally:\n"
+        "    print(sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    words = {"_RECONCILER_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    done = process(code, **words)
+    assert found in done.stdout
+    loaded = done.stderr.strip().splitlines()[-1]
+    assert [name for name in HEAVY if f"'{name}'" in loaded] == []
+
+
+def test_rich_is_imported_to_draw_and_nowhere_else() -> None:
+    users = [
+        path.name
+        for path in CLI.parent.rglob("*.py")
+        if "import rich" in path.read_text() or "from rich" in path.read_text()
+    ]
+    assert users == ["draw.py"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_of_the_table_has_a_file_help_and_an_example(name: str) -> None:
+    command = import_module(f"reconciler.cli.{name}").command
+    parts = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+    assert parts
+    for part in parts:
+        assert part.help
+        assert "Example:" in f"{part.epilog}{part.help}"
+
+
+def test_every_command_file_is_in_the_table() -> None:
+    with_command = {path.stem for path in CLI.glob("*.py") if "\ndef command(" in path.read_text()}
+    assert with_command == set(COMMANDS)
+
+
+@pytest.mark.parametrize("cls", error_classes())
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_every_failure_is_told_with_its_code_hint_and_exit_code(
+    call: Call, monkeypatch: pytest.MonkeyPatch, cls: type[Exception], form: str
+) -> None:
+    problem = Diagnostic(code="RX201", message="no", path="a.yaml", line=3)
+    failure = RepositoryRefused([problem]) if issubclass(cls, RepositoryRefused) else cls("it is so")
+
+    def fail(**_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(explain.command, "callback", fail)
+    said = call("explain", "--output", form)
+    assert (said.code, said.out) == (failure.exit_code, "")  # type: ignore[attr-defined]  # all of our tree
+    assert said.code != 1
+    if form == "table":
+        assert f"error[{failure.code}]: {failure}" in said.err  # type: ignore[attr-defined]  # as above
+        assert said.err.splitlines()[-1].startswith(" help: ")
+    else:
+        told = json.loads(said.err)
+        assert (told["schemaVersion"], told["kind"], told["code"]) == (1, "Error", failure.code)  # type: ignore[attr-defined]  # as above
+        assert told["hint"]
+    assert ("a.yaml" in said.err) == issubclass(cls, RepositoryRefused)
+
+
+@pytest.mark.parametrize("words", [("nonsense",), ("status", "--nonsense"), ("why", "edge-1"), ("status", "-o", "xml")])
+def test_what_cannot_be_meant_ends_with_2(call: Call, words: tuple[str, ...]) -> None:
+    said = call(*words)
+    assert (said.code, said.out) == (2, "")
+    assert said.err
+
+
+def test_a_bug_ends_with_70_and_keeps_its_traceback() -> None:
+    code = (
+        "from reconciler.cli import explain\n"
+        "def fail(**_):\n    raise KeyError('a bug')\n"
+        "explain.command.callback = fail\nsys.exit(main())"
+    )
+    done = process(code, "explain")
+    assert done.returncode == 70
+    assert "Traceback" in done.stderr
+    assert "a bug" in done.stderr
+
+
+def test_an_import_that_fails_is_a_bug_too_and_never_reads_as_differences() -> None:
+    done = process("sys.modules['reconciler.cli.main'] = None\nsys.exit(main())", "plan")
+    assert done.returncode == 70
+    assert "Traceback" in done.stderr
+
+
+def test_an_interrupt_ends_with_130() -> None:
+    code = (
+        "import os, signal\nfrom reconciler.cli import explain\n"
+        f"explain.command.callback = lambda **_: os.kill(os.getpid(), {int(signal.SIGINT)})\nsys.exit(main())"
+    )
+    assert process(code, "explain").returncode == 130
+
+
+def test_nobody_reading_on_is_no_bug() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "reconciler", "explain"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
