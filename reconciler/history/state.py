@@ -5,7 +5,7 @@ The hub and every edge fold their own logs with this same function. It keeps wha
 time: the timeline and `why` read the log by index instead.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -126,7 +126,7 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
         return found
 
 
-def fold(state: State, entries: "list[Entry]") -> State:
+def fold(state: State, entries: Iterable[Entry]) -> State:
     """`state`, moved on by `entries` in place; unknown types count as seen and change nothing else."""
     for entry in entries:
         event = entry.event
