@@ -52,6 +52,8 @@ class Queue:
         """Have `trigger` taken in `delay_s` seconds, or earlier where an equal one is due earlier."""
         due = self._clock.monotonic() + delay_s
         with self._changed:
+            if self._closed and trigger.reply is not None:
+                trigger.reply.cancel()  # nobody will answer
             if trigger.mergeable:
                 if self._due.get((trigger.cause, trigger.subject), float("inf")) <= due:
                     return

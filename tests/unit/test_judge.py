@@ -1,0 +1,37 @@
+"""From the fold to what a plan is judged by."""
+
+from reconciler.history.state import EdgeSeen, Ref, Served, State
+from reconciler.planning.judge import judge_by
+
+NOW = "2027-01-15T08:00:00.000000Z"
+
+
+def test_only_deletes_of_the_last_hour_count_and_what_was_there_before_them() -> None:
+    times = ["2027-01-15T06:59:59.000000Z", "2027-01-15T07:00:01.000000Z", "2027-01-15T07:59:00.000000Z"]
+    keys = {
+        "a": Served(order={"version": "1"}, action="create"),
+        "b": Served(order={}, action="delete"),
+        "c": Served(live={"version": "1"}),  # an edge speaks of it; nobody ordered it here
+    }
+    judged = judge_by(State(deletes=times, keys=keys), {}, now=NOW, unreadable=(), approved="")
+    assert (judged.deleted_lately, judged.inventory) == (2, 3)
+
+
+def test_suspensions_end_at_their_time_in_whatever_zone_it_is_given() -> None:
+    until = {
+        "*": "2027-01-15T08:00:00Z",
+        "e1": "2027-01-15T09:00:01+01:00",
+        "e2": "",
+        "e3": "2027-01-15T08:59:59+01:00",
+    }
+    state = State(suspended={scope: {"until": time} if time else {} for scope, time in until.items()})
+    assert sorted(judge_by(state, {}, now=NOW, unreadable=(), approved="").suspended) == ["e1", "e2"]
+
+
+def test_the_rest_is_passed_on() -> None:
+    state = State(holds={"k": {"d": {}}}, ref=Ref(rewritten_from="f" * 40), edges={"e1": EdgeSeen(artifacts={"d": 5})})
+    fleet: dict[str, object] = {"prune": {"maxDeletes": 3}}
+    judged = judge_by(state, fleet, now=NOW, unreadable=("a:1",), approved="x")
+    assert (judged.limits, judged.holds, judged.rewritten_from) == ({"maxDeletes": 3}, {"k": {"d": {}}}, "f" * 40)
+    assert (judged.unreadable, judged.approved, judged.held_bytes) == (("a:1",), "x", {"e1": {"d": 5}})
+    assert judge_by(state, {}, now=NOW, unreadable=(), approved="").limits == {}

@@ -1,0 +1,91 @@
+"""The work queue: due times, merging, closing."""
+
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from reconciler.controller.queue import Queue, Trigger
+from reconciler.history.events import Event
+from tests.log_events import StillClock, an_event
+
+
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
+
+
+@pytest.fixture
+def queue(clock: StillClock) -> Queue:
+    return Queue(clock)
+
+
+def taken(queue: Queue, count: int) -> list[str]:
+    found = [queue.take() for _ in range(count)]
+    return [one.subject for one in found if one is not None]
+
+
+def waiting(queue: Queue) -> int:
+    return len([row for row in queue._heap if not queue._is_stale(row)])
+
+
+def test_triggers_come_in_the_order_in_which_they_are_due_then_added(queue: Queue, clock: StillClock) -> None:
+    for subject, delay_s in (("c", 2.0), ("a", 0.0), ("b", 0.0)):
+        queue.add(Trigger("keys", subject), delay_s)
+    assert taken(queue, 2) == ["a", "b"]
+    clock.seconds += 2
+    assert taken(queue, 1) == ["c"]
+
+
+def test_equal_triggers_that_wait_are_one_at_the_earlier_time(queue: Queue, clock: StillClock) -> None:
+    queue.add(Trigger("commit"), 30.0)
+    queue.add(Trigger("commit"), 60.0)
+    queue.add(Trigger("commit"))
+    assert queue.take() == Trigger("commit")
+    clock.seconds += 100
+    assert waiting(queue) == 0
+
+
+def test_a_trigger_that_was_taken_may_be_added_again(queue: Queue) -> None:
+    for _ in range(2):
+        queue.add(Trigger("keys", "a"))
+        assert queue.take() == Trigger("keys", "a")
+
+
+def test_what_carries_events_or_a_question_is_never_merged(queue: Queue) -> None:
+    event: Event = an_event(1)
+    for _ in range(2):
+        queue.add(Trigger("happened", "a", (event,)))
+        queue.add(Trigger("verb", "approve", reply=Future()))
+    assert waiting(queue) == 4
+
+
+def test_take_waits_until_something_is_due(queue: Queue) -> None:
+    found: list[Trigger | None] = []
+    taker = threading.Thread(target=lambda: found.append(queue.take()))
+    taker.start()
+    queue.add(Trigger("commit"))
+    taker.join(30)
+    assert found == [Trigger("commit")]
+
+
+def test_a_closed_queue_gives_nothing_and_answers_nobody_late(queue: Queue) -> None:
+    early: Future[dict[str, Any]] = Future()
+    late: Future[dict[str, Any]] = Future()
+    queue.add(Trigger("verb", reply=early))
+    queue.add(Trigger("commit"))
+    queue.close()
+    queue.add(Trigger("verb", reply=late))
+    assert queue.take() is None
+    assert early.cancelled()
+    assert late.cancelled()
+
+
+def test_closing_ends_a_take_that_waits(queue: Queue) -> None:
+    found: list[Trigger | None] = []
+    taker = threading.Thread(target=lambda: found.append(queue.take()))
+    taker.start()
+    queue.close()
+    taker.join(30)
+    assert found == [None]
