@@ -72,7 +72,7 @@ class Batch:
         self._lookup = lookup
         self._source = source
         (self._seq, self._hash), (self._own_seq, self._own_hash), _ = tail
-        self._ids: dict[tuple[str, str], Entry] = {}
+        self._ids: dict[str, dict[str, Entry]] = {}  # source -> id
         self._versions: dict[str, int] = {}
         self._heads: dict[str, Head] = {}
 
@@ -84,7 +84,7 @@ class Batch:
     def own(self, events: Sequence[Event], expected: Mapping[str, int]) -> list[Entry]:
         """Stamp events written here. One that is already stored, or twice in this commit, yields its first entry."""
         known = self._lookup.stored(self._source, [event.id for event in events])
-        known |= {id_: entry for (source, id_), entry in self._ids.items() if source == self._source}
+        known |= self._ids.setdefault(self._source, {})
         if expected and any(event.id not in known for event in events):
             self._expect(expected)
         result = []
@@ -194,7 +194,7 @@ class Batch:
         event, nested = codec.decode(body)
         if nested or (event.source, event.sequence) != (source, f"{origin.sequence:020d}"):
             raise ChainBroken(f"{source}: event {origin.sequence} calls itself {event.source} {event.sequence}")
-        if (source, event.id) in self._ids or self._lookup.stored(source, [event.id]):
+        if event.id in self._ids.setdefault(source, {}) or self._lookup.stored(source, [event.id]):
             raise ForkFound(f"{source}: the id {event.id} of event {origin.sequence} is already taken")
         return event
 
@@ -203,6 +203,6 @@ class Batch:
         entry = Entry(row.seq, row.hash, event, origin)
         self.rows.append(row)
         self.entries.append(entry)
-        self._ids[event.source, row.id] = entry
+        self._ids[event.source][row.id] = entry
         self._versions[row.stream] = row.version
         return entry

@@ -110,7 +110,8 @@ def insert(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> N
     whole = len(rows) - len(rows) % _TOGETHER
     for start in range(0, whole, _TOGETHER):
         connection.execute(_MANY, list(chain.from_iterable(rows[start : start + _TOGETHER])))
-    connection.executemany(_ONE, rows[whole:])
+    if whole < len(rows):
+        connection.executemany(_ONE, rows[whole:])
 
 
 def known_faults() -> list[str]:

@@ -57,8 +57,10 @@ class SqliteLog(Ledger, SqliteReader):
             unknown = self._stored.unknown_blobs(blobs)
             if unknown:
                 rows = [(oid, blobs[oid]) for oid in unknown]
-                with self._transaction() as writer:
-                    writer.executemany("INSERT INTO blob VALUES (?, ?)", rows)
+                with self._failing():
+                    self._writer.execute("BEGIN IMMEDIATE")
+                    self._writer.executemany("INSERT INTO blob VALUES (?, ?)", rows)
+                    self._writer.execute("COMMIT")
                 reached("log.blob")
 
     def seal(self) -> Path:
@@ -115,23 +117,17 @@ class SqliteLog(Ledger, SqliteReader):
 
     def _store(self, rows: list[Row]) -> None:
         reached("log.begin")
-        with self._transaction() as writer:
-            schema.insert(writer, rows)
+        with self._failing():
+            self._writer.execute("BEGIN IMMEDIATE")
+            schema.insert(self._writer, rows)
             reached("log.insert")
+            self._writer.execute("COMMIT")
         reached("log.commit")
         self._stored.remember(rows)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that is durable at its end. Raises LogWriteFailed, and from then on nothing is believed."""
-        with self._failing():
-            self._writer.execute("BEGIN IMMEDIATE")
-            yield self._writer
-            self._writer.execute("COMMIT")
-
-    @contextmanager
     def _failing(self) -> Iterator[None]:
-        """What the disk refuses in here is the end of this log object."""
+        """What the disk refuses in here ends this log object: LogWriteFailed, and from then on nothing is believed."""
         self._check_open()
         try:
             yield

@@ -34,7 +34,8 @@ class Stored:
             self._versions.clear()
         for row in rows:
             self._versions[row.stream] = row.version
-        self._heads |= {row.source or self.live.source: Head(row.sequence, row.sourcehash) for row in rows}
+        for source, row in {row.source: row for row in rows}.items():
+            self._heads[source or self.live.source] = Head(row.sequence, row.sourcehash)
 
     def stored(self, source: str, ids: Sequence[str]) -> dict[str, Entry]:
         """See `batch.Lookup`."""
