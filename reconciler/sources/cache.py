@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 import msgspec
 
@@ -44,7 +45,7 @@ class DocumentCache:
             database.executemany("INSERT OR REPLACE INTO parsed VALUES (?, ?)", rows)
 
     def _open(self) -> sqlite3.Connection:
-        version = int.from_bytes(reconciler.__version__.encode()[-3:], "big")
+        version = crc32(reconciler.__version__.encode()) >> 1  # SQLite keeps 31 bits and a sign
         for attempt in range(2):
             database = sqlite3.connect(self._path)
             try:

@@ -1,0 +1,234 @@
+"""The fold, entry by entry."""
+
+from typing import Any
+
+import pytest
+
+from reconciler.eventlog.memory import MemoryLog
+from reconciler.history import events as ev
+from reconciler.history.events import Event, event_id, rfc3339
+from reconciler.history.keys import Key
+from reconciler.history.state import FAILED, State, fold
+from tests.log_events import T0, StillClock
+
+KEY = Key("InferenceModel", "default", "m", "e1")
+
+
+class Story:
+    """Two logs, the hub's and an edge's, and the fold of the hub's."""
+
+    def __init__(self) -> None:
+        self.clock = StillClock()
+        self.hub, self.edge = MemoryLog("/hub", self.clock), MemoryLog("/edge/e1", self.clock)
+        self.state = fold(State(), list(self.hub.read()))
+        self.count = 0
+
+    def _event(self, type_: str, about: Key | str, data: dict[str, Any], **attributes: str) -> Event:
+        self.count += 1
+        stream, subject = (about, "") if isinstance(about, str) else (about.stream, str(about))
+        time = rfc3339(self.clock.seconds)
+        return Event(
+            id=event_id(self.count),
+            type=type_,
+            partitionkey=stream,
+            subject=subject,
+            time=time,
+            data=data,
+            **attributes,  # type: ignore[arg-type]  # every attribute that is passed here is text
+        )
+
+    def hubs(self, type_: str, about: Key | str, data: dict[str, Any], **attributes: str) -> None:
+        fold(self.state, self.hub.append([self._event(type_, about, data, **attributes)]))
+
+    def edges(self, type_: str, about: Key | str, data: dict[str, Any], **attributes: str) -> None:
+        self.edge.append([self._event(type_, about, data, **attributes)])
+        fold(self.state, self.hub.copy(self.edge.raw(self.hub.held(self.edge.source).seq)))
+
+    def order(self, operation: str, version: str = "1", action: str = "update") -> None:
+        spec = {"version": version} if action != "delete" else {}
+        self.hubs(ev.APPLY_INTENDED, KEY, {"action": action, "spec": spec, "reason": "because"}, operationid=operation)
+
+    @property
+    def row(self) -> tuple[str, bool, str]:
+        served = self.state.known(KEY)
+        return served.phase, served.open, str(served.live.get("version", ""))
+
+
+@pytest.fixture
+def story() -> Story:
+    return Story()
+
+
+LIVE_1, LIVE_2 = {"live": {"version": "1"}}, {"live": {"version": "2"}}
+BAD = {"error": "the probe failed", "code": "RX404", "phase": "RolledBack", "quarantine": "d" * 64, **LIVE_1}
+
+
+def test_an_order_goes_through_its_phases_to_committed(story: Story) -> None:
+    story.order("op")
+    seen = [story.row[0]]
+    for type_, data in (
+        (ev.DOWNLOAD_STARTED, {}),
+        (ev.ARTIFACT_VERIFIED, {}),
+        (ev.ARTIFACT_STAGED, {"sha256": "d" * 64, "size": 5}),
+        (ev.MODEL_ACTIVATED, LIVE_1),
+        (ev.APPLY_SUCCEEDED, LIVE_1),
+    ):
+        story.edges(type_, KEY, data, operationid="op")
+        seen.append(story.row[0])
+    assert seen == ["Desired", "Downloading", "Verified", "Staged", "Active", "Committed"]
+    assert story.row == ("Committed", False, "1")
+    assert story.state.edges["e1"].artifacts == {"d" * 64: 5}
+    story.edges(ev.ARTIFACT_EVICTED, "edge/e1", {"sha256": "d" * 64, "edge": "e1"})
+    assert story.state.edges["e1"].artifacts == {}
+
+
+def test_fault_57_an_outcome_of_an_older_order_tells_what_is_live_and_closes_nothing(story: Story) -> None:
+    story.order("old", "1")
+    story.order("new", "2")
+    for type_, data in ((ev.DOWNLOAD_STARTED, {}), (ev.APPLY_SUCCEEDED, LIVE_1), (ev.APPLY_FAILED, BAD)):
+        story.edges(type_, KEY, data, operationid="old")
+        assert story.row[:2] == ("Desired", True)
+    assert story.row == ("Desired", True, "1")
+    story.edges(ev.APPLY_SUCCEEDED, KEY, LIVE_2, operationid="new")
+    assert story.row == ("Committed", False, "2")
+
+
+def test_a_refusal_places_a_hold_by_content_and_a_delete_forgets_all(story: Story) -> None:
+    story.order("op")
+    story.edges(ev.APPLY_FAILED, KEY, BAD, operationid="op")
+    served = story.state.known(KEY)
+    assert (served.phase, served.message, served.code) == ("RolledBack", "the probe failed", "RX404")
+    assert served.phase in FAILED
+    assert story.state.holds[str(KEY)]["d" * 64]["reason"] == "the probe failed"
+    story.order("gone", action="delete")
+    story.edges(ev.APPLY_SUCCEEDED, KEY, {"live": {}}, operationid="gone")
+    assert (story.state.keys, story.state.holds) == ({}, {})
+
+
+def test_a_transient_failure_leaves_the_order_open_and_says_why(story: Story) -> None:
+    story.order("op")
+    story.edges(ev.DOWNLOAD_STARTED, KEY, {}, operationid="op")
+    story.edges(ev.APPLY_ABANDONED, KEY, {"error": "cut", "code": "RX302"}, operationid="op")
+    assert (story.row, story.state.known(KEY).message) == (("Downloading", True, ""), "cut")
+
+
+def test_a_runtime_that_died_is_degraded_unless_the_order_was_refused(story: Story) -> None:
+    story.order("op")
+    story.edges(ev.APPLY_SUCCEEDED, KEY, LIVE_1, operationid="op")
+    story.edges(ev.MODEL_DEGRADED, KEY, {"error": "it ended", "live": {}})
+    assert (story.row, story.state.known(KEY).message) == (("Degraded", False, ""), "it ended")
+    story.edges(ev.MODEL_ACTIVATED, KEY, LIVE_1, operationid="op")
+    assert story.row == ("Committed", False, "1")
+    story.order("worse", "2")
+    story.edges(ev.APPLY_FAILED, KEY, BAD, operationid="worse")
+    story.edges(ev.MODEL_DEGRADED, KEY, {"error": "it ended", "live": {}})
+    story.edges(ev.APPLY_SUCCEEDED, KEY, LIVE_1, operationid="the edge's own")
+    assert story.row == ("RolledBack", False, "1")
+
+
+def test_an_edge_s_own_intent_is_open_in_its_own_log_and_no_order_anywhere(story: Story) -> None:
+    story.order("op")
+    intent = {"action": "update", "spec": {"version": "1"}, "reason": ""}
+    story.edges(ev.APPLY_INTENDED, KEY, intent, operationid="op")
+    assert story.state.known(KEY).own == ""
+    own = fold(State(), list(story.edge.read()))
+    assert (own.known(KEY).own, own.known(KEY).own_spec, own.known(KEY).order) == ("op", {"version": "1"}, {})
+    story.edges(ev.APPLY_ABANDONED, KEY, {"reason": "superseded"}, operationid="op")
+    assert fold(own, list(story.edge.read(own.seq))).known(KEY).own == ""
+
+
+def test_the_stream_of_plans_counts_whatever_is_in_it(story: Story) -> None:
+    story.hubs(ev.RECONCILE_SUSPENDED, "plan", {"scope": "*", "reason": "night"}, actor="ada")
+    story.hubs(ev.CHANGE_PLANNED, "plan", {"counts": {}})
+    story.hubs(ev.CHANGE_APPROVED, "plan", {"digest": "x"})
+    assert story.state.plans == 3
+    story.hub.append([story._event(ev.CHANGE_PLANNED, "plan", {"counts": {}})], expected={"plan": story.state.plans})
+
+
+def test_a_suspension_is_known_until_it_is_resumed(story: Story) -> None:
+    story.hubs(ev.RECONCILE_SUSPENDED, "plan", {"scope": "e1", "reason": "visit", "until": "later"}, actor="ada")
+    assert story.state.suspended["e1"] == {
+        "reason": "visit",
+        "until": "later",
+        "actor": "ada",
+        "time": rfc3339(T0),
+    }
+    story.hubs(ev.RECONCILE_RESUMED, "plan", {"scope": "e1"})
+    assert story.state.suspended == {}
+
+
+def planned(story: Story, held: str = "", keys: tuple[str, ...] = (), commit: str = "", **data: Any) -> None:
+    more = {"held": held, "keys": list(keys)} if held else {}
+    story.hubs(ev.CHANGE_PLANNED, "plan", {"counts": {}, **more, **data}, gitcommit=commit, newdigest="x" + held)
+
+
+def test_a_plan_is_held_replaced_or_accepted(story: Story) -> None:
+    planned(story, "too much", ("a",), "c1")
+    assert story.state.held_plan is not None
+    assert (story.state.held_plan.commit, story.state.ref.accepted) == ("c1", "")
+    planned(story, "an audit's, too much", ("b",))
+    assert (story.state.held_plan.commit, story.state.held_plan.keys) == ("c1", ["a", "b"])
+    planned(story)  # nothing about it
+    assert story.state.held_plan is not None
+    planned(story, commit="c2", fleet={"prune": {}})
+    assert (story.state.held_plan is None, story.state.ref.accepted) == (True, "c2")
+    assert story.state.fleet == {"prune": {}}
+    planned(story, commit="c3")
+    assert story.state.fleet == {"prune": {}}
+
+
+def test_rewritten_history_is_told_by_the_first_commit_that_was_left(story: Story) -> None:
+    story.hubs(ev.REF_REWRITTEN, "git", {"from": "a", "to": "b"})
+    story.hubs(ev.REF_REWRITTEN, "git", {"from": "b", "to": "c"})
+    assert story.state.ref.rewritten_from == "a"
+    planned(story, commit="c")
+    assert story.state.ref.rewritten_from == ""
+
+
+def test_deletes_are_remembered_for_an_hour(story: Story) -> None:
+    story.order("1", action="delete")
+    story.clock.seconds += 1800
+    story.order("2", action="delete")
+    assert len(story.state.deletes) == 2
+    story.clock.seconds += 1801
+    story.order("3", action="delete")
+    assert story.state.deletes == [rfc3339(T0 + 1800), rfc3339(T0 + 3601)]
+
+
+def test_files_documents_and_problems_come_and_go(story: Story) -> None:
+    facts = {"committed": "t", "author": "Ada", "subject": "s"}
+    documents: dict[str, Any] = {"a": ["1#0"]}
+    story.hubs(ev.REF_ADVANCED, "git", {"commit": "c1", **facts, "files": {"a": "1"}, "documents": documents})
+    story.hubs(ev.REF_ADVANCED, "git", {"commit": "c2", **facts, "files": {"a": None}, "documents": {"a": None}})
+    assert (story.state.files, story.state.documents, story.state.ref.commit) == ({}, {}, "c2")
+    story.hubs(ev.MANIFESTS_CHECKED, "git", {"problems": {"a": [{"code": "RX201"}]}})
+    story.hubs(ev.MANIFESTS_CHECKED, "git", {"problems": {"a": [], "b": []}})
+    assert story.state.problems == {}
+
+
+def test_an_edge_is_heard_found_and_lost(story: Story) -> None:
+    story.hubs(ev.EDGE_FOUND, "edge/e1", {"edge": "e1"})
+    story.edges(ev.MODEL_DEGRADED, KEY, {"error": "", "live": {}})
+    seen = story.state.edges["e1"]
+    assert (seen.present, seen.last_sequence, seen.source) == (True, 2, story.edge.source)
+    story.hubs(ev.EDGE_LOST, "edge/e1", {"edge": "e1"})
+    assert not story.state.edges["e1"].present
+
+
+def test_an_unknown_type_counts_as_seen_and_changes_nothing_else(story: Story) -> None:
+    before = story.state.seq
+    story.hubs("weather.changed.v1", "weather", {})
+    assert (story.state.seq, story.state.keys) == (before + 1, {})
+
+
+def test_reading_what_is_not_known_leaves_no_trace(story: Story) -> None:
+    assert story.state.known(KEY).phase == "Desired"
+    assert story.state.keys == {}
+
+
+def test_keys_have_a_text_form_and_a_stream() -> None:
+    assert Key.parse(str(KEY)) == KEY
+    assert KEY.stream == "deploy/e1/InferenceModel/default/m"
+    for text in ("m@e1", "a/b@e1", "a/b/c/d@e1", ""):
+        with pytest.raises(ValueError, match="values to unpack"):
+            Key.parse(text)
