@@ -160,19 +160,19 @@ class Fleet:
     def is_settled(self) -> bool:
         """Whether the newest commit is accepted and no order is open."""
         intents: dict[str, str] = {}
-        planned = ""
+        planned, promised = "", 0
         for entry in self.entries():
             event = entry.event
             if event.type == "change.planned.v1" and event.gitcommit:
-                planned = event.gitcommit
+                planned, counts = event.gitcommit, event.data["counts"]
+                promised = sum(counts.get(action, 0) for action in ("create", "update", "delete"))
             if event.type == "apply.intended.v1" and event.source.startswith("/hub"):
                 intents[event.subject] = event.operationid
-            if (
-                event.type in {"apply.succeeded.v1", "apply.failed.v1"}
-                and intents.get(event.subject) == event.operationid
-            ):
+                promised -= 1
+            settled = event.type in {"apply.succeeded.v1", "apply.failed.v1"}
+            if settled and intents.get(event.subject) == event.operationid:
                 del intents[event.subject]
-        return planned == self.repository.git("rev-parse", "HEAD") and not intents
+        return planned == self.repository.git("rev-parse", "HEAD") and promised <= 0 and not intents
 
     def entries(self, edge: str = "") -> list[Entry]:
         """The hub's log, or an edge's."""
