@@ -5,34 +5,54 @@ import importlib
 import json
 import pkgutil
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import tests.bench
+from tests.bench import Figure
 
 
-def main() -> int:
+def benchmarks() -> list[str]:
+    """The names of all."""
+    return [m.name for m in pkgutil.iter_modules(tests.bench.__path__) if m.name.startswith("bench_")]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
     """0 always, unless a benchmark itself raises: a slow machine is not a failure."""
-    names = [m.name for m in pkgutil.iter_modules(tests.bench.__path__) if m.name.startswith("bench_")]
+    names = benchmarks()
     parser = argparse.ArgumentParser(description="Measure; every figure beside its peer or limit from the same run.")
     parser.add_argument("name", nargs="*", default=names, help=f"which of: {' '.join(names)}")
     parser.add_argument("--small", action="store_true", help="the size that CI uses to prove that they work")
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"))
-    options = parser.parse_args()
-    done = []
+    options = parser.parse_args(arguments)
+    done: list[Figure] = []
     for name in options.name:
+        print(name, flush=True)
         for figure in importlib.import_module(f"tests.bench.{name}").figures(options.small):
-            sign = "≥" if figure.better == "higher" else "≤"
-            verdict = "met" if figure.met else "MISSED"
-            print(
-                f"{figure.name:58} {figure.value:>12,.3f} {figure.unit:8} target {sign} {figure.factor:g} × "
-                f"{figure.reference:,.3f} ({figure.against})  {verdict}",
-                flush=True,
-            )
-            done.append(asdict(figure) | {"met": figure.met})
+            print(line(figure), flush=True)
+            done.append(figure)
+    print(f"{sum(figure.met for figure in done)} of {len(done)} targets met; written to {options.json}")
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(done, indent=1) + "\n")
+    options.json.write_text(json.dumps([asdict(figure) | {"met": figure.met} for figure in done], indent=1) + "\n")
     return 0
 
 
-sys.exit(main())
+def line(figure: Figure) -> str:
+    """Name, value, whether the target is met, the target, and what it stands on: columns that stay aligned."""
+    sign = "≥" if figure.better == "higher" else "≤"
+    verdict = "met" if figure.met else "MISSED"
+    goal = f"{sign} {number(figure.factor * figure.reference)} {figure.unit}"
+    basis = f"{figure.factor:g} × {number(figure.reference)}, " if figure.factor != 1 else ""
+    return (
+        f"  {figure.name:64} {number(figure.value):>12} {figure.unit:8} {verdict:6}  {goal:20} {basis}{figure.against}"
+    )
+
+
+def number(value: float) -> str:
+    """Whole where it is whole or large, else with as many digits as can be told apart."""
+    return f"{value:,.0f}" if value == int(value) or value >= 1000 else f"{value:,.3f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

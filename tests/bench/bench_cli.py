@@ -17,7 +17,8 @@ from statistics import median
 from reconciler.edge.paths import StateDirectory
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.settings import Settings
-from reconciler.wiring import HubProcess, recorded
+from reconciler.wiring.hub import HubProcess
+from reconciler.wiring.process import recorded
 from tests.bench import Figure
 from tests.bench.rollout import Rollouts
 from tests.fleets import sha
@@ -57,12 +58,12 @@ def _start_up(rounds: int) -> Iterator[Figure]:
         yield Figure(name, taken, "s", "lower", against, 0.150)
 
 
-def _seconds(command: list[str], environment: Mapping[str, str] | None = None, answers: tuple[int, ...] = (0,)) -> float:
-    """How long the command took. Raises RuntimeError with what it said when it failed."""
+def _seconds(command: list[str], environment: Mapping[str, str] | None = None, answers: int = 0) -> float:
+    """How long the command took. answers: the exit code that it must have, else RuntimeError with what it said."""
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | (environment or {}))
     taken = time.perf_counter() - began
-    if done.returncode not in answers or not (done.stdout or "-c" in command):
+    if done.returncode != answers or not (done.stdout or "-c" in command):
         raise RuntimeError(f"{command} answered {done.returncode}: {done.stderr[-2000:]}")
     return taken
 
@@ -94,8 +95,7 @@ def _plan(place: Path, edges: int, rounds: int) -> Iterator[Figure]:
 
 def _planned(words: list[str], change: Callable[[int], None], n: int) -> float:
     change(n)
-    taken = _seconds([RECONCILER, *words], answers=(1,))
-    return taken
+    return _seconds([RECONCILER, *words], answers=1)
 
 
 def _reconcile(repository: Path, state: Path) -> None:
@@ -110,13 +110,13 @@ def _path(n: int) -> str:
 def _file(n: int, target: str = "1") -> str:
     """An edge and the models on it. target: the version of the first one."""
     edge = f"edge-{n:04d}"
-    documents = [
+    document = (
         "apiVersion: ai.kubeedge.io/v1alpha1\nkind: Edge\n"
         f"metadata:\n  name: {edge}\n  labels: {{site: site-{n % 50}}}\n"
         f"spec:\n  nodeName: node-{n:04d}\n  address: 127.0.0.1\n"
-    ]
-    documents += [_model(edge, m, target if m == 0 else "1", f"node-{n:04d}") for m in range(MODELS)]
-    return "---\n".join(documents)
+    )
+    models = [_model(edge, m, target if m == 0 else "1", f"node-{n:04d}") for m in range(MODELS)]
+    return "---\n".join([document, *models])
 
 
 def _model(edge: str, m: int, target: str, node: str) -> str:

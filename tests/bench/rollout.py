@@ -6,6 +6,7 @@ fetches it; afterwards it has it, as after a revert.
 
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -17,6 +18,7 @@ from reconciler.history.keys import Key
 from tests.fleets import sha
 from tests.log_events import StillClock
 
+OTHER = {"1": "2", "2": "1"}
 PIECE = 500  # orders in one append, and edges whose news are copied in one
 
 
@@ -57,8 +59,13 @@ class Rollouts:
         """One commit that changes the version of every model, and its way through the whole fleet."""
         self._rounds += 1
         self._clock.seconds += 1
-        commit, version = f"{self._rounds:040x}", "21"[self._rounds % 2]
-        facts = {"commit": commit, "author": "Ada <ada@example.com>", "committed": self._now, "subject": "Roll out"}
+        commit, version = f"{self._rounds:040x}", "12"[self._rounds % 2]
+        facts: dict[str, Any] = {
+            "commit": commit,
+            "author": "Ada <ada@example.com>",
+            "committed": self._now,
+            "subject": "Roll out",
+        }
         blob, path = sha(version)[:40], "deployments/models.yaml"
         facts |= {"files": {path: blob}, "documents": {path: [f"{blob}#0"]}}
         planned = {"counts": {"update": len(self._keys)}}
@@ -71,8 +78,8 @@ class Rollouts:
         for start in range(0, len(self._keys), PIECE):
             keys = self._keys[start : start + PIECE]
             orders = self._record.append([self._order(key, version, commit) for key in keys])
-            news = [self._logs[key.edge].stamp(event) for key, order in zip(keys, orders, strict=True)
-                    for event in self._answers(key, order.event)]  # fmt: skip
+            said = (self._answers(key, order.event) for key, order in zip(keys, orders, strict=True))
+            news = [event for answers in said for event in answers]
             self._record.log.copy(news)
 
     @property
@@ -80,7 +87,7 @@ class Rollouts:
         return rfc3339(self._clock.now())
 
     def _order(self, key: Key, version: str, commit: str) -> Event:
-        model, before = key.name.partition("-")[0], "12"[int(version) - 1 - 1]
+        model, before = key.name.partition("-")[0], OTHER[version]
         archive = sha(f"{model} {version}")
         url = f"https://models.example.com/{model}-{version}.tar.gz"
         spec = {"version": version, "url": url, "sha256": archive, "size": 5_150_000, "model": model}
@@ -96,8 +103,8 @@ class Rollouts:
             newdigest=archive,
         )
 
-    def _answers(self, key: Key, order: Event) -> Iterator[Event]:
-        """What the edge says of an order, from its own intent to its outcome."""
+    def _answers(self, key: Key, order: Event) -> Iterator[tuple[Origin, bytes]]:
+        """What the edge says of an order, from its own intent to its outcome, as it is copied."""
         spec = order.data["spec"]
         live = {"version": spec["version"], "sha256": spec["sha256"], "digest": sha(spec["sha256"]), "ready": True}
         live |= {"url": f"http://127.0.0.1:8080/v2/models/{spec['model']}"}
@@ -106,11 +113,11 @@ class Rollouts:
             yield self._said(ev.DOWNLOAD_STARTED, key, order, {"url": spec["url"]})
             held = {"sha256": spec["sha256"], "size": spec["size"], "fetched": spec["size"]}
             yield self._said(ev.ARTIFACT_STAGED, key, order, held)
-        yield self._said(ev.MODEL_ACTIVATED, key, order, {"live": live, "previous": "12"[int(spec["version"]) - 2]})
+        yield self._said(ev.MODEL_ACTIVATED, key, order, {"live": live, "previous": OTHER[spec["version"]]})
         yield self._said(ev.APPLY_SUCCEEDED, key, order, {"live": live})
 
-    def _said(self, type_: str, key: Key, order: Event, data: dict[str, object]) -> Event:
-        return Event(
+    def _said(self, type_: str, key: Key, order: Event, data: dict[str, object]) -> tuple[Origin, bytes]:
+        event = Event(
             id=event_id(type_, order.operationid),
             type=type_,
             partitionkey=key.stream,
@@ -121,3 +128,4 @@ class Rollouts:
             operationid=order.operationid,
             data=data,
         )
+        return self._logs[key.edge].stamp(event)
