@@ -1,6 +1,7 @@
 """`reconciler run`: the hub in the foreground, saying what happens as it happens."""
 
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from reconciler.history.status import Status
     from reconciler.settings import Settings
 
-REFUSED, UNANSWERED, HELD = 3, 4, 5
+REFUSED, UNANSWERED, HELD, INTERRUPTED = 3, 4, 5, 130
 
 
 @click.command(epilog="Example: reconciler run --repo https://git.example.com/fleet.git --branch main")
@@ -42,12 +43,18 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
     hub = HubProcess(settings_of(options), supervise=agents)
     narrator = Narrator(hub.record, options["state_dir"], form)
     hub.log.subscribe(narrator.hear)
-    with narrator, stopped_by_signals(hub.stop):
+    told = threading.Event()
+
+    def stop() -> None:
+        told.set()
+        hub.stop()
+
+    with narrator, stopped_by_signals(stop):
         if not once:
             hub.run()
             return 0
         seen = hub.once(timeout_s)
-    return verdict(seen)
+    return INTERRUPTED if told.is_set() else verdict(seen)
 
 
 def settings_of(options: dict[str, Any]) -> "Settings":
@@ -63,7 +70,7 @@ def settings_of(options: dict[str, Any]) -> "Settings":
 def verdict(seen: "Status") -> int:
     """The exit code of `run --once`, with the reason on stderr where it is not 0."""
     waiting = [row for row in seen.rows if not row.settled]
-    refused = [row for row in waiting if not row.open]
+    unanswered = [row for row in waiting if row.open or row.unknown_since]
     for row in waiting:
         click.echo(f"{row.edge} {row.model}: {row.phase}: {row.message or 'no answer yet'}", err=True)
     if seen.refused:
@@ -71,8 +78,12 @@ def verdict(seen: "Status") -> int:
 
         click.echo(render_all([Diagnostic.from_dict(dict(problem)) for problem in seen.problems]), err=True)
         return REFUSED
-    if seen.held is not None or seen.suspended or (refused and len(refused) == len(waiting)):
-        if seen.held is not None:
-            click.echo(f"plan {seen.held.digest} is held: {seen.held.reason}", err=True)
+    if seen.held is not None:
+        click.echo(f"plan {seen.held.digest} is held: {seen.held.reason}", err=True)
         return HELD
-    return UNANSWERED if waiting or not seen.commit else 0
+    if seen.suspended:
+        click.echo(f"suspended by {seen.suspended[0].actor}: {seen.suspended[0].reason}", err=True)
+        return HELD
+    if unanswered or not seen.commit:
+        return UNANSWERED
+    return HELD if waiting else 0

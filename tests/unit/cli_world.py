@@ -5,6 +5,7 @@ The hub, its repository, its log and the edges' logs are real; only the edges' w
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,13 @@ class World:
         self.repository = Repository(root / "fleet")
         self.place = StateDirectory(root / "state")
 
+    def copied(self, root: Path) -> "World":
+        """The same somewhere else, while nobody holds a log."""
+        shutil.copytree(self.root, root, dirs_exist_ok=True, symlinks=True)
+        copy = World(root)
+        copy.clock.seconds = self.clock.seconds
+        return copy
+
     @contextlib.contextmanager
     def hub(self, *edges: str) -> Iterator[None]:
         """A hub that hears these edges."""
@@ -182,13 +190,19 @@ def fix_log_ids(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(sqlite, "new_log_id", lambda: f"{next(made):032x}")
 
 
-def tell_story(world: World) -> None:
-    """Two edges serve 1; 2 comes, one edge takes it and one rolls back; a pin; a broken file; a lost edge."""
+def settle(world: World) -> None:
+    """Both edges serve version 1 and hold the dataset."""
     with world.hub("berlin-07", "berlin-08"):
         world.commit(FILES, "Begin")
         for edge in ("berlin-07", "berlin-08"):
             world.has_data(edge)
             world.serves(edge, "1")
+
+
+def tell_story(world: World) -> None:
+    """Two edges serve 1; 2 comes, one edge takes it and one rolls back; a pin; a broken file; a lost edge."""
+    settle(world)
+    with world.hub("berlin-07", "berlin-08"):
         world.commit({"deployments/defect.yaml": SET % "2"}, "Find smaller defects")
         world.serves("berlin-07", "2", previous="1")
         world.says(

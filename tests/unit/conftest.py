@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.main import main
-from tests.unit.cli_world import World, fix_log_ids, tell_story
+from tests.unit.cli_world import World, fix_log_ids, settle, tell_story
 
 
 @dataclass(frozen=True)
@@ -55,3 +55,17 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> World:
 def world(tmp_path: Path) -> World:
     """A repository and a state directory that a test may change."""
     return World(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def settled_once(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Two edges that serve version 1, made once."""
+    world = World(tmp_path_factory.mktemp("settled"))
+    settle(world)
+    return world
+
+
+@pytest.fixture
+def settled(settled_once: World, tmp_path: Path) -> World:
+    """A copy of them, with their repository, that a test may change."""
+    return settled_once.copied(tmp_path / "world")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli_world import NOW, SET, World, fix_log_ids, golden, tell_story
+from tests.unit.cli_world import NOW, SET, World, golden
 from tests.unit.conftest import Call
 
 READS = {
@@ -42,9 +42,8 @@ def test_status_is_byte_identical_from_the_logs_alone(call: Call, story: World, 
 
 
 @pytest.mark.parametrize("form", ["table", "json", "yaml"])
-def test_a_plan_is_as_it_was(call: Call, world: World, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
-    fix_log_ids(monkeypatch)
-    tell_story(world)
+def test_a_plan_is_as_it_was(call: Call, story: World, tmp_path: Path, form: str) -> None:
+    world = story.copied(tmp_path / "world")
     world.repository.write({"deployments/defect.yaml": SET % "1"})
     said = call("plan", "--repo", world.repository.path, "--state", world.place.root, "--output", form)
     assert said.code == 3  # there are changes, and a document is refused

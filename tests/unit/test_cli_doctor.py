@@ -1,0 +1,91 @@
+"""`doctor` says what is wrong, and only looks."""
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.cli import checks
+from tests.unit.cli_world import World
+from tests.unit.conftest import Call
+
+ALTERED = "UPDATE entry SET body = CAST(replace(CAST(body AS TEXT), '1', '2') AS BLOB) WHERE seq = 7"
+
+
+@pytest.fixture
+def findings(call: Call) -> Any:
+    def found(state: Path, code: int) -> dict[str, dict[str, str]]:
+        said = call("doctor", "--state", state, "--output", "json")
+        assert said.code == code
+        return {one["check"]: one for one in json.loads(said.out)["findings"]}
+
+    return found
+
+
+def verdicts(found: dict[str, dict[str, str]]) -> dict[str, str]:
+    return {check: one["verdict"] for check, one in found.items()}
+
+
+def test_a_machine_with_a_log_and_nobody_at_work(findings: Any, settled: World) -> None:
+    settled.place.root.chmod(0o755)
+    said = verdicts(findings(settled.place.root, 0))
+    for check in ("python", "git", "state", "log", "clock"):
+        assert said[check] == ("warn" if check == "clock" else "ok"), check  # the story plays in the future
+    assert said["hub"] == said["agent berlin-07"] == said["agent berlin-08"] == "warn"
+    assert said["port berlin-07"] == said["port berlin-08"] == "ok"
+
+
+def test_agents_that_answer_are_found(findings: Any, settled: World) -> None:
+    from reconciler.controller import control
+
+    server = control.serve(settled.place.edge("berlin-07").control, lambda _: {"pid": 4711})
+    try:
+        found = findings(settled.place.root, 0)
+    finally:
+        server.close()
+    assert found["agent berlin-07"]["found"] == "process 4711"
+    assert "nothing listens at 127.0.0.2:8080" in found["port berlin-07"]["found"]
+
+
+def test_an_empty_machine_has_warnings_only(findings: Any, tmp_path: Path) -> None:
+    found = findings(tmp_path / "none", 0)
+    assert found["state"]["verdict"] == found["log"]["verdict"] == "warn"
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_directory_that_others_may_write_fails(findings: Any, settled: World) -> None:
+    settled.place.root.chmod(0o777)
+    found = findings(settled.place.root, 4)
+    assert found["state"]["fix"] == f"chmod go-w {settled.place.root}"
+
+
+def test_a_tail_that_does_not_fit_fails(findings: Any, settled: World) -> None:
+    settled.place.root.chmod(0o755)
+    with sqlite3.connect(settled.place.hub.log) as connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute(ALTERED)
+    connection.close()
+    assert findings(settled.place.root, 4)["log"]["found"] == "entry 7 does not fit the chain"
+
+
+@pytest.mark.parametrize(("version", "verdict"), [((3, 51, 2), "warn"), ((3, 51, 3), "ok")])
+def test_fault_21_an_older_sqlite_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], verdict: str
+) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+    assert checks.sqlite().verdict == verdict
+
+
+def test_without_git_it_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert checks.git().verdict == "fail"
+
+
+def test_every_finding_that_is_not_ok_has_a_fix(call: Call, tmp_path: Path) -> None:
+    found = json.loads(call("doctor", "--state", tmp_path / "none", "-o", "json").out)["findings"]
+    wrong = [one for one in found if one["verdict"] != "ok"]
+    assert wrong
+    assert all(one["fix"] for one in wrong)

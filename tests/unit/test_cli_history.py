@@ -1,0 +1,77 @@
+"""`history` filters, limits and follows."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from reconciler.history import events as ev
+from tests.unit.cli_world import World
+from tests.unit.conftest import Call
+
+
+@pytest.fixture
+def records(call: Call, story: World) -> Any:
+    def found(*words: str) -> list[dict[str, Any]]:
+        said = call("history", "--state", story.place.root, "--output", "json", *words)
+        assert said.code == 0
+        return [json.loads(line) for line in said.out.splitlines()]
+
+    return found
+
+
+def test_everything_in_order(records: Any) -> None:
+    seqs = [record["seq"] for record in records()]
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert len(seqs) > 30
+
+
+def test_by_edge_model_and_commit(records: Any, story: World) -> None:
+    every = records()
+    mine = records("--edge", "berlin-08")
+    assert {record["edge"] for record in mine} == {"berlin-08"}
+    assert len(mine) == sum(record["edge"] == "berlin-08" for record in every)
+    data = records("--model", "parts")
+    assert data
+    assert {record["subject"].partition("/")[0] for record in data} == {"Dataset"}
+    assert records("--model", "defect", "--edge", "berlin-07")
+    first = story.repository.git("rev-list", "--max-parents=0", "HEAD")
+    brought = records("--commit", first[:8])
+    assert {record["commit"] for record in brought} == {first}
+    assert [record["type"] for record in brought][-1] == ev.APPLY_INTENDED
+
+
+def test_since_a_time_or_behind_an_entry(records: Any) -> None:
+    every = records()
+    assert [record["seq"] for record in records("--since", "30")] == [r["seq"] for r in every[30:]]
+    third = every[2]["recordedTime"]
+    assert records("--since", third)[0]["seq"] <= 3
+    assert records("--since", "2030-01-01") == []
+
+
+def test_the_newest_so_many(records: Any) -> None:
+    every = records()
+    assert records("--limit", "3") == every[-3:]
+    assert records("--limit", "1", "--edge", "berlin-08") == [r for r in every if r["edge"] == "berlin-08"][-1:]
+
+
+def test_following_goes_on_until_it_is_interrupted(world: World) -> None:
+    from tests.unit.cli_world import FILES
+
+    with world.hub("berlin-07"):
+        command = [sys.executable, "-m", "reconciler", "history", "--follow", "--state", str(world.place.root)]
+        told = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
+        assert told.stdout is not None
+        with told.stdout:
+            assert "began" in told.stdout.readline()
+            world.commit(FILES, "Begin")
+            while "commit " not in (line := told.stdout.readline()):
+                assert line
+            assert "Begin" in line
+            told.send_signal(signal.SIGINT)
+            told.stdout.read()
+        assert told.wait() == 130

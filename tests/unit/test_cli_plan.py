@@ -1,0 +1,144 @@
+"""`plan` looks before anybody leaps: exit codes, what it says, and that nothing is left behind."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.planning.plan import Plan, Step
+from reconciler.wiring.past import opened
+from tests.unit.cli_world import FILES, SET, World, key
+from tests.unit.conftest import Call, Said
+
+PlanOf = Callable[..., Said]
+
+
+@pytest.fixture
+def plan(call: Call, settled: World) -> PlanOf:
+    def planned(*words: str) -> Said:
+        return call("plan", "--repo", settled.repository.path, "--state", settled.place.root, *words)
+
+    return planned
+
+
+def shown(said: Said) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(said.out)
+    return found
+
+
+def test_with_nothing_to_do_it_ends_with_0(plan: PlanOf, settled: World) -> None:
+    said = plan()
+    assert (said.code, said.out) == (0, "nothing to do\n")
+
+
+def test_changes_end_with_1_and_say_field_line_and_bytes(plan: PlanOf, settled: World) -> None:
+    settled.repository.commit({"deployments/defect.yaml": SET % "2"})
+    said = plan("--output", "json")
+    assert said.code == 1
+    value = shown(said)
+    first = value["steps"][0]
+    assert (first["key"], first["action"], first["origin"]) == (
+        str(key("berlin-07")),
+        "update",
+        "deployments/defect.yaml:6",
+    )
+    assert {"field": "version", "old": "1", "new": "2"} in first["changes"]
+    assert value["fetchBytes"] == {"berlin-07": 5150000, "berlin-08": 5150000}
+    assert value["counts"] == {"update": 2}
+    assert value["commit"] == settled.repository.head()
+
+
+def test_a_refused_document_ends_with_3_even_beside_changes(plan: PlanOf, settled: World) -> None:
+    settled.repository.commit({"deployments/defect.yaml": SET % "2", "broken.yaml": "kind: [\n"})
+    said = plan()
+    assert said.code == 3
+    assert "--> broken.yaml:2:1" in said.out
+    assert "2 to update" in said.out
+
+
+def test_a_warning_refuses_nothing(plan: PlanOf, settled: World) -> None:
+    pins = "  pins: [{model: defect, version: '1', reason: 0644}]\n"
+    settled.repository.commit({"edges/berlin-07.yaml": FILES["edges/berlin-07.yaml"] + pins})
+    said = plan()
+    assert said.code == 0
+    assert "warning[RX217]" in said.out
+
+
+def test_what_is_wrong_ends_with_more_than_1(call: Call, tmp_path: Path) -> None:
+    said = call("plan", "--repo", tmp_path / "nowhere", "--state", tmp_path / "state")
+    assert said.code == 4
+    assert "error[RX301]" in said.err
+    assert call("plan", "--repo", "ext::sh", "--state", tmp_path / "state").code == 5
+
+
+def test_without_any_state_it_plans_from_nothing(call: Call, settled: World, tmp_path: Path) -> None:
+    said = call("plan", "--repo", settled.repository.path, "--state", tmp_path / "none")
+    assert said.code == 1
+    assert "4 to create" in said.out
+    assert not (tmp_path / "none" / "hub").exists()
+
+
+def test_a_work_tree_is_taken_as_it_is_on_disk(plan: PlanOf, settled: World) -> None:
+    settled.repository.write({"deployments/defect.yaml": SET % "2"})
+    said = plan()
+    assert said.code == 1
+    assert "not committed yet: deployments/defect.yaml" in said.err
+    assert "version  1 → 2" in said.out
+
+
+def test_nothing_is_recorded_beside_a_hub_that_runs(plan: PlanOf, settled: World) -> None:
+    with opened(settled.place.root) as past:
+        before = past.log.head()
+    with settled.hub("berlin-07"):
+        settled.repository.commit({"deployments/defect.yaml": SET % "2"})
+        head = settled.record.log.head()
+        assert plan().code == 1
+        assert settled.record.log.head() == head
+    assert head.seq >= before.seq
+
+
+def test_a_plan_that_would_delete_too_much_says_why_and_how_it_goes_on(plan: PlanOf, settled: World) -> None:
+    settled.repository.commit({"edges/berlin-08.yaml": None})
+    said = plan()
+    assert said.code == 1
+    assert "held: it deletes 2 of 4" in said.out
+    digest = shown(plan("--output", "json"))["digest"]
+    assert f"`reconciler approve {digest}`" in said.out
+
+
+def test_a_plan_that_is_held_already_is_shown_with_the_same_digest(plan: PlanOf, settled: World) -> None:
+    with settled.hub("berlin-07", "berlin-08"):
+        settled.commit({"edges/berlin-08.yaml": None}, "Too much")
+        held = settled.record.state.held_plan
+    assert held is not None
+    value = shown(plan("--output", "json"))
+    assert (value["digest"], value["held"]) == (held.digest, held.reason)
+
+
+def test_rewritten_history_is_held(plan: PlanOf, settled: World) -> None:
+    settled.repository.git("commit", "--quiet", "--amend", "-m", "Another beginning")
+    settled.repository.commit({"deployments/defect.yaml": SET % "2"})
+    assert "held: history was rewritten" in plan().out
+
+
+def test_the_repository_is_the_work_tree_that_it_is_called_in(
+    call: Call, settled: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(settled.repository.path)
+    assert call("plan", "--state", settled.place.root).code == 0
+    monkeypatch.chdir(tmp_path)
+    said = call("plan", "--state", settled.place.root)
+    assert said.code == 2
+    assert "which repository?" in said.err
+
+
+def test_bytes_of_one_digest_are_fetched_once_by_an_edge() -> None:
+    from reconciler.cli.plan import fetched
+
+    def step(edge: str, sha: str, size: int | None, waits: str = "") -> Step:
+        return Step(key(edge), "create", {"sha256": sha}, {}, (), "", fetch_bytes=size, waits=waits)
+
+    steps = (step("a", "x", 10), step("a", "x", 10), step("a", "y", 5), step("b", "x", None), step("c", "x", 9, "held"))
+    assert fetched(Plan(steps)) == {"a": 15, "b": None}
