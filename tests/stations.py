@@ -14,6 +14,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Entry
 from reconciler.history.keys import Key
 from reconciler.history.state import State
+from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared, Object
 from reconciler.ports import EventLog
 from tests.log_events import StillClock
@@ -43,34 +44,44 @@ class Branch:
 
     def __init__(self) -> None:
         self.declared = Declared()
-        self._newest: dict[Any, Object] = {}
-        self._commits: list[CommitRead] = []
-        self._count = 0
         self.notes: dict[str, Any] = {}  # of the next reading: problems, unreadable, rewritten_from
+        self._state = State()
+        self._history: list[tuple[CommitRead, dict[Identity, Object]]] = []
+
+    def attach(self, state: State) -> None:
+        """Be read by a new process: it declares what its log read last."""
+        self._state = state
+        self.declared = Declared(self._at(state.ref.commit).values())
+
+    def _at(self, commit: str) -> dict[Identity, Object]:
+        return next((there for read, there in self._history if read.commit == commit), {})
 
     def commit(self, *objects: Object, without: Iterable[Object] = (), **notes: Any) -> str:
         """The id of a commit that declares `objects` beside what was there, `without` some."""
-        self._newest |= {obj.identity: obj for obj in objects}
+        there = (self._history[-1][1] if self._history else {}) | {obj.identity: obj for obj in objects}
         for obj in without:
-            del self._newest[obj.identity]
-        self._count += 1
-        commit = f"{self._count:040x}"
+            del there[obj.identity]
+        number = len(self._history) + 1
         facts = {"parents": [], "tree": "", "author": "Ada <ada@example.com>", "committed": "2027-01-15T08:00:00Z"}
-        facts |= {"subject": f"commit {self._count}"}
-        self._commits.append(CommitRead(commit, facts, {obj.path: "1" * 40 for obj in objects}))
+        files = {obj.path: "1" * 40 for obj in objects}
+        read = CommitRead(f"{number:040x}", facts | {"subject": f"commit {number}"}, files)
+        self._history.append((read, there))
         self.notes |= notes
-        return commit
+        return read.commit
 
     def read(self) -> Reading | None:
-        if not self._commits:
+        commits = [read for read, _ in self._history]
+        known = [read.commit for read in commits].index(self._state.ref.commit) + 1 if self._state.ref.commit else 0
+        if known == len(commits):
             return None
-        new = Declared(self._newest.values())
-        identities = {*self._newest, *(obj.identity for kind in KINDS for obj in self.declared.of_kind(kind))}
+        there = self._history[-1][1]
+        new = Declared(there.values())
+        identities = {*there, *(obj.identity for kind in KINDS for obj in self.declared.of_kind(kind))}
         changed = frozenset(one for one in identities if self.declared.get(one) != new.get(one))
-        return Reading(tuple(self._commits), new, changed, **self.notes)
+        return Reading(tuple(commits[known:]), new, changed, **self.notes)
 
     def adopt(self, reading: Reading) -> None:
-        self.declared, self._commits, self.notes = reading.declared, [], {}
+        self.declared, self.notes = reading.declared, {}
 
 
 KINDS = ("InferenceModelSet", "InferenceModel", "Model", "Dataset", "Edge", "Fleet")
@@ -104,6 +115,7 @@ class HubStation:
         self.branch = branch or Branch()
         self.record = Recorder(self.log, self.clock, State(), "hub")
         self.queue = Queue(self.clock)
+        self.branch.attach(self.record.state)
         self.links: dict[str, MemoryLink] = {}
         self.rung: list[str] = []
         self.fleet: list[str] = []

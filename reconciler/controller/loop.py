@@ -142,9 +142,10 @@ class Loop:
         except ReconcilerError as failure:
             if trigger.reply is not None:
                 trigger.reply.set_exception(failure)
-                return
             if isinstance(failure, HistoryError) and not failure.retryable:
                 raise
+            if trigger.reply is not None:
+                return
             self._record.append(self._source.failed(trigger, failure))
             if failure.retryable:
                 attempt = self._attempts[name] = self._attempts.get(name, -1) + 1

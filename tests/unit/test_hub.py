@@ -80,7 +80,6 @@ def test_waiting_never_orders_twice_and_a_newer_order_supersedes(hub: HubStation
 
 def test_a_restart_orders_nothing_again(hub: HubStation) -> None:
     station = hub.again()
-    station.branch.declared = hub.branch.declared
     assert station.orders(station.turn("start")) == {}
     assert station.state == hub.state
 
