@@ -131,7 +131,7 @@ def entries(rows: Sequence[tuple[int, bytes, bytes]]) -> Iterator[Entry]:
     if not rows:
         return
     seqs, hashes, bodies = zip(*rows, strict=True)
-    if any(body.startswith(COPIED) for body in bodies):
+    if any(map(bytes.startswith, bodies, repeat(COPIED))):
         yield from (Entry(seq, hash_, *decode(body)) for seq, hash_, body in rows)
         return
     try:
