@@ -6,6 +6,7 @@ In: the log's path.  Out: a held lock, or who holds it. The lock ends with its p
 import fcntl
 import os
 import sys
+import time
 from pathlib import Path
 
 from reconciler.errors import LogWriteFailed, SecondWriter
@@ -58,8 +59,6 @@ def is_held(log: Path) -> bool:
 
 
 def _lock(fd: int) -> bool:
-    import time
-
     for _ in range(_TRIES):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

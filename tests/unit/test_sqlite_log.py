@@ -130,10 +130,7 @@ TAMPERED = """replace(CAST(body AS TEXT), '"number":', '"number":1')"""
 @pytest.mark.parametrize(
     ("statement", "seq"),
     [
-        (
-            "UPDATE entry SET body = CAST(replace(CAST(body AS TEXT), '\"number\":1', '\"number\":7') AS BLOB) WHERE seq = 3",
-            3,
-        ),
+        (f"UPDATE entry SET body = CAST({TAMPERED} AS BLOB) WHERE seq = 3", 3),
         ("UPDATE entry SET hash = zeroblob(32) WHERE seq = 4", 4),
         ("UPDATE entry SET stream = 'x' WHERE seq = 3", 3),
         ("UPDATE entry SET version = 77 WHERE seq = 3", 3),
