@@ -131,7 +131,11 @@ class Loop:
         self.queue.add(Trigger("start"))
         for cause in self._every:
             self.queue.add(Trigger(cause), self._every[cause]())
-        while (trigger := self.queue.take()) is not None:
+        self.until(lambda: False)
+
+    def until(self, done: Callable[[], bool]) -> None:
+        """Take triggers until `done`, or until the queue is closed."""
+        while not done() and (trigger := self.queue.take()) is not None:
             self.turn(trigger)
 
     def turn(self, trigger: Trigger) -> None:

@@ -112,9 +112,8 @@ class HubProcess:
         try:
             self._loop.turn(Trigger("start"))
             self._loop.reconcile(self._hub.take(Trigger("commit")))
-            while not (seen := self._seen()).still and (trigger := self.queue.take()) is not None:
-                self._loop.turn(trigger)
-            return seen
+            self._loop.until(lambda: self._seen().still)
+            return self._seen()
         finally:
             timer.cancel()
             self._close()
