@@ -118,7 +118,7 @@ def test_fault_121_an_unknown_version_is_refused_at_the_line_that_asks() -> None
 
 
 def test_fault_121_a_reference_to_a_model_that_is_not_there_is_refused() -> None:
-    assert refused(key("digits-e1"), edge("e1"), DIGITS) == "RX215 deployments/digits.yaml:7 error"
+    assert refused(key("digits-e1"), edge("e1"), DIGITS) == "RX215 deployments/digits.yaml:8 error"
 
 
 def test_fault_121_a_model_for_a_node_that_is_not_there_says_so_and_stays_where_it_was() -> None:

@@ -111,7 +111,10 @@ def test_fault_51_a_commit_that_empties_the_repository_is_held_and_approved_by_i
     assert types(entries) == [ev.REF_ADVANCED, ev.CHANGE_PLANNED]
     held = hub.state.held_plan
     assert held is not None
-    assert (held.counts, held.reason) == ({"delete": 20}, "it deletes 20 of 20; Fleet allows 10 an hour")
+    assert (held.counts, held.reason.partition(" (")[0]) == (
+        {"delete": 20},
+        "it deletes 20 of 20; Fleet allows 10 an hour",
+    )
     assert hub.state.ref.accepted != hub.state.ref.commit
     assert hub.turn("audit") == []  # its keys are held from audits too
     with pytest.raises(PlanHeld, match="not 0000"):
@@ -130,7 +133,8 @@ def test_ten_small_commits_meet_the_same_limit_as_one() -> None:
         assert list(hub.orders(hub.push(without=[one])).values()) == ["delete"]
     assert hub.orders(hub.push(without=[many[3]])) == {}
     assert hub.state.held_plan is not None
-    assert hub.state.held_plan.reason == "it deletes 1 of 6 after 3 in the last hour; Fleet allows 3 an hour"
+    said = "it deletes 1 of 6 after 3 in the last hour; Fleet allows 3 an hour"
+    assert hub.state.held_plan.reason.startswith(said)
     hub.clock.seconds += 3601
     assert list(hub.orders(hub.push(edge("e9"))).values()) == ["delete"]  # a newer commit, and the hour is over
 
