@@ -98,8 +98,8 @@ def render(problem: Diagnostic) -> str:
 
 
 def render_all(problems: Sequence[Diagnostic]) -> str:
-    """All problems, worst first, then by place, with a closing count."""
-    ordered = sorted(problems, key=lambda p: (p.severity != "error", p.path, p.line, p.column, p.code))
+    """All problems, worst first, then by place, each said once, with a closing count."""
+    ordered = sorted(set(problems), key=lambda p: (p.severity != "error", p.path, p.line, p.column, p.code))
     errors = sum(p.severity == "error" for p in ordered)
     count = f"{errors} error{'s' * (errors != 1)}, {len(ordered) - errors} warning{'s' * (len(ordered) - errors != 1)}"
     return "\n".join([*(render(p) for p in ordered), count])

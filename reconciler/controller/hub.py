@@ -125,8 +125,8 @@ class Hub:
                 return self._audit()
 
     def preview(self) -> Batch:
-        """What is left to do where the branch has not moved: what a held plan holds."""
-        return Batch(keys=self._held_keys(), unreadable=self._unreadable())
+        """Everything there is or should be, where the branch has not moved: what waits is told too."""
+        return Batch(frozenset(self._everything(self._repository.declared)), unreadable=self._unreadable())
 
     def _batch(self, keys: Iterable[Key], events: Sequence[Event] = (), cause: str = "") -> Batch:
         """What is not about a commit: without the keys that a held plan holds."""

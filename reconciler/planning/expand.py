@@ -206,7 +206,10 @@ def expand(key: Key, declared: Declared, around: Circumstances) -> Expansion:
     pin = _pin(source, edge, around.now)
     choice = _choice(source, edge, pin)
     holder, entry = _entry(declared, source, choice.version)
-    if holder is None or entry is None:
+    if holder is None:
+        models = (model.name for model in declared.of_kind("Model") if model.namespace == source.namespace)
+        return Frozen(key, refusals.unknown_model(source, template_of(source)["modelRef"], models))
+    if entry is None:
         known = [str(one["version"]) for one in entries_of(holder)]
         return Frozen(key, refusals.unknown_version(source, edge, pin, choice.version, known))
     artifacts = around.fleet.get("artifacts") or {}

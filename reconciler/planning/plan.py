@@ -173,5 +173,7 @@ def _held(steps: list[Step], judged_by: Judgement) -> str:
     limit = delete_limit(judged_by.limits, judged_by.inventory)
     if deletes and deletes + judged_by.deleted_lately > limit:
         lately = f" after {judged_by.deleted_lately} in the last hour" if judged_by.deleted_lately else ""
-        return f"it deletes {deletes} of {judged_by.inventory}{lately}; Fleet allows {limit} an hour"
+        number, share = judged_by.limits.get("maxDeletes", 20), judged_by.limits.get("maxShare", "10%")
+        allowed = f"Fleet allows {limit} an hour (maxDeletes {number}, maxShare {share} of {judged_by.inventory})"
+        return f"it deletes {deletes} of {judged_by.inventory}{lately}; {allowed}"
     return ""

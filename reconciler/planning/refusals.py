@@ -3,7 +3,8 @@
 In: objects and what was looked for.  Out: problems, to expansion. What is refused keeps what was ordered last.
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.diagnostics import Diagnostic
@@ -64,6 +65,15 @@ def port_conflict(source: Object, edge: Object, port: int, other: Object) -> Dia
     return _refusal(source, "servingPort", "RX220", message, "give one of them another servingPort")
 
 
+def unknown_model(source: Object, name: str, models: Iterable[str]) -> Diagnostic:
+    """A modelRef that leads to no Model."""
+    near = difflib.get_close_matches(name, models, 1)
+    advice = f"did you mean {near[0]}" if near else "declare the Model"
+    field = "modelRef" if source.kind == "InferenceModel" else "template"
+    message = f"{source.kind} {source.name} refers to Model {name}, which does not exist"
+    return _refusal(source, field, "RX215", message, f"{advice}; what was ordered last stays")
+
+
 def unknown_version(
     source: Object, edge: Object, pin: dict[str, Any] | None, version: str, known: list[str]
 ) -> Diagnostic:
@@ -71,7 +81,7 @@ def unknown_version(
     asker, who = (edge, f"the pin on {edge.name}") if pin is not None else (source, f"{source.kind} {source.name}")
     reference = "" if source.kind == "Dataset" else template_of(source).get("modelRef")
     catalogue = f"Model {reference}" if reference else f"{source.kind} {source.name}"
-    there = f"has {', '.join(known)}" if known else "has no version, or does not exist"
+    there = f"has {', '.join(known)}" if known else "has none"
     default = "targetVersion" if source.kind == "InferenceModel" else "defaultVersion"
     field = f"pins/{edge.spec['pins'].index(pin)}" if pin is not None else default
     message = f"{who} asks for version {version or '(none)'}, but {catalogue} {there}"
