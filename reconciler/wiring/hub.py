@@ -15,7 +15,7 @@ from reconciler.controller.loop import Loop
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.edge.paths import StateDirectory
 from reconciler.edge.supervision import Agents
-from reconciler.errors import GitUnavailable
+from reconciler.errors import GitUnavailable, SettingInvalid
 from reconciler.eventlog.file_link import FileLink
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history.events import rfc3339
@@ -36,17 +36,20 @@ class HubProcess:
     def __init__(self, settings: Any, *, supervise: bool = True) -> None:
         """settings: what it follows.  supervise: start this machine's agents, and end them with the hub.
 
-        Raises SecondWriter when a hub runs here already, GitRefused, GitUnavailable.
+        Raises SecondWriter when a hub runs here already, SettingInvalid, GitRefused, GitUnavailable.
         """
         self.settings = settings
         self._state = StateDirectory(Path(settings.state_dir))
-        home = self._state.hub
+        home, remote = self._state.hub, remote_of(settings)
+        if remote.path is not None and not remote.path.exists() and not home.log.exists():
+            raise SettingInvalid(
+                f"--repo: there is no {remote.path}", hint="name a repository; `reconciler init` makes one"
+            )
         home.directory.mkdir(parents=True, exist_ok=True)
         clock = SystemClock()
         self.queue = Queue(clock)
         self.log = SqliteLog(home.log, "/hub", clock)
         self.record = recorded(self.log, home, clock, "hub")
-        remote = remote_of(settings)
         mirror = Mirror(self._state.mirror, remote, settings.branch)
         repository = DocumentRepository(
             mirror, self.record.state, self.log.blob, DocumentCache(self._state.cache), settings.path
