@@ -116,7 +116,7 @@ class Bars:
                 print(f"{work['key']}: {_amount(work)}", file=self._at.stream, flush=True)
         for key in self._told.keys() - {work["key"] for work in works}:
             del self._told[key]
-            print(f"{key}: fetched", file=self._at.stream, flush=True)
+            print(f"{key}: download ended", file=self._at.stream, flush=True)
 
     def _draw(self, works: Sequence[Mapping[str, Any]]) -> None:
         if not works:

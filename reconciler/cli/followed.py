@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from reconciler.settings import Settings
 
 
-def followed(state_dir: Path, repo: str | None, branch: str | None, path: str | None) -> "Settings":
+def followed(state_dir: Path, *, repo: str | None, branch: str | None, path: str | None) -> "Settings":
     """The settings for looking at the followed repository, or changing it. Raises SettingInvalid, UsageError."""
     from reconciler.errors import UsageError
     from reconciler.settings import Settings

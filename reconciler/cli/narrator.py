@@ -16,6 +16,8 @@ from reconciler.cli.history import show
 from reconciler.edge.paths import StateDirectory
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
+from reconciler.history.keys import Key
+from reconciler.history.timeline import labelled, named
 
 if TYPE_CHECKING:
     from reconciler.controller.recorder import Recorder
@@ -91,4 +93,10 @@ class Narrator:
                 found += control.call(self._state.edge(edge).control, {"verb": "progress"}, 1.0)["work"]
             except ReconcilerError:  # it ends, or is just starting: the next look will tell
                 continue
-        return [work for work in found if work["stage"] in {"downloading", "resuming"}]
+        fetching = (work for work in found if work["stage"] in {"downloading", "resuming"})
+        return [work | {"key": self._label(Key.parse(work["key"]))} for work in fetching]
+
+    def _label(self, key: Key) -> str:
+        """`edge-1 digits`."""
+        served = self._recorder.state.keys.get(str(key))
+        return f"{key.edge} {labelled(key.kind, named(key, served.order if served is not None else {}))}"

@@ -29,10 +29,8 @@ def command(
     reason: str,
     expires: str,
     state_dir: Path,
-    repo: str | None,
-    branch: str | None,
-    path: str | None,
     form: str,
+    **where: str | None,
 ) -> None:
     """Write a pin for MODEL (a model, or a dataset) into the file of EDGE, and commit it; without VERSION, what it has.
 
@@ -50,23 +48,23 @@ def command(
     name, _, version = model.partition("@")
     if remove and (version or reason or expires):
         raise UsageError("--remove takes a name and nothing else")
-    with preview(followed(state_dir, repo, branch, path)) as ahead:
+    with preview(followed(state_dir, **where)) as ahead:
         declared = ahead.declared()
-        where = edge_of(declared, edge)
-        subject = subject_of(declared, where, name, version)
+        home = edge_of(declared, edge)
+        subject = subject_of(declared, home, name, version)
         version = version or ("" if remove else _standing(ahead, subject))
 
         def edit(head: str) -> Files:
-            text, words = text_at(ahead.mirror, head, where.path), subject.words()
+            text, words = text_at(ahead.mirror, head, home.path), subject.words()
             if remove:
-                return {where.path: remove_pin(text, edge=edge, **words).encode()}
+                return {home.path: remove_pin(text, edge=edge, **words).encode()}
             pinned = set_pin(text, edge=edge, **words, version=version, reason=reason, expires=expires)
-            return {where.path: pinned.encode()}
+            return {home.path: pinned.encode()}
 
         what = f"Unpin {name} on {edge}" if remove else f"Pin {name} on {edge} to {version}"
         commit = publish(ahead.mirror, edit, Message(f"{what}\n\n{reason}"))
-    answer = {"commit": commit, "path": where.path, "edge": edge, **subject.words(), "version": version}
-    answered(form, "Pin", answer, f"{what}: {where.path} in commit {commit[:7]}")
+    answer = {"commit": commit, "path": home.path, "edge": edge, **subject.words(), "version": version}
+    answered(form, "Pin", answer, f"{what}: {home.path} in commit {commit[:7]}")
 
 
 def _standing(ahead: "Preview", subject: "Subject") -> str:

@@ -34,7 +34,7 @@ class Shown:
 @repository
 @state
 @forms
-def command(state_dir: Path, repo: str | None, branch: str | None, path: str | None, form: str) -> int:
+def command(*, state_dir: Path, form: str, **where: str | None) -> int:
     """Show what would change for which edge, why, and what it costs. Changes nothing.
 
     A local work tree is taken as it is on disk, committed or not. Exit codes: 0 nothing to do, 1 there are changes,
@@ -44,7 +44,7 @@ def command(state_dir: Path, repo: str | None, branch: str | None, path: str | N
     from reconciler.diagnostics import Diagnostic
     from reconciler.wiring.preview import preview
 
-    with preview(followed(state_dir, repo, branch, path), uncommitted=True) as ahead:
+    with preview(followed(state_dir, **where), uncommitted=True) as ahead:
         plan = ahead.plan()
         problems = [Diagnostic.from_dict(one) for _, group in sorted(ahead.state.problems.items()) for one in group]
         shown = Shown(

@@ -49,10 +49,8 @@ def command(
     edge: str,
     yes: bool,
     state_dir: Path,
-    repo: str | None,
-    branch: str | None,
-    path: str | None,
     form: str,
+    **where: str | None,
 ) -> None:
     """Show which files change, ask, then restore them, byte for byte from the log, in one commit on top of the branch.
 
@@ -66,7 +64,7 @@ def command(
     from reconciler.wiring.past import opened
     from reconciler.wiring.preview import preview
 
-    settings = followed(state_dir, repo, branch, path)
+    settings = followed(state_dir, **where)
     with opened(state_dir) as past, preview(settings) as ahead:
         then = past.replay.at(point(to, past.log))
         at = f"{f'commit {then.ref.commit[:7]}' if then.ref.commit else 'the beginning'} (entry {then.seq})"

@@ -40,7 +40,9 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
     from reconciler.wiring.hub import HubProcess
     from reconciler.wiring.process import stopped_by_signals
 
-    hub = HubProcess(settings_of(options), supervise=agents)
+    settings = settings_of(options)
+    hub = HubProcess(settings, supervise=agents)
+    click.echo(f"following {settings.branch} of {settings.repo}; state in {settings.state_dir}", err=True)
     narrator = Narrator(hub.record, options["state_dir"], form)
     hub.log.subscribe(narrator.hear)
     told = threading.Event()

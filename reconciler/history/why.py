@@ -74,12 +74,11 @@ def _running(served: Served, past: list[Entry]) -> Entry | None:
         return None
     found = None
     for entry in past:
-        if entry.event.type in _PROOFS:
-            said = entry.event.data.get("live") or entry.event.data
-            if said.get("version") != version:
-                found = None
-            elif found is None or (found.event.operationid != entry.event.operationid and _began(entry.event)):
-                found = entry
+        said = entry.event.data.get("live") or entry.event.data
+        if entry.event.type not in _PROOFS or said.get("version") != version:
+            continue
+        if found is None or (found.event.operationid != entry.event.operationid and _began(entry.event)):
+            found = entry
     return found
 
 

@@ -79,8 +79,8 @@ def test_without_a_terminal_progress_is_lines_at_the_start_now_and_then_and_at_t
         "a@b: 0 B of 4.0 KiB",
         "a@b: 1000 B of 4.0 KiB",
         "c@d: 1.0 KiB",
-        "a@b: fetched",
-        "c@d: fetched",
+        "a@b: download ended",
+        "c@d: download ended",
     ]
 
 

@@ -38,7 +38,7 @@ def text(world: World, path: str) -> str:
 
 
 def head_changes(world: World) -> list[str]:
-    return world.repository.git("diff", "--name-only", "HEAD~1", "HEAD").splitlines()
+    return world.repository.git("diff", "--no-renames", "--name-only", "HEAD~1", "HEAD").splitlines()
 
 
 def test_a_pin_is_one_commit_of_one_file(call: Call, world: World) -> None:
@@ -65,6 +65,19 @@ def test_a_dataset_is_pinned_as_one(call: Call, world: World) -> None:
     said = call("pin", "berlin-07", "parts@7", *words(world), "--output", "json")
     assert json.loads(said.out)["dataset"] == "parts"
     assert "dataset: parts" in text(world, "edges/berlin-07.yaml")
+
+
+@pytest.mark.parametrize(("version", "field"), [("1", "model"), ("9", "dataset")])
+def test_a_name_of_both_means_the_model_unless_only_the_dataset_has_the_version(
+    call: Call, world: World, version: str, field: str
+) -> None:
+    data = FILES["datasets/parts.yaml"].replace("parts}", "defect}")
+    versions = [data[data.index("    - {") : data.index("  defaultVersion")].replace("'7'", f"'{n}'") for n in "19"]
+    world.repository.commit(
+        {"datasets/defect.yaml": data.replace("  defaultVersion", f"{''.join(versions)}  defaultVersion")}
+    )
+    said = call("pin", "berlin-07", f"defect@{version}", *words(world), "--output", "json")
+    assert (said.code, json.loads(said.out).get(field)) == (0, "defect")
 
 
 def test_a_pin_is_removed_again_to_the_last_byte(call: Call, world: World) -> None:
@@ -136,6 +149,16 @@ def test_a_rollback_restores_the_recorded_bytes_in_one_commit(call: Call, world:
     assert world.repository.git("ls-files", "README.md") == "README.md"  # no manifest: none of our business
     assert "restore  deployments/defect.yaml" in said.err
     assert "remove   new.yaml" in said.err
+
+
+def test_a_file_that_was_renamed_goes_back_to_its_old_name(call: Call, world: World) -> None:
+    world.repository.git("mv", "deployments/defect.yaml", "deployments/moved.yaml")
+    world.repository.commit()
+    with opened(world.place.root) as past:
+        head = past.log.head().seq
+    assert call("rollback", "--to", str(head), "--yes", *words(world)).code == 0
+    assert head_changes(world) == ["deployments/defect.yaml", "deployments/moved.yaml"]
+    assert text(world, "deployments/defect.yaml") == SET % "2"
 
 
 def test_nobody_to_ask_means_nothing_done(call: Call, world: World) -> None:

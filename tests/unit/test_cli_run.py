@@ -142,8 +142,8 @@ def test_it_asks_agents_only_while_something_is_fetched(world: World, capsys: py
     assert set(asked) == {"progress"}
     assert "berlin-07 defect: ordered version 1: because" in out
     assert "berlin-07 defect: done, version 1 is there" in out
-    assert f"{about}: 1.0 KiB of 4.0 KiB" in err
-    assert f"{about}: fetched" in err
+    assert "berlin-07 defect: 1.0 KiB of 4.0 KiB" in err
+    assert "berlin-07 defect: download ended" in err
 
 
 def test_what_an_edge_copied_of_its_own_order_is_not_told_twice(settled: World, capsys: Any) -> None:
