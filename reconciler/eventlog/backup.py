@@ -28,6 +28,7 @@ def backup(log: Path, target: Path) -> Verification:
     if target.exists() or segments.sealed_files(target):
         raise HistoryError(f"{target} exists; a backup never overwrites", hint="name a new file")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         with closing(schema.connect_reader(live)) as source, closing(sqlite3.connect(target)) as copy:
             (first,) = source.execute("SELECT first FROM segment").fetchone()
             source.backup(copy)
