@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 @click.argument("edge")
 @click.argument("model", metavar="MODEL[@VERSION]")
 @click.option("--remove", is_flag=True, help="Remove the pin: the edge follows the others again.")
-@click.option("--reason", default="", help="Why, for whoever reads the file or `status`.")
-@click.option("--expires", default="", metavar="TIME", help="When the pin ends by itself: a date or an RFC 3339 time.")
+@click.option("--reason", help="Why, for whoever reads the file or `status`.  [default: as the pin says already]")
+@click.option("--expires", metavar="TIME", help="When it ends by itself: a date or RFC 3339 time.  [default: likewise]")
 @repository
 @state
 @forms
@@ -26,8 +26,8 @@ def command(
     edge: str,
     model: str,
     remove: bool,
-    reason: str,
-    expires: str,
+    reason: str | None,
+    expires: str | None,
     state_dir: Path,
     form: str,
     **where: str | None,
@@ -46,7 +46,7 @@ def command(
     from reconciler.wiring.preview import preview
 
     name, _, version = model.partition("@")
-    if remove and (version or reason or expires):
+    if remove and (version or reason is not None or expires is not None):
         raise UsageError("--remove takes a name and nothing else")
     with preview(followed(state_dir, **where)) as ahead:
         declared = ahead.declared()
@@ -62,7 +62,7 @@ def command(
             return {home.path: pinned.encode()}
 
         what = f"Unpin {name} on {edge}" if remove else f"Pin {name} on {edge} to {version}"
-        commit = publish(ahead.mirror, edit, Message(f"{what}\n\n{reason}"))
+        commit = publish(ahead.mirror, edit, Message(f"{what}\n\n{reason or ''}"))
     answer = {"commit": commit, "path": home.path, "edge": edge, **subject.words(), "version": version}
     answered(form, "Pin", answer, f"{what}: {home.path} in commit {commit[:7]}")
 

@@ -123,7 +123,8 @@ def to_pins(edge: str, then: "State", ahead: "Preview", head: str) -> Way:
         if subject is None or version not in subject.versions:
             left.append(f"{key} cannot be pinned to {version}: the repository no longer offers that")
             continue
-        text = set_pin(text, edge=edge, **subject.words(), version=version, reason=f"rolled back to entry {then.seq}")
+        reason = f"rolled back to entry {then.seq}"
+        text = set_pin(text, edge=edge, **subject.words(), version=version, reason=reason, expires="")
         changes.append(Change(where.path, "pin", f"{subject.field} {subject.name} to {version}"))
     files: dict[str, bytes | None] = {} if text == before else {where.path: text.encode()}
     return Way(files, tuple(changes), tuple(left))

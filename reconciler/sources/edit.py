@@ -32,15 +32,23 @@ class Subject(NamedTuple):
 
 
 def set_pin(
-    text: str, *, edge: str, model: str = "", dataset: str = "", version: str, reason: str = "", expires: str = ""
+    text: str,
+    *,
+    edge: str,
+    model: str = "",
+    dataset: str = "",
+    version: str,
+    reason: str | None = None,
+    expires: str | None = None,
 ) -> str:
     """The file with this pin in the Edge's document; one for the same subject is changed field by field.
 
-    The version is always quoted. Raises UsageError unless exactly one of model and dataset is given, NameUnknown when
+    reason, expires: None leaves what the pin says, "" takes it away. The version is always quoted. Raises UsageError unless exactly one of model and dataset is given, NameUnknown when
     the file declares no such Edge, RepositoryRefused when the Edge is wrong, or would be.
     """
     subject = _subject(model, dataset)
-    fields = {"version": version, "reason": reason, "expires": expires}
+    said = {"version": version, "reason": reason, "expires": expires}
+    fields = {name: value for name, value in said.items() if value is not None}
     given = {name: value for name, value in fields.items() if value}
     file = EdgeFile(text, edge)
     index, pins = file.find(subject), file.pins()

@@ -93,6 +93,15 @@ def test_the_same_pin_again_is_no_commit(call: Call, world: World) -> None:
     assert world.repository.head() == before
 
 
+@pytest.mark.parametrize("model", ["defect", "defect@1", "defect@2"])
+def test_a_pin_said_again_keeps_its_reason_and_expiry(call: Call, world: World, model: str) -> None:
+    call("pin", "berlin-08", "defect@1", "--reason", "night shift", "--expires", "2099-12-31", *words(world))
+    assert call("pin", "berlin-08", model, *words(world)).code == 0
+    written = text(world, "edges/berlin-08.yaml")
+    assert "night shift" in written
+    assert "2099-12-31" in written
+
+
 @pytest.mark.parametrize(
     ("said", "why"),
     [

@@ -82,16 +82,18 @@ def test_a_new_version_changes_the_version_only(name: str) -> None:
     assert new == text.replace(at, "'2'")
 
 
-def test_reason_and_expiry_are_of_the_new_pin_or_gone() -> None:
+def test_reason_and_expiry_stay_unless_they_are_given_and_go_when_they_are_empty() -> None:
     text = (
         HEAD
         + "spec:\n  pins:\n    - reason: was\n      model: old\n      version: '1'   # v\n      expires: 2026-01-01\n"
     )
-    assert set_pin(text, edge="berlin-07", model="old", version="2") == HEAD + (
+    assert set_pin(text, edge="berlin-07", model="old", version="2", reason="", expires="") == HEAD + (
         "spec:\n  pins:\n    - model: old\n      version: '2'   # v\n"
     )
+    assert set_pin(text, edge="berlin-07", model="old", version="2") == text.replace("'1'", "'2'")
+    assert set_pin(text, edge="berlin-07", model="old", version="1", reason="is") == text.replace("was", "is")
     text = HEAD + "spec: {pins: [{reason: was, model: old, version: 1, expires: 2026-01-01}]}\n"
-    assert set_pin(text, edge="berlin-07", model="old", version="2") == HEAD + (
+    assert set_pin(text, edge="berlin-07", model="old", version="2", reason="", expires="") == HEAD + (
         "spec: {pins: [{model: old, version: '2'}]}\n"
     )
     assert set_pin(text, edge="berlin-07", model="old", version="1", reason="a: b", expires="2027-01-01") == HEAD + (
@@ -134,10 +136,12 @@ def test_what_cannot_be_edited_is_refused() -> None:
 
 def test_explicit_keys_are_edited_or_refused() -> None:
     first = HEAD + "spec:\n  pins:\n    - ? reason\n      : was\n      ? model\n      : old\n      version: '1'\n"
-    assert pins(set_pin(first, edge="berlin-07", model="old", version="2")) == [{"model": "old", "version": "2"}]
+    assert pins(set_pin(first, edge="berlin-07", model="old", version="2", reason="")) == [
+        {"model": "old", "version": "2"}
+    ]
     last = HEAD + "spec:\n  pins:\n    - model: old\n      version: '1'\n      ? reason\n      : was\n"
     with pytest.raises(UsageError, match="cannot be edited safely"):
-        set_pin(last, edge="berlin-07", model="old", version="2")
+        set_pin(last, edge="berlin-07", model="old", version="2", reason="")
 
 
 def test_comments_inside_a_flow_mapping() -> None:
