@@ -37,7 +37,7 @@ def command(
     In a local work tree the commit is made there, refused while the file has changes of its own; else it is pushed.
     """
     from reconciler.cli.followed import followed
-    from reconciler.cli.pins import edge_of, subject_of, text_at
+    from reconciler.cli.pins import edge_of, pinned_until, subject_of, text_at
     from reconciler.cli.verbs import answered
     from reconciler.errors import UsageError
     from reconciler.sources.commit import Files, Message
@@ -53,6 +53,8 @@ def command(
         home = edge_of(declared, edge)
         subject = subject_of(declared, home, name, version)
         version = version or ("" if remove else _standing(ahead, subject))
+        if not remove:
+            _require_ahead(pinned_until(home, subject) if expires is None else expires)
 
         def edit(head: str) -> Files:
             text, words = text_at(ahead.mirror, head, home.path), subject.words()
@@ -65,6 +67,21 @@ def command(
         commit = publish(ahead.mirror, edit, Message(f"{what}\n\n{reason or ''}"))
     answer = {"commit": commit, "path": home.path, "edge": edge, **subject.words(), "version": version}
     answered(form, "Pin", answer, f"{what}: {home.path} in commit {commit[:7]}")
+
+
+def _require_ahead(expires: str) -> None:
+    """Refuse a pin that would end before it begins: said so now, or by the pin that stands. Raises UsageError."""
+    from reconciler.cli.points import ahead
+    from reconciler.errors import UsageError
+    from reconciler.history.events import rfc3339
+    from reconciler.model.expiry import expires_at
+
+    if expires:
+        try:
+            end = expires_at(expires)
+        except ValueError as error:
+            raise UsageError(f"--expires: {error}", hint="write it as 2026-11-30 or 2026-11-30T14:02:00Z") from error
+        ahead(rfc3339(end), f"--expires {expires}")
 
 
 def _standing(ahead: "Preview", subject: "Subject") -> str:

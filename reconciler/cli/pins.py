@@ -82,6 +82,12 @@ def subject_of(declared: Declared, edge: Object, name: str, version: str) -> Sub
     raise NameUnknown(f"{name} has no version {version}", hint=f"it has {', '.join(named[0].versions) or 'none'}")
 
 
+def pinned_until(edge: Object, subject: Subject) -> str:
+    """The expiry, as it is written, of the pin that the edge has for this subject; "" without one."""
+    pins = edge.spec.get("pins") or ()
+    return next((str(pin.get("expires") or "") for pin in pins if pin.get(subject.field) == subject.name), "")
+
+
 def text_at(mirror: "Mirror", head: str, path: str) -> str:
     """A manifest as `head` has it. Raises NameUnknown when it is not there."""
     oid = next((change.new_oid for change in mirror.changes(None, head) if change.path == path), None)

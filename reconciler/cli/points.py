@@ -6,10 +6,11 @@ In: a word from the command line and a log.  Out: a sequence number.
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from time import time as time_now
 from typing import Protocol
 
 from reconciler.errors import PointUnknown, UsageError
-from reconciler.history.events import REF_ADVANCED, Entry, Head
+from reconciler.history.events import REF_ADVANCED, Entry, Head, rfc3339
 
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 
@@ -38,6 +39,14 @@ def moment(text: str) -> str:
         raise UsageError(f"{text!r} is not a time", hint="write it as 2026-11-30 or 2026-11-30T14:02:00Z") from error
     when = when if when.tzinfo else when.replace(tzinfo=UTC)
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def ahead(time: str, said: str) -> str:
+    """`time` (as `moment` writes it), where it is still to come. said: how it was typed. Raises UsageError."""
+    now = rfc3339(time_now())
+    if time <= now:
+        raise UsageError(f"{said} has passed: it is {now[:19]}Z now", hint="give a time that is still to come")
+    return time
 
 
 def point(text: str, log: Readable) -> int:

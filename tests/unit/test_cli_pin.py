@@ -43,7 +43,7 @@ def head_changes(world: World) -> list[str]:
 
 def test_a_pin_is_one_commit_of_one_file(call: Call, world: World) -> None:
     before = world.repository.head()
-    said = call("pin", "berlin-07", "defect@1", "--reason", "night shift", "--expires", "2026-12-31", *words(world))
+    said = call("pin", "berlin-07", "defect@1", "--reason", "night shift", "--expires", "2099-12-31", *words(world))
     assert said.code == 0
     assert world.repository.git("rev-parse", "HEAD~1") == before
     assert head_changes(world) == ["edges/berlin-07.yaml"]
@@ -51,7 +51,7 @@ def test_a_pin_is_one_commit_of_one_file(call: Call, world: World) -> None:
     assert "model: defect" in added
     assert "version: '1'" in added
     assert "night shift" in added
-    assert "2026-12-31" in added
+    assert "2099-12-31" in added
     assert world.repository.git("status", "--porcelain") == ""
     assert world.repository.git("log", "-1", "--format=%s|%b|%an") == "Pin defect on berlin-07 to 1|night shift\n|Ada"
 
@@ -100,6 +100,27 @@ def test_a_pin_said_again_keeps_its_reason_and_expiry(call: Call, world: World, 
     written = text(world, "edges/berlin-08.yaml")
     assert "night shift" in written
     assert "2099-12-31" in written
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (("defect@1", "--expires", "2020-01-01"), "--expires 2020-01-01 has passed: it is 20"),
+        (("defect@1", "--expires", "2020-01-01T10:00:00Z"), "has passed"),
+        (("defect@1",), "--expires 2021-02-03 has passed"),
+        (("defect@1", "--expires", "tomorrow"), "neither a date nor"),
+    ],
+)
+def test_a_pin_that_would_end_before_it_begins_is_refused(
+    call: Call, world: World, said: tuple[str, ...], why: str
+) -> None:
+    over = "  pins:\n    - {model: defect, version: '2', expires: 2021-02-03}\n"
+    before = world.repository.commit({"edges/berlin-07.yaml": PIN_07 + over})
+    done = call("pin", "berlin-07", *said, *words(world))
+    assert (done.code, done.out) == (2, "")
+    assert why in done.err
+    assert world.repository.head() == before
+    assert call("pin", "berlin-07", "defect@1", "--expires", "", *words(world)).code == 0
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,13 @@ def test_suspend_and_resume_without_a_reconciler(call: Call, settled: World) -> 
     assert "suspended" not in call("status", *at).out
 
 
+def test_a_suspension_that_is_over_already_is_refused(call: Call, settled: World) -> None:
+    said = call("suspend", "--reason", "night", "--until", "2020-01-01", "--state", settled.place.root)
+    assert (said.code, said.out) == (2, "")
+    assert "--until 2020-01-01 has passed: it is 20" in said.err
+    assert events(settled, ev.RECONCILE_SUSPENDED) == []
+
+
 def test_suspending_everything_needs_a_reason(call: Call, settled: World) -> None:
     assert call("suspend", "--state", settled.place.root).code == 2
     assert call("suspend", "--reason", "night", "--state", settled.place.root).out.startswith("suspended everything;")
