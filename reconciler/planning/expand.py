@@ -121,7 +121,9 @@ def _rebound(before: Declared, after: Declared, edges: Iterable[Identity]) -> se
     objects = [obj for identity in edges for obj in (before.get(identity), after.get(identity)) if obj is not None]
     models = {identity for node in {"", *map(node_of, objects)} for identity in after.naming(node)}
     places = [(set(keys_from(before, identity)), set(keys_from(after, identity))) for identity in models]
-    return {key for was, now in places if was != now for key in was | now}
+    moved = {key for was, now in places if was != now for key in was | now}
+    waiting = {Key(*identity, "") for edge in objects for identity in after.naming(node_of(edge))}
+    return moved | (waiting & {key for _, now in places for key in now})  # why they wait names what is on their node
 
 
 def _namesakes(before: Declared, after: Declared, identity: Identity) -> set[Key]:

@@ -72,7 +72,7 @@ def ordered(declared: Declared) -> dict[str, Served]:
     return {str(one.key): Served(order=one.spec) for one in found if isinstance(one, Wanted)}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(FLEETS, FLEETS)
 def test_expanding_the_affected_keys_equals_expanding_everything(old: list[Object], new: list[Object]) -> None:
     before, after = declare(*old), declare(*new)

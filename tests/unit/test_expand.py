@@ -135,6 +135,13 @@ def test_fault_47_a_node_that_the_selector_does_not_match_is_refused_in_the_plan
     assert refused(key("m", ""), edge("e1"), nobody) == "RX224 plain/m.yaml:11 error"
 
 
+def test_why_a_model_waits_is_told_anew_when_its_node_comes() -> None:
+    waiting, node = plain("m", nodeName="n1", nodeSelector={"site": "a"}), edge("e1", nodeName="n1")
+    before, after = declare(waiting), declare(waiting, node)
+    assert affected(before, after, [node.identity]) == {key("m", "")}
+    assert expand(key("m", ""), before, around()) != expand(key("m", ""), after, around())
+
+
 def test_a_model_that_moves_goes_from_where_it_was() -> None:
     after = plain("m", nodeName="e2")
     before = declare(edge("e1"), edge("e2"), plain("m", nodeName="e1"))
