@@ -1,6 +1,6 @@
 """`reconciler plan`: look before you leap."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from reconciler.cli.options import forms, repository, state
 
 if TYPE_CHECKING:
     from reconciler.diagnostics import Diagnostic
+    from reconciler.history.state import State
     from reconciler.planning.plan import Plan, Step
 
 DIFFERENCES, REFUSED = 1, 3
@@ -18,7 +19,11 @@ DIFFERENCES, REFUSED = 1, 3
 
 @dataclass(frozen=True)
 class Shown:
-    """What `plan` answers. fetch_bytes: edge -> bytes that it will fetch, None where a size is not declared."""
+    """What `plan` answers.
+
+    fetch_bytes: edge -> bytes that it will fetch, None where a size is not declared.  refused: what was ordered, is
+    wanted still, and was refused by its edge.
+    """
 
     commit: str
     uncommitted: tuple[str, ...]
@@ -27,6 +32,7 @@ class Shown:
     counts: dict[str, int]
     steps: tuple[dict[str, Any], ...]
     fetch_bytes: dict[str, int | None]
+    refused: tuple[dict[str, Any], ...]
     problems: tuple[dict[str, Any], ...]
 
 
@@ -38,7 +44,7 @@ def command(*, state_dir: Path, form: str, **where: str | None) -> int:
     """Show what would change for which edge, why, and what it costs. Changes nothing.
 
     A local work tree is taken as it is on disk, committed or not. Exit codes: 0 nothing to do, 1 there are changes,
-    3 a document is refused, more: an error.
+    or some wait or were refused by an edge, 3 a document is refused, more: an error.
     """
     from reconciler.cli.followed import followed
     from reconciler.diagnostics import Diagnostic
@@ -55,6 +61,7 @@ def command(*, state_dir: Path, form: str, **where: str | None) -> int:
             counts=plan.counts,
             steps=tuple(_step(step) for step in plan.steps),
             fetch_bytes=fetched(plan),
+            refused=tuple(_refused(plan, ahead.state)),
             problems=tuple(problem.as_dict() for problem in problems),
         )
     if form == "table":
@@ -65,7 +72,7 @@ def command(*, state_dir: Path, form: str, **where: str | None) -> int:
         write(form, "Plan", shown)
     if any(problem.severity == "error" for problem in problems):
         return REFUSED
-    return DIFFERENCES if plan.steps else 0
+    return DIFFERENCES if plan.steps or shown.refused else 0
 
 
 def _step(step: "Step") -> dict[str, Any]:
@@ -79,6 +86,17 @@ def _step(step: "Step") -> dict[str, Any]:
         "fetchBytes": step.fetch_bytes,
         "waits": step.waits,
     }
+
+
+def _refused(plan: "Plan", state: "State") -> Iterator[dict[str, Any]]:
+    from reconciler.history.state import FAILED
+    from reconciler.history.status import status
+
+    planned = {str(step.key) for step in plan.steps}
+    for row in status(state, state.time).rows:
+        if row.phase in FAILED and row.key not in planned:
+            said = {name: getattr(row, name) for name in ("key", "edge", "model", "phase", "code", "message", "waits")}
+            yield said | {"version": row.wanted}
 
 
 def fetched(plan: "Plan") -> dict[str, int | None]:
@@ -95,7 +113,7 @@ def fetched(plan: "Plan") -> dict[str, int | None]:
 
 def _show(shown: Shown, plan: "Plan", problems: "Sequence[Diagnostic]") -> None:
     from reconciler.cli.draw import line, table
-    from reconciler.diagnostics import render_all
+    from reconciler.diagnostics import printable, render_all
     from reconciler.history.timeline import counted, size
 
     for path in shown.uncommitted:
@@ -108,12 +126,22 @@ def _show(shown: Shown, plan: "Plan", problems: "Sequence[Diagnostic]") -> None:
             ((edge, "an undeclared size" if n is None else size(n)) for edge, n in shown.fetch_bytes.items()),
         )
         line("")
+    for one in shown.refused:
+        said = f"note: {one['edge']} {one['model']}: version {one['version']} is {one['phase']}: {one['code']}: "
+        line(printable(f"{said}{one['message']}{'; ' if one['waits'] else ''}{one['waits']}") + "\n", "yellow")
     if problems:
         line(render_all(problems) + "\n")
-    line(f"plan {plan.digest}: {counted(plan.counts)}" if plan.steps else "nothing to do")
+    line(f"plan {plan.digest}: {counted(plan.counts)}" if plan.steps else _nothing(shown))
     if plan.held:
         line(f"held: {plan.held}", "yellow")
         line(f" help: `reconciler approve {plan.digest}` releases it once a reconciler has read the commit")
+
+
+def _nothing(shown: Shown) -> str:
+    many = len(shown.refused)
+    return (
+        f"nothing to order; {many} refused by {'its edge' if many == 1 else 'their edges'}" if many else "nothing to do"
+    )
 
 
 def _show_step(step: "Step") -> None:

@@ -74,7 +74,7 @@ def _cells(row: "Row", seen: "Status") -> tuple[str, ...]:
 
     model = labelled(row.kind, row.model)
     wanted = (row.wanted or "(none)") + (" (pin)" if row.pinned else "")
-    message = f"{row.code}: {row.message}" if row.code else row.message
+    message = "; ".join(filter(None, (f"{row.code}: {row.message}" if row.code else row.message, row.waits)))
     if row.unknown_since:
         heard = (
             "the edge was never heard" if row.unknown_since == NEVER else f"unknown since {shown(row.unknown_since)}"

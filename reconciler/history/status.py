@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.history.keys import Key
-from reconciler.history.state import EdgeSeen, Served, State
+from reconciler.history.state import FAILED, EdgeSeen, Served, State
 from reconciler.history.timeline import named
 
 NEVER = "never"  # stands where a time would: this edge has not been heard yet
@@ -24,6 +24,7 @@ class Row:
     wanted: the version ordered last; "" when it is to go.  serving: the version that the edge itself answered last.
     since: when `phase` began.  unknown_since: the edge is not heard since then, so the rest is what it said last; ""
     while it is heard.  last_sequence: of that edge's newest event here.  pinned: a pin chose the version.
+    waits: why nothing more is ordered here: a suspension, or content that is held back; "" where nothing stops it.
     """
 
     key: str
@@ -42,6 +43,7 @@ class Row:
     url: str
     message: str
     code: str
+    waits: str
     unknown_since: str
     last_sequence: int
 
@@ -146,7 +148,7 @@ class Status:
 
 def status(state: State, now: str) -> Status:
     """What the log says at `now` (RFC 3339, UTC)."""
-    suspended = (
+    every = (
         Suspension(
             scope=scope,
             actor=why.get("actor", ""),
@@ -156,6 +158,7 @@ def status(state: State, now: str) -> Status:
         )
         for scope, why in sorted(state.suspended.items())
     )
+    suspended = tuple(one for one in every if not one.until or one.until > now)
     return Status(
         as_of=now,
         seq=state.seq,
@@ -166,21 +169,40 @@ def status(state: State, now: str) -> Status:
         subject=state.ref.subject,
         lost=state.ref.lost,
         lost_since=state.ref.lost_since,
-        rows=tuple(sorted(_rows(state), key=lambda row: (row.edge, row.kind != "InferenceModel", row.kind, row.name))),
+        rows=tuple(
+            sorted(
+                _rows(state, suspended), key=lambda row: (row.edge, row.kind != "InferenceModel", row.kind, row.name)
+            )
+        ),
         edges=tuple(_edge(name, seen) for name, seen in sorted(state.edges.items())),
         held=_held(state),
         holds=tuple(_holds(state)),
-        suspended=tuple(one for one in suspended if not one.until or one.until > now),
+        suspended=suspended,
         links=tuple(Refused(peer=peer, error=error) for peer, error in sorted(state.links.items())),
         problems=tuple(problem for _, group in sorted(state.problems.items()) for problem in group),
     )
 
 
-def _rows(state: State) -> list[Row]:
-    return [_row(Key.parse(text), served, state.edges) for text, served in state.keys.items() if served.operation]
+def _rows(state: State, suspended: tuple[Suspension, ...]) -> list[Row]:
+    stopped = {one.scope: f"suspended by {one.actor}: {one.reason}" for one in suspended}
+    found = []
+    for text, served in state.keys.items():
+        if served.operation:
+            key = Key.parse(text)
+            waits = (stopped.get("*"), stopped.get(key.edge), _quarantined(key, served, state.holds.get(text, {})))
+            found.append(_row(key, served, state.edges, "; ".join(filter(None, waits))))
+    return found
 
 
-def _row(key: Key, served: Served, edges: Mapping[str, EdgeSeen]) -> Row:
+def _quarantined(key: Key, served: Served, holds: Mapping[str, Any]) -> str:
+    """What of this key is held back, and who lets it go; "" when nothing is."""
+    if not holds:
+        return ""
+    what = "it" if served.phase in FAILED else ", ".join(digest[:12] for digest in sorted(holds))
+    return f"{what} is held back until `reconciler release {key.edge} {named(key, served.order)}`"
+
+
+def _row(key: Key, served: Served, edges: Mapping[str, EdgeSeen], waits: str) -> Row:
     order, live, seen = served.order, served.live, edges.get(key.edge, UNHEARD)
     return Row(
         key=str(key),
@@ -199,6 +221,7 @@ def _row(key: Key, served: Served, edges: Mapping[str, EdgeSeen]) -> Row:
         url=str(live.get("url", "")),
         message=served.message,
         code=served.code,
+        waits=waits,
         unknown_since="" if seen.present else seen.since or NEVER,
         last_sequence=seen.last_sequence,
     )

@@ -54,6 +54,8 @@ class Preview:
         else:
             batch = self._hub.preview()
         plan, expansions = self._loop.consider(batch)
+        if not plan.steps:  # the commit is about nothing that waits: something else may
+            plan, expansions = self._loop.consider(self._hub.preview())
         self._record.append(self._hub.notice(expansions))
         return plan
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from reconciler.history import events as ev
 from reconciler.planning.plan import Plan, Step
 from reconciler.wiring.past import opened
-from tests.unit.cli_world import FILES, SET, World, key
+from tests.unit.cli_world import FILES, SET, SHA, World, key
 from tests.unit.conftest import Call, Said
 
 PlanOf = Callable[..., Said]
@@ -115,6 +116,42 @@ def test_a_plan_that_is_held_already_is_shown_with_the_same_digest(plan: PlanOf,
     assert held is not None
     value = shown(plan("--output", "json"))
     assert (value["digest"], value["held"]) == (held.digest, held.reason)
+
+
+REFUSAL = {"error": "wrong", "code": "RX404", "phase": "Rejected", "quarantine": SHA["2"], "live": {}}
+
+
+@pytest.mark.parametrize("later", [{}, {"README.md": "words\n"}, {"edges/berlin-07.yaml": None}])
+def test_what_an_edge_refused_is_not_nothing_to_do(
+    plan: PlanOf, settled: World, later: dict[str, str | bytes | None]
+) -> None:
+    with settled.hub("berlin-07", "berlin-08"):
+        settled.commit({"deployments/defect.yaml": SET % "2"}, "Up")
+        settled.serves("berlin-07", "2")
+        settled.says("berlin-08", ev.APPLY_FAILED, REFUSAL)
+    if later:
+        settled.repository.commit(later)
+    said = plan()
+    assert said.code == 1
+    note = "note: berlin-08 defect: version 2 is Rejected: RX404: wrong; it is held back until `reconciler release"
+    assert note in said.out
+    assert "nothing to do" not in said.out
+    assert [one["key"] for one in shown(plan("--output", "json"))["refused"]] == [str(key("berlin-08"))]
+
+
+@pytest.mark.parametrize("later", [{}, {"README.md": "words\n"}])
+def test_changes_that_wait_are_not_nothing_to_do(
+    call: Call, plan: PlanOf, settled: World, later: dict[str, str | bytes | None]
+) -> None:
+    assert call("suspend", "--reason", "night", "--state", settled.place.root).code == 0
+    with settled.hub("berlin-07", "berlin-08"):
+        settled.commit({"deployments/defect.yaml": SET % "2"}, "Up")
+    if later:
+        settled.repository.commit(later)
+    said = plan()
+    assert said.code == 1
+    assert "waits: suspended by" in said.out
+    assert "2 waiting" in said.out
 
 
 def test_rewritten_history_is_held(plan: PlanOf, settled: World) -> None:

@@ -71,6 +71,22 @@ def test_a_suspension_ends_by_itself() -> None:
     assert [one.scope for one in status(state, NOW).suspended] == ["a"]
 
 
+def test_rows_say_who_suspended_them() -> None:
+    state = a_state()
+    for scope, said in (("*", "suspended by ada: night"), ("a", "suspended by ada: night"), ("b", "")):
+        state.suspended = {scope: {"actor": "ada", "reason": "night"}}
+        assert only(state).waits == said
+    state.suspended = {"*": {"actor": "ada", "reason": "night", "until": "2026-11-30T14:59:59.000000Z"}}
+    assert only(state).waits == ""
+
+
+@pytest.mark.parametrize(("phase", "what"), [("Rejected", "it"), ("RolledBack", "it"), ("Committed", "abcdef012345")])
+def test_a_row_says_what_is_held_back_and_who_lets_it_go(phase: str, what: str) -> None:
+    state = a_state(phase=phase)
+    state.holds = {KEY: {"abcdef0123456789": {"reason": "wrong", "code": "RX404", "seq": 3, "time": "t"}}}
+    assert only(state).waits == f"{what} is held back until `reconciler release a defect`"
+
+
 def test_holds_links_problems_and_a_held_plan_are_listed() -> None:
     state = a_state()
     state.holds = {KEY: {"ab": {"reason": "wrong", "code": "RX404", "seq": 3, "time": "t"}}}
