@@ -63,7 +63,7 @@ def command(
             pinned = set_pin(text, edge=edge, **words, version=version, reason=reason, expires=expires)
             return {home.path: pinned.encode()}
 
-        what = f"Unpin {name} on {edge}" if remove else f"Pin {name} on {edge} to {version}"
+        what = f"Unpin {subject.called} on {edge}" if remove else f"Pin {subject.called} on {edge} to {version}"
         commit = publish(ahead.mirror, edit, Message(f"{what}\n\n{reason or ''}"))
     answer = {"commit": commit, "path": home.path, "edge": edge, **subject.words(), "version": version}
     answered(form, "Pin", answer, f"{what}: {home.path} in commit {commit[:7]}")
@@ -91,5 +91,7 @@ def _standing(ahead: "Preview", subject: "Subject") -> str:
     served = ahead.state.keys.get(str(subject.key))
     version = str(served.live.get("version") or served.order.get("version") or "") if served is not None else ""
     if not version:
-        raise UsageError(f"which version? {subject.key.edge} has none yet", hint=f"write {subject.name}@VERSION")
+        raise UsageError(
+            f"which version? {subject.key.edge} has none of {subject.called} yet", hint=f"write {subject.name}@VERSION"
+        )
     return version

@@ -27,6 +27,11 @@ class Subject:
     versions: tuple[str, ...]
     key: Key
 
+    @property
+    def called(self) -> str:
+        """As messages call it: a model by its name, a dataset as one."""
+        return self.name if self.field == "model" else f"dataset {self.name}"
+
     def words(self) -> dict[str, str]:
         """As sources.edit takes it."""
         return {self.field: self.name}
@@ -79,7 +84,8 @@ def subject_of(declared: Declared, edge: Object, name: str, version: str) -> Sub
     for one in named:
         if version in one.versions:
             return one
-    raise NameUnknown(f"{name} has no version {version}", hint=f"it has {', '.join(named[0].versions) or 'none'}")
+    has = "; ".join(f"{one.called} has {', '.join(one.versions) or 'none'}" for one in named)
+    raise NameUnknown(f"{named[0].called} has no version {version}", hint=has)
 
 
 def pinned_until(edge: Object, subject: Subject) -> str:

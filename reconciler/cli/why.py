@@ -65,6 +65,7 @@ def keys_of(edge: str, model: str, now: "State") -> list["Key"]:
     if not there:
         raise NameUnknown(f"nothing was ever ordered for an edge {edge}")
     found = [key for key in there if model in {key.name, named(key, now.served(key).order), str(key)}]
+    found.sort(key=lambda key: key.kind != "InferenceModel")  # before a dataset of this name
     if not found:
         names = ", ".join(sorted({named(key, now.served(key).order) for key in there}))
         raise NameUnknown(f"{edge} has no {model}", hint=f"it has {names}")

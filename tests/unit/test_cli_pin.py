@@ -65,6 +65,9 @@ def test_a_dataset_is_pinned_as_one(call: Call, world: World) -> None:
     said = call("pin", "berlin-07", "parts@7", *words(world), "--output", "json")
     assert json.loads(said.out)["dataset"] == "parts"
     assert "dataset: parts" in text(world, "edges/berlin-07.yaml")
+    assert call("pin", "berlin-07", "parts", "--remove", *words(world)).out.startswith("Unpin dataset parts on berlin")
+    subjects = world.repository.git("log", "-2", "--format=%s").splitlines()
+    assert subjects == ["Unpin dataset parts on berlin-07", "Pin dataset parts on berlin-07 to 7"]
 
 
 @pytest.mark.parametrize(("version", "field"), [("1", "model"), ("9", "dataset")])
@@ -128,7 +131,8 @@ def test_a_pin_that_would_end_before_it_begins_is_refused(
     [
         (("berlin-09", "defect@1"), "berlin-07, berlin-08"),
         (("berlin-07", "defec@1"), "it gets defect, parts"),
-        (("berlin-07", "defect@9"), "it has 1, 2"),
+        (("berlin-07", "defect@9"), "defect has 1, 2"),
+        (("berlin-07", "parts@9"), "dataset parts has no version 9"),
         (("berlin-07", "defect@1", "--remove"), "--remove takes a name"),
         (("berlin-07", "defect", "--remove"), "no pin for model defect"),
     ],

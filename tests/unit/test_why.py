@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from reconciler.cli.why import keys_of
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
 from reconciler.history.keys import Key
-from reconciler.history.state import State
+from reconciler.history.state import Served, State
 from reconciler.history.why import Asked, Link, why
 from reconciler.wiring.past import opened
 from tests.unit.cli_world import FILES, SET, SHA, World, key
@@ -142,3 +143,9 @@ def test_an_event_that_names_itself_as_cause_ends_the_walk(world: World) -> None
             key("berlin-07"), world.record.state, lambda _: order, lambda name: world.record.log.read(stream=name)
         )
     assert whats(links) == ["wanted", "order"]
+
+
+def test_a_name_of_both_means_the_model_before_the_dataset() -> None:
+    model, dataset = Key("InferenceModel", "default", "digits-a", "a"), Key("Dataset", "default", "digits", "a")
+    now = State(keys={str(dataset): Served(order={"dataset": "digits"}), str(model): Served(order={"model": "digits"})})
+    assert keys_of("a", "digits", now) == [model, dataset]
