@@ -1,4 +1,4 @@
-"""Points in a log as people name them: a sequence number, a time, a commit. May import: history, errors.
+"""Points in a log as people name them: a sequence number, a time, a commit. May import: history, sources, errors.
 
 In: a word from the command line and a log.  Out: a sequence number.
 """
@@ -6,6 +6,7 @@ In: a word from the command line and a log.  Out: a sequence number.
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from time import time as time_now
 from typing import Protocol
 
@@ -49,11 +50,11 @@ def ahead(time: str, said: str) -> str:
     return time
 
 
-def point(text: str, log: Readable) -> int:
+def point(text: str, log: Readable, tree: Path | None = None) -> int:
     """The last entry at a point. SEQ is that entry, TIME the last one until then, COMMIT the last one under it.
 
-    Text of 7 and more hexadecimal digits is taken for a commit where the log has one of that name. Raises PointUnknown,
-    UsageError.
+    Text of 7 and more hexadecimal digits is taken for a commit where the log has one of that name. tree: the work tree
+    in which other names of commits (`HEAD~1`, a tag) are looked up. Raises PointUnknown, UsageError.
     """
     if _COMMIT.fullmatch(text):
         found = _under(text, log)
@@ -66,9 +67,44 @@ def point(text: str, log: Readable) -> int:
         return seq
     if _COMMIT.fullmatch(text):
         raise PointUnknown(f"commit {text} was never read here")
-    seq = log.seq_at(moment(text))
+    try:
+        time = moment(text)
+    except UsageError:
+        return _named(text, log, tree)
+    return _until(time, text, log)
+
+
+def work_tree(directory: Path) -> Path | None:
+    """`directory`, where it is a work tree or a repository of this machine."""
+    return directory if (directory / ".git").exists() or (directory / "HEAD").is_file() else None
+
+
+def _named(text: str, log: Readable, tree: Path | None) -> int:
+    """The last entry under a commit that goes by another name in a work tree."""
+    from reconciler.sources.revision import revision
+
+    commit = revision(text, tree) if tree is not None else ""
+    if not commit:
+        hint = (
+            "write SEQ (`reconciler history` shows them), TIME as 2026-11-30T14:02:00Z, or COMMIT in 7 digits or more"
+        )
+        where = f", nor a commit of {tree}" if tree is not None else ""
+        raise UsageError(f"{text!r} is neither an entry's number, a time nor a commit's id{where}", hint=hint)
+    found = _under(commit, log)
+    if not found:
+        raise PointUnknown(f"commit {commit[:12]}, which {text} names in {tree}, was never read here")
+    return found
+
+
+def _until(time: str, text: str, log: Readable) -> int:
+    """The last entry until a time. Raises PointUnknown before the log begins, and for what is still to come."""
+    seq, head = log.seq_at(time), log.head().seq
     if not seq:
         raise PointUnknown(f"the log begins after {text}")
+    if seq == head and time > rfc3339(time_now()):
+        last = next(log.read(head - 1)).event.recordedtime
+        if time > last:
+            raise PointUnknown(f"{text} is still to come: the log ends at {head}, {last[:19]}Z")
     return seq
 
 

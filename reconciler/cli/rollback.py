@@ -57,7 +57,7 @@ def command(
     Nothing is rewritten: `git revert` takes it back. In a local work tree the commit is made there, else it is pushed.
     """
     from reconciler.cli.followed import followed
-    from reconciler.cli.points import point
+    from reconciler.cli.points import point, work_tree
     from reconciler.cli.verbs import answered
     from reconciler.sources.commit import Message
     from reconciler.sources.publish import publish
@@ -66,7 +66,7 @@ def command(
 
     settings = followed(state_dir, **where)
     with opened(state_dir) as past, preview(settings) as ahead:
-        then = past.replay.at(point(to, past.log))
+        then = past.replay.at(point(to, past.log, work_tree(Path(settings.repo))))
         at = f"{f'commit {then.ref.commit[:7]}' if then.ref.commit else 'the beginning'} (entry {then.seq})"
 
         def way(head: str) -> Way:

@@ -15,13 +15,13 @@ from reconciler.cli.options import forms, state
 @forms
 def command(*, at: str | None, state_dir: Path, form: str) -> None:
     """Show what every edge was to have and what it served at a point of the log; at its end without --at."""
-    from reconciler.cli.points import point
+    from reconciler.cli.points import point, work_tree
     from reconciler.cli.status import show, shown
     from reconciler.history.status import status
     from reconciler.wiring.past import opened
 
     with opened(state_dir) as past:
-        then = past.replay.at(point(at, past.log) if at else None)
+        then = past.replay.at(point(at, past.log, work_tree(Path.cwd())) if at else None)
     seen = status(then, then.time)
     if form == "table":
         from reconciler.cli.draw import line

@@ -1,12 +1,15 @@
 """A point is a sequence number, a time, or a commit."""
 
+from collections.abc import Callable
+
 import pytest
 
-from reconciler.cli.points import moment, point
+from reconciler.cli.points import moment, point, work_tree
 from reconciler.errors import PointUnknown, UsageError
 from reconciler.history.events import REF_ADVANCED
 from reconciler.wiring.past import opened
 from tests.unit.cli_world import World
+from tests.unit.conftest import Call
 
 
 @pytest.fixture
@@ -37,7 +40,6 @@ def test_a_time_is_the_last_entry_until_then(story: World) -> None:
         planned = next(past.log.read(stream="plan"))  # appended alone
     time = planned.event.recordedtime
     assert at(story, time) == at(story, time.replace("Z", "+00:00")) == planned.seq
-    assert at(story, "2030-01-01") == head(story)
     with pytest.raises(PointUnknown, match="begins after"):
         at(story, "2020-01-01")
 
@@ -56,8 +58,52 @@ def test_a_commit_that_was_never_read_is_unknown(story: World) -> None:
 
 
 def test_what_is_nothing_of_these_is_a_mistake(story: World) -> None:
-    with pytest.raises(UsageError, match="not a time"):
+    with pytest.raises(UsageError, match="neither an entry's number, a time nor a commit's id") as caught:
         at(story, "yesterday")
+    assert all(form in caught.value.advice for form in ("SEQ", "TIME", "COMMIT"))
+
+
+def test_a_time_that_is_still_to_come_is_refused(story: World) -> None:
+    with pytest.raises(
+        PointUnknown, match=f"2090-01-01 is still to come: the log ends at {head(story)}, 2026-11-30T14"
+    ):
+        at(story, "2090-01-01")
+
+
+@pytest.fixture
+def named(story: World) -> Callable[[str], int]:
+    """A point, where the work tree of the repository is at hand."""
+
+    def found(text: str) -> int:
+        with opened(story.place.root) as past:
+            return point(text, past.log, work_tree(story.repository.path))
+
+    return found
+
+
+def test_in_a_work_tree_a_commit_has_gits_own_names(named: Callable[[str], int], read: dict[str, int]) -> None:
+    begins = list(read.values())
+    assert (named("HEAD~1"), named("main~3")) == (begins[3] - 1, begins[1] - 1)
+
+
+@pytest.mark.parametrize("text", ["nonsense", "--all", "-h", "HEAD~99", "HEAD:models", "--output=/tmp/x"])
+def test_what_git_does_not_know_or_must_not_be_given_is_a_mistake(named: Callable[[str], int], text: str) -> None:
+    with pytest.raises(UsageError, match="nor a commit of"):
+        named(text)
+
+
+def test_a_commit_of_the_work_tree_that_was_never_read_is_unknown(settled: World) -> None:
+    settled.repository.commit({"README.md": "words\n"})
+    with opened(settled.place.root) as past, pytest.raises(PointUnknown, match=r"which HEAD names in .* never read"):
+        point("HEAD", past.log, work_tree(settled.repository.path))
+
+
+def test_state_and_rollback_look_names_up(call: Call, settled: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = ("--state", settled.place.root)
+    monkeypatch.chdir(settled.repository.path)
+    assert call("state", "--at", "HEAD", *at).code == 0
+    assert "nothing differs" in call("rollback", "--to", "HEAD", "--repo", settled.repository.path, *at).out
+    assert call("rollback", "--to", "nonsense", "--repo", settled.repository.path, *at).code == 2
 
 
 @pytest.mark.parametrize(
