@@ -17,6 +17,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.state import FAILED
+from reconciler.history.timeline import named
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.diff import Observed
@@ -259,7 +260,9 @@ class Hub:
     def _approve(self, request: Mapping[str, Any]) -> Batch:
         held = self._record.state.held_plan
         if held is None:
-            raise NameUnknown("no plan is held")
+            raise NameUnknown(
+                "no plan is held", hint="nothing waits for approval; `reconciler plan` shows what is next"
+            )
         if request["digest"] != held.digest:
             raise PlanHeld(f"the plan that is held is {held.digest}, not {request['digest']}: {held.reason}")
         event = self._record.event(
@@ -278,7 +281,10 @@ class Hub:
             if Key.parse(text).edge == edge and model in {Key.parse(text).name, state.known(text).order.get("model")}
         ]
         if not keys:
-            raise NameUnknown(f"nothing of {model} is held on {edge}")
+            names = sorted(
+                {f"{Key.parse(text).edge} {named(Key.parse(text), state.known(text).order)}" for text in state.holds}
+            )
+            raise NameUnknown(f"nothing of {model} is held on {edge}", hint=_there("held", names))
         events = tuple(self._record.event(ev.HOLD_LIFTED, key, {}, actor=request["actor"]) for key in keys)
         return self._batch(keys, events, events[0].id)
 
@@ -290,14 +296,20 @@ class Hub:
     def _resume(self, request: Mapping[str, Any]) -> Batch:
         scope = request["scope"]
         if scope not in self._record.state.suspended:
-            raise NameUnknown(f"{scope} is not suspended")
+            scopes = sorted(self._record.state.suspended)
+            whole = "*" in scopes
+            hint = "everything is suspended: `reconciler resume` ends it" if whole else _there("suspended", scopes)
+            raise NameUnknown(
+                "no suspension is of everything" if scope == "*" else f"{scope} is not suspended", hint=hint
+            )
         event = self._record.event(ev.RECONCILE_RESUMED, "plan", {"scope": scope}, actor=request["actor"])
         audit = self._audit()
         return replace(audit, events=(*audit.events, event), cause=event.id)
 
     def _known_scope(self, scope: str) -> None:
         if scope != "*" and self._repository.declared.edge(scope) is None:
-            raise NameUnknown(f"there is no edge {scope}")
+            names = sorted(edge.name for edge in self._repository.declared.of_kind("Edge"))
+            raise NameUnknown(f"there is no edge {scope}", hint=_there("declared", names))
 
     # ── expansion and judgement ───────────────────────────────────────────────────────────────────────────────────
 
@@ -354,6 +366,11 @@ class Hub:
         for edge in sorted({order.step.key.edge for order in orders}):
             self._ring(edge)
         return ()
+
+
+def _there(what: str, names: Sequence[str]) -> str:
+    """What there is instead of the name that was given."""
+    return f"{what} just now: {', '.join(names)}" if names else f"nothing is {what} just now"
 
 
 def _problems(expansion: Expansion) -> Sequence[Diagnostic]:

@@ -54,6 +54,28 @@ def test_names_that_are_not_there_are_refused(call: Call, settled: World) -> Non
         assert "error[RX103]" in said.err
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("approve", "ab"), "nothing waits for approval"),
+        (("resume",), "nothing is suspended just now"),
+        (("resume", "berlin-07"), "nothing is suspended just now"),
+        (("release", "berlin-07", "defect"), "nothing is held just now"),
+        (("suspend", "moon", "--reason", "x"), "declared just now: berlin-07, berlin-08"),
+    ],
+)
+def test_the_hint_says_what_there_is_instead(call: Call, settled: World, words: tuple[str, ...], hint: str) -> None:
+    assert f" help: {hint}" in call(*words, "--state", settled.place.root).err
+
+
+def test_the_hint_names_what_is_suspended(call: Call, settled: World) -> None:
+    at = ("--state", settled.place.root)
+    call("suspend", "berlin-08", "--reason", "x", *at)
+    assert "help: suspended just now: berlin-08" in call("resume", "berlin-07", *at).err
+    call("suspend", "--reason", "x", *at)
+    assert "help: everything is suspended: `reconciler resume` ends it" in call("resume", "berlin-07", *at).err
+
+
 def test_approve_releases_the_held_plan(call: Call, settled: World) -> None:
     with settled.hub("berlin-07", "berlin-08"):
         settled.commit({"edges/berlin-08.yaml": None}, "Too much")
