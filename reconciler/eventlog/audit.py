@@ -12,13 +12,14 @@ import msgspec
 
 from reconciler.errors import ChainBroken
 from reconciler.eventlog import schema, segments
-from reconciler.eventlog.volume import OWN, Volume
+from reconciler.eventlog.columns import OWN, id_key
+from reconciler.eventlog.volume import Volume
 from reconciler.history import codec
 from reconciler.history.events import EMPTY, Head
 from reconciler.ports import Verification
 
 _ROWS: Final = (
-    "SELECT seq, hash, stream, version, source, id, sequence, sourcehash, recorded, body FROM entry "
+    "SELECT seq, hash, stream, version, source, id, sequence, own, sourcehash, body FROM entry "
     "WHERE seq > ? ORDER BY seq LIMIT 1024"
 )
 _BLOBS: Final = "SELECT rowid, oid, content FROM blob WHERE rowid > ? ORDER BY rowid LIMIT 64"
@@ -41,6 +42,8 @@ class _Audit:
         self.head = EMPTY
         self._source = source
         self._heads: dict[str, Head] = {}
+        self._streams: dict[int, str] = {}
+        self._sources: dict[int, str] = {}
         self._progress = progress
         self._columns = msgspec.json.Decoder(codec.Columns).decode
         self._arrived = msgspec.json.Decoder(codec.Arrived).decode
@@ -52,12 +55,13 @@ class _Audit:
             raise ChainBroken(f"{volume.path.name} does not follow entry {self.head.seq}")
         if altered := volume.ask(schema.changed_objects):
             raise ChainBroken(f"{volume.path.name}: somebody changed the schema: {', '.join(altered)}")
+        self._streams = dict(volume.query("SELECT number, name FROM stream"))
+        self._sources = dict(volume.query("SELECT number, name FROM source"))
+        for (seq,) in volume.query("SELECT seq FROM entry WHERE seq < ? ORDER BY seq LIMIT 1", (volume.first,)):
+            raise _unfit(seq, "it stands before the file begins")
         while rows := self._fetch(volume, _ROWS, self.head.seq):
             self._rows(rows)
             self._progress(self.head.seq)
-        used = volume.query("SELECT seq FROM sqlite_sequence WHERE name = 'entry'")
-        if used and used[0][0] != self.head.seq:
-            raise ChainBroken(f"entries {self.head.seq + 1} to {used[0][0]} were cut off the end of {volume.path.name}")
         after = 0
         while blobs := self._fetch(volume, _BLOBS, after):
             for _, oid, content in blobs:
@@ -73,32 +77,32 @@ class _Audit:
 
     def _rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """The hot loop: own events are checked in place, copied ones apart."""
-        columns, own_source = self._columns, self._source
+        columns, own_source, streams = self._columns, self._source, self._streams
         seq, prev = self.head
         own_seq, own_prev = self._heads.get(own_source, EMPTY)
         for row in rows:
-            row_seq, row_hash, stream, version, source, id_, sequence, source_hash, recorded, body = row
+            row_seq, row_hash, stream, version, source, id_, sequence, own, source_hash, body = row
             seq += 1
             hash_ = sha256(prev + body).digest()
             if row_seq != seq or row_hash != hash_:
                 raise _unfit(seq, "its hash does not cover its bytes")
             try:
                 if body.startswith(codec.COPIED):
-                    self._copied(row)
+                    self._copied(row, own_seq)
                 else:
                     own_seq += 1
                     own_prev = hash_ if own_prev == prev else sha256(own_prev + body).digest()
                     said = columns(body)
                     if (
-                        said.id != id_
-                        or said.partitionkey != stream
+                        id_key(said.id) != id_
+                        or said.partitionkey != streams.get(stream)
                         or said.version != version
-                        or said.recordedtime != recorded
                         or said.source != own_source
                         or source != OWN
                         or sequence != own_seq
+                        or own != own_seq
                         or int(said.sequence) != own_seq
-                        or source_hash != own_prev
+                        or source_hash != (None if own_prev == hash_ else own_prev)
                     ):
                         raise _unfit(seq, "its columns differ from its bytes")
             except (msgspec.DecodeError, ValueError) as error:
@@ -107,23 +111,29 @@ class _Audit:
         self.head = Head(seq, prev)
         self._heads[own_source] = Head(own_seq, own_prev)
 
-    def _copied(self, row: tuple[Any, ...]) -> None:
+    def _copied(self, row: tuple[Any, ...], own_seq: int) -> None:
         """One copied event: its own bytes against the chain of its source, and its columns."""
-        seq, _, stream, version, source, id_, sequence, source_hash, recorded, body = row
+        seq, _, stream, version, number, id_, sequence, own, source_hash, body = row
+        source = self._sources.get(number, "")
         arrived = self._arrived(body)
         origin, raw = arrived.origin, bytes(arrived.event)
         said = self._columns(raw)
         held = self._heads.get(source, EMPTY)
         at = Head(sequence, sha256(held.hash + raw).digest())
-        if at.seq != held.seq + 1 or at.hash != source_hash or origin.hash != source_hash.hex():
+        if at.seq != held.seq + 1 or at.hash != source_hash or origin.hash != at.hash.hex():
             raise _unfit(seq, f"it does not follow event {held.seq} of {source}")
-        if (said.partitionkey, said.id, said.source, int(said.sequence)) != (stream, id_, source, sequence) or (
-            origin.source,
-            origin.sequence,
-            origin.localsequence,
-            origin.localversion,
-            origin.recordedtime,
-        ) != (source, sequence, seq, version, recorded):
+        if (said.partitionkey, id_key(said.id), said.source, int(said.sequence), own_seq) != (
+            self._streams.get(stream),
+            id_,
+            source,
+            sequence,
+            own,
+        ) or (origin.source, origin.sequence, origin.localsequence, origin.localversion) != (
+            source,
+            sequence,
+            seq,
+            version,
+        ):
             raise _unfit(seq, "its columns differ from its bytes")
         self._heads[source] = at
 

@@ -17,9 +17,9 @@ from reconciler.history.events import Entry, Event, Head, Origin
 
 
 class Row(NamedTuple):
-    """One row, in the order of the table's columns. sequence and sourcehash: its place in the chain of its source.
+    """One row. sequence and sourcehash: its place in the chain of its source.
 
-    source: empty for the log's own events, whose name stands once a file: it keeps the indexes small.
+    source: empty for the log's own events. own: how many of them there are up to and including this row.
     """
 
     seq: int
@@ -30,6 +30,7 @@ class Row(NamedTuple):
     id: str
     sequence: int
     sourcehash: bytes
+    own: int
     recorded: str
     body: bytes
 
@@ -138,6 +139,7 @@ class Batch:
             event.id,
             self._own_seq,
             self._own_hash,
+            self._own_seq,
             self.recorded,
             body,
         )
@@ -177,6 +179,7 @@ class Batch:
             origin.source,
             event.id,
             *at,
+            self._own_seq,
             self.recorded,
             wrapped,
         )

@@ -4,18 +4,20 @@ In: paths.  Out: connections. The guards stop a stray connection; the chain find
 """
 
 import sqlite3
-from collections.abc import Sequence
-from itertools import chain
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
+from zlib import crc32
 
-from reconciler.errors import ChainBroken, LogTooNew, WorldUnavailable
+from reconciler.errors import ChainBroken, HistoryError, LogTooNew, WorldUnavailable
 
 APPLICATION_ID: Final = 0x52434C47  # "RCLG"
 VERSION: Final = 1
 
 # `segment` has one row: where this file begins, in the row chain and in the log's own source chain.
-# AUTOINCREMENT: a number is never used again, even if the tail were cut.
+# `stream` and `source` number the names that entries bear, from 1; source 0 is the log itself.
+# entry.own: the log's own events up to and including this row. entry.sourcehash: NULL where it is `hash`.
+# Until something is copied the place of an own event in its source chain is its seq, which needs no index.
+# No AUTOINCREMENT: docs/decisions/0009.
 TABLES: Final = """
 CREATE TABLE segment (
   only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -25,21 +27,23 @@ CREATE TABLE segment (
   sequence INTEGER NOT NULL,
   sourcehash BLOB NOT NULL
 ) STRICT;
+CREATE TABLE stream (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE source (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE entry (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  seq INTEGER PRIMARY KEY,
   hash BLOB NOT NULL,
-  stream TEXT NOT NULL,
+  stream INTEGER NOT NULL,
   version INTEGER NOT NULL,
-  source TEXT NOT NULL,
-  id TEXT NOT NULL,
+  source INTEGER NOT NULL,
+  id ANY NOT NULL,
   sequence INTEGER NOT NULL,
-  sourcehash BLOB NOT NULL,
-  recorded TEXT NOT NULL,
+  own INTEGER NOT NULL,
+  sourcehash BLOB,
   body BLOB NOT NULL,
   UNIQUE (id, source),
-  UNIQUE (stream, version),
-  UNIQUE (source, sequence)
+  UNIQUE (stream, version)
 ) STRICT;
+CREATE UNIQUE INDEX entry_sequence ON entry (source, sequence) WHERE sequence < seq;
 CREATE TABLE blob (
   oid TEXT NOT NULL UNIQUE,
   content BLOB NOT NULL
@@ -48,14 +52,15 @@ CREATE TABLE blob (
 
 # INSERT OR REPLACE and OR IGNORE get round constraints, and REPLACE round DELETE triggers: hence the look-ups here.
 GUARDS: Final = """
-CREATE TRIGGER entry_insert BEFORE INSERT ON entry BEGIN
-  SELECT RAISE(ABORT, 'the log has no gaps')
-    WHERE NEW.seq IS NOT 1 + coalesce((SELECT max(seq) FROM entry), (SELECT first - 1 FROM segment));
-  SELECT RAISE(ABORT, 'the log is append-only')
-    WHERE EXISTS (SELECT 1 FROM entry WHERE id = NEW.id AND source = NEW.source)
-       OR EXISTS (SELECT 1 FROM entry WHERE stream = NEW.stream AND version = NEW.version)
-       OR EXISTS (SELECT 1 FROM entry WHERE source = NEW.source AND sequence = NEW.sequence);
-END;
+CREATE TRIGGER entry_insert BEFORE INSERT ON entry
+WHEN NEW.seq IS NOT 1 + coalesce((SELECT max(seq) FROM entry), (SELECT first - 1 FROM segment))
+  OR EXISTS (SELECT 1 FROM entry WHERE id = NEW.id AND source = NEW.source)
+  OR EXISTS (SELECT 1 FROM entry WHERE stream = NEW.stream AND version = NEW.version)
+  OR NEW.sequence > NEW.seq
+  OR NEW.sequence < NEW.seq AND (
+    EXISTS (SELECT 1 FROM entry WHERE source = NEW.source AND sequence = NEW.sequence AND sequence < seq)
+    OR EXISTS (SELECT 1 FROM entry WHERE seq = NEW.sequence AND source = NEW.source AND sequence = NEW.sequence))
+BEGIN SELECT RAISE(ABORT, 'the log is append-only and has no gaps'); END;
 CREATE TRIGGER entry_update BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER entry_delete BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER blob_insert BEFORE INSERT ON blob BEGIN
@@ -63,6 +68,18 @@ CREATE TRIGGER blob_insert BEFORE INSERT ON blob BEGIN
 END;
 CREATE TRIGGER blob_update BEFORE UPDATE ON blob BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER blob_delete BEFORE DELETE ON blob BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER stream_insert BEFORE INSERT ON stream BEGIN
+  SELECT RAISE(ABORT, 'the log is append-only')
+    WHERE EXISTS (SELECT 1 FROM stream WHERE number = NEW.number OR name = NEW.name);
+END;
+CREATE TRIGGER stream_update BEFORE UPDATE ON stream BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER stream_delete BEFORE DELETE ON stream BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER source_insert BEFORE INSERT ON source BEGIN
+  SELECT RAISE(ABORT, 'the log is append-only')
+    WHERE EXISTS (SELECT 1 FROM source WHERE number = NEW.number OR name = NEW.name);
+END;
+CREATE TRIGGER source_update BEFORE UPDATE ON source BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER source_delete BEFORE DELETE ON source BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER segment_insert BEFORE INSERT ON segment BEGIN
   SELECT RAISE(ABORT, 'the log is append-only') WHERE EXISTS (SELECT 1 FROM segment);
 END;
@@ -70,10 +87,9 @@ CREATE TRIGGER segment_update BEFORE UPDATE ON segment BEGIN SELECT RAISE(ABORT,
 CREATE TRIGGER segment_delete BEFORE DELETE ON segment BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 """
 
-_ONE: Final = "INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_TOGETHER: Final = 50  # rows in one statement, a third cheaper than one by one
-_MANY: Final = _ONE + ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)" * (_TOGETHER - 1)
-
+# What `user_version` says: the format in the highest byte, then which layout of it, so that a file of another layout is
+# called that and not a broken chain.
+LAYOUT: Final = VERSION << 24 | crc32((TABLES + GUARDS).encode()) & 0xFFFFFF
 
 _COMMON: Final = """
 PRAGMA busy_timeout = 5000;
@@ -87,7 +103,7 @@ PRAGMA temp_store = MEMORY;
 _WRITER: Final = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
-PRAGMA wal_autocheckpoint = 1000;
+PRAGMA wal_autocheckpoint = 4000;
 PRAGMA journal_size_limit = 67108864;
 """
 
@@ -103,15 +119,6 @@ class Begins(NamedTuple):
     prev: bytes
     sequence: int
     sourcehash: bytes
-
-
-def insert(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Add rows of `entry`, inside the caller's transaction."""
-    whole = len(rows) - len(rows) % _TOGETHER
-    for start in range(0, whole, _TOGETHER):
-        connection.execute(_MANY, list(chain.from_iterable(rows[start : start + _TOGETHER])))
-    if whole < len(rows):
-        connection.executemany(_ONE, rows[whole:])
 
 
 def known_faults() -> list[str]:
@@ -152,7 +159,7 @@ def create(connection: sqlite3.Connection, begins: Begins | None = None) -> None
     for statement in (*_statements(TABLES), *_statements(GUARDS)):
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute(f"PRAGMA user_version = {LAYOUT}")
     if begins:
         connection.execute("INSERT INTO segment VALUES (1, ?, ?, ?, ?, ?)", begins)
 
@@ -163,13 +170,19 @@ def is_created(connection: sqlite3.Connection) -> bool:
 
 
 def check_format(connection: sqlite3.Connection, path: Path) -> None:
-    """Raises LogTooNew for a log of a newer release, ChainBroken for what is no log."""
+    """Raises LogTooNew for a newer release's log, HistoryError for another layout, ChainBroken for what is no log."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (layout,) = connection.execute("PRAGMA user_version").fetchone()
+    version = layout >> 24
     if application_id != APPLICATION_ID:
         raise ChainBroken(f"{path} is not an event log of the reconciler")
     if version > VERSION:
         raise LogTooNew(f"{path} has format {version}; this release reads up to {VERSION}")
+    if layout != LAYOUT:
+        raise HistoryError(
+            f"{path} was written by a release that lays out its tables in another way",
+            hint="use the release that wrote it, or move the log away: a new one is begun",
+        )
 
 
 def check_made(connection: sqlite3.Connection, path: Path) -> None:

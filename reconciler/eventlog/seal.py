@@ -14,6 +14,7 @@ from reconciler.controller.steps import reached
 from reconciler.errors import HistoryError
 from reconciler.eventlog import schema, segments
 from reconciler.eventlog.batch import Row
+from reconciler.eventlog.columns import Numbers
 
 
 def checkpoint(writer: sqlite3.Connection, log: Path) -> None:
@@ -34,7 +35,7 @@ def prepare(new: Path, begins: schema.Begins, rows: Sequence[Row]) -> None:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN IMMEDIATE")
         schema.create(connection, begins)
-        schema.insert(connection, rows)
+        Numbers().insert(connection, rows)
         connection.execute("COMMIT")
     unfinished.rename(new)
     sync_directory(new)

@@ -12,6 +12,7 @@ from reconciler.controller.steps import reached
 from reconciler.errors import ChainBroken, ForkFound, HistoryError, LogWriteFailed
 from reconciler.eventlog import ballast, schema, seal, segments
 from reconciler.eventlog.batch import Batch, Lookup, Row, Tail
+from reconciler.eventlog.columns import Numbers
 from reconciler.eventlog.ledger import Ledger, genesis, new_log_id
 from reconciler.eventlog.lock import WriterLock
 from reconciler.eventlog.reader import SqliteReader
@@ -119,7 +120,7 @@ class SqliteLog(Ledger, SqliteReader):
         reached("log.begin")
         with self._failing():
             self._writer.execute("BEGIN IMMEDIATE")
-            schema.insert(self._writer, rows)
+            self._stored.numbers.insert(self._writer, rows)
             reached("log.insert")
             self._writer.execute("COMMIT")
         reached("log.commit")
@@ -187,6 +188,6 @@ def _begin_log(writer: sqlite3.Connection, live: Path, name: str, clock: Clock) 
     schema.create(writer, schema.Begins(source, 1, EMPTY.hash, *EMPTY))
     batch = Batch(Stored([], Volume(writer, live)), source, Tail(EMPTY, EMPTY, ""), now)
     batch.own([genesis(log_id, source, now)], {})
-    schema.insert(writer, batch.rows)
+    Numbers().insert(writer, batch.rows)
     writer.execute("COMMIT")
     reached("log.create")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from reconciler.eventlog.batch import Row, Tail
+from reconciler.eventlog.columns import Numbers
 from reconciler.eventlog.volume import Volume
 from reconciler.history.events import EMPTY, Entry, Head
 
@@ -18,6 +19,7 @@ class Stored:
 
     def __init__(self, sealed: Sequence[Volume], live: Volume) -> None:
         self.live = live
+        self.numbers = Numbers()
         self._newest_first = [live, *reversed(sealed)]
         self._versions: dict[str, int] = {}
         self._heads: dict[str, Head] = {}

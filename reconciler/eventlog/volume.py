@@ -10,17 +10,33 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler.errors import ChainBroken, WorldUnavailable
+from reconciler.eventlog.columns import OWN, id_key
 from reconciler.history import codec
 from reconciler.history.events import Entry, Head
 
 PAGE: Final = 1024  # entries read in one go: no read keeps the writer from checkpointing
-OWN: Final = ""  # how the log itself stands in the column `source`
 LIVE: Final = 2**63 - 1
 _IDS: Final = 500  # ids asked for in one query
 _PAGE: Final = "SELECT seq, hash, body FROM entry WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 _STREAM_PAGE: Final = (
-    "SELECT seq, hash, body FROM entry WHERE stream = ? AND seq > ? AND seq <= ? ORDER BY version LIMIT ?"
+    "SELECT seq, hash, body FROM entry WHERE stream = (SELECT number FROM stream WHERE name = ?) "
+    "AND seq > ? AND seq <= ? ORDER BY version LIMIT ?"
 )
+# Own events before anything was copied are found by seq, later ones by the index that begins there.
+_OWN_HEAD: Final = """
+WITH last (place) AS (SELECT own FROM entry ORDER BY seq DESC LIMIT 1)
+SELECT sequence, coalesce(sourcehash, hash) FROM entry JOIN last ON seq = place WHERE source = 0 AND sequence = seq
+UNION ALL
+SELECT sequence, coalesce(sourcehash, hash) FROM entry JOIN last ON sequence = place WHERE source = 0 AND sequence < seq
+"""
+_OWN_PAGE: Final = """
+SELECT sequence, coalesce(sourcehash, hash), body FROM entry
+WHERE seq > ?1 AND seq <= ?1 + ?2 AND source = 0 AND sequence = seq
+UNION ALL
+SELECT sequence, coalesce(sourcehash, hash), body FROM entry
+WHERE source = 0 AND sequence > ?1 AND sequence <= ?1 + ?2 AND sequence < seq
+ORDER BY 1
+"""
 
 
 class Volume:
@@ -41,6 +57,7 @@ class Volume:
         self.own = Head(*rows[0][3:])
         self.last = self.head().seq if sealed else LIVE
         self.own_last = LIVE
+        self._numbers = {self.source: OWN}
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """All rows. Raises WorldUnavailable when the file cannot be read now, ChainBroken when it is damaged."""
@@ -70,29 +87,36 @@ class Volume:
 
     def held(self, source: str) -> Head | None:
         """The last entry of `source` in this file, in its own chain."""
-        rows = self.query(
-            "SELECT sequence, sourcehash FROM entry WHERE source = ? ORDER BY sequence DESC LIMIT 1",
-            (self._key(source),),
-        )
+        if source == self.source:
+            rows = self.query(_OWN_HEAD)
+        else:
+            rows = self.query(
+                "SELECT sequence, sourcehash FROM entry WHERE source = ? AND sequence < seq "
+                "ORDER BY sequence DESC LIMIT 1",
+                (self._number(source),),
+            )
         return Head(*rows[0]) if rows else None
 
     def source_hash(self, source: str, sequence: int) -> bytes | None:
         """The hash of one entry in the chain of its source."""
+        if source == self.source:
+            rows = self.query(_OWN_PAGE, (sequence - 1, 1))
+            return bytes(rows[0][1]) if rows else None
         rows = self.query(
-            "SELECT sourcehash FROM entry WHERE source = ? AND sequence = ?", (self._key(source), sequence)
+            "SELECT sourcehash FROM entry WHERE source = ? AND sequence = ? AND sequence < seq",
+            (self._number(source), sequence),
         )
         return bytes(rows[0][0]) if rows else None
 
     def own_after(self, sequence: int, limit: int) -> list[tuple[int, bytes, bytes]]:
         """(sequence, hash, body) of the log's own events behind `sequence`, in its own chain."""
-        return self.query(
-            "SELECT sequence, sourcehash, body FROM entry WHERE source = ? AND sequence > ? ORDER BY sequence LIMIT ?",
-            (OWN, sequence, limit),
-        )
+        return self.query(_OWN_PAGE, (sequence, limit))
 
     def version_of(self, stream: str) -> int:
         """The last version of `stream` in this file; 0 where there is none."""
-        rows = self.query("SELECT max(version) FROM entry WHERE stream = ?", (stream,))
+        rows = self.query(
+            "SELECT max(version) FROM entry WHERE stream = (SELECT number FROM stream WHERE name = ?)", (stream,)
+        )
         return int(rows[0][0] or 0)
 
     def stored(self, source: str, ids: Sequence[str]) -> dict[str, Entry]:
@@ -100,18 +124,18 @@ class Volume:
         rows = []
         for some in _chunks(ids):
             sql = f"SELECT seq, hash, body FROM entry WHERE id IN ({_marks(some)}) AND source = ?"  # noqa: S608  # marks
-            rows += self.query(sql, (*some, self._key(source)))
+            rows += self.query(sql, (*map(id_key, some), self._number(source)))
         return {entry.event.id: entry for entry in codec.entries(rows)}
 
     def find(self, event_id: str) -> Entry | None:
         """The first entry with this id."""
-        rows = self.query("SELECT seq, hash, body FROM entry WHERE id = ? ORDER BY seq LIMIT 1", (event_id,))
+        rows = self.query("SELECT seq, hash, body FROM entry WHERE id = ? ORDER BY seq LIMIT 1", (id_key(event_id),))
         return next(codec.entries(rows), None)
 
     def recorded(self, seq: int) -> str:
         """When the entry `seq` was recorded."""
-        rows = self.query("SELECT recorded FROM entry WHERE seq = ?", (seq,))
-        return str(rows[0][0]) if rows else ""
+        rows = self.query("SELECT body FROM entry WHERE seq = ?", (seq,))
+        return codec.recorded_time(rows[0][0]) if rows else ""
 
     def blob(self, oid: str) -> bytes | None:
         """A source file."""
@@ -126,8 +150,14 @@ class Volume:
             known |= {oid for (oid,) in self.query(sql, some)}
         return known
 
-    def _key(self, source: str) -> str:
-        return OWN if source == self.source else source
+    def _number(self, source: str) -> int | None:
+        """The number of `source` in this file, which never changes; None where nothing of it is here."""
+        if source not in self._numbers:
+            rows = self.query("SELECT number FROM source WHERE name = ?", (source,))
+            if not rows:
+                return None
+            self._numbers[source] = rows[0][0]
+        return self._numbers[source]
 
     def close(self) -> None:
         """Let go of the file. Idempotent."""

@@ -56,6 +56,8 @@ class _Copied(msgspec.Struct):
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decode_own = msgspec.json.Decoder(Event).decode
 _decode_copied = msgspec.json.Decoder(_Copied).decode
+_decode_columns = msgspec.json.Decoder(Columns).decode
+_decode_arrived = msgspec.json.Decoder(Arrived).decode
 _make_entry = partial(tuple.__new__, Entry)
 
 
@@ -78,7 +80,13 @@ def _is_plain(value: Any) -> bool:
         return bool(-LARGEST < value < LARGEST)
     if kind is dict:
         for key, item in value.items():
-            if type(key) is not str or not (type(item) is str or _is_plain(item)):
+            if type(key) is not str:
+                return False
+            kind = type(item)
+            if kind is int:
+                if not -LARGEST < item < LARGEST:
+                    return False
+            elif not (kind is str or kind is bool or _is_plain(item)):
                 return False
         return True
     return (kind is list or kind is tuple) and all(map(_is_plain, value))
@@ -136,6 +144,16 @@ def entries(rows: Sequence[tuple[int, bytes, bytes]]) -> Iterator[Entry]:
         return
     try:
         yield from map(_make_entry, zip(seqs, hashes, map(_decode_own, bodies), repeat(None)))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _no_event(error) from error
+
+
+def recorded_time(body: bytes) -> str:
+    """When the log that has this stored body recorded it. Raises ChainBroken when it is no event at all."""
+    try:
+        return (
+            _decode_arrived(body).origin.recordedtime if body.startswith(COPIED) else _decode_columns(body).recordedtime
+        )
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _no_event(error) from error
 

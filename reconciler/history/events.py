@@ -116,7 +116,7 @@ EMPTY: Final = Head(0, bytes(32))
 
 def rfc3339(seconds: float) -> str:
     """Seconds since 1970 as RFC 3339 text, UTC, with microseconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def event_id(*parts: str | int) -> str:

@@ -19,6 +19,8 @@ import pytest
 from reconciler.errors import ChainBroken, ForkFound, HistoryError, LogTooNew, SecondWriter, WorldUnavailable
 from reconciler.eventlog import schema
 from reconciler.eventlog.backup import backup, export
+from reconciler.eventlog.file_link import FileLink
+from reconciler.eventlog.memory import MemoryLog
 from reconciler.eventlog.reader import SqliteReader
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history import codec
@@ -55,7 +57,7 @@ def like_entry_2(*keys: str) -> str:
     """SELECT a row that takes some of its keys (seq, stream, version, source, id, sequence) from the entry 2."""
     seq, stream, version, source, id_, sequence = keys
     return (
-        f"SELECT {seq}, hash, {stream}, {version}, {source}, {id_}, {sequence}, sourcehash, recorded, x'00' "
+        f"SELECT {seq}, hash, {stream}, {version}, {source}, {id_}, {sequence}, own, sourcehash, x'00' "
         "FROM entry WHERE seq = 2"
     )
 
@@ -64,16 +66,26 @@ def like_entry_2(*keys: str) -> str:
     "statement",
     [
         "UPDATE entry SET body = x'00' WHERE seq = 2",
-        "UPDATE OR IGNORE entry SET recorded = '' WHERE seq = 2",
+        "UPDATE OR IGNORE entry SET own = 0 WHERE seq = 2",
         "DELETE FROM entry WHERE seq = 3",
         "DELETE FROM entry",
         "INSERT OR REPLACE INTO entry " + like_entry_2("seq", "stream", "version", "source", "id", "sequence"),
-        "INSERT OR REPLACE INTO entry " + like_entry_2("5", "'x'", "9", "source", "id", "9"),
-        "INSERT OR REPLACE INTO entry " + like_entry_2("5", "stream", "version", "'x'", "'x'", "9"),
-        "INSERT OR REPLACE INTO entry " + like_entry_2("5", "'x'", "9", "source", "'x'", "sequence"),
+        "INSERT OR REPLACE INTO entry " + like_entry_2("5", "9", "9", "source", "id", "5"),
+        "INSERT OR IGNORE INTO entry " + like_entry_2("5", "9", "9", "source", "id", "5"),
+        "INSERT OR REPLACE INTO entry " + like_entry_2("5", "stream", "version", "9", "'x'", "5"),
+        "INSERT OR REPLACE INTO entry " + like_entry_2("5", "9", "9", "source", "'x'", "sequence"),
+        "INSERT INTO entry " + like_entry_2("5", "9", "9", "source", "'x'", "6"),
         "INSERT OR IGNORE INTO entry SELECT * FROM entry WHERE seq = 2",
-        "INSERT INTO entry " + like_entry_2("6", "'x'", "9", "'x'", "'x'", "9"),
-        "INSERT INTO entry " + like_entry_2("NULL", "'x'", "9", "'x'", "'x'", "9"),
+        "INSERT INTO entry " + like_entry_2("6", "9", "9", "9", "'x'", "6"),
+        "INSERT INTO entry " + like_entry_2("NULL", "9", "9", "9", "'x'", "5"),
+        "UPDATE stream SET name = 'x' WHERE number = 1",
+        "DELETE FROM stream",
+        "INSERT OR REPLACE INTO stream SELECT number, 'x' FROM stream WHERE number = 1",
+        "INSERT OR REPLACE INTO stream SELECT 9, name FROM stream WHERE number = 1",
+        "UPDATE source SET name = 'x'",
+        "DELETE FROM source",
+        "INSERT OR REPLACE INTO source SELECT 1, 'x' FROM source",
+        "INSERT OR REPLACE INTO source SELECT 9, name FROM source",
         "UPDATE blob SET content = x'00'",
         "DELETE FROM blob",
         "INSERT OR REPLACE INTO blob SELECT oid, x'00' FROM blob",
@@ -86,6 +98,8 @@ def like_entry_2(*keys: str) -> str:
 def test_fault_20_the_tables_refuse_what_is_not_an_append(path: Path, log: SqliteLog, statement: str) -> None:
     log.append(some_events(3))
     log.put_blobs({codec.blob_id(b"a"): b"a"})
+    with closing(intruder(path)) as connection:
+        connection.execute("INSERT INTO source VALUES (1, '/edge/a/1')")
     before = log.verify()
     with closing(intruder(path)) as connection:
         dump = list(connection.iterdump())
@@ -100,7 +114,7 @@ def test_fault_20_the_tables_refuse_what_is_not_an_append(path: Path, log: Sqlit
     [
         ("DROP TRIGGER entry_update", "entry_update"),
         ("CREATE TRIGGER spy AFTER INSERT ON entry BEGIN SELECT 1; END", "spy"),
-        ("CREATE INDEX shadow ON entry (recorded)", "shadow"),
+        ("CREATE INDEX shadow ON entry (own)", "shadow"),
         ("ALTER TABLE entry ADD COLUMN note TEXT", "entry"),
         ("CREATE VIEW entries AS SELECT * FROM entry", "entries"),
     ],
@@ -132,15 +146,14 @@ TAMPERED = """replace(CAST(body AS TEXT), '"number":', '"number":1')"""
     [
         (f"UPDATE entry SET body = CAST({TAMPERED} AS BLOB) WHERE seq = 3", 3),
         ("UPDATE entry SET hash = zeroblob(32) WHERE seq = 4", 4),
-        ("UPDATE entry SET stream = 'x' WHERE seq = 3", 3),
+        ("UPDATE entry SET stream = 77 WHERE seq = 3", 3),
         ("UPDATE entry SET version = 77 WHERE seq = 3", 3),
-        ("UPDATE entry SET source = '/hub/x' WHERE seq = 3", 3),
+        ("UPDATE entry SET source = 77 WHERE seq = 3", 3),
         ("UPDATE entry SET id = 'x' WHERE seq = 3", 3),
         ("UPDATE entry SET sequence = 77 WHERE seq = 3", 3),
         ("UPDATE entry SET sourcehash = zeroblob(32) WHERE seq = 3", 3),
-        ("UPDATE entry SET recorded = '' WHERE seq = 3", 3),
+        ("UPDATE entry SET own = 77 WHERE seq = 3", 3),
         ("DELETE FROM entry WHERE seq = 2", 2),
-        ("UPDATE entry SET seq = -seq WHERE seq = 5", 5),
     ],
 )
 @pytest.mark.parametrize("kind", ["own", "copied"])
@@ -159,8 +172,26 @@ def test_fault_10_verify_names_the_first_entry_that_was_altered(
     without_guards(path, statement)
     with (
         closing(SqliteReader(path)) as reader,
-        pytest.raises(ChainBroken, match=rf"entry {seq} does|entries {seq} to"),
+        pytest.raises(ChainBroken, match=rf"entry {seq} does"),
     ):
+        reader.verify()
+
+
+@pytest.mark.parametrize(
+    ("statement", "seq"),
+    [
+        ("UPDATE stream SET name = 'x' WHERE name = 'deploy/a'", 3),
+        ("UPDATE source SET name = 'x'", 2),
+        ("UPDATE entry SET seq = -seq WHERE seq = 5", -5),
+    ],
+)
+def test_fault_10_verify_finds_altered_names_and_rows_put_aside(path: Path, statement: str, seq: int) -> None:
+    other = MemoryLog("/edge/a", StillClock())
+    with closing(open_log(path)) as log:
+        log.copy(other.raw())
+        log.append(some_events(3))
+    without_guards(path, statement)
+    with closing(SqliteReader(path)) as reader, pytest.raises(ChainBroken, match=f"entry {seq} does not fit"):
         reader.verify()
 
 
@@ -172,11 +203,27 @@ def test_an_altered_source_file_is_found(path: Path, log: SqliteLog) -> None:
         log.verify()
 
 
-def test_a_tail_that_was_cut_off_is_found(path: Path) -> None:
+def test_a_tail_that_was_cut_off_is_found_by_who_holds_a_copy(path: Path) -> None:
+    copy = MemoryLog("/hub", StillClock())
+    with closing(SqliteLog(path, "/edge/a", StillClock())) as log:
+        log.append(some_events(3))
+        copy.copy(log.raw())
+    without_guards(path, "DELETE FROM entry WHERE seq > 2")
+    link = FileLink(path, copy)
+    with closing(link), pytest.raises(ForkFound, match="ends at event 2, but 4 of it are held"):
+        link.pull()
+
+
+def test_a_tail_that_was_cut_off_is_found_by_the_file_that_follows(path: Path) -> None:
     with closing(open_log(path)) as log:
         log.append(some_events(3))
-    without_guards(path, "DELETE FROM entry WHERE seq > 2")
-    with closing(SqliteReader(path)) as reader, pytest.raises(ChainBroken, match="entries 3 to 4 were cut off"):
+        sealed = log.seal()
+    sealed.chmod(0o644)
+    without_guards(sealed, "DELETE FROM entry WHERE seq > 2")
+    with (
+        closing(SqliteReader(path)) as reader,
+        pytest.raises(ChainBroken, match=r"does not follow entry 2|entries 3 to 4 are missing"),
+    ):
         reader.verify()
 
 
@@ -206,11 +253,24 @@ def test_fault_21_an_old_sqlite_is_named_at_the_start(log: SqliteLog, monkeypatc
 def test_fault_23_a_log_of_a_newer_release_is_not_opened(path: Path) -> None:
     open_log(path).close()
     with closing(intruder(path)) as connection:
-        connection.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
+        connection.execute(f"PRAGMA user_version = {schema.VERSION + 1 << 24}")
     content = path.read_bytes()
     for opening in (open_log, SqliteReader):
         with pytest.raises(LogTooNew, match="format 2; this release reads up to 1"):
             opening(path)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("layout", [1, schema.LAYOUT ^ 1], ids=["before layouts were told apart", "another"])
+def test_fault_23_a_log_of_another_layout_is_called_that_and_not_broken(path: Path, layout: int) -> None:
+    open_log(path).close()
+    with closing(intruder(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {layout}")
+    content = path.read_bytes()
+    for opening in (open_log, SqliteReader):
+        with pytest.raises(HistoryError, match="lays out its tables in another way") as caught:
+            opening(path)
+        assert type(caught.value) is HistoryError
     assert path.read_bytes() == content
 
 
