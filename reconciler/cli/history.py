@@ -66,6 +66,7 @@ def command(
 
     wanted = Wanted(edge, model, commit)
     with opened(state_dir) as past:
+        _require_known(wanted, past)
         head = past.log.head().seq
         entries = (entry for entry in past.log.read(_after(since, past), head) if wanted.has(entry))
         shown = deque(entries, maxlen=limit) if limit else entries
@@ -74,6 +75,35 @@ def command(
         for entry in past.news(head, LOOK_S) if follow else ():
             if wanted.has(entry):
                 show(entry, form)
+
+
+def _require_known(wanted: Wanted, past: "Past") -> None:
+    """Refuse names that this log never had: nothing would ever be shown for them. Raises NameUnknown."""
+    from reconciler.errors import NameUnknown
+    from reconciler.history.events import REF_ADVANCED
+    from reconciler.history.keys import Key
+    from reconciler.history.timeline import named
+
+    now = past.replay.at()
+    keys = {Key.parse(text): served.order for text, served in now.keys.items()}
+    edges = {*now.edges, *now.links, *(key.edge for key in keys)}
+    if wanted.edge and wanted.edge not in edges and not _ever(Wanted(edge=wanted.edge), past):
+        raise NameUnknown(f"the log has no edge {wanted.edge}", hint=f"it has {', '.join(sorted(edges)) or 'none yet'}")
+    models = {named(key, order) for key, order in keys.items()}
+    if wanted.model and wanted.model not in models and not _ever(Wanted(model=wanted.model), past):
+        has = ", ".join(sorted(models)) or "none yet"
+        raise NameUnknown(f"the log has no model, dataset or object {wanted.model}", hint=f"it has {has}")
+    if wanted.commit and not any(
+        entry.event.type == REF_ADVANCED and entry.event.gitcommit.startswith(wanted.commit)
+        for entry in past.log.read(stream="git")
+    ):
+        newest = f"the newest is {now.ref.commit[:12]}" if now.ref.commit else "none was read yet"
+        raise NameUnknown(f"commit {wanted.commit} was never read here", hint=newest)
+
+
+def _ever(wanted: Wanted, past: "Past") -> bool:
+    """Whether the log, which may have forgotten in its fold what is gone, has an event of it."""
+    return any(wanted.has(entry) for entry in past.log.read())
 
 
 def _after(since: str | None, past: "Past") -> int:

@@ -13,6 +13,13 @@ from reconciler.history import events as ev
 from tests.unit.cli_world import World
 from tests.unit.conftest import Call
 
+FLEET = """\
+apiVersion: ai.kubeedge.io/v1alpha1
+kind: Fleet
+metadata: {name: fleet}
+spec: {prune: {maxShare: 100%}}
+"""
+
 
 @pytest.fixture
 def records(call: Call, story: World) -> Any:
@@ -43,6 +50,33 @@ def test_by_edge_model_and_commit(records: Any, story: World) -> None:
     brought = records("--commit", first[:8])
     assert {record["commit"] for record in brought} == {first}
     assert [record["type"] for record in brought][-1] == ev.APPLY_INTENDED
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--edge", "nope"), ("the log has no edge nope", "it has berlin-07, berlin-08")),
+        (("--model", "nope"), ("no model, dataset or object nope", "it has defect, parts")),
+        (("--commit", "zzz"), ("commit zzz was never read here", "the newest is ")),
+    ],
+)
+def test_names_that_the_log_never_had_are_refused(
+    call: Call, story: World, words: tuple[str, ...], why: tuple[str, str]
+) -> None:
+    said = call("history", "--state", story.place.root, *words)
+    assert (said.code, said.out) == (2, "")
+    assert "error[RX103]" in said.err
+    assert all(part in said.err for part in why)
+
+
+def test_what_is_gone_still_has_its_history(call: Call, settled: World) -> None:
+    with settled.hub("berlin-07", "berlin-08"):
+        settled.commit({"fleet.yaml": FLEET}, "Let everything go")
+        settled.commit({"deployments/defect.yaml": None}, "No more")
+        for edge in ("berlin-07", "berlin-08"):
+            settled.says(edge, ev.APPLY_SUCCEEDED, {"live": {}})
+        assert not any("defect" in text for text in settled.record.state.keys)
+    assert "serves version 1" in call("history", "--model", "defect", "--state", settled.place.root).out
 
 
 def test_since_a_time_or_behind_an_entry(records: Any) -> None:
