@@ -220,7 +220,7 @@ class ChainBroken(HistoryError):
 class SecondWriter(HistoryError):
     """Another process writes this log. One log file has one writer."""
 
-    code, hint = "RX503", "stop the process named, or use its control socket (the command does so by itself)"
+    code, hint = "RX503", "end the process named first, or give this one a --state directory of its own"
 
 
 class ForkFound(HistoryError):

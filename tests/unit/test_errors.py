@@ -100,3 +100,7 @@ def test_diagnostics_are_numbered_named_and_explained() -> None:
         assert code not in taken
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", name)
         assert meaning.endswith(".")
+
+
+def test_hints_speak_of_what_a_person_can_do_not_of_how_it_is_made() -> None:
+    assert [cls.code for cls in error_classes() if "socket" in cls.hint] == []
