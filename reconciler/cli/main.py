@@ -7,6 +7,7 @@ Imports click and light modules only, so that `--help` stays fast; a command's f
 """
 
 import importlib
+import itertools
 import json
 import os
 import sys
@@ -18,7 +19,7 @@ import click
 import reconciler
 from reconciler.cli.options import FORM
 from reconciler.diagnostics import render_all
-from reconciler.errors import ReconcilerError, RepositoryRefused
+from reconciler.errors import ReconcilerError, RepositoryRefused, UsageError
 
 BUG, INTERRUPTED, UNREAD = 70, 130, 141
 
@@ -98,6 +99,14 @@ def tell(failure: ReconcilerError, form: str) -> None:
     print(f"error[{failure.code}]: {failure.message}\n help: {failure.advice}", file=sys.stderr)
 
 
+def _asks_for_json(words: Sequence[str]) -> bool:
+    """Whether errors are to be JSON, by the words alone: what is wrong with them may hide the option from click."""
+    pairs = itertools.pairwise(words)
+    return any(word in {"-ojson", "--output=json"} for word in words) or any(
+        option in {"-o", "--output"} and form == "json" for option, form in pairs
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. What is no failure of ours is a bug and rises."""
     try:
@@ -107,6 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.Abort:
         return INTERRUPTED
     except click.ClickException as wrong:
-        wrong.show()
+        if _asks_for_json(sys.argv[1:] if arguments is None else arguments):
+            tell(UsageError(wrong.format_message()), "json")
+        else:
+            wrong.show()
         return 2
     return result if isinstance(result, int) else 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from reconciler.cli import explain
 from reconciler.cli.main import COMMANDS
@@ -112,6 +113,29 @@ def test_what_cannot_be_meant_ends_with_2(call: Call, words: tuple[str, ...]) ->
     said = call(*words)
     assert (said.code, said.out) == (2, "")
     assert said.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nonsense", "-o", "json"),
+        ("status", "--nonsense", "-ojson"),
+        ("why", "a", "--output", "json"),
+        ("status", "--output=json", "--nonsense"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_as_json_too(call: Call, words: tuple[str, ...]) -> None:
+    said = call(*words)
+    assert (said.code, said.out) == (2, "")
+    told = json.loads(said.err)
+    assert (told["kind"], told["code"], told["retryable"]) == ("Error", "RX101", False)
+    assert told["error"]
+
+
+def test_the_kinds_come_as_json_too(call: Call) -> None:
+    made = yaml.safe_load_all(call("crds").out)
+    listed = json.loads(call("crds", "-o", "json").out)
+    assert (listed["kind"], listed["items"]) == ("List", list(made))
 
 
 def test_a_bug_ends_with_70_and_keeps_its_traceback() -> None:
