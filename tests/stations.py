@@ -181,6 +181,7 @@ class ToyWork:
         self.silent: set[Key] = set()  # runtimes that do not answer
         self.jobs: dict[Key, tuple[dict[str, Any] | None, str]] = {}
         self.cancelled: list[Key] = []
+        self.put_off: list[Key] = []  # keys to be looked at again after a while
         self.begun: list[tuple[str, str]] = []  # key, version ("" for a removal)
 
     def observe(self, key: Key) -> dict[str, Any] | None:
@@ -199,6 +200,9 @@ class ToyWork:
 
     def finish(self, key: Key) -> None:
         del self.jobs[key]
+
+    def later(self, key: Key) -> None:
+        self.put_off.append(key)
 
     def cancel(self, key: Key) -> None:
         self.cancelled.append(key)

@@ -5,6 +5,7 @@ In: commits (through `Repository`), what edges said (through links), verbs of pe
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from reconciler.controller.hearing import hear
@@ -291,6 +292,8 @@ class Hub:
     def _suspend(self, request: Mapping[str, Any]) -> Batch:
         data = {name: request[name] for name in ("scope", "reason", "until") if request.get(name)}
         self._known_scope(data["scope"])
+        if not all(isinstance(value, str) for value in data.values()) or not _is_time(data.get("until")):
+            raise UsageError("suspend takes text; `until` is an RFC 3339 time with its zone")
         return Batch(events=(self._record.event(ev.RECONCILE_SUSPENDED, "plan", data, actor=request["actor"]),))
 
     def _resume(self, request: Mapping[str, Any]) -> Batch:
@@ -349,12 +352,15 @@ class Hub:
     def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
         """What was ordered last: an open order is under way, so waiting never orders twice.
 
-        An order that failed, and was released since, counts as what the edge has instead.
+        An order that failed, and was released since, counts as what the edge has instead; so does what an edge has
+        that this log never ordered (the log before was lost).
         """
         found = {}
         for key in keys:
             served = self._record.state.keys.get(str(key))
-            if served is not None and served.operation:
+            if served is not None and not served.operation and served.live:
+                found[key] = Observed({name: served.live.get(name, "") for name in ("version", "sha256")})
+            elif served is not None and served.operation:
                 failed, deleting = served.phase in FAILED, served.action == "delete"
                 lifted = failed and served.lifted and not deleting
                 instead = {name: served.live.get(name, "") for name in ("version", "sha256")} if lifted else {}
@@ -371,6 +377,13 @@ class Hub:
 def _there(what: str, names: Sequence[str]) -> str:
     """What there is instead of the name that was given."""
     return f"{what} just now: {', '.join(names)}" if names else f"nothing is {what} just now"
+
+
+def _is_time(text: str | None) -> bool:
+    try:
+        return text is None or datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def _problems(expansion: Expansion) -> Sequence[Diagnostic]:

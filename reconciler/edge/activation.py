@@ -74,8 +74,8 @@ class Activation:
             flipped = slots.current() != standing
             if reused is None:
                 runtime.stop()
-            elif self._tools.runtimes.answer(job.key) is None:
-                self._tools.runtimes.drop(job.key)  # it hangs, or is gone: what stands is served by a new one
+            elif isinstance(failure, RuntimeUnavailable) or self._tools.runtimes.answer(job.key) is None:
+                self._tools.runtimes.drop(job.key)  # it hangs, or cannot be steered: the next one is started anew
             elif flipped:
                 with contextlib.suppress(RuntimeUnavailable):  # it is gone: what stands is served again by what follows
                     runtime.revert()

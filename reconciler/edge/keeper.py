@@ -42,6 +42,10 @@ class Work(Protocol):
         """The spec that a worker is busy with; {} for a removal; None when no worker is."""
         ...
 
+    def later(self, key: Key) -> None:
+        """Have the key looked at again after a while, longer each time in a row."""
+        ...
+
     def finish(self, key: Key) -> None:
         """The worker's outcome has come through: it is busy no more."""
         ...
@@ -92,13 +96,17 @@ class Keeper:
         After success nothing is, and a transient failure is tried again in its own time. What succeeded may have left
         a port that another key was refused.
         """
-        busy, served = self._work.under_way(key), self._record.state.known(key)
-        newer = busy is not None and not self._is_meant(key, busy)
+        tried, served = self._work.under_way(key), self._record.state.known(key)
+        newer = tried is not None and not self._is_meant(key, tried)
         newer |= served.open and any(outcome.operationid != served.operation for outcome in outcomes)
-        refused = any(outcome.type == ev.APPLY_FAILED for outcome in outcomes)
         self._work.finish(key)
         self._again.discard(key)
-        due = {key} if newer or refused else set()
+        due = {key} if newer else set()
+        if any(outcome.type == ev.APPLY_FAILED for outcome in outcomes):
+            if tried != self._work.current(key):
+                due.add(key)  # what stands is kept instead
+            else:
+                self._work.later(key)  # what stands cannot be had either: in its own time, never in a loop
         if any(outcome.type == ev.APPLY_SUCCEEDED for outcome in outcomes):
             waiting = {one for one in self._all() if self._record.state.known(one).code == PortTaken.code}
             self._again |= waiting
@@ -210,8 +218,10 @@ class Keeper:
         return Judgement(holds=self._record.state.holds)
 
     def operation(self, key: Key) -> str:
-        """The hub's: one operation tells the whole story in both logs. Keeping what stands instead is our own."""
-        return "" if self._gives_way(key) else self._record.state.known(key).operation
+        """The hub's: one operation tells the whole story in both logs. Keeping something else instead is our own."""
+        served = self._record.state.known(key)
+        kept = served.order and self._gives_way(key) and self._work.current(key) != self._resolved(served.order)
+        return "" if kept else served.operation
 
     # ── target ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -24,6 +24,7 @@ from reconciler.planning.wanted import content_digest
 from reconciler.ports import Artifact, Cancelled, Staged
 
 WORKERS = 4
+LATER_S = 5.0  # at least, before what stands and cannot be had is tried again
 TOLD = {"downloading": ev.DOWNLOAD_STARTED, "resuming": ev.DOWNLOAD_RESUMED, "unpacking": ev.ARTIFACT_VERIFIED}
 QUARANTINED = (ProbeFailed, PreflightRefused, ArchiveRefused)  # the content is at fault: the same bytes fail again
 
@@ -37,6 +38,7 @@ class EdgeWork:
         self._activation = Activation(tools, self._stage)
         self._jobs: dict[Key, Job] = {}
         self._attempts: dict[Key, tuple[str, int]] = {}  # the operation that failed last, and how often it was tried
+        self._refusals: dict[Key, int] = {}
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="work")
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -88,6 +90,11 @@ class EdgeWork:
         job = self._jobs[key] = Job(key, spec, policy, operation)
         self._pool.submit(self._run, job)
 
+    def later(self, key: Key) -> None:
+        """Have the key looked at again after a while, longer each time in a row; success begins anew."""
+        tried = self._refusals[key] = self._refusals.get(key, 0) + 1
+        self._tools.post(Trigger("keys", str(key)), LATER_S + retry_delay_s(tried, self._tools.sample()))
+
     def finish(self, key: Key) -> None:
         """The outcome of the key's worker has come through: another may begin."""
         self._jobs.pop(key, None)
@@ -118,6 +125,7 @@ class EdgeWork:
         try:
             type_, data = ev.APPLY_SUCCEEDED, self._do(job)
             self._attempts.pop(job.key, None)
+            self._refusals.pop(job.key, None)
         except Cancelled:
             type_, data = ev.APPLY_ABANDONED, {"reason": "superseded by a newer order, or the agent ends"}
         except ReconcilerError as failure:

@@ -1,8 +1,10 @@
 """When a pin ends. Imports nothing of ours."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
+_DAY_S = 86_400.0
+_LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()  # what RFC 3339 can still write
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[-+]\d\d:\d\d)", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
@@ -14,7 +16,7 @@ def expires_at(text: str) -> float:
     """
     try:
         if _DATE.fullmatch(text):
-            return (datetime.fromisoformat(text).replace(tzinfo=UTC) + timedelta(days=1)).timestamp()
+            return min(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() + _DAY_S, _LAST)
         if _TIME.fullmatch(text):
             return datetime.fromisoformat(text.upper()).timestamp()
     except (ValueError, OverflowError):

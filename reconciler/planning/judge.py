@@ -13,7 +13,7 @@ def judge_by(
     start = datetime.fromisoformat(now) - timedelta(hours=1)
     limits = fleet.get("prune")
     lately = sum(datetime.fromisoformat(time) > start for time in state.deletes)
-    there = sum(1 for served in state.keys.values() if served.order and served.action != "delete")
+    there = sum(1 for served in state.keys.values() if (served.order or served.live) and served.action != "delete")
     return Judgement(
         limits=limits if isinstance(limits, dict) else {},
         holds=state.holds,
@@ -28,4 +28,7 @@ def judge_by(
 
 
 def _is_over(until: str, now: str) -> bool:
-    return bool(until) and datetime.fromisoformat(until) <= datetime.fromisoformat(now)
+    try:
+        return bool(until) and datetime.fromisoformat(until) <= datetime.fromisoformat(now)
+    except (ValueError, TypeError):  # said by a writer that did not check: it holds until somebody resumes
+        return False

@@ -10,7 +10,7 @@ from reconciler.history.keys import Key
 from reconciler.planning.declared import Object
 from tests.fleets import catalogue, dataset, edge, fleet, model_set, plain, sha
 from tests.log_events import T0
-from tests.stations import EdgeStation, HubStation, settle, types
+from tests.stations import EdgeStation, HubStation, MemoryLink, settle, types
 
 E1, E2 = edge("e1", {"ring": "canary"}), edge("e2")
 DIGITS = model_set("digits", "1", ref="digits")
@@ -218,6 +218,8 @@ def test_a_suspension_ends_at_its_time(hub: HubStation) -> None:
         ({"verb": "release", "edge": "e1"}, "release needs model"),
         ({"verb": "suspend", "scope": ""}, "suspend needs scope"),
         ({"verb": "suspend", "scope": "e9"}, "there is no edge e9"),
+        ({"verb": "suspend", "scope": "*", "until": "nonsense"}, "RFC 3339"),
+        ({"verb": "suspend", "scope": "*", "until": "2027-01-15"}, "RFC 3339"),
         ({"verb": "release", "edge": "e1", "model": "digits"}, "nothing of digits is held on e1"),
     ],
 )
@@ -380,3 +382,19 @@ def test_a_trusted_first_use_is_ordered_by_its_digest_from_then_on() -> None:
     assert hub.state.digests == {"https://models.example.com/d.tar.gz 1": sha("seen")}
     assert hub.orders(hub.turn("audit")) == {str(ON_E1): "update 1"}
     assert hub.state.served(ON_E1).order["sha256"] == sha("seen")
+
+
+def test_what_an_edge_has_by_an_order_of_a_lost_log_is_taken_away_when_git_no_longer_asks_for_it() -> None:
+    before = HubStation()
+    before.push(edge("e1"), MODEL, model_set("digits", "1", ref="digits"), fleet(100, "100%"))
+    station = EdgeStation("e1", before)
+    settle(before, station)
+
+    after = HubStation()  # a new log, which ordered nothing yet
+    after.links["e1"] = MemoryLink(station.log, after.log)
+    after.push(edge("e1"), MODEL, fleet(100, "100%"))
+    after.turn("audit")
+    orders = [entry.event for entry in after.log.read() if entry.event.type == ev.APPLY_INTENDED]
+    assert [(order.subject, order.data["action"]) for order in orders if order.source.startswith("/hub")] == [
+        ("InferenceModel/default/digits-e1@e1", "delete")
+    ]

@@ -344,3 +344,19 @@ def test_another_key_s_flips_do_not_count(hub: HubStation) -> None:
     flip(station, 5)
     other = Key("InferenceModel", "default", "p", "e1")
     assert types(station.work.say(other, ev.MODEL_ACTIVATED, FLIP)) == [ev.MODEL_ACTIVATED]
+
+
+def test_fault_22_what_stands_and_cannot_be_had_is_put_off_and_never_tried_in_a_loop(
+    hub: HubStation, station: EdgeStation
+) -> None:
+    """Somebody else's process has the port of a version that is ordered and stands."""
+    station.work.silent.add(KEY)
+    assert types(station.turn("audit")) == [ev.APPLY_INTENDED]
+    assert types(station.work.refuse(KEY, "RX406")) == [ev.APPLY_FAILED]  # and nothing is begun again
+    assert station.work.put_off == [KEY]
+    assert types(station.turn("keys", str(KEY))) == [ev.APPLY_INTENDED]  # its own time has come
+    assert types(station.work.refuse(KEY, "RX406")) == [ev.APPLY_FAILED]
+    assert types(station.turn("keys", str(KEY))) == [ev.APPLY_INTENDED]
+    station.work.succeed(KEY)
+    hub.turn("edge", "e1")
+    assert (hub.state.served(KEY).phase, hub.state.served(KEY).code) == ("Committed", "")  # the status tells it

@@ -517,6 +517,7 @@ def test_expiry() -> None:
     assert expires_at("1970-01-01") == 86_400
     assert expires_at("1970-01-01T01:00:00+01:00") == expires_at("1970-01-01T00:00:00z") == 0
     assert expires_at("1970-01-01T00:00:00.5Z") == 0.5
+    assert expires_at("9999-12-31") == expires_at("9999-12-31T23:59:59Z")  # "for ever", as people write it
     for wrong in ("", "tomorrow", "19700101", "1970-01-01T00:00:00", "1970-02-30", "１９７０-01-01"):
         with pytest.raises(ValueError, match="neither a date"):
             expires_at(wrong)
