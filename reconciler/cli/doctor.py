@@ -25,7 +25,8 @@ def command(*, state_dir: Path, form: str) -> int:
     if form == "table":
         from reconciler.cli.draw import table
 
-        table(("", "CHECK", "FOUND", "FIX"), ((one.verdict, one.check, one.found, one.fix) for one in findings))
+        rows = ((one.verdict, one.check, "; ".join(filter(None, (one.found, one.fix)))) for one in findings)
+        table(("", "CHECK", "FOUND, AND WHAT TO DO"), rows)
     else:
         from reconciler.cli.output import write
 

@@ -1,10 +1,11 @@
 """Drawing: tables, colours and bars. The only module that imports rich, and only to draw bars.
 
-In: cells and the screen that was decided on once.  Out: text on a stream. A row is one line, also on a narrow terminal,
-so that it can be searched; without a terminal nothing is ever redrawn.
+In: cells and the screen that was decided on once.  Out: text on a stream. A row is one line, so that it can be
+searched; on a terminal its last cell folds between words. Without a terminal nothing is ever redrawn.
 """
 
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ STYLES: Final[Mapping[str, str]] = {
     "Unknown": "yellow", "Desired": "yellow", "Downloading": "cyan", "Verified": "cyan", "Staged": "cyan",
     "warning": "yellow", "warn": "yellow", "held": "yellow", "update": "yellow",
 }  # fmt: skip
+
+NARROW: Final = 24  # cells in which no sentence can be read
+INDENT: Final = 4
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,40 @@ def screen(stream: TextIO | None = None) -> Screen:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], at: Screen | None = None) -> None:
-    """Columns side by side, the last as wide as it is; a cell whose first word has a style is drawn in it."""
+    """Columns side by side; a cell whose first word has a style is drawn in it.
+
+    The last column is as wide as it is; on a terminal it folds into the room that the others leave, which never fold.
+    """
     at = at or screen()
     cells = [list(columns), *([cell if _is_plain(cell) else printable(cell) for cell in row] for row in rows)]
     widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
+    columns_there, begins = shutil.get_terminal_size().columns, sum(widths[:-1]) + 2 * (len(widths) - 1)
     for number, row in enumerate(cells):
+        below: list[str] = []
+        if at.terminal and begins + _width(row[-1]) > columns_there:
+            row[-1], *below = _folded(row[-1], begins, columns_there)
         drawn = [
             _styled(cell, "bold" if number == 0 else STYLES.get(cell.partition(" ")[0], ""), at)
             + " " * (width - _width(cell))
             for cell, width in zip(row, widths, strict=True)
         ]
-        print("  ".join(drawn).rstrip(), file=at.stream)
+        print("\n".join(["  ".join(drawn).rstrip(), *below]), file=at.stream)
+
+
+def _folded(text: str, begins: int, columns: int) -> list[str]:
+    """What stands beside the other cells, then the lines below: from `begins` on, else, too narrow, from the left.
+
+    A word, such as a path, stays whole.
+    """
+    narrow = columns - begins < NARROW
+    margin = INDENT if narrow else begins
+    lines = [""] if narrow else []
+    for word in text.split(" "):
+        if lines and lines[-1] and _width(lines[-1]) + 1 + _width(word) <= columns - margin:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return [lines[0], *(" " * margin + line for line in lines[1:])]
 
 
 def _is_plain(text: str) -> bool:

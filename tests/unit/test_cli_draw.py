@@ -55,6 +55,36 @@ def test_a_table_has_a_line_a_row_and_no_trailing_blanks() -> None:
     assert escaped == r"a\u000ab"
 
 
+ROW = ("edge-1", "digits", "RolledBack", "RX404: answered 7 at /a/very/long/path/to/state/log.db; back to 1")
+
+
+def drawn_on(columns: int, monkeypatch: pytest.MonkeyPatch, kind: Callable[[], io.StringIO] = Terminal) -> list[str]:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = kind()
+    draw.table(("EDGE", "MODEL", "PHASE", "MESSAGE"), [ROW], draw.Screen(stream, stream.isatty(), False))
+    return stream.getvalue().splitlines()
+
+
+def test_on_a_terminal_the_last_column_folds_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert drawn_on(60, monkeypatch) == [
+        "EDGE    MODEL   PHASE       MESSAGE",
+        "edge-1  digits  RolledBack  RX404: answered 7 at",
+        "                            /a/very/long/path/to/state/log.db;",
+        "                            back to 1",
+    ]
+    assert drawn_on(200, monkeypatch)[1:] == ["  ".join(ROW)]
+    assert drawn_on(60, monkeypatch, io.StringIO)[1:] == ["  ".join(ROW)]
+
+
+def test_where_too_little_room_is_left_it_stands_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert drawn_on(45, monkeypatch)[1:] == [
+        "edge-1  digits  RolledBack",
+        "    RX404: answered 7 at",
+        "    /a/very/long/path/to/state/log.db; back",
+        "    to 1",
+    ]
+
+
 def test_styles_stand_around_words_and_never_change_the_columns() -> None:
     plain, coloured = io.StringIO(), io.StringIO()
     rows = [("a", "Committed", "b")]
