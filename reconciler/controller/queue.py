@@ -10,10 +10,12 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from reconciler.history.events import Event
 from reconciler.ports import Clock
+
+WAIT_S: Final = 3600.0  # one wait; a due in some hundred years is more than a lock can wait for
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Queue:
         self._heap: list[tuple[float, int, Trigger]] = []
         self._due: dict[tuple[str, str], float] = {}
         self._order = itertools.count()
+        self._in_hand: Trigger | None = None
         self._closed = False
 
     def add(self, trigger: Trigger, delay_s: float = 0.0) -> None:
@@ -64,6 +67,7 @@ class Queue:
     def take(self) -> Trigger | None:
         """The next trigger that is due; blocks until there is one. None once the queue is closed."""
         with self._changed:
+            self._in_hand = None
             while not self._closed:
                 now = self._clock.monotonic()
                 while self._heap and self._is_stale(self._heap[0]):
@@ -72,8 +76,9 @@ class Queue:
                     _, _, trigger = heapq.heappop(self._heap)
                     if trigger.mergeable:
                         del self._due[trigger.cause, trigger.subject]
+                    self._in_hand = trigger
                     return trigger
-                self._changed.wait(self._heap[0][0] - now if self._heap else None)
+                self._changed.wait(min(self._heap[0][0] - now, WAIT_S) if self._heap else None)
             return None
 
     def _is_stale(self, row: tuple[float, int, Trigger]) -> bool:
@@ -88,3 +93,10 @@ class Queue:
                 if trigger.reply is not None:
                     trigger.reply.cancel()
             self._changed.notify_all()
+
+    def abandon(self) -> None:
+        """Close, once nobody takes any more: what was taken last is not answered either, unless it was."""
+        self.close()
+        with self._changed:
+            if self._in_hand is not None and self._in_hand.reply is not None:
+                self._in_hand.reply.cancel()  # without effect on one that was answered

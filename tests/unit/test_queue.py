@@ -89,3 +89,28 @@ def test_closing_ends_a_take_that_waits(queue: Queue) -> None:
     queue.close()
     taker.join(30)
     assert found == [None]
+
+
+def test_what_is_due_in_some_hundred_years_is_waited_for_in_pieces(queue: Queue) -> None:
+    queue.add(Trigger("keys", "a pin until 2400"), 1.2e10)  # more than a lock can wait for at once
+    found: list[Trigger | None] = []
+    taker = threading.Thread(target=lambda: found.append(queue.take()))
+    taker.start()
+    queue.add(Trigger("commit"))
+    taker.join(30)
+    assert found == [Trigger("commit")]
+
+
+def test_a_question_in_hand_is_answered_after_closing_and_cancelled_only_when_nobody_takes_any_more(
+    queue: Queue,
+) -> None:
+    for answered in (True, False):
+        reply: Future[dict[str, Any]] = Future()
+        queue.add(Trigger("verb", reply=reply))
+        queue.take()
+        if answered:
+            reply.set_result({})
+    queue.close()
+    assert not reply.cancelled()
+    queue.abandon()
+    assert reply.cancelled()
