@@ -43,7 +43,7 @@ class Finding:
 
 def every(state_dir: Path) -> list[Finding]:
     """Every check, in order."""
-    return [python(), git(), sqlite(), onnx(), *directory(state_dir), *log(state_dir), *processes(state_dir)]
+    return [python(), git(), author(), sqlite(), onnx(), *directory(state_dir), *log(state_dir), *processes(state_dir)]
 
 
 def python() -> Finding:
@@ -63,11 +63,23 @@ def git() -> Finding:
     return Finding("ok" if fine else "fail", "git", said, "" if fine else "install git 2.36 or newer")
 
 
+def author() -> Finding:
+    """Whose commits `pin` and `rollback` make."""
+    from reconciler.sources import commit
+    from reconciler.sources.git_safety import Remote
+
+    here = Path.cwd()
+    try:
+        return Finding("ok", "git author", commit.author(Remote.parse(str(here)), here))
+    except ReconcilerError as error:
+        return Finding("warn", "git author", "nobody: `pin` and `rollback` cannot commit", error.advice)
+
+
 def sqlite() -> Finding:
     """SQLite, as Python has it. Before 3.51.3 two connections that write could damage a log; ours has one writer."""
     fine = sqlite3.sqlite_version_info >= SQLITE
-    fix = "" if fine else "harmless while only the reconciler writes its log; SQLite 3.51.3 and later are safe anyhow"
-    return Finding("ok" if fine else "warn", "sqlite", sqlite3.sqlite_version, fix)
+    note = "" if fine else " (before 3.51.3: safe, because one process alone writes a log)"
+    return Finding("ok", "sqlite", sqlite3.sqlite_version + note)
 
 
 def onnx() -> Finding:

@@ -28,10 +28,14 @@ def command(directory: Path, artifacts_url: str | None, form: str) -> None:  # n
         _point_artifacts_at(directory, artifacts_url or (directory / "artifacts").as_uri())
     except OSError as error:
         raise UsageError(f"{directory} cannot be written: {error.strerror}") from error
-    _first_commit(directory)
+    is_known = _first_commit(directory)
     click.echo(f"{directory} is a Git repository with its first commit.\n\nNext:", err=True)
     for line in (f"cd {directory}", "reconciler run --repo .", "reconciler status        # in a second terminal"):
         click.echo(f"  {line}")
+    if not is_known:
+        click.echo("\nGit does not know your name yet; commits, `pin` and `rollback` need it:", err=True)
+        for line in ("git config --global user.name NAME", "git config --global user.email MAIL"):
+            click.echo(f"  {line}")
 
 
 def _template() -> Path:
@@ -49,8 +53,11 @@ def _point_artifacts_at(directory: Path, url: str) -> None:
             path.write_bytes(text.replace(PLACEHOLDER.encode(), url.rstrip("/").encode()))
 
 
-def _first_commit(directory: Path) -> None:
-    """`git init` and one commit, under the user's name or, where none is configured, a neutral one."""
+def _first_commit(directory: Path) -> bool:
+    """`git init` and one commit, under the user's name or, where none is configured, a neutral one.
+
+    Whether the user's name is known.
+    """
     from reconciler.errors import GitRefused, GitUnavailable
     from reconciler.sources.commit import author
     from reconciler.sources.git import Git
@@ -60,13 +67,15 @@ def _first_commit(directory: Path) -> None:
     git = Git(directory=directory, remote=remote, global_config="")
     try:
         git.run("init", "--quiet", "--initial-branch=main", "--template=", ".")
+        is_known = True
         try:
             name, _, mail = author(remote, directory).rpartition(" ")
         except GitRefused:
-            name, mail = NOBODY
+            is_known, (name, mail) = False, NOBODY
         git.run("-c", "core.autocrlf=false", "add", "--force", "--all", ".")
         who = ("-c", f"user.name={name}", "-c", f"user.email={mail.strip('<>')}")
         git.run(*who, "commit", "--quiet", "--no-verify", "--no-gpg-sign", "-m", "Begin the fleet")
     except GitUnavailable:
         shutil.rmtree(directory / ".git", ignore_errors=True)
         raise
+    return is_known

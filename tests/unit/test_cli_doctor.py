@@ -71,12 +71,24 @@ def test_a_tail_that_does_not_fit_fails(findings: Any, settled: World) -> None:
     assert findings(settled.place.root, 4)["log"]["found"] == "entry 7 does not fit the chain"
 
 
-@pytest.mark.parametrize(("version", "verdict"), [((3, 51, 2), "warn"), ((3, 51, 3), "ok")])
-def test_fault_21_an_older_sqlite_is_a_warning(
-    monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], verdict: str
+@pytest.mark.parametrize(("version", "is_noted"), [((3, 51, 2), True), ((3, 51, 3), False)])
+def test_fault_21_an_older_sqlite_is_noted(
+    monkeypatch: pytest.MonkeyPatch, version: tuple[int, ...], is_noted: bool
 ) -> None:
     monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
-    assert checks.sqlite().verdict == verdict
+    assert checks.sqlite().verdict == "ok"
+    assert ("one process alone writes" in checks.sqlite().found) is is_noted
+
+
+def test_whose_commits_pin_and_rollback_make(findings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    nobody = findings(tmp_path / "none", 0)["git author"]
+    assert nobody["verdict"] == "warn"
+    assert "git config --global user.name" in nobody["fix"]
+    assert "git config --global user.email" in nobody["fix"]
+    (tmp_path / ".gitconfig").write_text("[user]\nname = Ada\nemail = ada@example.com\n")
+    somebody = findings(tmp_path / "none", 0)["git author"]
+    assert (somebody["verdict"], somebody["found"]) == ("ok", "Ada <ada@example.com>")
 
 
 def test_without_git_it_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,6 +16,10 @@ def git(directory: Path, *words: str) -> str:
 def test_a_repository_with_one_clean_commit_and_artifacts_that_are_there(call: Call, tmp_path: Path) -> None:
     said = call("init", tmp_path / "fleet")
     assert said.code == 0
+    assert said.out.splitlines()[3:] == [
+        "  git config --global user.name NAME",
+        "  git config --global user.email MAIL",
+    ]
     assert said.out.splitlines()[1].split() == ["reconciler", "run", "--repo", "."]
     assert git(tmp_path / "fleet", "status", "--porcelain") == ""
     assert git(tmp_path / "fleet", "log", "--format=%an|%s|%D") == "reconciler init|Begin the fleet|HEAD -> main"
@@ -36,7 +40,8 @@ def test_the_new_repository_can_be_planned_at_once(call: Call, tmp_path: Path) -
 
 def test_the_users_own_name_stands_in_the_commit(call: Call, tmp_path: Path) -> None:
     (tmp_path / ".gitconfig").write_text("[user]\nname = Ada\nemail = ada@example.com\n")
-    call("init", tmp_path / "fleet")
+    said = call("init", tmp_path / "fleet")
+    assert "git config" not in said.out
     assert git(tmp_path / "fleet", "log", "--format=%an <%ae>") == "Ada <ada@example.com>"
 
 
