@@ -208,6 +208,28 @@ def test_a_port_belongs_to_who_was_ordered_onto_it_then_to_the_least_name() -> N
     assert refused(key("a"), *objects, served=served) == "RX220 plain/a.yaml:12 error"
 
 
+def test_a_model_that_comes_or_goes_concerns_who_else_wants_its_port() -> None:
+    there, one = declare(edge("e1"), edge("e2"), plain("b", nodeName="e1")), plain("a", nodeName="e1")
+    with_it, moved = there.changed({one.identity: one}), plain("a", nodeName="e2")
+    assert affected(there, with_it, [one.identity]) == {key("a"), key("b")}
+    gone = with_it.changed({one.identity: moved})
+    assert affected(with_it, gone, [one.identity]) == {key("a"), key("a", "e2"), key("b")}
+    other = plain("a", nodeName="e1", servingPort=9000)
+    assert affected(there, there.changed({one.identity: other}), [one.identity]) == {key("a")}
+    wider, narrow = model_set("s", servingPort=8080), model_set("s", on={"no": "where"}, servingPort=8080)
+    before = there.changed({narrow.identity: narrow})
+    assert affected(before, there.changed({wider.identity: wider}), [wider.identity]) >= {key("b"), key("s-e1")}
+
+
+def test_a_version_that_changes_concerns_its_own_keys_only() -> None:
+    before = declare(edge("e1"), MODEL, DIGITS, plain("b", nodeName="e1"))
+    newer = model_set("digits", "2", ref="digits")
+    assert affected(before, before.changed({newer.identity: newer}), [newer.identity]) == {key("digits-e1")}
+    assert affected(before, before.changed({MODEL.identity: MODEL}), [MODEL.identity]) == {key("digits-e1")}
+    pinned = edge("e1", pins=[PIN])
+    assert affected(before, before.changed({pinned.identity: pinned}), [pinned.identity]) == {key("digits-e1")}
+
+
 def test_two_edges_have_the_same_port_each() -> None:
     objects = (edge("e1"), edge("e2"), plain("a", nodeName="e1"), plain("b", nodeName="e2"))
     assert wanted(key("a"), *objects).spec["port"] == wanted(key("b", "e2"), *objects).spec["port"]
@@ -249,6 +271,9 @@ def test_a_name_that_a_declared_model_has_is_left_to_it() -> None:
 def test_sets_whose_names_run_together_do_not_share_a_key() -> None:
     declared = declare(edge("b-c"), edge("c"), model_set("a"), model_set("a-b"))
     keys = sorted(all_keys(declared))
+    alone = declare(edge("b-c"), edge("c"), model_set("a-b"))
+    (other,) = [one for one in keys if one.edge == "c" and one.name.startswith("a-b-")]
+    assert affected(alone, declared, [model_set("a").identity]) >= {other, key("a-b-c", "c")}
     assert len({one.name for one in keys}) == len(keys) == 4
     assert key("a-b-c", "b-c") in keys  # the shorter set name has it
 

@@ -139,6 +139,16 @@ def test_ten_small_commits_meet_the_same_limit_as_one() -> None:
     assert list(hub.orders(hub.push(edge("e9"))).values()) == ["delete"]  # a newer commit, and the hour is over
 
 
+def test_time_alone_does_not_release_a_held_plan() -> None:
+    hub, many = crowd(fleet(5, "100%"))
+    hub.push(without=many[:5])
+    hub.push(without=many[5:6])
+    assert hub.state.held_plan is not None
+    hub.clock.seconds += 3601  # its one delete would pass now
+    assert hub.turn("audit") == hub.turn("keys", str(Key("InferenceModel", "default", "m05", "e1"))) == []
+    assert len(hub.orders(hub.verb("approve", digest=hub.state.held_plan.digest))) == 1
+
+
 def test_a_commit_cannot_approve_itself() -> None:
     hub, many = crowd(fleet(5, "100%"))
     hub.push(fleet(100, "100%"), without=many[:10])

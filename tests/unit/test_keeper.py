@@ -75,6 +75,18 @@ def test_a_superseded_worker_that_succeeds_all_the_same_does_not_close_the_newer
     assert (hub.state.served(KEY).open, hub.state.served(KEY).live["version"]) == (False, "3")
 
 
+def test_an_order_for_what_is_being_done_already_is_closed_by_it(hub: HubStation, station: EdgeStation) -> None:
+    order(hub, station, "2")
+    hub.push(model_set("digits", "3", ref="digits"))
+    hub.push(model_set("digits", "2", ref="digits"))
+    assert station.turn("orders") == []
+    assert station.work.cancelled == []
+    first, second = station.work.succeed(KEY)
+    assert (first.event.type, second.event.type) == (ev.APPLY_SUCCEEDED, ev.APPLY_SUCCEEDED)
+    assert second.event.operationid == hub.state.served(KEY).operation != first.event.operationid
+    assert len(station.work.begun) == 2
+
+
 def test_fault_88_three_four_three_while_offline_is_one_look_and_no_work(hub: HubStation, station: EdgeStation) -> None:
     for version in ("2", "3", "1"):
         hub.push(model_set("digits", version, ref="digits"))
