@@ -7,6 +7,7 @@ events of one source, numbered without gaps; it travels with them, so whoever co
 """
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -117,29 +118,31 @@ class Batch:
         return self._heads[source]
 
     def _stamp(self, event: Event) -> Entry:
-        version, prev = self._version(event.partitionkey) + 1, self._hash
-        self._own_seq += 1
+        """The hot path: a call is only made where something has to be looked up."""
+        stream, prev = event.partitionkey, self._hash
+        version = (self._versions.get(stream) or self._version(stream)) + 1
+        own_seq = self._own_seq = self._own_seq + 1
         stamped = msgspec.structs.replace(
             event,
             source=self._source,
-            sequence=f"{self._own_seq:020d}",
+            sequence=f"{own_seq:020d}",
             version=version,
             recordedtime=self.recorded,
         )
         body = codec.encode(stamped)
-        hash_ = codec.chain(prev, body)
+        hash_ = sha256(prev + body).digest()
         # As long as nothing was copied both chains are one, and so are their hashes.
         self._own_hash = hash_ if self._own_hash == prev else codec.chain(self._own_hash, body)
         row = Row(
             self._seq + 1,
             hash_,
-            event.partitionkey,
+            stream,
             version,
             "",
             event.id,
-            self._own_seq,
+            own_seq,
             self._own_hash,
-            self._own_seq,
+            own_seq,
             self.recorded,
             body,
         )

@@ -14,7 +14,7 @@ APPLICATION_ID: Final = 0x52434C47  # "RCLG"
 VERSION: Final = 1
 
 # `segment` has one row: where this file begins, in the row chain and in the log's own source chain.
-# `stream` and `source` number the names that entries bear, from 1; source 0 is the log itself.
+# `stream` and `source` number names by the seq of the first entry here that bears one; source 0 is the log itself.
 # entry.own: the log's own events up to and including this row. entry.sourcehash: NULL where it is `hash`.
 # Until something is copied the place of an own event in its source chain is its seq, which needs no index.
 # No AUTOINCREMENT: docs/decisions/0009.
@@ -27,8 +27,8 @@ CREATE TABLE segment (
   sequence INTEGER NOT NULL,
   sourcehash BLOB NOT NULL
 ) STRICT;
-CREATE TABLE stream (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
-CREATE TABLE source (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE stream (name TEXT PRIMARY KEY, number INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE source (name TEXT PRIMARY KEY, number INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE entry (
   seq INTEGER PRIMARY KEY,
   hash BLOB NOT NULL,
@@ -60,7 +60,7 @@ WHEN NEW.seq IS NOT 1 + coalesce((SELECT max(seq) FROM entry), (SELECT first - 1
   OR NEW.sequence < NEW.seq AND (
     EXISTS (SELECT 1 FROM entry WHERE source = NEW.source AND sequence = NEW.sequence AND sequence < seq)
     OR EXISTS (SELECT 1 FROM entry WHERE seq = NEW.sequence AND source = NEW.source AND sequence = NEW.sequence))
-BEGIN SELECT RAISE(ABORT, 'the log is append-only and has no gaps'); END;
+BEGIN SELECT RAISE(ROLLBACK, 'the log is append-only and has no gaps'); END;
 CREATE TRIGGER entry_update BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER entry_delete BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER blob_insert BEFORE INSERT ON blob BEGIN
@@ -70,13 +70,13 @@ CREATE TRIGGER blob_update BEFORE UPDATE ON blob BEGIN SELECT RAISE(ABORT, 'the 
 CREATE TRIGGER blob_delete BEFORE DELETE ON blob BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER stream_insert BEFORE INSERT ON stream BEGIN
   SELECT RAISE(ABORT, 'the log is append-only')
-    WHERE EXISTS (SELECT 1 FROM stream WHERE number = NEW.number OR name = NEW.name);
+    WHERE NEW.number <= (SELECT max(seq) FROM entry) OR EXISTS (SELECT 1 FROM stream WHERE name = NEW.name);
 END;
 CREATE TRIGGER stream_update BEFORE UPDATE ON stream BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER stream_delete BEFORE DELETE ON stream BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER source_insert BEFORE INSERT ON source BEGIN
   SELECT RAISE(ABORT, 'the log is append-only')
-    WHERE EXISTS (SELECT 1 FROM source WHERE number = NEW.number OR name = NEW.name);
+    WHERE NEW.number <= (SELECT max(seq) FROM entry) OR EXISTS (SELECT 1 FROM source WHERE name = NEW.name);
 END;
 CREATE TRIGGER source_update BEFORE UPDATE ON source BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER source_delete BEFORE DELETE ON source BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;

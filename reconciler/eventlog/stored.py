@@ -43,7 +43,7 @@ class Stored:
         """See `batch.Lookup`."""
         found: dict[str, Entry] = {}
         for volume in self._newest_first:
-            found |= volume.stored(source, [id_ for id_ in ids if id_ not in found])
+            found |= volume.stored(source, [id_ for id_ in ids if id_ not in found] if found else ids)
         return found
 
     def version_of(self, stream: str) -> int:

@@ -125,6 +125,8 @@ class Volume:
         for some in _chunks(ids):
             sql = f"SELECT seq, hash, body FROM entry WHERE id IN ({_marks(some)}) AND source = ?"  # noqa: S608  # marks
             rows += self.query(sql, (*map(id_key, some), self._number(source)))
+        if not rows:  # nearly always
+            return {}
         return {entry.event.id: entry for entry in codec.entries(rows)}
 
     def find(self, event_id: str) -> Entry | None:

@@ -80,12 +80,12 @@ def like_entry_2(*keys: str) -> str:
         "INSERT INTO entry " + like_entry_2("NULL", "9", "9", "9", "'x'", "5"),
         "UPDATE stream SET name = 'x' WHERE number = 1",
         "DELETE FROM stream",
-        "INSERT OR REPLACE INTO stream SELECT number, 'x' FROM stream WHERE number = 1",
-        "INSERT OR REPLACE INTO stream SELECT 9, name FROM stream WHERE number = 1",
+        "INSERT INTO stream SELECT 'x', number FROM stream WHERE number = 1",
+        "INSERT OR REPLACE INTO stream SELECT name, 9 FROM stream WHERE number = 1",
         "UPDATE source SET name = 'x'",
         "DELETE FROM source",
-        "INSERT OR REPLACE INTO source SELECT 1, 'x' FROM source",
-        "INSERT OR REPLACE INTO source SELECT 9, name FROM source",
+        "INSERT INTO source SELECT 'x', 1 FROM source",
+        "INSERT OR REPLACE INTO source SELECT name, 9 FROM source",
         "UPDATE blob SET content = x'00'",
         "DELETE FROM blob",
         "INSERT OR REPLACE INTO blob SELECT oid, x'00' FROM blob",
@@ -99,7 +99,7 @@ def test_fault_20_the_tables_refuse_what_is_not_an_append(path: Path, log: Sqlit
     log.append(some_events(3))
     log.put_blobs({codec.blob_id(b"a"): b"a"})
     with closing(intruder(path)) as connection:
-        connection.execute("INSERT INTO source VALUES (1, '/edge/a/1')")
+        connection.execute("INSERT INTO source VALUES ('/edge/a/1', 5)")
     before = log.verify()
     with closing(intruder(path)) as connection:
         dump = list(connection.iterdump())
