@@ -76,7 +76,8 @@ def declare(document: Document) -> tuple[Declaration | None, list[Diagnostic]]:
     if document.broken:
         return None, []
     if not isinstance(document.data, dict):
-        return None, [document.diagnostic("RX207", "a document is a mapping", document.position(()))]
+        advice = "begin it with `apiVersion: `, `kind: `, `metadata: ` and `spec: `, each on a line of its own"
+        return None, [document.diagnostic("RX207", "a document is a mapping", document.position(()), advice=advice)]
     found = list(_head_problems(document))
     row = KINDS.get(_text(document.data, "kind"))
     if row is None or any(problem.code == "RX209" for problem in found):

@@ -41,6 +41,7 @@ _DIRECTIVES = re.compile(r"(?:%[^\n]*\n|[ \t\r\n]+|#[^\n]*)*")
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7}|\|{7})(?=[ \r\n]|\Z)", re.MULTILINE)
 # Not printable in YAML, a lone carriage return, Unicode line ends: editors and parsers count lines differently there.
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]|\r(?!\n)")
+_KEY = re.compile(r"[ ]*[^\s:'\"-]\S*")  # all that stands before a colon
 _NULLS: Final = frozenset({"", "~", "null"})
 _HINTS: Final = (
     ("mapping values are not allowed", "a text with `: ` in it needs quotes; or the line is indented wrongly"),
@@ -209,12 +210,16 @@ class Reader:
         mark = error.problem_mark or error.context_mark
         if error.context_mark and mark and mark.index >= len(self.draft.text.rstrip()):
             mark = error.context_mark  # what was opened says more than the end of the text
+        if error.context_mark and "could not find expected ':'" in str(error.problem):
+            mark = error.context_mark  # the key that lacks it; libyaml sees so on a later line
         start = mark.index if mark else 0
         said = " ".join(part for part in (error.problem, error.context) if part)
         if self.draft.text[start : start + 1] == "\t":
             said, hint = "a tab cannot indent or begin a value", "replace the tab by spaces"
         else:
             hint = next((hint for sign, hint in _HINTS if sign in said), "check the indentation and the quotes")
+            if "mapping values" in said and _KEY.fullmatch(self.draft.text[:start].rpartition("\n")[2]):
+                hint = "the line above lacks the `: ` after its key, or this line is indented wrongly"
         try:
             self._refuse_at("RX201", said, start, start + 1, hint)
         except _Abandon:

@@ -231,6 +231,20 @@ def test_snippets_mask_secrets_and_keep_columns() -> None:
     assert document.snippet(1) == "u: https://*******@h/x?token=***&v=1  # https://********@h"
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "advice"),
+    [
+        ("kind: Edge\nmetadata\n  name: x\nspec: {}\n", 2, "a key is followed by `: ` and its value"),
+        ("kind: Edge\nspec\nother: 1\n", 2, "a key is followed by `: ` and its value"),
+        ("spec:\n  address 127.0.0.1\n  labels: {}\n", 3, "the line above lacks the `: ` after its key"),
+    ],
+)
+def test_a_missing_colon_leads_to_the_line_that_lacks_it(text: str, line: int, advice: str) -> None:
+    _, (problem,) = read(text)
+    assert (problem.code, problem.line) == ("RX201", line)
+    assert problem.help.startswith(advice)
+
+
 def test_syntax_errors_render_with_a_caret_and_help() -> None:
     _, problems = read("a: 1\nb: x: y\n")
     assert render_all(problems).splitlines() == [

@@ -479,6 +479,10 @@ def test_identity_survives_a_wrong_spec(text: str, code: str, identity: Identity
     assert identity_of(document(text)) == identity
 
 
+def test_what_is_no_mapping_is_told_how_a_document_begins() -> None:
+    assert "`apiVersion: `" in problem_of("text\n").help
+
+
 def test_a_misspelt_kind_is_told_the_nearest() -> None:
     problem = problem_of(SEED.replace("kind: InferenceModel", "kind: inferencemodel"))
     assert (problem.code, shown(problem), problem.help) == ("RX209", "inferencemodel", "did you mean InferenceModel?")
