@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from reconciler.planning.plan import Plan, Step
 
 DIFFERENCES, REFUSED = 1, 3
+NO_POLICY: Final = "no Fleet is declared any more: its limits and permissions go back to the defaults"
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Shown:
     """What `plan` answers.
 
     fetch_bytes: edge -> bytes that it will fetch, None where a size is not declared.  refused: what was ordered, is
-    wanted still, and was refused by its edge.
+    wanted still, and was refused by its edge.  notes: what else it brings about.
     """
 
     commit: str
@@ -33,6 +34,7 @@ class Shown:
     steps: tuple[dict[str, Any], ...]
     fetch_bytes: dict[str, int | None]
     refused: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
     problems: tuple[dict[str, Any], ...]
 
 
@@ -62,6 +64,7 @@ def command(*, state_dir: Path, form: str, **where: str | None) -> int:
             steps=tuple(_step(step) for step in plan.steps),
             fetch_bytes=fetched(plan),
             refused=tuple(_refused(plan, ahead.state)),
+            notes=(NO_POLICY,) if ahead.loses_policy else (),
             problems=tuple(problem.as_dict() for problem in problems),
         )
     if form == "table":
@@ -126,6 +129,8 @@ def _show(shown: Shown, plan: "Plan", problems: "Sequence[Diagnostic]") -> None:
             ((edge, "an undeclared size" if n is None else size(n)) for edge, n in shown.fetch_bytes.items()),
         )
         line("")
+    for note in shown.notes:
+        line(f"note: {note}\n", "yellow")
     for one in shown.refused:
         said = f"note: {one['edge']} {one['model']}: version {one['version']} is {one['phase']}: {one['code']}: "
         line(printable(f"{said}{one['message']}{'; ' if one['waits'] else ''}{one['waits']}") + "\n", "yellow")

@@ -65,6 +65,11 @@ class Preview:
         return self._repository.declared
 
     @property
+    def loses_policy(self) -> bool:
+        """Whether the Fleet in force is no longer declared, once there is a plan."""
+        return bool(self.state.fleet) and self._repository.declared.fleet() is None
+
+    @property
     def uncommitted(self) -> tuple[str, ...]:
         """The files of the work tree that are taken as they are on disk, once there is a plan."""
         return self.mirror.paths if isinstance(self.mirror, Uncommitted) else ()

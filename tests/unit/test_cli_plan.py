@@ -154,6 +154,23 @@ def test_changes_that_wait_are_not_nothing_to_do(
     assert "2 waiting" in said.out
 
 
+FLEET = """\
+apiVersion: ai.kubeedge.io/v1alpha1
+kind: Fleet
+metadata: {name: fleet}
+spec: {prune: {maxShare: 50%}}
+"""
+
+
+def test_a_fleet_that_goes_is_noted(plan: PlanOf, settled: World) -> None:
+    with settled.hub("berlin-07", "berlin-08"):
+        settled.commit({"fleet.yaml": FLEET}, "Allow more")
+    assert "note:" not in plan().out
+    settled.repository.commit({"fleet.yaml": None})
+    assert "note: no Fleet is declared any more: its limits and permissions go back to the defaults" in plan().out
+    assert len(shown(plan("--output", "json"))["notes"]) == 1
+
+
 def test_rewritten_history_is_held(plan: PlanOf, settled: World) -> None:
     settled.repository.git("commit", "--quiet", "--amend", "-m", "Another beginning")
     settled.repository.commit({"deployments/defect.yaml": SET % "2"})
