@@ -15,7 +15,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key
 
-CODE_VERSION: Final = 2  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 3  # of the fold: snapshots made by another one are dropped
 
 FAILED: Final = frozenset({"Rejected", "RolledBack"})  # phases of an order that its edge refused
 
