@@ -85,17 +85,11 @@ class Batch:
 
     def own(self, events: Sequence[Event], expected: Mapping[str, int]) -> list[Entry]:
         """Stamp events written here. One that is already stored, or twice in this commit, yields its first entry."""
-        known = self._lookup.stored(self._source, [event.id for event in events])
-        known |= self._ids.setdefault(self._source, {})
+        known = self._ids.setdefault(self._source, {})
+        known |= self._lookup.stored(self._source, [event.id for event in events if event.id not in known])
         if expected and any(event.id not in known for event in events):
             self._expect(expected)
-        result = []
-        for event in events:
-            entry = known.get(event.id)
-            if entry is None:
-                entry = known[event.id] = self._stamp(event)
-            result.append(entry)
-        return result
+        return [known.get(event.id) or self._stamp(event) for event in events]
 
     def copied(self, entries: Sequence[tuple[Origin, bytes]]) -> list[Entry]:
         """Stamp entries of other logs; those already held are skipped."""
