@@ -149,6 +149,14 @@ def test_a_document_without_a_readable_name_leaves_its_place_as_it_was(followed:
     assert followed.hub.state.served("InferenceModel/default/p@e1").order["port"] == 9001
 
 
+def test_an_unreadable_document_does_not_bring_back_what_moved_from_its_place(followed: Followed) -> None:
+    followed.push({"a.yaml": edge("e1"), "b.yaml": model("m") + "---\n" + model("p", 9000)})
+    entries = followed.push({"b.yaml": model("p", 9001) + "---\n" + model("m").replace("name: m\n", "name: M_\n", 1)})
+    assert followed.hub.orders(entries) == {"InferenceModel/default/p@e1": "update 1"}
+    assert followed.get("InferenceModel", "p").spec["servingPort"] == 9001
+    assert "InferenceModel/default/m@e1" in followed.hub.state.keys  # nothing is pruned meanwhile
+
+
 def test_fault_118_an_object_declared_twice_is_frozen_and_both_places_are_named(followed: Followed) -> None:
     followed.push({"a.yaml": edge("e1"), "b.yaml": model("m")})
     entries = followed.push({"c.yaml": model("m", 9000)})
