@@ -1,11 +1,16 @@
 """`python -m tests.bench [NAME ...] [--small] [--json FILE]`: run the benchmarks, one line a figure."""
 
 import argparse
+import contextlib
 import importlib
 import json
+import os
 import pkgutil
 import sys
-from collections.abc import Sequence
+import tempfile
+import traceback
+import unittest.mock
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,7 +24,7 @@ def benchmarks() -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 always, unless a benchmark itself raises: a slow machine is not a failure."""
+    """0, or 1 where a benchmark itself raised: the others run nevertheless, and a slow machine is not a failure."""
     names = benchmarks()
     parser = argparse.ArgumentParser(description="Measure; every figure beside its peer or limit from the same run.")
     parser.add_argument("name", nargs="*", default=names, help=f"which of: {' '.join(names)}")
@@ -27,15 +32,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"))
     options = parser.parse_args(arguments)
     done: list[Figure] = []
-    for name in options.name:
-        print(name, flush=True)
-        for figure in importlib.import_module(f"tests.bench.{name}").figures(options.small):
-            print(line(figure), flush=True)
-            done.append(figure)
+    failed = False
+    with compiled():
+        for name in options.name:
+            print(name, flush=True)
+            try:
+                for figure in importlib.import_module(f"tests.bench.{name}").figures(options.small):
+                    print(line(figure), flush=True)
+                    done.append(figure)
+            except Exception:  # noqa: BLE001  # told in full; what else is measured is not lost
+                traceback.print_exc()
+                failed = True
     print(f"{sum(figure.met for figure in done)} of {len(done)} targets met; written to {options.json}")
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps([asdict(figure) | {"met": figure.met} for figure in done], indent=1) + "\n")
-    return 0
+    return int(failed)
+
+
+@contextlib.contextmanager
+def compiled() -> Iterator[None]:
+    """Within, processes find our modules compiled, as where they are installed, whatever this environment says."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {"PYTHONPYCACHEPREFIX": cache, "PYTHONDONTWRITEBYTECODE": ""}
+        with unittest.mock.patch.dict(os.environ, environment):
+            yield
 
 
 def line(figure: Figure) -> str:
