@@ -43,8 +43,9 @@ def set_pin(
 ) -> str:
     """The file with this pin in the Edge's document; one for the same subject is changed field by field.
 
-    reason, expires: None leaves what the pin says, "" takes it away. The version is always quoted. Raises UsageError unless exactly one of model and dataset is given, NameUnknown when
-    the file declares no such Edge, RepositoryRefused when the Edge is wrong, or would be.
+    reason, expires: None leaves what the pin says, "" takes it away. The version is always quoted. Raises
+    UsageError unless exactly one of model and dataset is given, NameUnknown when the file declares no such Edge,
+    RepositoryRefused when the Edge is wrong, or would be.
     """
     subject = _subject(model, dataset)
     said = {"version": version, "reason": reason, "expires": expires}
