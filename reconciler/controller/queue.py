@@ -24,7 +24,8 @@ class Trigger:
 
     cause: its kind (`start`, `commit`, `edge`, `orders`, `audit`, `keys`, `happened`, `done`, `verb`).
     subject: which (an edge, a key), or "".
-    events: what a worker did, to be recorded.  request and reply: a person's verb, answered when it has been done.
+    events: what a worker did, to be recorded.  request and reply: a person's verb, answered when it has been done;
+    of an `edge` whose agent ended by itself: `error`, how it ended.
     """
 
     cause: str
@@ -36,7 +37,7 @@ class Trigger:
     @property
     def mergeable(self) -> bool:
         """Whether an equal trigger that already waits says the same."""
-        return self.reply is None and not self.events
+        return self.reply is None and not self.events and not self.request
 
 
 class Queue:

@@ -1,4 +1,4 @@
-"""The agents of this machine's edges, as processes that outlive the hub. May import: control, edge.paths.
+"""The agents of this machine's edges, as processes that outlive the hub. May import: serving.process, edge.paths.
 
 In: which edges there are.  Out: one agent process each, started, started again when it dies, or adopted when an earlier
 hub left it running; a call whenever one has ended, from a watching thread.
@@ -7,104 +7,185 @@ hub left it running; a call whenever one has ended, from a watching thread.
 import contextlib
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
 
-from reconciler.controller import control
 from reconciler.edge.paths import StateDirectory
-from reconciler.errors import ReconcilerError
+from reconciler.serving import process
 
-AGAIN_S: Final = 2.0  # an agent that ends sooner than this after its start waits this long
-STOP_S: Final = 60.0
+AGAIN_S, AGAIN_CAP_S = 2.0, 60.0  # before an agent that dies again and again is started again, each time twice as long
+SOUND_S: Final = 60.0  # an agent that lived this long did not die of its start
+STOP_S: Final = 60.0  # for all agents together, and what each is busy with
+WORDS: Final = 300  # characters of an agent's last words
+TAIL: Final = 8192  # bytes of its output among which they are looked for
+
+
+class Listener(Protocol):
+    """Who is told about agents, from any thread."""
+
+    def ended(self, edge: str, words: str) -> None:
+        """The edge's agent ended. words: how, and the last that it said, on one line; "" when it was told to."""
+        ...
+
+    def due(self, edge: str, delay_s: float) -> None:
+        """The edge should be wanted again after so many seconds."""
+        ...
 
 
 @dataclass
 class Agent:
     """One running agent. A pidfd holds the process, so that a reused pid is never signalled."""
 
-    pid: int
     pidfd: int
     started: float
+    said: int  # bytes of its output file when it started
+    dismissed: bool = False
+
+
+class Failures(NamedTuple):
+    """How often in a row an edge's agent ended early, and when it may be started again."""
+
+    times: int
+    until: float
 
 
 class Agents:
     """Sees to it that every wanted edge has an agent. Used from the hub's loop; each agent has a watching thread."""
 
-    def __init__(self, state: StateDirectory, ended: Callable[[str, float], None]) -> None:
-        """ended: told the edge, and after how many seconds it should be seen to again."""
-        self._state, self._ended = state, ended
+    def __init__(self, state: StateDirectory, running: Callable[[str], int | None], listener: Listener) -> None:
+        """running: the pid of the agent that an earlier hub, or a person, started for an edge. Must not wait."""
+        self._state, self._running, self._listener = state, running, listener
         self._agents: dict[str, Agent] = {}
-        self._lock = threading.Lock()
-        self._stopping = False
+        self._failures: dict[str, Failures] = {}
+        self._wanted: set[str] = set()
+        self._changed = threading.Condition()
+        self._stopping = self._hurried = False
 
     def want(self, edges: Iterable[str]) -> None:
         """Start what is missing; stop what is no longer wanted."""
-        wanted = set(edges)
-        with self._lock:
-            missing, extra = wanted - self._agents.keys(), self._agents.keys() - wanted
+        with self._changed:
+            if self._stopping:
+                return
+            self._wanted = set(edges)
+            missing, extra = self._wanted - self._agents.keys(), self._agents.keys() - self._wanted
+            for edge in extra:
+                self._dismiss(edge, signal.SIGTERM)
         for edge in sorted(missing):
-            if not self._stopping:
-                self._watch(edge, self._running(edge) or self._spawn(edge))
-        for edge in sorted(extra):
-            self._tell_to_stop(edge)
+            self._see_to(edge)
 
-    def _running(self, edge: str) -> int | None:
-        """The pid of an agent that an earlier hub, or a person, started."""
-        with contextlib.suppress(ReconcilerError):
-            return int(control.call(self._state.edge(edge).control, {"verb": "status"})["pid"])
-        return None
+    def _see_to(self, edge: str) -> None:
+        said = _size(self._state.edge(edge).output)
+        pid = self._running(edge)
+        if pid is None:
+            early_s = self._failures.get(edge, Failures(0, 0.0)).until - time.monotonic()
+            if early_s > 0:
+                self._listener.due(edge, early_s)
+                return
+            pid = self._spawn(edge)
+        try:
+            agent = Agent(os.pidfd_open(pid), time.monotonic(), said)
+        except ProcessLookupError:  # adopted, and it ended just now
+            self._listener.due(edge, AGAIN_S)
+            return
+        with self._changed:
+            self._agents[edge] = agent
+        threading.Thread(target=self._wait, args=(edge, agent), name=f"agent {edge}", daemon=True).start()
 
     def _spawn(self, edge: str) -> int:
         home = self._state.edge(edge)
         home.directory.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "reconciler", "agent", edge, "--state", str(self._state.root)]
         with home.output.open("ab") as output:
-            process = subprocess.Popen(
+            started = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
             )
-        process.returncode = 0  # its end is read through the pidfd; Popen must not warn that it goes on
-        return process.pid
-
-    def _watch(self, edge: str, pid: int) -> None:
-        try:
-            agent = Agent(pid, os.pidfd_open(pid), time.monotonic())
-        except ProcessLookupError:  # it ended already
-            self._ended(edge, AGAIN_S)
-            return
-        with self._lock:
-            self._agents[edge] = agent
-        threading.Thread(target=self._wait, args=(edge, agent), name=f"agent {edge}", daemon=True).start()
+        started.returncode = 0  # its end is read through the pidfd; Popen must not warn that it goes on
+        return started.pid
 
     def _wait(self, edge: str, agent: Agent) -> None:
         poll = select.poll()
         poll.register(agent.pidfd, select.POLLIN)
         poll.poll()
+        how = "the agent ended"
         with contextlib.suppress(ChildProcessError):  # adopted: not our child
-            os.waitid(os.P_PIDFD, agent.pidfd, os.WEXITED)
-        with self._lock:
+            end = os.waitid(os.P_PIDFD, agent.pidfd, os.WEXITED)
+            if end is not None:
+                how += f" with code {end.si_status}" if end.si_code == os.CLD_EXITED else f" by signal {end.si_status}"
+        words = ": ".join(filter(None, [how, _last_words(self._state.edge(edge).output, agent.said)]))[:WORDS]
+        with self._changed:
             self._agents.pop(edge, None)
             os.close(agent.pidfd)
-        lived_s = time.monotonic() - agent.started
-        self._ended(edge, 0.0 if lived_s > AGAIN_S else AGAIN_S)
+            self._failures[edge] = self._failures_after(edge, agent)
+            self._changed.notify_all()
+        self._listener.ended(edge, "" if agent.dismissed else words)
 
-    def _tell_to_stop(self, edge: str) -> None:
-        with contextlib.suppress(ReconcilerError):
-            control.call(self._state.edge(edge).control, {"verb": "stop"})
+    def _failures_after(self, edge: str, agent: Agent) -> Failures:
+        """The first end is made good at once; those that follow it closely wait, each twice as long."""
+        now = time.monotonic()
+        if agent.dismissed or now - agent.started > SOUND_S:
+            return Failures(0, 0.0)
+        times = self._failures.get(edge, Failures(0, 0.0)).times
+        return Failures(times + 1, now + (min(AGAIN_CAP_S, AGAIN_S * 2.0 ** min(times - 1, 30)) if times else 0.0))
+
+    def _dismiss(self, edge: str, number: signal.Signals) -> None:
+        """By a signal, not by its socket: an agent that has not come to listen ends too. With the lock held."""
+        agent = self._agents[edge]
+        agent.dismissed = True
+        with contextlib.suppress(OSError):  # it has ended, or is another user's
+            signal.pidfd_send_signal(agent.pidfd, number)
+
+    def _dismiss_all(self, number: signal.Signals) -> None:
+        for edge in self._agents:
+            self._dismiss(edge, number)
 
     def stop(self) -> None:
-        """End every agent, and with it its runtimes, in an orderly way."""
-        self._stopping = True
-        with self._lock:
-            waiting = {edge: os.dup(agent.pidfd) for edge, agent in self._agents.items()}
-        for edge in waiting:
-            self._tell_to_stop(edge)
-        for pidfd in waiting.values():
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            poll.poll(STOP_S * 1000)
-            os.close(pidfd)
+        """End every agent, and with it its runtimes, in an orderly way; by force after STOP_S, or when hurried."""
+        with self._changed:
+            self._stopping = True
+            self._dismiss_all(signal.SIGTERM)
+            self._changed.wait_for(lambda: self._hurried or not self._agents, STOP_S)
+            self._dismiss_all(signal.SIGKILL)
+            self._changed.wait_for(lambda: not self._agents, AGAIN_S)
+        for edge in sorted(self._wanted):
+            self._stop_runtimes(edge)
+
+    def hurry(self) -> None:
+        """Have `stop`, now or later, wait for no agent."""
+        with self._changed:
+            self._hurried = True
+            self._changed.notify_all()
+
+    def _stop_runtimes(self, edge: str) -> None:
+        """What an agent left behind that was ended by force, or before it could adopt what an earlier one left."""
+        for receipt in self._state.edge(edge).services.rglob(process.RECEIPT):
+            runtime = process.find(receipt.parent)
+            if runtime is not None:
+                with contextlib.suppress(OSError):
+                    signal.pidfd_send_signal(runtime.fileno(), signal.SIGTERM)  # its answers in flight come first
+                runtime.close()
+
+
+def _size(output: Path) -> int:
+    try:
+        return output.stat().st_size
+    except OSError:
+        return 0
+
+
+def _last_words(output: Path, said: int) -> str:
+    """The last line that begins in the first column (a hint, or where a traceback leads, does not), made printable."""
+    try:
+        with output.open("rb") as file:
+            file.seek(max(said, _size(output) - TAIL))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ""
+    lines = [line for line in text.splitlines() if line[:1].strip()]
+    return "".join(letter for letter in lines[-1] if letter.isprintable()) if lines else ""

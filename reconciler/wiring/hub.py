@@ -2,10 +2,11 @@
 
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,17 +16,18 @@ from reconciler.controller.loop import Loop
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.edge.paths import StateDirectory
 from reconciler.edge.supervision import Agents
-from reconciler.errors import GitUnavailable, SettingInvalid
+from reconciler.errors import GitUnavailable, HubUnreachable, SettingInvalid
 from reconciler.eventlog.file_link import FileLink
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history.events import rfc3339
 from reconciler.history.status import Status, status
+from reconciler.model.shape import NAME
 from reconciler.sources.cache import DocumentCache
 from reconciler.sources.git_safety import Credentials, Remote
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
 from reconciler.sources.watch import Watcher, next_poll_s, watch_head
-from reconciler.wiring.process import AUDIT_S, SystemClock, jittered, recorded
+from reconciler.wiring.process import AUDIT_S, SystemClock, jittered, recorded, writer_of
 
 VERB_S: Final = 60.0
 
@@ -54,7 +56,8 @@ class HubProcess:
         repository = DocumentRepository(
             mirror, self.record.state, self.log.blob, DocumentCache(self._state.cache), settings.path
         )
-        self._agents = Agents(self._state, self._agent_ended)
+        self._stopping = threading.Event()
+        self._agents = Agents(self._state, lambda edge: writer_of(self._state.edge(edge).log), self)
         hub = Hub(
             repository,
             self.record,
@@ -70,13 +73,20 @@ class HubProcess:
         self._remote = remote
         self._control = control.serve(home.control, self._answer)
 
-    def _agent_ended(self, edge: str, delay_s: float) -> None:
+    def ended(self, edge: str, words: str) -> None:
+        """See `supervision.Listener`."""
+        self.queue.add(Trigger("edge", edge, request={"error": words} if words else {}))
+
+    def due(self, edge: str, delay_s: float) -> None:
+        """See `supervision.Listener`."""
         self.queue.add(Trigger("edge", edge), delay_s)
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("verb"):
             case "ring":
-                self.queue.add(Trigger("edge", str(request.get("caller", ""))))
+                caller = str(request.get("caller", ""))
+                if re.fullmatch(NAME, caller):  # a name only: a path would lead out of the edges' directory
+                    self.queue.add(Trigger("edge", caller))
             case "stop":
                 threading.Thread(target=self.stop, name="stop", daemon=True).start()
             case "sync":
@@ -91,7 +101,7 @@ class HubProcess:
         return {}
 
     def run(self) -> None:
-        """Reconcile until `stop`."""
+        """Reconcile until `stop`; where this ends otherwise, agents serve on, and the next hub adopts them."""
         watcher = self._watcher()
         self.queue.add(Trigger("commit"))
         try:
@@ -99,7 +109,7 @@ class HubProcess:
         finally:
             if watcher is not None:
                 watcher.close()
-            self._close()
+            self._close(stop_agents=self._stopping.is_set())
 
     def _watcher(self) -> Watcher | None:
         """Notices a commit at once where that can be; a repository that is not there yet is polled for."""
@@ -119,18 +129,23 @@ class HubProcess:
             return self._seen()
         finally:
             timer.cancel()
-            self._close()
+            self._close(stop_agents=True)
 
     def _seen(self) -> Status:
         return status(self.record.state, rfc3339(time.time()))
 
-    def _close(self) -> None:
+    def _close(self, *, stop_agents: bool) -> None:
+        self.queue.abandon()  # before the socket: it finishes the request in hand, which may wait for the loop
         self._control.close()
-        self._agents.stop()
+        if stop_agents:
+            self._agents.stop()
         self.log.close()
 
     def stop(self) -> None:
-        """End `run`."""
+        """End `run`. A second time: wait no longer for agents to end in an orderly way."""
+        if self._stopping.is_set():
+            self._agents.hurry()
+        self._stopping.set()
         self.queue.close()
 
 
@@ -145,7 +160,10 @@ def remote_of(settings: Any) -> Remote:
 
 
 def ask(queue: Queue, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Have the loop do what a person asked, and its answer. Raises what the loop raised."""
+    """Have the loop do what a person asked, and its answer. Raises what the loop raised, HubUnreachable at its end."""
     reply: Future[dict[str, Any]] = Future()
     queue.add(Trigger("verb", str(request.get("verb")), request=request, reply=reply))
-    return reply.result(timeout=VERB_S)
+    try:
+        return reply.result(timeout=VERB_S)
+    except CancelledError as error:
+        raise HubUnreachable("the reconciler is ending") from error

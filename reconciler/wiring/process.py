@@ -2,14 +2,17 @@
 
 import contextlib
 import random
+import re
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 from reconciler.controller.recorder import Recorder
 from reconciler.edge.paths import Home
+from reconciler.eventlog.lock import is_held, lock_path
 from reconciler.eventlog.replay import EVERY, Replay
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history.events import Entry
@@ -46,6 +49,17 @@ def recorded(log: SqliteLog, home: Home, clock: Clock, actor: str) -> Recorder:
 
     log.subscribe(snapshot)
     return recorder
+
+
+def writer_of(log: Path) -> int | None:
+    """The pid of the process that writes `log`, as its lock file names it; None when nobody does. Waits for nobody."""
+    if not is_held(log):
+        return None
+    try:
+        named = re.match(r"process (\d+) ", lock_path(log).read_text(errors="replace"))
+    except OSError:
+        return None
+    return int(named[1]) if named else None
 
 
 @contextlib.contextmanager

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from reconciler.controller.queue import Queue, Trigger
+from reconciler.errors import HubUnreachable
 from reconciler.history.events import Event
+from reconciler.wiring.hub import ask
 from tests.log_events import StillClock, an_event
 
 
@@ -114,3 +116,21 @@ def test_a_question_in_hand_is_answered_after_closing_and_cancelled_only_when_no
     assert not reply.cancelled()
     queue.abandon()
     assert reply.cancelled()
+
+
+def test_who_asks_a_reconciler_that_ends_is_told_so(queue: Queue) -> None:
+    def end() -> None:
+        queue.take()
+        queue.abandon()
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    with pytest.raises(HubUnreachable, match="the reconciler is ending"):
+        ask(queue, {"verb": "resume"})
+    ending.join()
+
+
+def test_triggers_that_tell_something_are_never_merged(queue: Queue) -> None:
+    queue.add(Trigger("edge", "edge-1"))
+    queue.add(Trigger("edge", "edge-1", request={"error": "it ended"}))
+    assert waiting(queue) == 2
