@@ -92,12 +92,11 @@ def _step(step: "Step") -> dict[str, Any]:
 
 
 def _refused(plan: "Plan", state: "State") -> Iterator[dict[str, Any]]:
-    from reconciler.history.state import FAILED
-    from reconciler.history.status import status
+    from reconciler.history.status import refused_rows
 
     planned = {str(step.key) for step in plan.steps}
-    for row in status(state, state.time).rows:
-        if row.phase in FAILED and row.key not in planned:
+    for row in refused_rows(state, state.time):
+        if row.key not in planned:
             said = {name: getattr(row, name) for name in ("key", "edge", "model", "phase", "code", "message", "waits")}
             yield said | {"version": row.wanted}
 

@@ -4,7 +4,7 @@ In: State, the fold of a log, and the time.  Out: Status, to the command line an
 stored: deleted, it is there again after a replay, byte for byte.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -146,8 +146,13 @@ class Status:
         return not self.refused and self.held is None and all(row.settled for row in self.rows)
 
 
-def status(state: State, now: str) -> Status:
-    """What the log says at `now` (RFC 3339, UTC)."""
+def refused_rows(state: State, now: str) -> list[Row]:
+    """The rows whose order their edge refused, and nobody has ordered anything else since."""
+    failed = (text for text, served in state.keys.items() if served.phase in FAILED)
+    return _rows(state, failed, _suspensions(state, now))
+
+
+def _suspensions(state: State, now: str) -> tuple[Suspension, ...]:
     every = (
         Suspension(
             scope=scope,
@@ -158,7 +163,12 @@ def status(state: State, now: str) -> Status:
         )
         for scope, why in sorted(state.suspended.items())
     )
-    suspended = tuple(one for one in every if not one.until or one.until > now)
+    return tuple(one for one in every if not one.until or one.until > now)
+
+
+def status(state: State, now: str) -> Status:
+    """What the log says at `now` (RFC 3339, UTC)."""
+    suspended = _suspensions(state, now)
     return Status(
         as_of=now,
         seq=state.seq,
@@ -169,11 +179,7 @@ def status(state: State, now: str) -> Status:
         subject=state.ref.subject,
         lost=state.ref.lost,
         lost_since=state.ref.lost_since,
-        rows=tuple(
-            sorted(
-                _rows(state, suspended), key=lambda row: (row.edge, row.kind != "InferenceModel", row.kind, row.name)
-            )
-        ),
+        rows=tuple(_rows(state, state.keys, suspended)),
         edges=tuple(_edge(name, seen) for name, seen in sorted(state.edges.items())),
         held=_held(state),
         holds=tuple(_holds(state)),
@@ -183,15 +189,17 @@ def status(state: State, now: str) -> Status:
     )
 
 
-def _rows(state: State, suspended: tuple[Suspension, ...]) -> list[Row]:
+def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...]) -> list[Row]:
+    """Those of `keys` that were ordered; by edge, models first."""
     stopped = {one.scope: f"suspended by {one.actor}: {one.reason}" for one in suspended}
     found = []
-    for text, served in state.keys.items():
+    for text in keys:
+        served = state.keys[text]
         if served.operation:
             key = Key.parse(text)
             waits = (stopped.get("*"), stopped.get(key.edge), _quarantined(key, served, state.holds.get(text, {})))
             found.append(_row(key, served, state.edges, "; ".join(filter(None, waits))))
-    return found
+    return sorted(found, key=lambda row: (row.edge, row.kind != "InferenceModel", row.kind, row.name))
 
 
 def _quarantined(key: Key, served: Served, holds: Mapping[str, Any]) -> str:
