@@ -16,7 +16,7 @@ from typing import Any
 from reconciler.errors import RuntimeUnavailable
 from reconciler.history.keys import Key
 from reconciler.ports import Answer
-from reconciler.serving.process import RuntimeProcess, RuntimeSpec, adopt, start
+from reconciler.serving.process import RuntimeProcess, RuntimeSpec, adopt, end_orphan, start
 
 
 def runtime_spec(directory: Path, spec: dict[str, Any]) -> RuntimeSpec:
@@ -29,9 +29,12 @@ def runtime_spec(directory: Path, spec: dict[str, Any]) -> RuntimeSpec:
 class Runtimes:
     """At most one serving runtime a key. Thread-safe for different keys."""
 
-    def __init__(self, ended: Callable[[Key, int], None]) -> None:
-        """ended: called from the watching thread with the key and the process id, when a runtime ended by itself."""
-        self._ended = ended
+    def __init__(self, services: Path, ended: Callable[[Key, int], None]) -> None:
+        """services: the directory below which every runtime of this edge has its own.
+
+        ended: called from the watching thread with the key and the process id, when a runtime ended by itself.
+        """
+        self._services, self._ended = services.resolve(), ended
         self._running: dict[Key, RuntimeProcess] = {}
         self._selector = selectors.DefaultSelector()
         self._wake_out, self._wake_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -64,7 +67,10 @@ class Runtimes:
 
     def start(self, wanted: RuntimeSpec) -> RuntimeProcess:
         """A runtime that serves nothing yet, unwatched until it is registered. Raises PortTaken, RuntimeUnavailable."""
-        return adopt(wanted) or start(wanted)
+        found = adopt(wanted)
+        if found is None:
+            end_orphan(wanted, self._services)
+        return found or start(wanted)
 
     def register(self, key: Key, runtime: RuntimeProcess) -> RuntimeProcess | None:
         """Make `runtime` the one that serves the key, and watch it; the one that served before, if it is another."""

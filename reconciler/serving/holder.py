@@ -4,7 +4,9 @@ In: an address and a port.  Out: silence, or PortTaken naming the process where 
 """
 
 import errno
+import ipaddress
 import socket
+import sys
 from pathlib import Path
 
 from reconciler.errors import PortTaken
@@ -19,13 +21,33 @@ def check_free(address: str, port: int) -> None:
             probe.bind((address, port))
             probe.listen()
         except (OSError, OverflowError) as error:
-            raise PortTaken(f"{address} port {port}: {_reason(error, port)}") from error
+            raise PortTaken(f"{address} port {port}: {_reason(error, address, port)}") from error
 
 
-def _reason(error: Exception, port: int) -> str:
+def pid_of(address: str, port: int) -> int | None:
+    """The process that listens there, on this address or on all; None where /proc shows none.
+
+    /proc shows other users' descriptors only to root. Source: proc_pid_net(5), /proc/net/tcp.
+    """
+    inodes = {
+        f"socket:[{fields[9]}]"
+        for table in ("tcp", "tcp6")
+        for fields in map(str.split, _lines(Path("/proc/net") / table)[1:])
+        if fields[3] == "0A" and _takes(fields[1], address, port)
+    }
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if inodes & {str(each.readlink()) for each in (process / "fd").iterdir()}:
+                return int(process.name)
+        except OSError:  # ended meanwhile, or not ours to see
+            continue
+    return None
+
+
+def _reason(error: Exception, address: str, port: int) -> str:
     match getattr(error, "errno", None):
         case errno.EADDRINUSE:
-            return f"{_holder(port) or 'another process'} listens there"
+            return f"{_named(pid_of(address, port)) or 'another process'} listens there"
         case errno.EACCES:
             return "a port below 1024 needs CAP_NET_BIND_SERVICE"
         case errno.EADDRNOTAVAIL:
@@ -33,22 +55,22 @@ def _reason(error: Exception, port: int) -> str:
     return str(error)
 
 
-def _holder(port: int) -> str:
-    """`program (pid N)`, or nothing: /proc shows other users' descriptors only to root. Source: proc_net_tcp."""
-    inodes = {
-        f"socket:[{fields[9]}]"
-        for table in ("tcp", "tcp6")
-        for fields in map(str.split, _lines(Path("/proc/net") / table)[1:])
-        if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port
-    }
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            held = {str(each.readlink()) for each in (process / "fd").iterdir()}
-            if held & inodes:
-                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
-        except OSError:  # ended meanwhile, or not ours to see
-            continue
-    return ""
+def _named(pid: int | None) -> str:
+    name = _lines(Path(f"/proc/{pid}/comm"))
+    return f"{name[0]} (pid {pid})" if name else ""
+
+
+def _takes(local: str, address: str, port: int) -> bool:
+    """Whether a socket bound to `local` (32-bit words in hexadecimal, each in this machine's order) is in the way."""
+    words, _, held_port = local.rpartition(":")
+    if int(held_port, 16) != port:
+        return False
+    bound = ipaddress.ip_address(
+        b"".join(int(words[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(words), 8))
+    )
+    bound = getattr(bound, "ipv4_mapped", None) or bound
+    wanted = ipaddress.ip_address(address)
+    return bound == wanted or bound.is_unspecified or (wanted.is_unspecified and bound.version == wanted.version)
 
 
 def _lines(table: Path) -> list[str]:

@@ -21,6 +21,7 @@ from reconciler.errors import HubUnreachable, RuntimeUnavailable, WorldRefused, 
 from reconciler.ports import Answer
 from reconciler.serving import endpoint, holder
 
+SERVER: Final = "reconciler.serving.server"
 CONTROL: Final = "control.sock"
 RECEIPT: Final = "runtime.json"
 LOG: Final = "runtime.log"
@@ -156,6 +157,49 @@ def start(spec: RuntimeSpec, deadline_s: float = START_S) -> RuntimeProcess:
     return process
 
 
+def end_orphan(spec: RuntimeSpec, ours: Path) -> None:
+    """End the runtime that listens where `spec` is to, when it is one of ours that `find` finds no more.
+
+    ours: the directory below which our runtimes have theirs. One whose directory was deleted under it, or that runs by
+    another receipt in the directory of `spec`, is an orphan; what serves another service is not.
+    """
+    pid = holder.pid_of(spec.address, spec.port)
+    if pid is None:
+        return
+    try:
+        pidfd = os.pidfd_open(pid)  # what is read below is of the process that is held
+    except OSError:
+        return
+    directory = _directory_of(pid)
+    process = RuntimeProcess(spec, pid, pidfd)
+    if (
+        directory is not None
+        and directory.is_relative_to(ours)
+        and (directory == spec.directory.resolve() or _is_left(pid))
+    ):
+        process.stop()
+    process.close()
+
+
+def _directory_of(pid: int) -> Path | None:
+    """The directory that a runtime was started for; None when the process is no runtime."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
+    except OSError:
+        return None
+    option = "--directory="
+    given = [word.removeprefix(option) for word in words if word.startswith(option)]
+    return Path(given[0]).resolve() if SERVER in words and given else None
+
+
+def _is_left(pid: int) -> bool:
+    """Whether the directory in which the process works was deleted. Source: proc_pid_cwd(5)."""
+    try:
+        return str(Path(f"/proc/{pid}/cwd").readlink()).endswith(" (deleted)")
+    except OSError:
+        return False
+
+
 def adopt(spec: RuntimeSpec) -> RuntimeProcess | None:
     """The living process of an earlier agent that runs by exactly this spec; None: `start` one."""
     process = find(spec.directory)
@@ -200,7 +244,7 @@ def write_receipt(spec: RuntimeSpec) -> None:
 
 def _spawned(spec: RuntimeSpec) -> RuntimeProcess:
     options = {"directory": spec.directory, "model": spec.model, "address": spec.address, "port": spec.port}
-    arguments = [sys.executable, "-P", "-m", "reconciler.serving.server"]
+    arguments = [sys.executable, "-P", "-m", SERVER]
     arguments += [f"--{name}={value}" for name, value in options.items()]
     ours = str(Path(reconciler.__file__).parent.parent)  # -P keeps the current directory out; the package is here
     log = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND

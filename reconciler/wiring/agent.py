@@ -39,7 +39,10 @@ class EdgeAgent:
         self.log = SqliteLog(self._home.log, f"/edge/{edge}", clock)
         self._record = recorded(self.log, self._home, clock, f"edge/{edge}")
         store = Store(self._home.store, clock=clock)
-        self._runtimes = Runtimes(lambda key, pid: self.work.ended(key, pid))  # noqa: PLW0108  # made below
+        self._runtimes = Runtimes(
+            self._home.services,
+            lambda key, pid: self.work.ended(key, pid),  # noqa: PLW0108  # made below
+        )
 
         def slots(key: Key) -> Slots:
             return Slots(self._home.services, self._home.store, key)

@@ -1,0 +1,102 @@
+"""The runtimes of an edge that it cannot reach, or that nobody remembers, on real processes."""
+
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reconciler.edge.runtimes import Runtimes, runtime_spec
+from reconciler.errors import PortTaken
+from reconciler.history.keys import Key
+from reconciler.serving import holder, process
+from tests.digits import free_port
+
+pytestmark = pytest.mark.enable_socket
+
+KEY = Key("InferenceModel", "default", "digits", "edge-1")
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Path:
+    return tmp_path / "services"
+
+
+@pytest.fixture
+def runtimes(services: Path) -> Iterator[Runtimes]:
+    made = Runtimes(services, lambda *_: None)
+    yield made
+    made.close(stop=True)
+
+
+def terms(services: Path, service: str, port: int) -> process.RuntimeSpec:
+    return runtime_spec(services / service, {"model": service, "address": "127.0.0.1", "port": port})
+
+
+def test_a_runtime_whose_directory_was_deleted_gives_way(runtimes: Runtimes, services: Path) -> None:
+    port = free_port()
+    lost = runtimes.start(terms(services, "old", port))
+    shutil.rmtree(services)
+    try:
+        runtimes.register(KEY, runtimes.start(terms(services, "new", port)))
+        assert lost.exited()
+    finally:
+        lost.stop()
+
+
+def test_a_runtime_that_lost_its_receipt_gives_way_to_one_for_the_same_service(
+    runtimes: Runtimes, services: Path
+) -> None:
+    wanted = terms(services, "digits", free_port())
+    lost = runtimes.start(wanted)
+    (wanted.directory / process.RECEIPT).unlink()
+    try:
+        runtimes.register(KEY, runtimes.start(wanted))
+        assert lost.exited()
+    finally:
+        lost.stop()
+
+
+def test_a_runtime_of_another_service_keeps_its_port(runtimes: Runtimes, services: Path, tmp_path: Path) -> None:
+    port = free_port()
+    runtimes.register(KEY, other := runtimes.start(terms(services, "other", port)))
+    with pytest.raises(PortTaken):
+        runtimes.start(terms(services, "digits", port))
+    shutil.rmtree(other.spec.directory)
+    process.end_orphan(terms(services, "digits", port), tmp_path / "another edge's services")
+    assert not other.exited()
+
+
+def test_a_runtime_that_cannot_be_told_anything_is_dropped_and_another_starts(
+    runtimes: Runtimes, services: Path
+) -> None:
+    wanted = terms(services, "digits", free_port())
+    runtimes.register(KEY, deaf := runtimes.start(wanted))
+    (wanted.directory / process.CONTROL).unlink()
+    runtimes.drop(KEY)
+    assert deaf.exited()
+    runtimes.register(KEY, again := runtimes.start(wanted))
+    assert again.status()["pid"] != deaf.pid
+
+
+@pytest.mark.parametrize(
+    ("bound", "found"), [("127.0.0.1", False), ("127.0.0.2", True), ("0.0.0.0", True), ("::", True)]
+)
+def test_who_listens_is_known_by_address_and_port(bound: str, found: bool) -> None:
+    family = "AF_INET6" if ":" in bound else "AF_INET"
+    code = (
+        f"import socket; s = socket.create_server(('{bound}', 0), family=socket.{family});"
+        "print(s.getsockname()[1], flush=True); input()"
+    )
+    if family == "AF_INET6" and not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        port = int(other.stdout.readline())
+        assert holder.pid_of("127.0.0.2", port) == (other.pid if found else None)
+        other.communicate("\n", timeout=10)
