@@ -4,6 +4,7 @@ import os
 import random
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from reconciler.artifacts.store import Store
@@ -16,6 +17,7 @@ from reconciler.edge.paths import Home, StateDirectory
 from reconciler.edge.runtimes import Runtimes
 from reconciler.edge.slots import Slots
 from reconciler.edge.work import EdgeWork
+from reconciler.errors import LogWriteFailed
 from reconciler.eventlog.file_link import FileLink
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history.events import Entry
@@ -32,11 +34,14 @@ class EdgeAgent:
 
     def __init__(self, edge: str, state: StateDirectory, *, cap_bytes: int = CAP_BYTES) -> None:
         """Raises SecondWriter when an agent of this edge runs already."""
-        self._home, hub = state.edge(edge), state.hub
+        self._edge, self._home, self._hub = edge, state.edge(edge), state.hub
         self._home.directory.mkdir(parents=True, exist_ok=True)
         clock = SystemClock()
         self.queue = Queue(clock)
         self.log = SqliteLog(self._home.log, f"/edge/{edge}", clock)
+        self._inode = _inode(self._home.log)
+        self._lost: LogWriteFailed | None = None
+        self._stopping = threading.Event()
         self._record = recorded(self.log, self._home, clock, f"edge/{edge}")
         store = Store(self._home.store, clock=clock)
         self._runtimes = Runtimes(
@@ -59,11 +64,11 @@ class EdgeAgent:
             cap_bytes=cap_bytes,
         )
         self.work = EdgeWork(tools, lambda: needed(self._record.state, slots))
-        link = FileLink(hub.log, self.log)
+        link = FileLink(self._hub.log, self.log)
         keeper = Keeper(edge, self._record, link, self.work)
         every = {"orders": lambda: jittered(ORDERS_S), "audit": lambda: jittered(AUDIT_S)}
         self._loop = Loop(keeper, keeper, self._record, self.queue, every)
-        self.log.subscribe(lambda entries: _tell(hub, edge, entries))
+        self.log.subscribe(lambda entries: _tell(self._hub, edge, entries))
         self._keys = [Key.parse(text) for text in self._record.state.keys]
         self._control = control.serve(self._home.control, self._answer)
 
@@ -74,24 +79,46 @@ class EdgeAgent:
             case "progress":
                 return {"work": self.work.progress()}
             case "ring":
+                self._look_after_log()
                 self.queue.add(Trigger("orders"))
         return {"pid": os.getpid()}
 
+    def _look_after_log(self) -> None:
+        """End when the log's file was taken away: what is appended from then on is seen by nobody."""
+        if _inode(self._home.log) != self._inode:
+            self._lost = LogWriteFailed(f"{self._home.log} was removed or replaced while it was written")
+            self.queue.close()
+
     def run(self) -> None:
-        """Keep the edge until `stop`."""
+        """Keep the edge until `stop`; where this ends otherwise, runtimes serve on, and the next agent adopts them.
+
+        Raises LogWriteFailed when the log's file is gone.
+        """
         for key in self._keys:
             self.work.adopt(key)
+        control.ring(self._hub.control, self._edge)  # we are there, even where there is nothing to do
         try:
             self._loop.run()
+            if self._lost is not None:
+                raise self._lost
         finally:
             self._control.close()
             self.work.close()
-            self._runtimes.close(stop=True)
+            self._runtimes.close(stop=self._stopping.is_set())
             self.log.close()
 
     def stop(self) -> None:
         """End `run`."""
+        self._stopping.set()
         self.queue.close()
+
+
+def _inode(path: Path) -> int:
+    """Which file stands there; 0 when none does."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
 
 
 def needed(state: State, slots: Callable[[Key], Slots]) -> set[str]:
