@@ -1,0 +1,24 @@
+"""The hub as a process: who may ring it."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from reconciler.controller import control
+from reconciler.controller.queue import Trigger
+from reconciler.settings import Settings
+from reconciler.wiring.hub import HubProcess
+from tests.git_repository import Repository
+
+pytestmark = pytest.mark.enable_socket
+
+
+def test_only_a_name_rings_a_path_never(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "fleet")
+    repository.commit({"README": "x"})
+    hub = HubProcess(Settings(repo=str(repository.path), state_dir=tmp_path / "state"), supervise=False)
+    with closing(hub.log), closing(hub._control):
+        for caller in ("../hub", "", "/etc", "edge-1"):
+            control.call(tmp_path / "state" / "hub" / "control.sock", {"verb": "ring", "caller": caller})
+        assert [row[2] for row in hub.queue._heap] == [Trigger("edge", "edge-1")]
