@@ -113,7 +113,7 @@ class Hub:
                 found = (self._record.event(ev.REF_FOUND, "git", {}),) if self._record.state.ref.lost else ()
                 return Batch(events=found) if reading is None else self._adopt(reading, found)
             case "edge":
-                heard = self._hear(trigger.subject)
+                heard = self._hear(trigger.subject, str(trigger.request.get("error", "")))
                 if not heard.alive or any(str(key) not in self._record.state.keys for key in heard.keys):
                     self._supervise()  # an agent is gone, or an edge may have nothing left to take away
                 return self._batch(heard.keys, heard.events)
@@ -196,7 +196,7 @@ class Hub:
         there = {text.rpartition("@")[2] for text in self._record.state.keys}
         self._fleet_changed(sorted(there | {edge.name for edge in self._repository.declared.of_kind("Edge")}))
 
-    def _hear(self, edge: str) -> Heard:
+    def _hear(self, edge: str, last_words: str = "") -> Heard:
         link = self._links.get(edge)
         if link is None:
             link = self._links[edge] = self._link_to(edge)
@@ -204,8 +204,10 @@ class Hub:
         keys = {Key.parse(entry.event.subject) for entry in entries if entry.event.type in ev.OUTCOMES}
         present = self._record.state.edges.get(edge)
         alive = link.alive()
-        if alive != (present is not None and present.present):
-            events.append(self._record.event(ev.EDGE_FOUND if alive else ev.EDGE_LOST, f"edge/{edge}", {"edge": edge}))
+        said_more = not alive and last_words not in {"", present.error if present is not None else ""}
+        if said_more or alive != (present is not None and present.present):
+            data = {"edge": edge} | ({"error": last_words} if last_words and not alive else {})
+            events.append(self._record.event(ev.EDGE_FOUND if alive else ev.EDGE_LOST, f"edge/{edge}", data))
         return Heard(keys, events, alive)
 
     def _unfinished(self, audit: Batch) -> Batch:

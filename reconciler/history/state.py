@@ -15,7 +15,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key
 
-CODE_VERSION: Final = 3  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 4  # of the fold: snapshots made by another one are dropped
 
 FAILED: Final = frozenset({"Rejected", "RolledBack"})  # phases of an order that its edge refused
 
@@ -82,6 +82,7 @@ class EdgeSeen(msgspec.Struct, kw_only=True, omit_defaults=True):
     last_sequence: int = 0
     source: str = ""
     artifacts: dict[str, int] = {}  # sha256 -> bytes, complete on its disk
+    error: str = ""  # the last words of an agent that ended by itself
 
 
 class State(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -375,12 +376,12 @@ def _link_restored(state: State, entry: Entry) -> None:
 
 def _edge_found(state: State, entry: Entry) -> None:
     seen = state.edge(entry.event.data["edge"])
-    seen.present, seen.since = True, entry.event.time
+    seen.present, seen.since, seen.error = True, entry.event.time, ""
 
 
 def _edge_lost(state: State, entry: Entry) -> None:
     seen = state.edge(entry.event.data["edge"])
-    seen.present, seen.since = False, entry.event.time
+    seen.present, seen.since, seen.error = False, entry.event.time, entry.event.data.get("error", "")
 
 
 Handler = Callable[[State, Entry], None]

@@ -156,7 +156,7 @@ WORDS: Final[dict[str, Callable[[Event], str]]] = {
     ev.RECONCILE_SUSPENDED: _suspended,
     ev.RECONCILE_RESUMED: lambda e: f"{e.actor} resumed {'everything' if e.data['scope'] == '*' else e.data['scope']}",
     ev.EDGE_FOUND: lambda _: "the agent answers",
-    ev.EDGE_LOST: lambda _: "the agent is gone",
+    ev.EDGE_LOST: lambda e: f"the agent is gone{_reason(e.data)}",
     ev.DOWNLOAD_STARTED: _download("downloads"),
     ev.DOWNLOAD_RESUMED: _download("resumes"),
     ev.DOWNLOAD_FAILED: lambda e: f"download failed{_reason(e.data)}",

@@ -6,7 +6,9 @@ from reconciler.controller.queue import Trigger
 from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
 from reconciler.errors import ForkFound, NameUnknown, PlanHeld, UsageError
 from reconciler.history import events as ev
+from reconciler.history.events import rfc3339
 from reconciler.history.keys import Key
+from reconciler.history.status import status
 from reconciler.planning.declared import Object
 from tests.fleets import catalogue, dataset, edge, fleet, model_set, plain, sha
 from tests.log_events import T0
@@ -408,3 +410,16 @@ def test_what_an_edge_has_by_an_order_of_a_lost_log_is_taken_away_when_git_no_lo
     assert [(order.subject, order.data["action"]) for order in orders if order.source.startswith("/hub")] == [
         ("InferenceModel/default/digits-e1@e1", "delete")
     ]
+
+
+def test_an_agent_that_ends_by_itself_is_quoted_once_for_each_reason(hub: HubStation) -> None:
+    station = EdgeStation("e1", hub)
+    settle(hub, station)
+    hub.links["e1"].is_alive = False
+    words = "the agent ended with code 6: error[RX502]: entry 7 does not fit"
+    for _ in range(3):
+        hub.queue.add(Trigger("edge", "e1", request={"error": words}))
+        hub.turn("edge", "e1")
+    lost = [entry.event.data for entry in hub.log.read() if entry.event.type == ev.EDGE_LOST]
+    assert lost == [{"edge": "e1", "error": words}]
+    assert {row.message for row in status(hub.state, rfc3339(T0)).rows if row.edge == "e1"} == {words}
