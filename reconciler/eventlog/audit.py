@@ -12,7 +12,7 @@ import msgspec
 
 from reconciler.errors import ChainBroken
 from reconciler.eventlog import schema, segments
-from reconciler.eventlog.columns import OWN, id_key
+from reconciler.eventlog.columns import OWN, id_text
 from reconciler.eventlog.volume import Volume
 from reconciler.history import codec
 from reconciler.history.events import EMPTY, Head
@@ -94,7 +94,7 @@ class _Audit:
                     own_prev = hash_ if own_prev == prev else sha256(own_prev + body).digest()
                     said = columns(body)
                     if (
-                        id_key(said.id) != id_
+                        id_text(id_) != said.id
                         or said.partitionkey != streams.get(stream)
                         or said.version != version
                         or said.source != own_source
@@ -122,9 +122,9 @@ class _Audit:
         at = Head(sequence, sha256(held.hash + raw).digest())
         if at.seq != held.seq + 1 or at.hash != source_hash or origin.hash != at.hash.hex():
             raise _unfit(seq, f"it does not follow event {held.seq} of {source}")
-        if (said.partitionkey, id_key(said.id), said.source, int(said.sequence), own_seq) != (
+        if (said.partitionkey, said.id, said.source, int(said.sequence), own_seq) != (
             self._streams.get(stream),
-            id_,
+            id_text(id_),
             source,
             sequence,
             own,
