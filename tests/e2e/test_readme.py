@@ -81,3 +81,12 @@ def test_the_commands_for_beginning_work_as_written(tmp_path: Path) -> None:
     done = subprocess.run(run, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     shutil.rmtree(state)
+
+
+def test_what_the_machine_lacks_is_said_with_what_to_install() -> None:
+    done = subprocess.run(
+        ["make", "PYTHON=no-such-python", "demo"], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "install Python 3.11 or newer" in done.stdout
+    assert "reconciler demo" not in done.stdout

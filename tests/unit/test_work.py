@@ -417,6 +417,18 @@ def test_what_nobody_needs_goes_when_the_store_holds_too_much(tmp_path: Path) ->
     bench.work.close()
 
 
+def test_fault_110_a_full_disk_makes_room_from_what_nobody_needs_and_from_nothing_else(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    for version in ("1", "2", "3"):
+        bench.do(KEY, spec(version))
+    bench.needed = {spec("2")["sha256"], spec("3")["sha256"]}  # what stands, and what stood before
+    bench.store.failures = [StorageExhausted("no room")]
+    outcome, said = bench.do(KEY, spec("4"))
+    assert (outcome.type, said.count(ev.ARTIFACT_EVICTED)) == (ev.APPLY_SUCCEEDED, 1)
+    assert list(bench.store.held()) == [spec(version)["sha256"] for version in ("2", "3", "4")]
+    bench.work.close()
+
+
 def test_runtimes_of_two_endpoints_have_two_directories(tmp_path: Path) -> None:
     one, same, other = (runtime_spec(tmp_path, of) for of in (spec("1"), spec("2"), spec("1", port=9000)))
     assert (one == same, one.directory == other.directory) == (True, False)
