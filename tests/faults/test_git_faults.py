@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -81,6 +82,14 @@ def running_in_group(group: int) -> list[str]:
             fields = stat.read_text().rpartition(")")[2].split()
             if int(fields[2]) == group and fields[0] != "Z":
                 found.append(stat.parent.name)
+    return found
+
+
+def left_in_group(group: int, patience_s: float = 10.0) -> list[str]:
+    """Who still runs in the group once what was killed has had time to die: a signal is sent before it is obeyed."""
+    deadline = time.monotonic() + patience_s
+    while (found := running_in_group(group)) and time.monotonic() < deadline:
+        time.sleep(0.01)
     return found
 
 
@@ -170,7 +179,7 @@ class TestRemote:
         assert deadline_passed(caught.value)
         assert caught.value.retryable
         assert TOKEN not in whole_chain(caught.value)
-        assert running_in_group(started[-1].pid) == []  # no child of it is left either
+        assert left_in_group(started[-1].pid) == []  # no child of it is left either
         assert contents(mirror, head) == {"a.yaml": b"a: 1\n"}
         server.fault = None
         server.released.set()
