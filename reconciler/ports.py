@@ -5,9 +5,9 @@ a ReconcilerError. Unless a method says otherwise it blocks, may be called again
 one thread at a time.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from reconciler.history.events import Entry, Event, Head, Origin
 
@@ -225,14 +225,3 @@ class Runtime(Protocol):
     def stop(self) -> None:
         """End the process in an orderly way: answers in flight first."""
         ...
-
-
-class Ports(NamedTuple):
-    """What the loop is given, beside its stage."""
-
-    log: EventLog
-    clock: Clock
-
-
-Described = Mapping[str, Any]
-Outcomes = Iterable[Event]
