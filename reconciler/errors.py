@@ -10,7 +10,10 @@
     |  |- GitUnavailable         RX301
     |  |- ArtifactUnavailable    RX302
     |  |- RuntimeUnavailable     RX303
-    |  '- StorageExhausted       RX304
+    |  |- StorageExhausted       RX304
+    |  |- ApiUnavailable         RX305
+    |  |- CredentialsRefused     RX306
+    |  '- LeaseLost              RX307
     |- WorldRefused              RX4xx     5  at the next audit
     |  |- DigestMismatch         RX401
     |  |- ArchiveRefused         RX402
@@ -21,7 +24,11 @@
     |  |- GitRefused             RX407
     |  |- HistoryRewritten       RX408
     |  |- PlanHeld               RX409
-    |  '- ArtifactRefused        RX410
+    |  |- ArtifactRefused        RX410
+    |  |- ApiRefused             RX411
+    |  |- FieldConflict          RX412
+    |  |- RightMissing           RX413
+    |  '- KindMissing            RX414
     '- HistoryError              RX5xx     6  no
        |- WrongExpectedVersion   RX501
        |- ChainBroken            RX502
@@ -124,6 +131,33 @@ class StorageExhausted(WorldUnavailable):
     code, hint = "RX304", "free the bytes named, or move the state directory to a larger disk"
 
 
+class ApiUnavailable(WorldUnavailable):
+    """The API server did not answer, asked to wait, or failed. What was sent may have been done: the object tells.
+
+    retry_after_s: what it asked for, None where it asked for nothing.  unknown: the request may have had its effect.
+    """
+
+    code, hint = "RX305", "check the cluster with `kubectl get --raw /readyz`; it is tried again by itself"
+
+    def __init__(
+        self, message: str, *, retry_after_s: float | None = None, unknown: bool = False, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s, self.unknown = retry_after_s, unknown
+
+
+class CredentialsRefused(WorldUnavailable):
+    """The API server does not know who asks: a token or certificate is wrong or over. They are read again each time."""
+
+    code, hint = "RX306", "renew the credentials of the context, or the service account's token; they are read again"
+
+
+class LeaseLost(WorldUnavailable):
+    """Another reconciler holds the Lease of this cluster, or it was not renewed in time: nothing is sent."""
+
+    code, hint = "RX307", "`kubectl get lease` names the holder; this one goes on by itself when that one ends"
+
+
 class WorldRefused(ReconcilerError):
     """The world said no and would say it again. Waits for new input or for the next audit."""
 
@@ -197,6 +231,37 @@ class ArtifactRefused(WorldRefused):
     """The server answered that the artifact is not to be had (404, 403), or sent something that cannot be it."""
 
     code, hint = "RX410", "check the downloadURL with `curl -I`"
+
+
+class ApiRefused(WorldRefused):
+    """The API server, its schema, a quota or a webhook refused an object. Others go on; this one waits for a change."""
+
+    code, hint = "RX411", "mend the line named, or what refused it; `kubectl apply --dry-run=server` says the same"
+
+
+class FieldConflict(WorldRefused):
+    """A field of an object belongs to another field manager, or the object is not the one that was seen.
+
+    fields: (path, manager) of each contested field; empty where the object itself is another one.
+    """
+
+    code, hint = "RX412", "let Fleet.spec.drift say who has the field: `correct` takes it, `ignore` leaves it"
+
+    def __init__(self, message: str, *, fields: Sequence[tuple[str, str]] = (), hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.fields = tuple(fields)
+
+
+class RightMissing(WorldRefused):
+    """The API server knows who asks and does not allow it. The message has the RBAC rule that would."""
+
+    code, hint = "RX413", "grant the rule shown; `reconciler doctor` lists every right that is missing"
+
+
+class KindMissing(WorldRefused):
+    """The cluster has no CustomResourceDefinition of this kind, or not in this version."""
+
+    code, hint = "RX414", "install the kinds with `reconciler crds apply`"
 
 
 class HistoryError(ReconcilerError):

@@ -30,6 +30,15 @@ HOLD_PLACED: Final = "hold.placed.v1"  # a digest is not given to an edge until 
 HOLD_LIFTED: Final = "hold.lifted.v1"
 RECONCILE_SUSPENDED: Final = "reconcile.suspended.v1"
 RECONCILE_RESUMED: Final = "reconcile.resumed.v1"
+# Kubernetes
+APPLY_CONFLICTED: Final = "apply.conflicted.v1"  # a field is another manager's: both are named
+DRIFT_DETECTED: Final = "drift.detected.v1"  # somebody else changed what Git declares: who, which fields
+DRIFT_FOUGHT: Final = "drift.fought.v1"  # one field was taken back too often in a minute: backed off
+OBJECT_ADOPTED: Final = "object.adopted.v1"  # an object that this log did not make is kept from now on
+CLUSTER_LOST: Final = "cluster.lost.v1"  # the API server, or one kind of it, cannot be read
+CLUSTER_FOUND: Final = "cluster.found.v1"  # it can be read (first time or again)
+LEASE_ACQUIRED: Final = "lease.acquired.v1"  # this process alone may write to the cluster
+LEASE_LOST: Final = "lease.lost.v1"  # it may not any more
 # Edges
 EDGE_FOUND: Final = "edge.found.v1"  # the agent answers (first time or again)
 EDGE_LOST: Final = "edge.lost.v1"  # the agent's process is gone

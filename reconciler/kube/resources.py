@@ -1,0 +1,45 @@
+"""Where objects are at the API server. May import: model.kinds.
+
+In: a kind.  Out: paths of its collections and objects (Kubernetes API Concepts, "Resource URIs").
+"""
+
+from typing import Final, NamedTuple
+
+from reconciler.model.identity import GROUP, VERSION
+from reconciler.model.kinds import KINDS
+
+
+class Resource(NamedTuple):
+    """One kind as the API server has it. group: "" is the core group."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool
+
+    @property
+    def api_version(self) -> str:
+        """`group/version`, or the version alone in the core group."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str = "", name: str = "", sub: str = "") -> str:
+        """Of one object, or without a name of the collection; without a namespace, of all namespaces."""
+        parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
+        if self.namespaced and namespace:
+            parts += ["namespaces", namespace]
+        parts += [self.plural, *filter(None, (name, sub))]
+        return "/" + "/".join(parts)
+
+
+OURS: Final = {
+    row.name: Resource(GROUP, VERSION, row.plural, row.name, row.scope == "Namespaced") for row in KINDS.values()
+}
+LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True)
+CRDS: Final = Resource(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
+)
+ACCESS_REVIEWS: Final = Resource(
+    "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False
+)
+EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event", namespaced=True)
