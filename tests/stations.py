@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from reconciler.controller.hub import CommitRead, Hub, Reading
+from reconciler.controller.following import CommitRead, Reading
+from reconciler.controller.hub import Hub
 from reconciler.controller.loop import Loop
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.controller.recorder import Recorder

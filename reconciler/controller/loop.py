@@ -8,7 +8,7 @@ is the only writer of its log: what workers did comes back as triggers. Nobody h
 """
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
@@ -95,9 +95,10 @@ class Target(Protocol):
         """What is there, overlaid by what is under way; a key that is not there is absent. Raises rather than guess."""
         ...
 
-    def apply(self, orders: Sequence[Order]) -> Iterable[Sequence[Event]]:
+    def apply(self, batches: Iterable[Sequence[Order]]) -> Iterable[Sequence[Event]]:
         """Perform what is intended. Yields outcomes as they come; a target that answers later yields nothing now and
-        brings its outcomes back as triggers.
+        brings its outcomes back as triggers. Asking for the next batch makes its intents durable, so a target that
+        asks while it still works never waits for the log. It takes every batch, or raises.
         """
         ...
 
@@ -175,15 +176,18 @@ class Loop:
         plan, expansions = self.consider(batch)
         self._record.append(self._source.notice(expansions))
         cause = self._announce(batch, plan) or batch.cause
-        for steps in plan.batches():
-            intents = self._record.append([self._intent(step, batch, cause, n) for n, step in enumerate(steps)])
-            reached("loop.intended")
-            orders = [Order(step, intent) for step, intent in zip(steps, intents, strict=True)]
-            for outcomes in self._target.apply(orders):
-                self._record.append(outcomes)
+        for outcomes in self._target.apply(self._orders(plan, batch, cause)):
+            self._record.append(outcomes)
         reached("loop.applied")
         self._look_again(expansions)
         return plan
+
+    def _orders(self, plan: Plan, batch: Batch, cause: str) -> Iterator[list[Order]]:
+        """The plan's steps in batches, each batch's intents durable when it is handed out."""
+        for steps in plan.batches():
+            intents = self._record.append([self._intent(step, batch, cause, n) for n, step in enumerate(steps)])
+            reached("loop.intended")
+            yield [Order(step, intent) for step, intent in zip(steps, intents, strict=True)]
 
     def _look_again(self, expansions: Iterable[Expansion]) -> None:
         """A key whose wish ends at a known time (a pin expires) is due again then."""

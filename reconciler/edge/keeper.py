@@ -5,6 +5,7 @@ Source and target of the same loop that the hub runs; here "observed" is the dis
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
 from reconciler.controller.hearing import hear
@@ -230,9 +231,9 @@ class Keeper:
         found = {key: self._work.observe(key) for key in keys}
         return {key: Observed(spec) for key, spec in found.items() if spec is not None}
 
-    def apply(self, orders: Sequence[Order]) -> Iterable[Sequence[Event]]:
+    def apply(self, batches: Iterable[Sequence[Order]]) -> Iterable[Sequence[Event]]:
         """Begin the work; outcomes come back as triggers."""
-        for step, intent in orders:
+        for step, intent in chain.from_iterable(batches):
             spec = None if step.action == "delete" else step.spec
             self._work.begin(step.key, spec, step.policy, intent.event.operationid)
         return ()

@@ -1,10 +1,16 @@
-"""What an order, its events and its status are about: one object on one edge. Imports nothing of ours."""
+"""What an order, its events and its status are about: an object of the API server, or one object on one edge.
+
+Imports nothing of ours.
+"""
 
 from typing import NamedTuple
 
 
 class Key(NamedTuple):
-    """One declared object, as one edge should hold it. Text form: `InferenceModel/default/digits-edge-1@edge-1`."""
+    """One declared object, as one edge should hold it; with edge "" as the API server should.
+
+    Text form: `InferenceModel/default/digits-edge-1@edge-1`, and `InferenceModel/default/digits-edge-1`.
+    """
 
     kind: str
     namespace: str
@@ -12,16 +18,18 @@ class Key(NamedTuple):
     edge: str
 
     def __str__(self) -> str:
-        return f"{self.kind}/{self.namespace}/{self.name}@{self.edge}"
+        path = f"{self.kind}/{self.namespace}/{self.name}"
+        return f"{path}@{self.edge}" if self.edge else path
 
     @property
     def stream(self) -> str:
         """The stream of every event about it, in the hub's log and in the edge's."""
-        return f"deploy/{self.edge}/{self.kind}/{self.namespace}/{self.name}"
+        path = f"{self.kind}/{self.namespace}/{self.name}"
+        return f"deploy/{self.edge}/{path}" if self.edge else f"object/{path}"
 
     @classmethod
     def parse(cls, text: str) -> "Key":
         """The inverse of `str`. Raises ValueError when `text` is not a key."""
-        path, _, edge = text.rpartition("@")
+        path, _, edge = text.partition("@")
         kind, namespace, name = path.split("/")
         return cls(kind, namespace, name, edge)

@@ -22,7 +22,7 @@ def words(event: Event) -> str:
 
 def subject(event: Event) -> tuple[str, str]:
     """(edge, object) that an event is about; "" where it is about none. The object goes by the name that people use."""
-    if "@" in event.subject:
+    if event.subject:
         key = Key.parse(event.subject)
         return key.edge, labelled(key.kind, named(key, event.data.get("spec") or {}))
     return str(event.data.get("edge") or event.data.get("peer") or ""), ""
@@ -99,8 +99,23 @@ def _intended(event: Event) -> str:
     if data["action"] == "delete":
         return f"ordered to go{_reason(data)}"
     origin = f" ({data['origin']})" if data.get("origin") else ""
+    if event.subject and "@" not in event.subject:
+        return f"{_effect(data)}{_reason(data)}{origin}"
     verb = "begins" if event.source.startswith("/edge/") else "ordered"
     return f"{verb} {_version(data)}{_reason(data)}{origin}"
+
+
+def _effect(data: Data) -> str:
+    """What an intent does to an object of the API server."""
+    if data["action"] == "create":
+        return "creates it"
+    changes = [f"{field} {_short(old)} → {_short(new)}" for field, old, new in data.get("changes", ())]
+    return f"changes {', '.join(changes[:3])}" + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
+
+
+def _short(value: object) -> str:
+    text = "(none)" if value is None else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _succeeded(event: Event) -> str:
@@ -112,6 +127,18 @@ def _succeeded(event: Event) -> str:
 def _abandoned(event: Event) -> str:
     later = f"; again in {event.data['retryMs'] / 1000:.1f} s" if "retryMs" in event.data else ""
     return f"not done{_reason(event.data)}{later}"
+
+
+def _fields(data: Data) -> str:
+    """`spec.targetVersion by kubectl-edit`; of many fields the first three."""
+    named = [f"{one['field']} by {one['manager'] or 'somebody'}" for one in data.get("fields", ())]
+    return ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
+
+
+def _drifted(event: Event) -> str:
+    data = event.data
+    done = {"correct": "is taken back", "report": "is reported only", "ignore": "is left alone"}[data["policy"]]
+    return f"{data['what']} by {data['writer'] or 'somebody'}, which {done}: {_fields(data) or 'the object'}"
 
 
 def _suspended(event: Event) -> str:
@@ -155,6 +182,14 @@ WORDS: Final[dict[str, Callable[[Event], str]]] = {
     ev.HOLD_LIFTED: lambda e: f"{e.actor} released what was held",
     ev.RECONCILE_SUSPENDED: _suspended,
     ev.RECONCILE_RESUMED: lambda e: f"{e.actor} resumed {'everything' if e.data['scope'] == '*' else e.data['scope']}",
+    ev.APPLY_CONFLICTED: lambda e: f"not taken by force: {_fields(e.data)}",
+    ev.DRIFT_DETECTED: _drifted,
+    ev.DRIFT_FOUGHT: lambda e: f"fought over {e.data['count']} times in a minute: {_fields(e.data)}",
+    ev.OBJECT_ADOPTED: lambda _: "was there already, kept from now on",
+    ev.CLUSTER_LOST: lambda e: f"{e.data['what']} cannot be read{_reason(e.data)}",
+    ev.CLUSTER_FOUND: lambda e: f"{e.data['what']} can be read",
+    ev.LEASE_ACQUIRED: lambda e: f"holds the lease (transition {e.data['transitions']})",
+    ev.LEASE_LOST: lambda e: f"lost the lease to {e.data.get('holder') or 'nobody'}{_reason(e.data)}",
     ev.EDGE_FOUND: lambda _: "the agent answers",
     ev.EDGE_LOST: lambda e: f"the agent is gone{_reason(e.data)}",
     ev.DOWNLOAD_STARTED: _download("downloads"),

@@ -201,28 +201,45 @@ def expand(key: Key, declared: Declared, around: Circumstances) -> Expansion:
         return Frozen(key, None)  # its key on no edge tells why
     if source.kind != "Dataset":
         refusal = refusals.unservable(source) or _unplaced(declared, source, key)
-        refusal = refusal or _port_conflict(declared, key, source, edge, around.served)
+        refusal = refusal or port_conflict(declared, key, source, edge, around.served)
         if refusal is not None:
             return Frozen(key, refusal)
     assert edge is not None  # only what is unplaced has a key on no edge
+    found = chosen(source, edge, declared, around)
+    if isinstance(found, Diagnostic):
+        return Frozen(key, found)
+    entry, choice, until = found
+    artifacts = around.fleet.get("artifacts") or {}
+    spec = _dataset_spec(source, edge, entry) if source.kind == "Dataset" else _model_spec(source, edge, entry)
+    policy = {name: artifacts.get(name, False) for name in ("allowLoopback", "allowFile")}
+    return Wanted(key, spec, policy, choice.origin, choice.because, until, _remarks(source, edge))
+
+
+class Chosen(NamedTuple):
+    """The entry of the version that an edge is to have, why it is that one, and when a pin on it ends ("": never)."""
+
+    entry: dict[str, Any]
+    choice: Choice
+    until: str
+
+
+def chosen(source: Object, edge: Object, declared: Declared, around: Circumstances) -> Chosen | Diagnostic:
+    """Which version of `source` the edge gets, with its digest; or why that cannot be said."""
     pin = _pin(source, edge, around.now)
     choice = _choice(source, edge, pin)
     holder, entry = _entry(declared, source, choice.version)
     if holder is None:
         models = (model.name for model in declared.of_kind("Model") if model.namespace == source.namespace)
-        return Frozen(key, refusals.unknown_model(source, template_of(source)["modelRef"], models))
+        return refusals.unknown_model(source, template_of(source)["modelRef"], models)
     if entry is None:
         known = [str(one["version"]) for one in entries_of(holder)]
-        return Frozen(key, refusals.unknown_version(source, edge, pin, choice.version, known))
-    artifacts = around.fleet.get("artifacts") or {}
+        return refusals.unknown_version(source, edge, pin, choice.version, known)
     if not entry.get("sha256sum"):
         entry["sha256sum"] = around.digests.get(f"{entry['downloadURL']} {choice.version}", "")
-    if not entry["sha256sum"] and artifacts.get("requireDigest", True):
-        return Frozen(key, refusals.digest_missing(holder, choice.version, entry["downloadURL"]))
-    spec = _dataset_spec(source, edge, entry) if source.kind == "Dataset" else _model_spec(source, edge, entry)
-    policy = {name: artifacts.get(name, False) for name in ("allowLoopback", "allowFile")}
+    if not entry["sha256sum"] and (around.fleet.get("artifacts") or {}).get("requireDigest", True):
+        return refusals.digest_missing(holder, choice.version, entry["downloadURL"])
     until = rfc3339(expires_at(str(pin["expires"]))) if pin is not None and pin.get("expires") else ""
-    return Wanted(key, spec, policy, choice.origin, choice.because, until, _remarks(source, edge))
+    return Chosen(entry, choice, until)
 
 
 def source_of(declared: Declared, key: Key) -> Object | None:
@@ -254,20 +271,28 @@ def _unplaced(declared: Declared, source: Object, key: Key) -> Diagnostic | None
     return refusals.unplaced(source, declared.edge(named) if named else None)
 
 
-def _port_conflict(
+def port_conflict(
     declared: Declared, key: Key, source: Object, edge: Object | None, served: Mapping[str, Served]
 ) -> Diagnostic | None:
-    """Two models on one edge would listen on one port: who was ordered onto it keeps it, then the least key."""
+    """Two models on one edge would listen on one port: who was ordered onto it keeps it, then the least key.
+
+    edge: where `source` lands; what it serves there was found servable before.
+    """
     mine = port_of(source)
     assert edge is not None  # what is unplaced was refused before
     assert mine is not None  # so was what cannot be served
 
     def rank(one: Key) -> tuple[bool, Key]:
         known = served.get(str(one))
-        return known is None or known.order.get("port") != mine, one
+        return known is None or _ordered_port(known.order) != mine, one
 
     first, holder = min(_ports(declared, edge)[mine], key=lambda rival: rank(rival[0]))
     return None if first == key else refusals.port_conflict(source, edge, mine, holder)
+
+
+def _ordered_port(order: Mapping[str, Any]) -> object:
+    """The port of an order for an edge, or of an API object."""
+    return order.get("port") or order.get("spec", {}).get("servingPort")
 
 
 def _ports(declared: Declared, edge: Object) -> dict[int, list[tuple[Key, Object]]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from reconciler.controller.hub import CommitRead, Reading
+from reconciler.controller.following import CommitRead, Reading
 from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
 from reconciler.errors import HistoryError
 from reconciler.history.state import State

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from reconciler.controller import hub as hub_module
-from reconciler.controller.hub import Reading
+from reconciler.controller.following import Reading
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
 from reconciler.history.keys import Key
@@ -75,7 +75,7 @@ class Big:
         self.repository.commit(files(edges, models))
         self.place, self.hub = place, HubStation()
         self.documents = self.reopened()
-        self.hub.hub._repository = self.documents
+        self.hub.hub._following.repository = self.documents
         self.first = self.hub.turn("commit")
 
     def reopened(self) -> DocumentRepository:

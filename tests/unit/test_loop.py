@@ -70,14 +70,17 @@ class Script:
     def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
         return {k: Observed({"v": self.there[k]}) for k in keys if k in self.there}
 
-    def apply(self, orders: Sequence[Order]) -> Iterable[Sequence[Event]]:
-        self.applied.append([order.step.key for order in orders])
-        self.heads.append(self.record.log.head().seq)
-        for step, intent in orders:
-            self.there[step.key] = step.spec.get("v", "")
-            if step.action == "delete":
-                del self.there[step.key]
-            yield [self.record.event(ev.APPLY_SUCCEEDED, step.key, {"live": {}}, operationid=intent.event.operationid)]
+    def apply(self, batches: Iterable[Sequence[Order]]) -> Iterable[Sequence[Event]]:
+        for orders in batches:
+            self.applied.append([order.step.key for order in orders])
+            self.heads.append(self.record.log.head().seq)
+            for step, intent in orders:
+                self.there[step.key] = step.spec.get("v", "")
+                if step.action == "delete":
+                    del self.there[step.key]
+                yield [
+                    self.record.event(ev.APPLY_SUCCEEDED, step.key, {"live": {}}, operationid=intent.event.operationid)
+                ]
 
 
 class Stage:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.hub import Reading
+from reconciler.controller.following import Reading
 from reconciler.errors import GitUnavailable, HistoryError
 from reconciler.history import events as ev
 from reconciler.model.identity import Identity
@@ -51,7 +51,7 @@ class Followed:
         self.documents = DocumentRepository(
             mirror, self.hub.state, self.hub.log.blob, DocumentCache(self.place / cache)
         )
-        self.hub.hub._repository = self.documents
+        self.hub.hub._following.repository = self.documents
         return self.documents
 
     def push(self, files: Mapping[str, str | bytes | None], message: str = "Change") -> list[Any]:

@@ -6,6 +6,7 @@ import pytest
 
 from reconciler.history import events as ev
 from reconciler.history.events import Event
+from reconciler.history.keys import Key
 from reconciler.history.timeline import WORDS, counted, labelled, size, subject, words
 
 TYPES = sorted(value for name, value in vars(ev).items() if name.isupper() and str(value).endswith(".v1"))
@@ -17,6 +18,7 @@ COMMIT = {
     "committed": "",
     "files": {"a": ""},
 }
+FIELDS = [{"field": f"spec.f{n}", "manager": "kubectl-edit", "old": "1", "new": "2"} for n in range(5)]
 DATA: dict[str, dict[str, Any]] = {
     ev.REF_ADVANCED: COMMIT | {"documents": {}},
     ev.REF_REWRITTEN: {"from": "d" * 40, "to": "c" * 40},
@@ -48,6 +50,14 @@ DATA: dict[str, dict[str, Any]] = {
     ev.MODEL_DEGRADED: {"error": "the runtime ended", "live": {}},
     ev.DATASET_SYNCED: {"version": "7", "bytes": False},
     ev.STATE_UNSTABLE: {"count": 6, "seconds": 600, "live": {}},
+    ev.APPLY_CONFLICTED: {"fields": [{"field": "spec.replicas", "manager": "kubectl-edit"}]},
+    ev.DRIFT_DETECTED: {"what": "changed", "writer": "kubectl-edit", "policy": "correct", "fields": FIELDS},
+    ev.DRIFT_FOUGHT: {"count": 6, "fields": FIELDS, "until": ""},
+    ev.OBJECT_ADOPTED: {"uid": "1"},
+    ev.CLUSTER_LOST: {"what": "InferenceModel", "error": "no answer", "code": "RX305"},
+    ev.CLUSTER_FOUND: {"what": "InferenceModel"},
+    ev.LEASE_ACQUIRED: {"holder": "hub-0_1", "transitions": 3},
+    ev.LEASE_LOST: {"holder": "hub-1_1", "transitions": 4},
     ev.LOG_GENESIS: {},
     ev.SEGMENT_SEALED: {"first": 1, "last": 9, "hash": "ab"},
 }
@@ -119,3 +129,18 @@ def test_sizes_for_people(count: int, said: str) -> None:
 def test_counts_for_people() -> None:
     assert counted({}) == "nothing to do"
     assert counted({"create": 1, "delete": 0, "waiting": 2}) == "1 to create, 2 waiting"
+
+
+def test_an_object_is_told_by_what_changes() -> None:
+    key = Key("InferenceModel", "default", "digits-edge-1", "")
+    data = {"action": "update", "spec": {"spec": {}}, "reason": "pinned", "changes": [["spec.targetVersion", "1", "2"]]}
+    said = event(ev.APPLY_INTENDED, data=data, subject=str(key))
+    assert subject(said) == ("", "digits-edge-1")
+    assert words(said) == "changes spec.targetVersion 1 → 2: pinned"
+    assert words(event(ev.APPLY_INTENDED, data=data | {"action": "create"}, subject=str(key))) == "creates it: pinned"
+
+
+def test_drift_names_the_writer_and_at_most_three_fields() -> None:
+    said = words(event(ev.DRIFT_DETECTED))
+    assert said.startswith("changed by kubectl-edit, which is taken back: spec.f0 by kubectl-edit, spec.f1")
+    assert said.endswith("and 2 more")

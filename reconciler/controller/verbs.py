@@ -1,0 +1,110 @@
+"""What people tell the hub to do. May import: ports, history, controller.following.
+
+In: requests (through the control socket, or by a command where no hub runs).  Out: batches, to the loop.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from reconciler.controller.following import Following
+from reconciler.controller.loop import Batch
+from reconciler.controller.recorder import Recorder
+from reconciler.errors import NameUnknown, PlanHeld, UsageError
+from reconciler.history import events as ev
+from reconciler.history.keys import Key
+from reconciler.history.timeline import named
+
+
+class Verbs:
+    """approve, release, suspend, resume."""
+
+    def __init__(self, following: Following, recorder: Recorder, audit: Callable[[], Batch]) -> None:
+        """audit: everything, looked at again."""
+        self._following, self._record, self._audit = following, recorder, audit
+
+    def batch(self, request: Mapping[str, Any]) -> Batch:
+        """What a request means. Raises UsageError, NameUnknown, PlanHeld."""
+        verbs: dict[str, tuple[Callable[[Mapping[str, Any]], Batch], tuple[str, ...]]] = {
+            "approve": (self._approve, ("digest",)),
+            "release": (self._release, ("edge", "model")),
+            "suspend": (self._suspend, ("scope",)),
+            "resume": (self._resume, ("scope",)),
+        }
+        name = str(request.get("verb"))
+        if name not in verbs:
+            raise UsageError(f"no verb {name!r}: there are {', '.join(verbs)}")
+        verb, needs = verbs[name]
+        missing = [field for field in ("actor", *needs) if not request.get(field)]
+        if missing:
+            raise UsageError(f"{name} needs {', '.join(missing)}")
+        return verb(request)
+
+    def _approve(self, request: Mapping[str, Any]) -> Batch:
+        held = self._record.state.held_plan
+        if held is None:
+            raise NameUnknown(
+                "no plan is held", hint="nothing waits for approval; `reconciler plan` shows what is next"
+            )
+        if request["digest"] != held.digest:
+            raise PlanHeld(f"the plan that is held is {held.digest}, not {request['digest']}: {held.reason}")
+        event = self._record.event(
+            ev.CHANGE_APPROVED, "plan", {"digest": held.digest}, actor=request["actor"], newdigest=held.digest
+        )
+        fleet = self._following.repository.declared.fleet() or {}
+        unreadable = self._following.unreadable()
+        keys, commit = self._following.held_keys(), held.commit
+        return Batch(keys, (event,), event.id, commit, fleet, approved=held.digest, unreadable=unreadable)
+
+    def _release(self, request: Mapping[str, Any]) -> Batch:
+        edge, model, state = request["edge"], request["model"], self._record.state
+        keys = [
+            Key.parse(text)
+            for text in state.holds
+            if Key.parse(text).edge == edge and model in {Key.parse(text).name, state.known(text).order.get("model")}
+        ]
+        if not keys:
+            names = sorted(
+                {f"{Key.parse(text).edge} {named(Key.parse(text), state.known(text).order)}" for text in state.holds}
+            )
+            raise NameUnknown(f"nothing of {model} is held on {edge}", hint=_there("held", names))
+        events = tuple(self._record.event(ev.HOLD_LIFTED, key, {}, actor=request["actor"]) for key in keys)
+        return self._following.batch(keys, events, events[0].id)
+
+    def _suspend(self, request: Mapping[str, Any]) -> Batch:
+        data = {name: request[name] for name in ("scope", "reason", "until") if request.get(name)}
+        self._known_scope(data["scope"])
+        if not all(isinstance(value, str) for value in data.values()) or not _is_time(data.get("until")):
+            raise UsageError("suspend takes text; `until` is an RFC 3339 time with its zone")
+        return Batch(events=(self._record.event(ev.RECONCILE_SUSPENDED, "plan", data, actor=request["actor"]),))
+
+    def _resume(self, request: Mapping[str, Any]) -> Batch:
+        scope = request["scope"]
+        if scope not in self._record.state.suspended:
+            scopes = sorted(self._record.state.suspended)
+            whole = "*" in scopes
+            hint = "everything is suspended: `reconciler resume` ends it" if whole else _there("suspended", scopes)
+            raise NameUnknown(
+                "no suspension is of everything" if scope == "*" else f"{scope} is not suspended", hint=hint
+            )
+        event = self._record.event(ev.RECONCILE_RESUMED, "plan", {"scope": scope}, actor=request["actor"])
+        audit = self._audit()
+        return replace(audit, events=(*audit.events, event), cause=event.id)
+
+    def _known_scope(self, scope: str) -> None:
+        if scope != "*" and self._following.repository.declared.edge(scope) is None:
+            names = sorted(edge.name for edge in self._following.repository.declared.of_kind("Edge"))
+            raise NameUnknown(f"there is no edge {scope}", hint=_there("declared", names))
+
+
+def _there(what: str, names: Sequence[str]) -> str:
+    """What there is instead of the name that was given."""
+    return f"{what} just now: {', '.join(names)}" if names else f"nothing is {what} just now"
+
+
+def _is_time(text: str | None) -> bool:
+    try:
+        return text is None or datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
