@@ -52,6 +52,7 @@ ALLOWED = {
     "eventlog/reader.py SqliteReader._pages": "reads the log page by page",
     "eventlog/snapshots.py Snapshots.nearest": "tries older snapshots where a newer one is damaged",
     "history/why.py _walk": "walks from effect to cause",
+    "kube/lease.py Lease._run": "a thread that renews, one request at a time, until it is closed",
     "serving/process.py _await_answer": "waits for a new process to answer, to a deadline",
     "sources/documents.py Reader.read": "takes the events of a YAML stream",
     "sources/watch.py Watcher._settle": "a thread that waits until a directory is quiet, which becomes a trigger",
