@@ -37,6 +37,10 @@ _RELEASED_S: Final = 1  # the shortest duration that the API server takes
 class LeaseApi(Protocol):
     """What is used of `kube.api.Api`."""
 
+    def within(self, seconds: Callable[[], float]) -> "LeaseApi":
+        """See `Api`."""
+        ...
+
     def get(self, resource: Resource, name: str, namespace: str = "") -> bytes | None:
         """See `Api`."""
         ...
@@ -83,7 +87,6 @@ class Lease:
     ) -> None:
         """changed(held, transitions, holder): from the Lease's thread, also when `trouble` came or went.
 
-        api: without the permit of this Lease, which would forbid to take it.
         duration_s: how long others wait after a renewal.  renew_s: after how long without one nothing is sent any more.
         Raises ValueError where retry_s < renew_s < duration_s does not hold.
         """
@@ -92,7 +95,7 @@ class Lease:
         self.namespace, self.name, self.identity = namespace, name, identity
         self.transitions, self.holder = 0, ""
         self.trouble: ReconcilerError | None = None
-        self._api, self._changed, self._clock = api, changed, clock
+        self._api, self._changed, self._clock = api.within(self._request_s), changed, clock
         self._duration_s, self._renew_s, self._retry_s = duration_s, renew_s, retry_s
         self._document: dict[str, Any] | None = None  # as last seen; whole, so that a write drops nothing
         self._looked = False  # whether _document is what the last answer said
@@ -134,7 +137,7 @@ class Lease:
             raise LeaseLost(f"{lease} is held by {self.holder}")
         raise LeaseLost(f"{lease} was not renewed in time" if self.holder else f"{lease} is not held yet")
 
-    def request_s(self) -> float:
+    def _request_s(self) -> float:
         """Seconds that a request of the Lease itself may last. Raises LeaseLost past the renew deadline of a term.
 
         Half of the deadline, so that one hanging connection does not cost the term.
@@ -161,6 +164,8 @@ class Lease:
                 break
             except FieldConflict:
                 self._looked = False  # somebody wrote first: see who
+            except LeaseLost:
+                break  # the term ended before the request was sent
             except ReconcilerError as error:
                 self._looked = False  # what was sent may have been done
                 trouble = error

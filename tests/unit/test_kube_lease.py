@@ -29,7 +29,12 @@ class Server:
         self.document: dict[str, Any] | None = None
         self.version = 10
         self.calls: list[str] = []
+        self.timeouts: list[float] = []
         self.before = self.after = NOTHING
+
+    def within(self, seconds: Callable[[], float]) -> "Server":
+        self.within_s = seconds
+        return self
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -66,6 +71,7 @@ class Server:
         self._put({**self.document, "spec": {**self.document["spec"], **spec}})
 
     def _begin(self, verb: str) -> None:
+        self.timeouts.append(self.within_s())
         self.calls.append(verb)
         self.before()
 
@@ -435,14 +441,17 @@ def test_pauses_are_jittered_and_end_with_the_term(world: World) -> None:
 
 def test_a_request_of_the_lease_itself_ends_with_the_term(world: World) -> None:
     lease = world.lease("a")
-    assert lease.request_s() == 5
+    assert lease._request_s() == 5
     lease._turn()
-    assert lease.request_s() == 5  # not more, so that a hanging one can be tried again
+    assert lease._request_s() == 5  # not more, so that a hanging one can be tried again
     world.clock.now += 8
-    assert lease.request_s() == pytest.approx(2)
+    assert lease._request_s() == pytest.approx(2)
+    world.server.before = raises(ApiUnavailable("no answer"))
+    lease._turn()
+    assert world.server.timeouts[-1] == pytest.approx(2)
     world.clock.now += 2
     with pytest.raises(LeaseLost):
-        lease.request_s()
+        lease._request_s()
 
 
 def test_closing_releases_and_a_successor_starts_at_once(world: World) -> None:
