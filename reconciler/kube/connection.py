@@ -182,14 +182,19 @@ class Connection:
                 ) from None
             self._replace(fresh)
 
+    def end_watches(self) -> None:
+        """Cut every watch that is open: whoever hears one sees the end."""
+        with self._lock:
+            watches = list(self._watches)
+        for wire in watches:
+            wire.cut()
+
     def close(self) -> None:
         """End every connection; a watch under way ends at once. Idempotent."""
         with self._lock:
             self._closed = True
-            watches, idle = list(self._watches), self._idle
-            self._idle = []
-        for wire in watches:
-            wire.cut()
+            idle, self._idle = self._idle, []
+        self.end_watches()
         for wire, _ in idle:
             wire.close()
 

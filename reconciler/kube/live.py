@@ -1,0 +1,236 @@
+"""One object as the watch cache keeps it, and how it is read from the API server's bytes. May import: planning.fields.
+
+In: an object's JSON.  Out: `Live`, without what is never needed: managedFields (once read), annotations of others.
+Ten thousand objects of one fleet say much the same, so equal parts are one object in memory: nothing in a `Live` may
+be changed in place.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from reconciler.planning.fields import above, leaves, managed
+
+OURS: Final = "ai.kubeedge.io/"
+KEPT: Final = (OURS, "config.kubernetes.io/")
+OPERATION: Final = OURS + "operation-id"
+BOOKKEEPING: Final = frozenset({OPERATION, OURS + "commit", OURS + "seq"})  # moves with an apply, means nothing alone
+SHARED_MAX: Final = 1 << 12  # parts remembered to be shared
+SHARED_BYTES: Final = 1 << 12  # a longer part is not looked for
+
+
+class Live(msgspec.Struct, frozen=True, gc=False):
+    """An object of the API server.
+
+    version: resourceVersion.  annotations: those of ai.kubeedge.io/ and config.kubernetes.io/.
+    foreign: leaf path -> field manager, of what others own in spec, labels and those annotations and we do not.
+    ours: whether our field manager owns anything of it.  writer: field manager of the newest write that was neither
+    ours nor to a subresource, "" where none is known: a write that only took fields away leaves no name behind.
+    created: RFC 3339.  deleting: it waits for finalizers, or for its end.
+    """
+
+    uid: str
+    version: str
+    generation: int
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    spec: dict[str, Any]
+    status: dict[str, Any]
+    foreign: dict[str, str]
+    ours: bool
+    writer: str
+    created: str
+    deleting: bool
+
+
+class Identified(msgspec.Struct, frozen=True, gc=False):
+    """What names an object and its version, read before anything else of it."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resourceVersion: str = ""  # noqa: N815  # the API's name
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """The head of an object, a bookmark, or a Status (code, message)."""
+
+    kind: str = ""
+    metadata: Identified = Identified()
+    code: int = 0
+    message: str = ""
+
+
+class _Managed(msgspec.Struct, frozen=True, gc=False):
+    manager: str = ""
+    subresource: str = ""
+    time: str = ""
+    fieldsV1: msgspec.Raw = msgspec.Raw(b"{}")  # noqa: N815
+
+
+class _Metadata(msgspec.Struct, frozen=True, gc=False):
+    uid: str = ""
+    resourceVersion: str = ""  # noqa: N815
+    generation: int = 0
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    creationTimestamp: str | None = None  # noqa: N815
+    deletionTimestamp: str | None = None  # noqa: N815
+    managedFields: list[_Managed] | None = None  # noqa: N815
+
+
+class _Document(msgspec.Struct, frozen=True, gc=False):
+    metadata: _Metadata
+    spec: dict[str, msgspec.Raw] | None = None
+    status: dict[str, Any] | None = None
+
+
+class _Event(msgspec.Struct, frozen=True, gc=False):
+    object: _Document
+
+
+_document = msgspec.json.Decoder(_Document)
+_event = msgspec.json.Decoder(_Event)
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
+_fields = msgspec.json.Decoder(dict[str, Any])
+_EMPTY: Final[dict[str, Any]] = {}
+
+
+class Reader:
+    """Reads objects for one cache, sharing what is equal. Thread-safe."""
+
+    def __init__(self, manager: str) -> None:
+        """manager: our own field manager."""
+        self._manager = manager
+        self._parts: dict[bytes, Any] = {}
+        self._texts: dict[str, str] = {}
+        self._owned: dict[bytes, frozenset[str]] = {}
+
+    def object(self, body: bytes | msgspec.Raw, before: Live | None = None) -> Live:
+        """The object in `body`. Raises msgspec.MsgspecError. before: the same object as it was, to share with."""
+        return self._live(_document.decode(body), before)
+
+    def event(self, line: bytes, before: Live | None = None) -> Live:
+        """The object in a watch event. Raises msgspec.MsgspecError."""
+        return self._live(_event.decode(line).object, before)
+
+    def _live(self, document: _Document, before: Live | None) -> Live:
+        meta = document.metadata
+        spec = {key: self._part(raw) for key, raw in (document.spec or {}).items()}
+        labels = {self._text(key): self._text(value) for key, value in (meta.labels or {}).items()}
+        annotations = {
+            self._text(key): value if key == OPERATION else self._text(value)
+            for key, value in (meta.annotations or {}).items()
+            if key.startswith(KEPT)
+        }
+        status: dict[str, Any] = document.status or _EMPTY
+        if before is not None:
+            spec, labels, status = _same(spec, before.spec), _same(labels, before.labels), _same(status, before.status)
+            annotations = _same(annotations, before.annotations)
+        mine: list[_Managed] = []
+        others: list[_Managed] = []
+        for entry in meta.managedFields or ():
+            if not entry.subresource:
+                (mine if entry.manager == self._manager else others).append(entry)
+        foreign: dict[str, str] = _EMPTY
+        if others:
+            tree = {"spec": spec, "labels": labels, "annotations": annotations}
+            others.sort(key=lambda entry: entry.time)
+            foreign = self._foreign(tree, mine, others) or _EMPTY
+        return Live(
+            uid=meta.uid,
+            version=meta.resourceVersion,
+            generation=meta.generation,
+            labels=labels or _EMPTY,
+            annotations=annotations or _EMPTY,
+            spec=spec or _EMPTY,
+            status=status,
+            foreign=foreign if before is None else _same(foreign, before.foreign),
+            ours=bool(mine),
+            writer=self._text(others[-1].manager) if others else "",
+            created=self._text(meta.creationTimestamp or ""),
+            deleting=bool(meta.deletionTimestamp),
+        )
+
+    def _foreign(self, tree: dict[str, Any], mine: list[_Managed], others: list[_Managed]) -> dict[str, str]:
+        """Who has each leaf that we do not have; of several, who wrote last.
+
+        A leaf belongs to whoever owns it by name; only where nobody does, to whoever owns what it lies in as a whole
+        (an atomic list or mapping).
+        """
+        owners: dict[str, str] = {}
+        for entry in others:
+            manager = self._text(entry.manager)
+            owners.update((path, manager) for path in self._paths(entry))
+        owners.update((path, "") for entry in mine for path in self._paths(entry))
+        found = {}
+        for path, _ in leaves(tree):
+            if (owner := owners.get(path)) is None:
+                owner = next((owners[higher] for higher in above(path) if higher in owners), "")
+            if owner:
+                found[self._text(path)] = owner
+        return found
+
+    def _paths(self, entry: _Managed) -> frozenset[str]:
+        """What an entry owns. Objects of one shape have the same bytes here."""
+        raw = bytes(entry.fieldsV1)
+        if (paths := self._owned.get(raw)) is None:
+            paths = managed(_fields.decode(raw)) if raw[:1] == b"{" else frozenset()
+            _remember(self._owned, raw, paths, 256)
+        return paths
+
+    def _part(self, raw: msgspec.Raw) -> Any:
+        """A field's value, the same object for the same bytes; so for each item of a list."""
+        if len(raw) > SHARED_BYTES:
+            return msgspec.json.decode(raw)
+        text = bytes(raw)
+        try:
+            return self._parts[text]
+        except KeyError:
+            pass
+        part = [self._part(item) for item in _raws.decode(raw)] if text[:1] == b"[" else msgspec.json.decode(raw)
+        _remember(self._parts, text, part, SHARED_MAX)
+        return part
+
+    def _text(self, text: str) -> str:
+        try:
+            return self._texts[text]
+        except KeyError:
+            _remember(self._texts, text, text, SHARED_MAX)
+            return text
+
+
+def differs(before: Live, after: Live) -> bool:
+    """Whether anything changed that somebody may have to act on: not the status, not the version, not our bookkeeping.
+
+    uid, spec, labels, our annotations but for operation, commit and sequence, whose the fields are, deletion.
+    """
+    return (
+        before.uid != after.uid
+        or before.deleting != after.deleting
+        or before.ours != after.ours
+        or before.spec != after.spec
+        or before.labels != after.labels
+        or before.foreign != after.foreign
+        or (
+            before.annotations != after.annotations
+            and _meaning(before.annotations.items()) != _meaning(after.annotations.items())
+        )
+    )
+
+
+def _meaning(annotations: Iterable[tuple[str, str]]) -> dict[str, str]:
+    return {key: value for key, value in annotations if key not in BOOKKEEPING}
+
+
+def _same(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
+    """The old one where they are equal, so that one stays in memory."""
+    return old if new == old else new
+
+
+def _remember(memo: dict[Any, Any], key: Any, value: Any, most: int) -> None:
+    """Keep it for others to share; where there are too many, begin anew."""
+    if len(memo) >= most:
+        memo.clear()
+    memo[key] = value
