@@ -1,0 +1,5 @@
+"""Tests here talk to a real API server."""
+
+from tests.control_plane.fixtures import cluster, control_plane, our_objects, pytest_collection_finish
+
+__all__ = ["cluster", "control_plane", "our_objects", "pytest_collection_finish"]
