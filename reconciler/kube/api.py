@@ -132,6 +132,10 @@ class Api:
             self.connection.reload(seen)  # the caller comes again, with the new ones
         raise failure(asked, reply)
 
+    def end_watches(self) -> None:
+        """Cut every watch of this connection that is open, so that a thread that waits for one can end."""
+        self.connection.end_watches()
+
     def _events(self, asked: Asked, lines: Iterator[bytes]) -> Iterator[bytes]:
         for line in lines:
             if line.startswith(_ERROR_LINE):
