@@ -61,6 +61,7 @@ ALLOWED = {
     "kube/wire.py Wire._line": BYTES,
     "kube/wire.py Wire._exactly": BYTES,
     "kube/wire.py Wire._until_closed": BYTES,
+    "kube/watching.py ListWatch.run": "a thread that lists and watches one kind; what changed becomes a trigger",
     "serving/process.py _await_answer": "waits for a new process to answer, to a deadline",
     "sources/documents.py Reader.read": "takes the events of a YAML stream",
     "sources/watch.py Watcher._settle": "a thread that waits until a directory is quiet, which becomes a trigger",
