@@ -1,50 +1,37 @@
-"""etcd and kube-apiserver as processes of the test run, with the other three on demand.
+"""A control plane whose processes are ours: etcd and kube-apiserver, and the other three on demand.
 
-etcd listens on a UNIX socket in a directory that only its owner may enter; the API server listens on 127.0.0.1 with a
-certificate that it makes itself, RBAC on, one admin token. Nothing is needed for that beside the programs.
-
-In: a directory with programs.  Out: a `LocalControlPlane`, ready in about four seconds.
+In: a directory with programs.  Out: a `LocalControlPlane` that can be paused, restarted, compacted and set back.
 """
 
-import fcntl
-import http.client
 import json
-import secrets
 import shutil
-import socket
 import tempfile
-from base64 import b64encode
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, Final, Self
+from typing import Any, Self
 
-from tests.control_plane.plane import ControlPlane, write_kubeconfig
-from tests.control_plane.process import CannotStart, Program
-
-PREFIX: Final = "reconciler-control-plane-"
-_TRIES: Final = 3  # a free port can be taken by another before the API server listens
-_POLICY: Final = """{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
- "rules": [{"level": "Metadata"}]}"""
-_PARTS: Final = {
-    "controller-manager": "kube-controller-manager",
-    "scheduler": "kube-scheduler",
-    "kwok": "kwok",
-}
+from tests.control_plane.home import Home, b64, free_port, listens, sweep
+from tests.control_plane.parts import PROGRAMS, arguments
+from tests.control_plane.plane import ControlPlane, skip
+from tests.control_plane.process import Program
 
 
 class LocalControlPlane(ControlPlane):
     """Ours to stop, pause and set back. origin: "assets" or "built"."""
 
-    def __init__(self, directory: Path, kubeconfig: Path, home: "_Home", *, origin: str) -> None:
+    def __init__(self, directory: Path, kubeconfig: Path, home: Home, *, origin: str) -> None:
         super().__init__(kubeconfig, directory)
         self._home = home
         self.origin = origin
         self._parts: dict[str, Program] = {}
+        self._serving: dict[int, int] = {}
 
     @classmethod
     def start(cls, programs: Path, *, origin: str = "built", audit: bool = False, fsync: bool = False) -> Self:
         """Returns when the API server is ready. audit: keep who sent what (see `audited`). Raises CannotStart."""
         sweep()
-        home = _Home(programs, audit=audit, fsync=fsync)
+        home = Home(programs, audit=audit, fsync=fsync)
         try:
             home.start()
             return cls(home.directory, home.kubeconfig, home, origin=origin)
@@ -66,7 +53,7 @@ class LocalControlPlane(ControlPlane):
             return ""
         if what == "audit":
             return "" if self._home.audit else "this control plane was started without an audit log"
-        name = _PARTS.get(what, what)
+        name = PROGRAMS.get(what, what)
         return "" if (self._home.programs / name).is_file() else f"{self._home.programs} holds no {name}"
 
     def audited(self, resource: str = "") -> list[dict[str, Any]]:
@@ -106,7 +93,7 @@ class LocalControlPlane(ControlPlane):
 
     def revision(self) -> int:
         """etcd's, which is the newest resourceVersion."""
-        return int(self._home.ask_etcd("/v3/kv/range", {"key": _b64("/")})["header"]["revision"])
+        return int(self._home.ask_etcd("/v3/kv/range", {"key": b64("/")})["header"]["revision"])
 
     def compact(self) -> int:
         """Forgets all history before now and restarts the API server, whose caches would remember it.
@@ -115,7 +102,7 @@ class LocalControlPlane(ControlPlane):
         """
         revision = self.revision()
         self._home.ask_etcd("/v3/kv/compaction", {"revision": str(revision), "physical": True})
-        self.restart()
+        self.restart(graceful_s=0)
         return revision
 
     def snapshot(self) -> Path:
@@ -146,203 +133,36 @@ class LocalControlPlane(ControlPlane):
             part.stop()
         self._home.stop()
 
+    def fake_nodes(self, *names: str, serving: Mapping[int, int] | None = None) -> None:
+        """Nodes of kwok, Ready when this returns; Pods bound to them run at once, as far as the API server can tell.
+
+        serving: port of any Pod -> port of 127.0.0.1 that port-forward reaches under it. kwok reads that when it
+        starts, so it starts anew whenever this is called. Skips the test where kwok cannot be had.
+        """
+        if reason := self.lacks("kwok"):
+            skip(f"needs kwok: {reason}")
+        if "kwok" in self._parts:
+            self._parts.pop("kwok").stop()
+        self._serving = dict(serving or {})
+        self._start("kwok")
+        for name in names:
+            self.request("POST", "/api/v1/nodes", {"metadata": {"name": name}})
+        for name in names:
+            self._parts["kwok"].wait_until(partial(self._ready, f"/api/v1/nodes/{name}"))
+
     def _start(self, part: str) -> None:
-        if part not in _PARTS or ((there := self._parts.get(part)) and there.running):
+        if part not in PROGRAMS or ((there := self._parts.get(part)) and there.running):
             return
-        program = self._home.programs / _PARTS[part]
         port = free_port()
-        common = ["--kubeconfig", str(self.kubeconfig)]
-        if part == "kwok":
-            arguments = [
-                *common,
-                "--manage-all-nodes",
-                "--server-address",
-                f"127.0.0.1:{port}",
-                "--node-ip",
-                "127.0.0.1",
-            ]
-            arguments += ["--node-port", str(port)]
-        else:
-            arguments = [*common, "--bind-address", "127.0.0.1", "--secure-port", str(port), "--leader-elect=false"]
-            arguments += ["--authentication-kubeconfig", str(self.kubeconfig)]
-            arguments += ["--authorization-kubeconfig", str(self.kubeconfig)]
-        if part == "controller-manager":
-            arguments += [
-                "--service-account-private-key-file",
-                str(self._home.key),
-                "--root-ca-file",
-                str(self._home.ca),
-            ]
-            arguments += ["--use-service-account-credentials", "--cert-dir", str(self.directory / part)]
-        started = Program(program, arguments, self.directory)
-        self._parts[part] = started
-        started.wait_until(lambda: _listens(port))
+        words = arguments(part, port, self._home, self._serving)
+        self._parts[part] = started = Program(self._home.programs / PROGRAMS[part], words, self.directory)
+        started.wait_until(lambda: listens(port))
         if part == "controller-manager":
             started.wait_until(lambda: not ControlPlane.lacks(self, part))
 
+    def _ready(self, node: str) -> bool:
+        conditions = self.get(node).get("status", {}).get("conditions") or []
+        return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
     def _authority(self) -> bytes:
         return self._home.ca.read_bytes()
-
-
-class _Home:
-    """The directory of one control plane and the two programs that it cannot do without."""
-
-    def __init__(self, programs: Path, *, audit: bool, fsync: bool) -> None:
-        self.programs = programs
-        self.audit = audit
-        self._fsync = fsync
-        self.directory = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self._lock = _hold(self.directory)
-        self.data = self.directory / "data"
-        self.socket = self.directory / "etcd.sock"
-        self.certificates = self.directory / "certificates"
-        # The API server makes both; the file has its certificate and that of the authority which signed it.
-        self.ca, self.key = self.certificates / "apiserver.crt", self.certificates / "apiserver.key"
-        self.kubeconfig = self.directory / "admin.kubeconfig"
-        self.token = secrets.token_hex(16)
-        self.port = free_port()
-        self.etcd: Program | None = None
-        self.api: Program | None = None
-        tokens = self.directory / "tokens.csv"
-        tokens.touch(mode=0o600)
-        tokens.write_text(f'{self.token},admin,admin,"system:masters"\n')
-        (self.directory / "audit-policy.json").write_text(_POLICY)
-
-    def start(self) -> None:
-        self.start_etcd()
-        for left in reversed(range(_TRIES)):
-            try:
-                self.start_api()
-            except CannotStart as error:
-                if not left or "address already in use" not in str(error):
-                    raise
-                self.port = free_port()
-            else:
-                break
-        server = f"https://127.0.0.1:{self.port}"
-        write_kubeconfig(self.kubeconfig, server, self.ca.read_bytes(), self.token)
-
-    def start_etcd(self) -> None:
-        self.socket.unlink(missing_ok=True)
-        url = f"unix://{self.socket}"
-        # One member: no peer ever connects, and what it advertises is read by nobody.
-        nobody = "http://localhost:1"
-        arguments = ["--data-dir", str(self.data), "--listen-client-urls", url, "--advertise-client-urls", nobody]
-        arguments += ["--listen-peer-urls", f"unix://{self.directory}/peer.sock"]
-        arguments += ["--initial-advertise-peer-urls", nobody, "--initial-cluster", f"default={nobody}"]
-        arguments += ["--logger", "zap", "--log-level", "warn", "--quota-backend-bytes", str(8 << 30)]
-        if not self._fsync:
-            arguments.append("--unsafe-no-fsync")
-        self.etcd = Program(self.programs / "etcd", arguments, self.directory)
-        self.etcd.wait_until(self._etcd_ready)
-
-    def start_api(self) -> None:
-        arguments = {
-            "etcd-servers": f"unix://{self.socket}",
-            "bind-address": "127.0.0.1",
-            "advertise-address": "127.0.0.1",
-            "secure-port": self.port,
-            "cert-dir": self.certificates,
-            "token-auth-file": self.directory / "tokens.csv",
-            "authorization-mode": "Node,RBAC",
-            "anonymous-auth": "false",
-            "service-account-issuer": "https://kubernetes.default.svc",
-            # No second key pair is needed: nobody else trusts what these sign.
-            "service-account-key-file": self.key,
-            "service-account-signing-key-file": self.key,
-            "service-cluster-ip-range": "10.0.0.0/24",
-            # An endpoint of the `kubernetes` service may not be on loopback.
-            "endpoint-reconciler-type": "none",
-        }
-        if self.audit:
-            arguments |= {"audit-policy-file": self.directory / "audit-policy.json"}
-            arguments |= {"audit-log-path": self.directory / "audit.jsonl"}
-        words = [f"--{name}={value}" for name, value in arguments.items()]
-        self.api = Program(self.programs / "kube-apiserver", words, self.directory)
-        self.wait_ready()
-
-    def wait_ready(self) -> None:
-        assert self.api
-        self.api.wait_until(self._api_ready)
-
-    def ask_etcd(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """etcd's JSON gateway: every gRPC call as a POST."""
-        connection = http.client.HTTPConnection("localhost", timeout=10)
-        connection.sock = socket.socket(socket.AF_UNIX)
-        try:
-            connection.sock.connect(str(self.socket))
-            connection.request("POST", path, json.dumps(body))
-            answer = connection.getresponse()
-            document: dict[str, Any] = json.loads(answer.read())
-        finally:
-            connection.close()
-        if answer.status != 200:
-            raise LookupError(f"etcd: {path}: {answer.status} {document}")
-        return document
-
-    def stop(self) -> None:
-        for program in (self.api, self.etcd):
-            if program:
-                program.stop()
-        self._lock.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
-
-    def _etcd_ready(self) -> bool:
-        try:
-            return bool(self.ask_etcd("/v3/kv/range", {"key": _b64("/")}))
-        except (OSError, http.client.HTTPException, LookupError, ValueError):
-            return False
-
-    def _api_ready(self) -> bool:
-        import ssl
-
-        if not self.ca.is_file():
-            return False
-        try:
-            context = ssl.create_default_context(cafile=self.ca)
-            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=5, context=context)
-            try:
-                connection.request("GET", "/readyz", headers={"Authorization": f"Bearer {self.token}"})
-                return connection.getresponse().status == 200
-            finally:
-                connection.close()
-        except (OSError, http.client.HTTPException):
-            return False
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on right now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def sweep() -> None:
-    """Removes directories whose test run was killed: their lock is free."""
-    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        try:
-            held = _hold(directory)
-        except OSError:
-            continue  # its owner lives, or it is another user's
-        with held:
-            shutil.rmtree(directory, ignore_errors=True)
-
-
-def _hold(directory: Path) -> IO[bytes]:
-    """Raises BlockingIOError while another process holds it; the kernel frees it when its holder dies."""
-    handle = (directory / "owner").open("ab")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BaseException:
-        handle.close()
-        raise
-    return handle
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _b64(text: str) -> str:
-    return b64encode(text.encode()).decode()

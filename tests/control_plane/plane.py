@@ -107,12 +107,12 @@ class ControlPlane:
         """What a test cannot do without: an optional part is started; what is not there skips the test."""
         for one in what:
             if reason := self.lacks(one):
-                _skip(f"needs {one}: {reason}")
+                skip(f"needs {one}: {reason}")
             self._start(one)
 
     def local(self) -> "LocalControlPlane":
         """This control plane where its processes are ours to pause, restart and set back, else the test is skipped."""
-        _skip(f"needs processes: {self.lacks('processes')}")
+        skip(f"needs processes: {self.lacks('processes')}")
 
     def __enter__(self) -> Self:
         return self
@@ -156,7 +156,7 @@ def write_kubeconfig(path: Path, server: str, authority: bytes, token: str, name
     path.write_text(json.dumps(document, indent=1))
 
 
-def _skip(reason: str) -> NoReturn:
+def skip(reason: str) -> NoReturn:
     import pytest
 
     pytest.skip(reason)

