@@ -40,7 +40,12 @@ _VERSIONS: Final = {
     "k8s.io/component-base/version.gitMajor": _MAJOR,
     "k8s.io/component-base/version.gitMinor": _MINOR,
 }
-FLAGS: Final = ("-trimpath", "-ldflags", " ".join(("-s", "-w", *(f"-X {k}={v}" for k, v in _VERSIONS.items()))))
+FLAGS: Final = (
+    "-trimpath",
+    "-buildvcs=false",
+    "-ldflags",
+    " ".join(("-s", "-w", *(f"-X {k}={v}" for k, v in _VERSIONS.items()))),
+)
 Say = Callable[[str], None]
 
 
