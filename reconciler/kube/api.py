@@ -80,6 +80,13 @@ class Api:
     ) -> None:
         self.connection = connection
         self._permit, self._counted = permit, counted
+        self._within: Callable[[], float] | None = None
+
+    def within(self, seconds: Callable[[], float]) -> "Api":
+        """The same without the permit; each request, reads too, ends within what `seconds` says right before it."""
+        other = Api(self.connection, None, self._counted)
+        other._within = seconds
+        return other
 
     def get(self, resource: Resource, name: str, namespace: str = "") -> bytes | None:
         """The object as it is now; None only where the server says that just this object is not there."""
@@ -159,12 +166,15 @@ class Api:
         manager: str,
         force: bool = False,
         sub: str = "",
+        dry_run: bool = False,
     ) -> bytes:
         """Server-side apply of `body` (JSON) by field manager `manager`; the object as it is then.
 
-        force takes fields that other managers own; without it they are FieldConflict.fields.
+        force takes fields that other managers own; without it they are FieldConflict.fields. dry_run: all but writing.
         """
         query = {"fieldManager": manager, "fieldValidation": "Strict"} | ({"force": "true"} if force else {})
+        if dry_run:
+            query["dryRun"] = "All"
         asked = Asked("patch", resource, namespace, name, sub)
         return _good(asked, self._ask(asked, "PATCH", query, body, content_type=APPLY))
 
@@ -178,8 +188,10 @@ class Api:
         asked = Asked("update", resource, namespace, name)
         return _good(asked, self._ask(asked, "PUT", {}, body))
 
-    def delete(self, resource: Resource, name: str, namespace: str, *, uid: str, version: str = "") -> bool:
-        """Delete exactly the object with this uid (and resourceVersion); False when it was gone already.
+    def delete(self, resource: Resource, name: str, namespace: str, *, uid: str, version: str = "") -> bytes | None:
+        """Delete exactly the object with this uid (and resourceVersion); None when it was gone already.
+
+        What comes back is a Status, or the object where finalizers keep it for now.
 
         Raises FieldConflict where another object has that name now, or this one has changed.
         """
@@ -188,9 +200,8 @@ class Api:
         asked = Asked("delete", resource, namespace, name)
         reply = self._ask(asked, "DELETE", {}, body)
         if absent(asked, reply):
-            return False
-        _good(asked, reply)
-        return True
+            return None
+        return _good(asked, reply)
 
     def raw(self, path: str) -> bytes:
         """GET of a path that is no object: /version, /readyz."""
@@ -228,6 +239,8 @@ class Api:
             if allowed <= 0:
                 raise LeaseLost(f"{request.asked}: not sent: the Lease is over")
             timeout_s = min(timeout_s, allowed)
+        if self._within is not None:
+            timeout_s = min(timeout_s, self._within())
         try:
             reply = self.connection.exchange(
                 request.method,

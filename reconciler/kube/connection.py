@@ -79,6 +79,12 @@ class Connection:
         """Which reading of the credentials is in use; grows with each."""
         return self._current.number
 
+    @property
+    def verified(self) -> bool:
+        """Whether the server has to prove who it is."""
+        tls = self._current.identity.tls
+        return tls is not None and tls.verify_mode is ssl.CERT_REQUIRED
+
     def exchange(
         self,
         method: str,

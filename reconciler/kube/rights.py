@@ -28,7 +28,7 @@ class Rule(NamedTuple):
         plural, slash, sub = self.resource.partition("/")
         full = f"{plural}.{self.group}" if self.group else plural
         kind = f"role --namespace={namespace}" if namespace else "clusterrole"
-        name = f"reconciler-{plural}-{'-'.join(self.verbs)}"
+        name = f"reconciler-{plural}"
         return f"`kubectl create {kind} {name} --verb={','.join(self.verbs)} --resource={full}{slash}{sub}`"
 
 
