@@ -1,7 +1,7 @@
 """An API server in miniature, for tests of what watches it: versions, LISTs in pages, watches, and what goes wrong."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from reconciler.kube.api import Page
 from reconciler.kube.resources import OURS, Resource
 
 MODELS = OURS["InferenceModel"]
+Line = bytes | Exception | Callable[[], None]
 API_VERSION = "ai.kubeedge.io/v1alpha1"
 
 
@@ -51,7 +52,7 @@ class Miniature:
         self.events: list[tuple[int, bytes]] = []
         self.calls: list[str] = []
         self.list_faults: list[Exception | None] = []  # after a LIST's first page
-        self.watch_faults: list[Exception | list[bytes | Exception] | None] = []  # instead of a watch, or of its lines
+        self.watch_faults: list[Exception | Sequence[Line] | None] = []  # instead of a watch, or of its lines
 
     def set(self, name: str, spec: dict[str, Any] | None = None, **meta: Any) -> bytes:
         self.revision += 1
@@ -84,14 +85,17 @@ class Miniature:
         fault = self.watch_faults.pop(0) if self.watch_faults else None
         if isinstance(fault, Exception):
             raise fault
-        since = [line for revision, line in self.events if revision > int(version)]
-        yield self._lines(since if fault is None else fault)
+        since = [line for revision, line in self.events if not version.isdecimal() or revision > int(version)]
+        yield self._lines(since if fault is None else list(fault))
 
     def _lines(self, lines: list[Any]) -> Iterator[bytes]:
         for line in lines:
             if isinstance(line, Exception):
                 raise line
-            yield line
+            if callable(line):  # time passes
+                line()
+            else:
+                yield line
 
     def end_watches(self) -> None:
         self.calls.append("end")

@@ -29,6 +29,7 @@ SHORT_S: Final = 1.0  # a watch that ends sooner, having said nothing, has faile
 MUTE_MAX: Final = 2  # watches in a row that say nothing, until all is listed anew
 _CERTAIN: Final = (KindMissing, RightMissing, CredentialsRefused)  # told at once; others when they come again
 _DEEDS: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
+_MOVES: Final = _DEEDS | {"BOOKMARK"}
 
 
 class WatchApi(Protocol):
@@ -109,8 +110,10 @@ class ListWatch:
         *,
         selector: str = "",
         sample: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """sample: a random number in [0, 1), for the jitter of delays."""
+        """sample: a random number in [0, 1), for the jitter of delays.  clock: seconds that never go back."""
+        self._clock = clock
         self._api, self._resource, self._sink, self._closed = api, resource, sink, closed
         self._selector, self._sample = selector, sample
         self._version = ""  # "": all is to be listed
@@ -171,10 +174,10 @@ class ListWatch:
         self._tell(None)
 
     def _watch(self) -> None:
-        """Hear one watch to its end. One that was open and said nothing may hide that it is dead."""
+        """Hear one watch to its end. One that was open for long and said nothing may hide that it is dead."""
         self._heard = False
         with self._api.watch(self._resource, self._version, selector=self._selector, silence_s=SILENCE_S) as lines:
-            opened = time.monotonic()
+            opened = self._clock()
             self._tell(None)
             try:
                 for line in lines:
@@ -182,9 +185,13 @@ class ListWatch:
                         return
                     self._hear(line)
             finally:
-                short = not self._heard and time.monotonic() - opened < SHORT_S
+                lived_s = self._clock() - opened
+                short = not self._heard and lived_s < SHORT_S
                 self._failed = self._failed if short else 0
-                self._mute = 0 if self._heard else self._mute + 1
+                if self._heard:
+                    self._mute = 0
+                elif lived_s >= SILENCE_S:
+                    self._mute += 1
                 if self._mute >= MUTE_MAX:
                     self._version = ""
         self._failed += short
@@ -197,15 +204,16 @@ class ListWatch:
                 raise Expired if event.object.code == 410 else self._refused(event.object)
             if event.type == "BOOKMARK" and went_back(version, self._version):
                 raise Expired
-            if event.type in _DEEDS and event.object.kind in {"", self._resource.kind}:
+            known = event.object.kind in {"", self._resource.kind}
+            if known and event.type in _DEEDS:
                 self._sink.event(event.type, event.object, line)
         except msgspec.MsgspecError as error:
             self._version = ""  # what it said is lost
             raise self._unreadable(error) from None
         self._heard = True
         self._sink.answered()
-        if event.type in _DEEDS or event.type == "BOOKMARK":
-            self._version = version if version and later(version, self._version) else self._version
+        if known and event.type in _MOVES and version and later(version, self._version):
+            self._version = version
 
     def _refused(self, status: Head) -> ApiUnavailable:
         return ApiUnavailable(f"{self._resource.plural}: the watch ended: {printable(status.message)[:200]}")
