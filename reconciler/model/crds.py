@@ -5,31 +5,16 @@ Kubernetes takes only structural schemas: references are written in place, `anyO
 what they have no word for is left out (Kubernetes documentation, "Specifying a structural schema").
 """
 
+from copy import deepcopy
 from typing import Any, Final
 
 from reconciler.model.identity import GROUP, VERSION
-from reconciler.model.kinds import KINDS, Kind
+from reconciler.model.kinds import CATEGORY, KINDS, Column, Kind
 
 _HEADER: Final = "# Made by `reconciler crds`: change reconciler/model/ instead.\n"
+_RULES: Final = "x-kubernetes-validations"
+_INNER: Final = frozenset({"properties", "items"})
 _NOISE: Final = frozenset({"title", "default", "additionalProperties", "$defs"})
-_CONDITIONS: Final[dict[str, Any]] = {
-    "description": "What is true of it now, and since when.",
-    "type": "array",
-    "items": {
-        "type": "object",
-        "required": ["type", "status"],
-        "properties": {
-            "type": {"type": "string"},
-            "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
-            "reason": {"type": "string"},
-            "message": {"type": "string"},
-            "lastTransitionTime": {"type": "string", "format": "date-time"},
-            "observedGeneration": {"type": "integer", "format": "int64"},
-        },
-    },
-    "x-kubernetes-list-type": "map",
-    "x-kubernetes-list-map-keys": ["type"],
-}
 
 
 def crds() -> dict[str, str]:
@@ -45,6 +30,7 @@ def crds() -> dict[str, str]:
 def definition(row: Kind) -> dict[str, Any]:
     """The CustomResourceDefinition of one kind."""
     names = {"kind": row.name, "listKind": f"{row.name}List", "plural": row.plural, "singular": row.name.lower()}
+    short = {"shortNames": list(row.short_names)} if row.short_names else {}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -52,16 +38,14 @@ def definition(row: Kind) -> dict[str, Any]:
         "spec": {
             "group": GROUP,
             "scope": row.scope,
-            "names": names | ({"shortNames": list(row.short_names)} if row.short_names else {}),
+            "names": names | short | {"categories": [CATEGORY]},
             "versions": [
                 {
                     "name": VERSION,
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
-                    "additionalPrinterColumns": [
-                        {"name": column.name, "type": column.type, "jsonPath": column.path} for column in row.columns
-                    ],
+                    "additionalPrinterColumns": [_column(column) for column in row.columns],
                     "schema": {"openAPIV3Schema": _object_schema(row)},
                 }
             ],
@@ -69,13 +53,13 @@ def definition(row: Kind) -> dict[str, Any]:
     }
 
 
+def _column(column: Column) -> dict[str, Any]:
+    made = {"name": column.name, "type": column.type, "jsonPath": column.path}
+    return made | ({"priority": 1} if column.wide else {})
+
+
 def _object_schema(row: Kind) -> dict[str, Any]:
     spec, status = structural(row.spec.model_json_schema()), structural(row.status.model_json_schema())
-    status.pop("description", None)
-    status["properties"] = status.get("properties", {}) | {
-        "observedGeneration": {"type": "integer", "format": "int64"},
-        "conditions": _CONDITIONS,
-    }
     return {
         "type": "object",
         **({"required": ["spec"]} if spec.get("required") else {}),
@@ -100,14 +84,14 @@ def structural(schema: dict[str, Any]) -> dict[str, Any]:
         if "anyOf" in node:
             (only,) = (one for one in node["anyOf"] if one != {"type": "null"})
             return rewrite({key: value for key, value in node.items() if key != "anyOf"} | only | {"nullable": True})
-        out = {key: value for key, value in node.items() if key not in _NOISE}
+        out = {key: deepcopy(value) for key, value in node.items() if key not in _NOISE and key not in _INNER}
         if isinstance(node.get("additionalProperties"), dict):
             out["additionalProperties"] = rewrite(node["additionalProperties"])
         if "properties" in node:
             out["properties"] = {name: rewrite(inner) for name, inner in node["properties"].items()}
-            for name in out["properties"].keys() - set(node.get("required", ())):
-                if "pattern" in out["properties"][name]:  # empty text is not set, as in the seed's Go types
-                    out["properties"][name]["pattern"] = f"^$|{out['properties'][name]['pattern']}"
+            for name, inner in out["properties"].items():
+                if inner.get("type") == "string":
+                    _empty_is_unset(inner, required=name in node.get("required", ()))
         if "items" in node:
             out["items"] = rewrite(node["items"])
             if "version" in out["items"].get("required", ()) and "downloadURL" in out["items"]["properties"]:
@@ -115,3 +99,15 @@ def structural(schema: dict[str, Any]) -> dict[str, Any]:
         return out
 
     return rewrite(schema)
+
+
+def _empty_is_unset(text: dict[str, Any], *, required: bool) -> None:
+    """Empty text is not set, as in the seed's Go types: refused where the field is required, else always good."""
+    if required:
+        if not text.keys() & {"enum", _RULES}:
+            text["minLength"] = 1
+        return
+    if "enum" in text:
+        text["enum"] = [*text["enum"], ""]
+    for one in text.get(_RULES, ()):
+        one["rule"] = f"self == '' || ({one['rule']})"

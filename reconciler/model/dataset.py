@@ -1,15 +1,28 @@
 """Kind Dataset: where data is, its format and versions; which edges get the bytes, and which only the metadata.
 
-May import: model.shape, model.fields. In: a document's spec.  Out: typed values, to expansion.
+May import: model.shape, model.fields, model.rules, model.status.
+In: a document's spec.  Out: typed values, to expansion.
 """
 # ruff: noqa: N815  # field names are the schema's own
 
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, ValidationInfo, field_validator
+from pydantic import AfterValidator, ConfigDict, ValidationInfo, field_validator
 
-from reconciler.model.fields import Bytes, choice
-from reconciler.model.shape import Digest, Selector, Shape, Url, VersionText, default_version, distinct
+from reconciler.model.fields import Bytes, Count, Text, at_most, choice
+from reconciler.model.rules import checks
+from reconciler.model.shape import (
+    MOST_VERSIONS,
+    Digest,
+    Selector,
+    Shape,
+    Url,
+    VersionText,
+    default_rules,
+    default_version,
+    distinct,
+)
+from reconciler.model.status import Status
 
 FORMATS: Final = ("csv", "txt", "voc", "coco", "yolo", "jsonl")
 
@@ -39,9 +52,11 @@ class Reach(Shape):
 class DatasetSpec(Shape):
     """Data, and where it goes."""
 
+    model_config = ConfigDict(json_schema_extra=checks(*default_rules("defaultVersion", "versions")))
+
     format: Annotated[str, *choice(*FORMATS)]
     """How samples stand in it."""
-    versions: Annotated[tuple[DatasetVersion, ...], AfterValidator(distinct)]
+    versions: Annotated[tuple[DatasetVersion, ...], AfterValidator(distinct), *at_most(MOST_VERSIONS)]
     """In any order."""
     defaultVersion: VersionText = ""
     """The version of every edge without a pin. May be left out where there is only one."""
@@ -52,3 +67,25 @@ class DatasetSpec(Shape):
     @classmethod
     def _default_is_there(cls, wanted: str, info: ValidationInfo) -> str:
         return default_version(wanted, info.data.get("versions", ()))
+
+
+class ReachCounts(Shape):
+    """How many edges have what."""
+
+    bytes: Count = 0
+    """Edges that are to have the data itself."""
+    metadata: Count = 0
+    """Edges that are to know of it."""
+    ready: Count = 0
+    """Edges of both sorts that have what they are to have."""
+
+
+class DatasetStatus(Status):
+    """What is observed of data at its edges."""
+
+    versions: Count | None = None
+    """How many versions there are."""
+    servedVersion: Text = ""
+    """The version that every edge without a pin has; absent while they differ."""
+    edges: ReachCounts | None = None
+    """How many edges have what."""

@@ -1,37 +1,64 @@
 """Kind Edge: a device or node at the edge, and the versions that are fixed for it.
 
-May import: model.shape, model.fields. In: a document's spec.  Out: typed values, to expansion.
+May import: model.shape, model.fields, model.expiry, model.rules, model.status.
+In: a document's spec.  Out: typed values, to expansion.
 """
 # ruff: noqa: N815  # field names are the schema's own
 
 from ipaddress import ip_address
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from reconciler.model.expiry import expires_at
-from reconciler.model.fields import Text, problem
+from reconciler.model.fields import Boolean, Count, Text, at_most, problem
+from reconciler.model.rules import checks, given, rule
 from reconciler.model.shape import Name, Shape, VersionText
+from reconciler.model.status import Status, Time
+from reconciler.model.times import TIME_ADVICE, time_rule
+
+_NO_ADDRESS = "is not an IP address", "write an IPv4 or IPv6 address, as in 127.0.0.2"
+_ONE_PIN = "one pin for each"
 
 
 def _address(value: str) -> str:
     try:
-        return str(ip_address(value))
+        found = ip_address(value)
     except ValueError:
-        hint = "write an IPv4 or IPv6 address, as in 127.0.0.2"
-        raise problem("RX213", f"{value!a:.60} is not an IP address", advice=hint) from None
+        found = None
+    if found is None or "%" in value or getattr(found, "ipv4_mapped", None) is not None:
+        raise problem("RX213", f"{value!a:.60} {_NO_ADDRESS[0]}", advice=_NO_ADDRESS[1])
+    return str(found)
 
 
 def _expiry(value: str) -> str:
     try:
         expires_at(value or "9999-12-30")
     except ValueError as error:
-        raise problem("RX213", str(error), advice="write 2026-12-31 or 2026-12-31T18:00:00Z") from None
+        raise problem("RX213", str(error), advice=TIME_ADVICE) from None
     return value
 
 
 class Pin(Shape):
     """One version, fixed for this edge."""
+
+    model_config = ConfigDict(
+        json_schema_extra=checks(
+            rule(
+                f"({given('model')}) || ({given('dataset')})",
+                "a pin names a model or a dataset",
+                advice=_ONE_PIN,
+                at="model",
+                missing=True,
+            ),
+            rule(
+                f"!({given('model')} && {given('dataset')})",
+                "a pin names a model or a dataset, not both",
+                advice=_ONE_PIN,
+                at="dataset",
+            ),
+        )
+    )
 
     model: Name = ""
     """A Model, or the modelName where there is no modelRef."""
@@ -41,7 +68,9 @@ class Pin(Shape):
     """The version that this edge gets, whatever its set's default."""
     reason: Text = ""
     """Why; it is shown wherever the pin is."""
-    expires: Annotated[Text, AfterValidator(_expiry)] = ""
+    expires: Annotated[
+        Text, AfterValidator(_expiry), Field(json_schema_extra=checks(time_rule("self"), maxLength=64))
+    ] = ""
     """The last day (UTC), or the RFC 3339 time, of the pin."""
 
     @field_validator("dataset")
@@ -50,8 +79,20 @@ class Pin(Shape):
         model = info.data.get("model", "unreadable")
         if bool(model) == bool(dataset) and model != "unreadable":
             message = "a pin names a model or a dataset, not both" if dataset else "a pin names a model or a dataset"
-            raise problem("RX213" if dataset else "RX211", message, advice="one pin for each", beside="")
+            raise problem("RX213" if dataset else "RX211", message, advice=_ONE_PIN, beside="")
         return dataset
+
+
+def _same(name: str) -> str:
+    """CEL: whether two pins, a and b, have the same text there, absent being empty."""
+    return f"(has(a.{name}) ? a.{name} : '') == (has(b.{name}) ? b.{name} : '')"
+
+
+_ONCE = rule(
+    f"self.all(a, self.exists_one(b, {_same('model')} && {_same('dataset')}))",
+    "something is pinned twice",
+    advice="keep one of them",
+)
 
 
 class EdgeSpec(Shape):
@@ -59,9 +100,17 @@ class EdgeSpec(Shape):
 
     nodeName: Name = ""
     """The node's name; absent, the name of the Edge."""
-    address: Annotated[Text, AfterValidator(_address), Field(json_schema_extra={"maxLength": 45})] = "127.0.0.1"
+    address: Annotated[
+        Text,
+        AfterValidator(_address),
+        Field(
+            json_schema_extra=checks(
+                rule("isIP(self)", f"'{{self}}' {_NO_ADDRESS[0]}", advice=_NO_ADDRESS[1]), maxLength=45
+            )
+        ),
+    ] = "127.0.0.1"
     """The IP address on which its services listen. Ports are told apart by address."""
-    pins: tuple[Pin, ...] = ()
+    pins: Annotated[tuple[Pin, ...], *at_most(128, _ONCE)] = ()
     """Versions fixed for this edge."""
 
     @field_validator("pins")
@@ -75,3 +124,25 @@ class EdgeSpec(Shape):
                 raise problem("RX213", message, advice="keep one of them", below=(index,))
             seen[what] = index
         return pins
+
+
+class ModelCounts(Shape):
+    """Of how many models something is true."""
+
+    wanted: Count = 0
+    """Models that it is to serve."""
+    serving: Count = 0
+    """Models that it serves, in the version that is wanted."""
+
+
+class EdgeStatus(Status):
+    """What is known of an edge."""
+
+    present: Boolean | None = None
+    """Whether it is connected."""
+    since: Time = ""
+    """Since when it is, or is not."""
+    lastHeard: Time = ""
+    """When it said something last; what stands here is as of then."""
+    models: ModelCounts | None = None
+    """Of how many models what is true."""

@@ -1,4 +1,4 @@
-"""The types that a field may ask for. May import: model.scalars, pydantic.
+"""The types that a field may ask for. May import: model.scalars, model.rules, pydantic.
 
 In: `Scalar`s from YAML, or JSON values that were typed before (a cache, a custom resource).  Out: exact Python values
 to the kinds. The field says the type, and one strict grammar a type says what fits it.
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from reconciler.model.rules import Rule, checks
 from reconciler.model.scalars import Plain, Scalar, described
 
 INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})")
@@ -102,6 +103,25 @@ def within(low: int, high: int, width: str) -> Any:
         return value
 
     return AfterValidator(check), Field(json_schema_extra={"format": width, "minimum": low, "maximum": high})
+
+
+def at_most(count: int, *rules: Rule) -> Any:
+    """The annotations of a list or mapping with so many entries at the most, for `Annotated[..., *at_most(64)]`.
+
+    rules: for the API server, which counts what a rule may cost by the number of entries.
+    """
+
+    def check(value: Any) -> Any:
+        if len(value) > count:
+            raise problem("RX213", f"it has {len(value):,} entries; at most {count:,} are taken", advice="split it")
+        return value
+
+    def bounded(schema: dict[str, Any]) -> None:
+        schema["maxItems" if schema["type"] == "array" else "maxProperties"] = count
+        if rules:
+            schema |= checks(*rules)
+
+    return AfterValidator(check), Field(json_schema_extra=bounded)
 
 
 Integer = Annotated[int, BeforeValidator(_integer)]

@@ -9,6 +9,7 @@ from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from reconciler.diagnostics import Diagnostic
@@ -108,7 +109,7 @@ def type_at(shape: type[Shape], loc: Loc) -> Any:
     current: Any = shape
     for step in loc:
         if isinstance(current, type) and issubclass(current, Shape):
-            field = current.model_fields.get(str(step))
+            field = _field(current, str(step))
             current = _bare(field.annotation) if field else None
         else:  # dict[str, X] and tuple[X, ...]
             inner = [one for one in get_args(current) if one is not Ellipsis]
@@ -126,7 +127,14 @@ def _bare(annotation: Any) -> Any:
 
 def _known(shape: type[Shape], loc: Loc) -> list[str]:
     found = type_at(shape, loc)
-    return list(found.model_fields) if isinstance(found, type) and issubclass(found, Shape) else []
+    if not (isinstance(found, type) and issubclass(found, Shape)):
+        return []
+    return [field.alias or name for name, field in found.model_fields.items()]
+
+
+def _field(shape: type[Shape], name: str) -> FieldInfo | None:
+    """The field that a document calls so: `from` is no name in Python."""
+    return next((field for own, field in shape.model_fields.items() if (field.alias or own) == name), None)
 
 
 def _meant(shape: type[Shape], loc: Loc) -> Loc:
@@ -138,7 +146,7 @@ def _meant(shape: type[Shape], loc: Loc) -> Loc:
 def _meaning(shape: type[Shape], loc: Loc) -> str:
     """What the field at `loc` says, in the words of its documentation."""
     outer = type_at(shape, loc[:-1])
-    field = outer.model_fields.get(str(loc[-1])) if isinstance(outer, type) and issubclass(outer, Shape) else None
+    field = _field(outer, str(loc[-1])) if isinstance(outer, type) and issubclass(outer, Shape) else None
     return f"{loc[-1]}: {field.description}" if field and field.description else ""
 
 

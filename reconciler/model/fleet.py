@@ -1,6 +1,7 @@
 """Kind Fleet: the repository's policy. One a repository; every field has a default.
 
-May import: model.shape, model.fields. In: a document's spec.  Out: typed values, to planning.
+May import: model.shape, model.fields, model.policy, model.rules, model.status.
+In: a document's spec.  Out: typed values, to planning.
 """
 # ruff: noqa: N815  # field names are the schema's own
 
@@ -9,14 +10,23 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from reconciler.model.fields import Boolean, Count, Text, problem
-from reconciler.model.shape import Shape
+from reconciler.model.fields import Boolean, Count, Text, at_most, problem
+from reconciler.model.policy import DriftRule, FreezeWindow
+from reconciler.model.rules import checks
+from reconciler.model.shape import Shape, matching
+from reconciler.model.status import Status, Suspension, Time
+
+_SHARE = "(100|[1-9]?[0-9])%"
+_SHARE_ADVICE = "write whole per cent, as in 10%"
 
 
 def _share(value: str) -> str:
-    if re.fullmatch(r"(100|[1-9]?[0-9])%", value):
+    if re.fullmatch(_SHARE, value):
         return value
-    raise problem("RX213", f"{value!a:.40} is not a share", advice="write whole per cent, as in 10%")
+    raise problem("RX213", f"{value!a:.40} is not a share", advice=_SHARE_ADVICE)
+
+
+_SHARE_RULE = matching(f"^{_SHARE}$", "'{self}' is not a share", _SHARE_ADVICE)
 
 
 class Prune(Shape):
@@ -24,7 +34,7 @@ class Prune(Shape):
 
     maxDeletes: Count = 20
     """Objects."""
-    maxShare: Annotated[Text, AfterValidator(_share), Field(json_schema_extra={"pattern": "^(100|[1-9]?[0-9])%$"})] = (
+    maxShare: Annotated[Text, AfterValidator(_share), Field(json_schema_extra=checks(_SHARE_RULE, maxLength=16))] = (
         "10%"
     )
     """Share of all objects, in whole per cent."""
@@ -46,3 +56,39 @@ class FleetSpec(Shape):
 
     prune: Prune = Prune()
     artifacts: Artifacts = Artifacts()
+    drift: Annotated[tuple[DriftRule, ...], *at_most(64)] = ()
+    """What to do about live differences; the first rule that matches counts, without one the field is taken back."""
+    adopt: Boolean = False
+    """Whether objects that are declared, but were made by somebody else, are taken over."""
+    freeze: Annotated[tuple[FreezeWindow, ...], *at_most(64)] = ()
+    """When nothing is to change."""
+
+
+class HeldPlan(Shape):
+    """A plan that waits for a person."""
+
+    digest: Text
+    """What `reconciler approve` is given."""
+    reason: Text = ""
+    """Why it waits."""
+    counts: dict[str, Count] = Field(default_factory=dict)
+    """How many steps of which sort."""
+
+
+class FleetStatus(Status):
+    """How far the repository is carried out."""
+
+    lastAttemptedRevision: Text = ""
+    """The newest commit that was seen: main@sha1:<40 hexadecimal digits>."""
+    commit: Text = ""
+    """The first 12 digits of the commit that was accepted last."""
+    objects: Count | None = None
+    """How many objects are declared."""
+    problems: Count | None = None
+    """How many problems the documents of the newest commit have."""
+    heldPlan: HeldPlan | None = None
+    """The plan that waits for a person."""
+    suspended: Suspension | None = None
+    """Who keeps everything from being changed, and until when."""
+    frozenUntil: Time = ""
+    """When the freeze that holds now ends."""

@@ -1,16 +1,19 @@
 """Kind InferenceModelSet: an InferenceModel for every edge that a selector matches.
 
-May import: model.inference_model, model.shape. In: a document's spec.  Out: typed values, to expansion.
+May import: model.inference_model, model.shape, model.rules, model.status.
+In: a document's spec.  Out: typed values, to expansion.
 """
 # ruff: noqa: N815  # field names are the schema's own
 
 from typing import Annotated
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import ConfigDict, ValidationInfo, field_validator
 
-from reconciler.model.fields import choice
+from reconciler.model.fields import Count, choice
 from reconciler.model.inference_model import Service
-from reconciler.model.shape import Selector, Shape, VersionText, default_version
+from reconciler.model.rules import checks
+from reconciler.model.shape import Selector, Shape, VersionText, default_rules, default_version
+from reconciler.model.status import Status
 
 
 class TemplateSpec(Service):
@@ -29,6 +32,16 @@ class Template(Shape):
 class InferenceModelSetSpec(Shape):
     """One service on many edges."""
 
+    model_config = ConfigDict(
+        json_schema_extra=checks(
+            *default_rules(
+                "defaultVersion",
+                "template.spec.manifest",
+                unless="has(self.template.spec.image) && self.template.spec.image.size() > 0",
+            )
+        )
+    )
+
     edgeSelector: Selector
     """Which edges; {} is all of them."""
     template: Template
@@ -40,3 +53,25 @@ class InferenceModelSetSpec(Shape):
     def _default_is_there(cls, wanted: str, info: ValidationInfo) -> str:
         template = info.data.get("template")
         return default_version(wanted, template.spec.manifest) if template and not template.spec.image else wanted
+
+
+class EdgeCounts(Shape):
+    """Of how many edges something is true."""
+
+    desired: Count = 0
+    """Edges that the selector matches."""
+    updated: Count = 0
+    """Edges that were ordered to have the version that they are to have."""
+    ready: Count = 0
+    """Edges that serve it."""
+    pinned: Count = 0
+    """Edges that a pin keeps on their version."""
+    failed: Count = 0
+    """Edges that refused it or went back."""
+
+
+class InferenceModelSetStatus(Status):
+    """What is observed of all its edges together."""
+
+    edges: EdgeCounts | None = None
+    """Of how many edges what is true."""

@@ -1,6 +1,7 @@
 """Kind Model: the catalogue. Which versions of a model there are, what they measure, what they are for.
 
-May import: model.shape, model.fields. In: a document's spec.  Out: typed values, to expansion.
+May import: model.shape, model.fields, model.rules, model.status.
+In: a document's spec.  Out: typed values, to expansion.
 """
 # ruff: noqa: N815  # field names are the schema's own
 
@@ -8,9 +9,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from reconciler.model.fields import Bytes, Number, Text, choice, problem
+from reconciler.model.fields import Bytes, Count, Number, Text, at_most, choice, problem
 from reconciler.model.inference_model import FRAMEWORKS, ModelFile
-from reconciler.model.shape import Shape, distinct
+from reconciler.model.rules import rule
+from reconciler.model.shape import MOST_VERSIONS, Shape, distinct
+from reconciler.model.status import Status
 
 
 class Metric(Shape):
@@ -35,9 +38,12 @@ class ModelVersion(ModelFile):
     metrics: tuple[Metric, ...] = ()
 
 
+_NO_VERSION = "a Model has at least one version", "add version, downloadURL and sha256sum"
+
+
 def _not_empty(versions: tuple[ModelVersion, ...]) -> tuple[ModelVersion, ...]:
     if not versions:
-        raise problem("RX213", "a Model has at least one version", advice="add version, downloadURL and sha256sum")
+        raise problem("RX213", _NO_VERSION[0], advice=_NO_VERSION[1])
     return versions
 
 
@@ -50,5 +56,30 @@ class ModelSpec(Shape):
     """What it is for, for example image-classification."""
     labels: tuple[Text, ...] = ()
     """The classes that it tells apart, in the order of its outputs."""
-    versions: Annotated[tuple[ModelVersion, ...], AfterValidator(_not_empty), AfterValidator(distinct)]
+    versions: Annotated[
+        tuple[ModelVersion, ...],
+        AfterValidator(_not_empty),
+        AfterValidator(distinct),
+        *at_most(MOST_VERSIONS, rule("self.size() > 0", _NO_VERSION[0], advice=_NO_VERSION[1], missing=True)),
+    ]
     """In any order."""
+
+
+class Use(Shape):
+    """How far one version is spread."""
+
+    version: Text
+    """The version."""
+    edges: Count
+    """How many edges serve it."""
+
+
+class ModelStatus(Status):
+    """What is observed of a model, wherever it is served."""
+
+    versions: Count | None = None
+    """How many versions there are."""
+    edges: Count | None = None
+    """How many edges serve one of them."""
+    inUse: Annotated[tuple[Use, ...], *at_most(50)] = ()
+    """The versions that are served, the most spread first; of more than 50, the first 50."""

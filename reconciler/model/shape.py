@@ -1,5 +1,6 @@
-"""What every declared mapping has in common, and the texts that many kinds use. May import: model.fields, pydantic.
+"""What every declared mapping has in common, and the texts that many kinds use.
 
+May import: model.fields, model.rules, pydantic.
 In: mappings from documents or caches.  Out: the base and the field types of every kind.
 """
 
@@ -10,13 +11,24 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from reconciler.model.fields import Text, problem
+from reconciler.model.fields import Text, at_most, problem
+from reconciler.model.rules import Rule, checks, given, rule
 
 NAME: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 LABEL_NAME: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 LABEL_KEY: Final = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 LABEL_VALUE: Final = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
 SCHEMES: Final = ("https", "http", "file")
+LONGEST_URL: Final = 2048  # with the next, what the API server's budget for rules allows
+MOST_VERSIONS: Final = 500
+
+_NAME_ADVICE: Final = "at most 253 of a-z, 0-9, - and ., beginning and ending with a letter or digit (DNS-1123)"
+_VERSION_ADVICE: Final = "at most 128 printable characters, no outer blanks"
+_DIGEST_ADVICE: Final = "paste the output of `sha256sum FILE`"
+_SCHEME: Final = "its scheme is none of https, http, file", "begin it with https://"
+_CREDENTIALS: Final = "it carries credentials", "remove user:password@; secrets do not belong into Git"
+_VALUE_ADVICE: Final = "at most 63 letters, digits, -, _ and ., beginning and ending with a letter or digit"
+_FILE_ADVICE: Final = "a version is one file for ever: use a new one"
 
 
 class Shape(BaseModel):
@@ -38,16 +50,14 @@ def _name(value: str) -> str:
     raise problem(
         "RX213",
         f"{value!a:.80} is not a name",
-        advice="at most 253 of a-z, 0-9, - and ., beginning and ending with a letter or digit (DNS-1123)",
+        advice=_NAME_ADVICE,
     )
 
 
 def _version(value: str) -> str:
     if len(value) <= 128 and value.isprintable() and value == value.strip():
         return value
-    raise problem(
-        "RX213", f"{value!a:.80} is not a version", advice="at most 128 printable characters, no outer blanks"
-    )
+    raise problem("RX213", f"{value!a:.80} is not a version", advice=_VERSION_ADVICE)
 
 
 def _digest(value: str) -> str:
@@ -71,10 +81,12 @@ def _url(value: str) -> str:
     else:
         if not value.isprintable() or " " in value:
             reason = "it has blanks or control characters"
+        elif len(value) > LONGEST_URL:
+            reason = f"it has {len(value):,} characters; at most {LONGEST_URL:,} are taken"
         elif parts.scheme not in SCHEMES:
-            reason, hint = "its scheme is none of https, http, file", "begin it with https://"
+            reason, hint = _SCHEME
         elif "@" in parts.netloc:
-            reason, hint = "it carries credentials", "remove user:password@; secrets do not belong into Git"
+            reason, hint = _CREDENTIALS
         elif not parts.hostname and parts.scheme != "file":
             reason = "it names no host"
         else:
@@ -93,8 +105,7 @@ def _labels(value: dict[str, str]) -> dict[str, str]:
     for key, text in value.items():
         _label_key(key)
         if not re.fullmatch(LABEL_VALUE, text):
-            hint = "at most 63 letters, digits, -, _ and ., beginning and ending with a letter or digit"
-            raise problem("RX213", f"{text!a:.80} is not a label's value", below=(key,), advice=hint)
+            raise problem("RX213", f"{text!a:.80} is not a label's value", below=(key,), advice=_VALUE_ADVICE)
     return value
 
 
@@ -120,9 +131,7 @@ def distinct(versions: Sequence[Any]) -> Sequence[Any]:
     for index, entry in enumerate(versions):
         if entry.version in seen:
             message = f"the version {entry.version!r} stands twice, first as entry {seen[entry.version] + 1}"
-            raise problem(
-                "RX213", message, below=(index, "version"), advice="a version is one file for ever: use a new one"
-            )
+            raise problem("RX213", message, below=(index, "version"), advice=_FILE_ADVICE)
         seen[entry.version] = index
     return versions
 
@@ -140,16 +149,81 @@ def default_version(wanted: str, versions: Sequence[Any]) -> str:
     return str(known[0])
 
 
-Name = Annotated[Text, AfterValidator(_name), Field(json_schema_extra={"pattern": f"^{NAME}$", "maxLength": 253})]
-VersionText = Annotated[Text, AfterValidator(_version), Field(json_schema_extra={"maxLength": 128})]
-Digest = Annotated[Text, AfterValidator(_digest), Field(json_schema_extra={"pattern": "^[0-9a-fA-F]{64}$"})]
-Url = Annotated[Text, AfterValidator(_url), Field(json_schema_extra={"pattern": "^(https?|file)://"})]
+def default_rules(wanted: str, versions: str, unless: str = "false") -> tuple[Rule, ...]:
+    """What `default_version` says, in CEL. wanted, versions: fields below this one.  unless: where nothing is asked."""
+    listed, field = f"self.{versions}", f"self.{wanted}"
+    there = " && ".join(f"has({step})" for step in _steps(listed))
+    advice = f"name one of those in {versions}"
+    free = f"({unless}) || !({there} && {listed}.size() > 0)"
+    return (
+        rule(
+            f"{free} || !({given(wanted)}) || {listed}.exists(entry, entry.version == {field})",
+            f"there is no version '{{{field}}}'",
+            advice=advice,
+            at=wanted,
+        ),
+        rule(
+            f"{free} || ({given(wanted)}) || {listed}.size() == 1",
+            "several versions, and nothing says which is meant",
+            advice=advice,
+            at=wanted,
+            missing=True,
+        ),
+    )
+
+
+def _steps(path: str) -> list[str]:
+    """`self.a`, `self.a.b` of `self.a.b`."""
+    parts = path.split(".")
+    return [".".join(parts[: n + 1]) for n in range(1, len(parts))]
+
+
+def _field(longest: int, *rules: Rule) -> Any:
+    return Field(json_schema_extra=checks(*rules, maxLength=longest))
+
+
+_PRINTABLE: Final = r"[^\p{C}\p{Z}]"
+_HOST: Final = r"(?i)^(file:|https?://(\[[0-9a-f:.]+\]|[^/?#:@\[\]]+)(:[0-9]{0,5})?([/?#]|$))"
+_REFUSED: Final = "the URL is refused: "
+
+
+def matching(pattern: str, message: str, advice: str = "") -> Rule:
+    """A rule for a text: that it matches (RE2, which needs ^ and $)."""
+    return rule(f"self.matches(r'{pattern}')", message, advice=advice)
+
+
+Name = Annotated[
+    Text, AfterValidator(_name), _field(253, matching(f"^{NAME}$", "'{self}' is not a name", _NAME_ADVICE))
+]
+VersionText = Annotated[
+    Text,
+    AfterValidator(_version),
+    _field(128, matching(f"^{_PRINTABLE}+( +{_PRINTABLE}+)*$", "'{self}' is not a version", _VERSION_ADVICE)),
+]
+Digest = Annotated[
+    Text,
+    AfterValidator(_digest),
+    _field(256, matching("^[0-9a-fA-F]{64}$", "a sha256sum is 64 hexadecimal digits", _DIGEST_ADVICE)),
+]
+Url = Annotated[
+    Text,
+    AfterValidator(_url),
+    _field(
+        LONGEST_URL,
+        matching(f"^{_PRINTABLE}*$", f"{_REFUSED}it has blanks or control characters"),
+        matching("(?i)^(https?|file):", _REFUSED + _SCHEME[0], _SCHEME[1]),
+        rule("!self.matches(r'^[^:/?#]*://[^/?#]*@')", _REFUSED + _CREDENTIALS[0], advice=_CREDENTIALS[1]),
+        matching(_HOST, f"{_REFUSED}it names no host, or a port that is none"),
+    ),
+]
 Namespace = Annotated[Text, AfterValidator(_namespace)]
 Labels = Annotated[dict[str, Text], AfterValidator(_labels)]
 Annotations = Annotated[dict[str, Text], AfterValidator(_annotations)]
+LabelValue = Annotated[Text, _field(63, matching(f"^{LABEL_VALUE}$", "'{self}' is not a label's value", _VALUE_ADVICE))]
+MatchLabels = Annotated[dict[str, LabelValue], AfterValidator(_labels), *at_most(64)]
 
 
 class Selector(Shape):
     """Which edges: those that carry all of matchLabels; {} matches every edge, an absent selector none."""
 
-    matchLabels: Labels = Field(default_factory=dict)  # noqa: N815  # the schema's word
+    matchLabels: MatchLabels = Field(default_factory=dict)  # noqa: N815  # the schema's word

@@ -1,5 +1,7 @@
 """Drift rules: which word counts for which field, by kind, path and writer."""
 
+from typing import Any
+
 import pytest
 
 from reconciler.planning.drift import Rule, covers, policy_for, policy_of, rules_of
@@ -16,7 +18,8 @@ FLEET = {
 
 
 def test_without_rules_everything_is_corrected() -> None:
-    for fleet in ({}, {"drift": []}, {"drift": None}):
+    fleets: list[dict[str, Any]] = [{}, {"drift": []}, {"drift": None}]
+    for fleet in fleets:
         assert policy_of("InferenceModel", "spec.replicas", "kubectl-edit", rules_of(fleet)) == "correct"
 
 

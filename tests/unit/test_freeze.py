@@ -22,7 +22,8 @@ def ends(now: str, *windows: dict[str, Any]) -> str:
 
 
 def test_no_window_freezes_nothing() -> None:
-    for fleet in ({}, {"freeze": []}, {"freeze": None}):
+    fleets: list[dict[str, Any]] = [{}, {"freeze": []}, {"freeze": None}]
+    for fleet in fleets:
         assert frozen(fleet, "2026-12-24T12:00:00Z") is None
 
 

@@ -15,7 +15,10 @@ from reconciler.model.fields import INTEGER
 from reconciler.model.identity import Identity
 from reconciler.model.inference_model import FRAMEWORKS
 from reconciler.model.kinds import KINDS, from_json, to_json
+from reconciler.model.policy import DRIFTING
 from reconciler.model.scalars import kubectl_reads
+from reconciler.planning.drift import policy_of, rules_of
+from reconciler.planning.freeze import Freeze, frozen
 from reconciler.sources.documents import read_documents
 
 SHA = "dec87e2f3c06e60e554acac0b2b80e394c616b0ecdf878fab7f04fd414a66eff"
@@ -83,6 +86,12 @@ metadata: {{name: fleet}}
 spec:
   prune: {{maxDeletes: 5, maxShare: "10%"}}
   artifacts: {{requireDigest: true, allowLoopback: false}}
+  drift:
+    - {{kinds: [InferenceModel], fields: [spec.replicas], managers: [kubectl-edit], policy: ignore}}
+  adopt: true
+  freeze:
+    - {{from: 2026-12-20, until: 2027-01-03, reason: the shops are full, scope: all}}
+    - {{days: [fri], from: '12:00', until: '18:00', timeZone: Europe/Berlin, reason: it is Friday}}
 """
 SAMPLES = {
     "InferenceModel": SEED,
@@ -194,9 +203,58 @@ def test_defaults_are_filled_in_on_request() -> None:
     assert to_json(spec, defaults=True) == {
         "prune": {"maxDeletes": 20, "maxShare": "10%"},
         "artifacts": {"requireDigest": True, "allowLoopback": False, "allowFile": False},
+        "drift": [],
+        "adopt": False,
+        "freeze": [],
     }
     edge = declared(f"{HEAD}kind: Edge\nmetadata: {{name: e}}\nspec: {{}}\n").spec
     assert to_json(edge, defaults=True) == {"address": "127.0.0.1", "pins": []}
+
+
+def test_the_policy_of_a_fleet_is_plain_json_with_defaults() -> None:
+    spec = to_json(declared(FLEET).spec, defaults=True)
+    (rule,), (once, weekly) = spec["drift"], spec["freeze"]
+    assert policy_of("InferenceModel", "spec.replicas", "kubectl-edit", rules_of(spec)) == rule["policy"] == "ignore"
+    assert policy_of("InferenceModel", "spec.replicas", "kubectl", rules_of(spec)) == "correct"
+    assert once == {
+        "days": [],
+        "from": "2026-12-20",
+        "until": "2027-01-03",
+        "reason": "the shops are full",
+        "scope": "all",
+    }
+    assert weekly["scope"] == "changes"
+    assert frozen(spec, "2026-12-24T08:00:00Z") == Freeze("the shops are full", "2027-01-04T00:00:00Z", all=True)
+    assert frozen(spec, "2026-07-03T10:00:00Z") == Freeze("it is Friday", "2026-07-03T16:00:00Z")
+
+
+def test_the_kinds_of_drift_rules_are_the_kinds_that_there_are() -> None:
+    assert set(DRIFTING) == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("begin", "until", "zone"),
+    [
+        ("2026-12-20", "2026-12-20", ""),
+        ("2026-12-20T12:00:00Z", "2026-12-20", ""),
+        ("2026-12-20", "2026-12-20T00:00:00.000001Z", ""),
+        ("2026-12-20T12:00:00+14:00", "2026-12-19T23:00:00Z", "Asia/Tokyo"),
+        ("2026-12-20", "2026-12-19T16:00:00Z", "Asia/Tokyo"),  # the day begins there at 15:00 UTC
+        ("0001-01-01", "9999-12-31", "America/New_York"),
+    ],
+)
+def test_windows_that_are_short_or_long(begin: str, until: str, zone: str) -> None:
+    window = f"- {{from: '{begin}', until: '{until}', timeZone: '{zone}', reason: r}}\n"
+    declared(FLEET.partition("  freeze:")[0] + "  freeze:\n    " + window)
+
+
+@pytest.mark.parametrize(
+    ("begin", "until"),
+    [("2026-12-20T12:00:00Z", "2026-12-20T12:00:00Z"), ("2026-12-21", "2026-12-20T23:59:59Z")],
+)
+def test_windows_that_never_hold(begin: str, until: str) -> None:
+    text = FLEET.replace("2026-12-20", begin).replace("2027-01-03", until)
+    assert "ends before it begins" in problem_of(text).message
 
 
 def test_nothing_null_and_empty_text_are_not_set() -> None:
@@ -338,7 +396,8 @@ def test_fault_117_a_misspelt_field_is_one_problem_with_the_nearest_name() -> No
             "there is name, namespace, labels, annotations",
         ),
         (MODEL_SET.replace("modelRef:", "targetVersion: '3', modelRef:"), "a.yaml:8:12", "targetVersion", ""),
-        (FLEET.replace("artifacts", "drift"), "a.yaml:6:3", "drift", "there is prune, artifacts"),
+        (FLEET.replace("artifacts", "garbage"), "a.yaml:6:3", "garbage", "there is prune, artifacts"),
+        (FLEET.replace("from: 2", "form: 2"), "a.yaml:11:8", "form", "did you mean from?"),
     ],
 )
 def test_fault_117_unknown_fields(text: str, place: str, word: str, advice: str) -> None:
@@ -396,6 +455,30 @@ def test_fault_119_all_problems_of_a_document_at_once() -> None:
         (EDGE + "    - {model: facialexpression, version: '2'}\n", "RX213", "{", "pinned twice, first by entry 1"),
         (FLEET.replace('"10%"', "10"), "RX213", "10", "not a share"),
         (FLEET.replace('"10%"', "101%"), "RX213", "101%", "not a share"),
+        (FLEET.replace("policy: ignore", "policy: ignored"), "RX213", "ignored", "not one of correct, report, ignore"),
+        (FLEET.replace(", policy: ignore", ""), "RX211", "{", "spec.drift[0].policy is missing"),
+        (FLEET.replace("kinds: [InferenceModel]", "kinds: [InferenceModle]"), "RX213", "InferenceModle", "not one of"),
+        (FLEET.replace("[spec.replicas]", "[replicas]"), "RX213", "replicas", "'replicas' is not a field's path"),
+        (FLEET.replace("[spec.replicas]", "[specification]"), "RX213", "specification", "is not a field's path"),
+        (FLEET.replace("[kubectl-edit]", '["kubectl\\n"]'), "RX213", '"kubectl', "is not a field manager"),
+        (FLEET.replace("adopt: true", "adopt: always"), "RX212", "always", "expected true or false"),
+        (FLEET.replace("2026-12-20", "2026-12-32"), "RX213", "2026-12-32", "neither a date nor"),
+        (FLEET.replace("2026-12-20", "20261220"), "RX213", "20261220", "neither a date nor"),
+        (FLEET.replace("until: 2027-01-03", "until: 2026-12-19"), "RX213", "2026-12-19", "ends before it begins"),
+        (FLEET.replace("from: 2026-12-20, ", ""), "RX211", "{", "spec.freeze[0].from is missing"),
+        (FLEET.replace("from: 2026-12-20", "form: 2026-12-20"), "RX210", "form", "has no field 'form'"),
+        (FLEET.replace(", reason: it is Friday", ""), "RX211", "{", "spec.freeze[1].reason is missing"),
+        (FLEET.replace("scope: all", "scope: everything"), "RX213", "everything", "not one of changes, all"),
+        (FLEET.replace("days: [fri], ", ""), "RX213", "'12:00'", "neither a date nor"),
+        (FLEET.replace("[fri]", "[friday]"), "RX213", "friday", "not one of mon, tue"),
+        (FLEET.replace("'12:00'", "'24:00'"), "RX213", "'24:00'", "not a time of day"),
+        (FLEET.replace("'18:00'", "6 pm"), "RX213", "6 pm", "not a time of day"),
+        (FLEET.replace("Europe/Berlin", "Europe/Berlni"), "RX213", "Europe/Berlni", "not a time zone"),
+        (FLEET.replace("Europe/Berlin", "../../etc/passwd"), "RX213", "../../etc", "not a time zone"),
+        (model(manifest=f"[{{version: '1', downloadURL: 'http://h/{'x' * 2048}'}}]"), "RX213", "'http", "2,057"),
+        (EDGE.replace("127.0.0.2", "fe80::1%eth0"), "RX213", "fe80::1%eth0", "not an IP address"),
+        (EDGE.replace("127.0.0.2", '"::ffff:127.0.0.2"'), "RX213", '"::ffff', "not an IP address"),
+        (model(nodeSelector=f"{{{', '.join(f'l{n}: v' for n in range(65))}}}"), "RX213", "{l0", "it has 65 entries"),
         (MODEL.replace("onnx", "onx"), "RX213", "onx", "not one of"),
         (DATASET.replace("csv\n", "parquet\n"), "RX213", "parquet", "csv, txt, voc, coco, yolo, jsonl"),
         (DATASET.replace("defaultVersion: '2026-11'", "defaultVersion: '2026-12'"), "RX215", "'2026-12'", "no version"),
