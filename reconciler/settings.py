@@ -41,6 +41,16 @@ class Settings(BaseModel):
     token_file: Path | None = Field(None, description="The file that holds a token for https, read anew each time.")
     ssh_key_file: Path | None = Field(None, description="The private key for ssh; absent, ssh's own.")
 
+    kubeconfig: Path | None = Field(None, description="The kubeconfig of the cluster that is kept as Git says.")
+    context: str = Field("", description="Its context; with neither this nor a kubeconfig, edges are kept directly.")
+    in_cluster: bool = Field(False, description="Be the service account of the Pod that this runs in.")
+    lease_namespace: str = Field("reconciler-system", description="Where the Lease is that only one reconciler holds.")
+    lease: str = Field("reconciler", description="The name of that Lease.")
+
+    listen: str = Field(
+        "127.0.0.1:9484", description="HOST:PORT of the page, /api/v1, /metrics and health, or `off`; port 0 is any."
+    )
+
     @field_validator("path")
     @classmethod
     def _inside(cls, value: str) -> str:
@@ -56,11 +66,29 @@ class Settings(BaseModel):
             raise ValueError("this is the name of a variable, never the token itself, as in GIT_TOKEN")
         return value
 
+    @field_validator("listen")
+    @classmethod
+    def _place(cls, value: str) -> str:
+        if value == "off":
+            return value
+        host, _, port = value.rpartition(":")
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        if not bare or bool(":" in bare) != (bare != host) or not (port.isascii() and port.isdigit()):
+            raise ValueError("this is HOST:PORT, as in 127.0.0.1:9484 or [::1]:9484, or `off`")
+        if int(port) > 65_535:
+            raise ValueError("a port is at most 65535")
+        return value
+
     @model_validator(mode="after")
     def _one_token(self) -> "Settings":
         if self.token_env and self.token_file:
             raise ValueError("token_env and token_file are both set: keep one of them")
         return self
+
+    @property
+    def has_cluster(self) -> bool:
+        """Whether a cluster is kept, and not the edges of this machine."""
+        return bool(self.kubeconfig or self.context or self.in_cluster)
 
     @classmethod
     def load(cls, options: Mapping[str, Any], environ: Mapping[str, str]) -> "Settings":

@@ -123,6 +123,7 @@ class World:
     def start(self) -> None:
         """Run the reconciler, as a user would."""
         words = [sys.executable, "-m", "reconciler", "run", "--repo", str(self.fleet), "--state", str(self.state)]
+        words += ["--listen", "off"]  # the address may be that of a reconciler which runs here for good
         with self._output.open("wb") as output:
             self._run = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 

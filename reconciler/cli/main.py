@@ -20,6 +20,7 @@ import reconciler
 from reconciler.cli.options import FORM
 from reconciler.diagnostics import render_all
 from reconciler.errors import ReconcilerError, RepositoryRefused, UsageError
+from reconciler.web import document
 
 BUG, INTERRUPTED, UNREAD = 70, 130, 141
 
@@ -91,8 +92,7 @@ def tell(failure: ReconcilerError, form: str) -> None:
     """The failure, on stderr, for people or as one JSON object."""
     problems = failure.problems if isinstance(failure, RepositoryRefused) else ()
     if form == "json":
-        told = failure.as_dict() | ({"problems": [problem.as_dict() for problem in problems]} if problems else {})
-        print(json.dumps({"schemaVersion": 1, "kind": "Error", **told}, ensure_ascii=False), file=sys.stderr)
+        print(json.dumps(document.failure(failure), ensure_ascii=False), file=sys.stderr)
         return
     if problems:
         print(render_all(problems), file=sys.stderr)

@@ -18,6 +18,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Entry
 from reconciler.history.keys import Key
 from reconciler.history.timeline import labelled, named
+from reconciler.web.records import record
 
 if TYPE_CHECKING:
     from reconciler.controller.recorder import Recorder
@@ -74,7 +75,7 @@ class Narrator:
         event = entry.event
         copied_intent = event.type == ev.APPLY_INTENDED and entry.origin is not None
         if event.type not in QUIET and not copied_intent:
-            show(entry, self._form)
+            show(record(entry), self._form)
             sys.stdout.flush()
 
     def _downloading(self) -> list[str]:

@@ -3,6 +3,7 @@
 In: the command line and the environment.  Out: paths and forms, to the commands.
 """
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +71,68 @@ def _directory(ctx: click.Context, param: click.Parameter, value: Path | None) -
     from reconciler.settings import default_state_dir
 
     return default_state_dir(os.environ)
+
+
+def where(command: Command) -> Command:
+    """--state, --hub, --context, --kubeconfig and --namespace, as `where`: whom the command speaks to.
+
+    None of them but --state has a variable: a command within the hub's Pod must mean the log beside it.
+    """
+
+    @functools.wraps(command)
+    def placed(**options: Any) -> Any:
+        from reconciler.cli.where import Where
+
+        place = Where(
+            options.pop("state_dir"),
+            options.pop("hub") or "",
+            options.pop("context") or "",
+            options.pop("kubeconfig"),
+            options.pop("namespace"),
+        )
+        if place.hub and place.in_cluster:
+            from reconciler.errors import UsageError
+
+            raise UsageError("--hub and --context name two hubs: keep one of them")
+        return command(**options, where=place)
+
+    placed_: Command = state(placed)
+    for option in (
+        click.option("--namespace", default="reconciler-system", show_default=True, help="Where that Pod is."),
+        click.option(
+            "--kubeconfig", type=click.Path(path_type=Path, dir_okay=False), help="The file that --context is in."
+        ),
+        click.option("--context", metavar="NAME", help="The hub's Pod, through the API server of this context."),
+        click.option("--hub", metavar="URL", help="A hub elsewhere, as http://127.0.0.1:9484; it only answers."),
+    ):
+        placed_ = option(placed_)
+    return placed_
+
+
+def cluster(command: Command) -> Command:
+    """--kubeconfig, --context and --in-cluster: the cluster that is meant; none of them is none.
+
+    --context alone is looked for where kubectl looks: $KUBECONFIG, ~/.kube/config.
+    """
+    for option in (
+        click.option(
+            "--in-cluster",
+            is_flag=True,
+            default=None,
+            envvar="RECONCILER_IN_CLUSTER",
+            help="Be the service account of the Pod that this runs in.",
+        ),
+        click.option("--context", metavar="NAME", envvar="RECONCILER_CONTEXT", help="The context of a kubeconfig."),
+        click.option(
+            "--kubeconfig",
+            metavar="FILE",
+            type=click.Path(path_type=Path, dir_okay=False),
+            envvar="RECONCILER_KUBECONFIG",
+            help="The file that names the cluster.  [default: none, edges are kept without Kubernetes]",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def repository(command: Command) -> Command:

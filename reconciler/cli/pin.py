@@ -71,10 +71,10 @@ def command(
 
 def _require_ahead(expires: str) -> None:
     """Refuse a pin that would end before it begins: said so now, or by the pin that stands. Raises UsageError."""
-    from reconciler.cli.points import ahead
     from reconciler.errors import UsageError
     from reconciler.history.events import rfc3339
     from reconciler.model.expiry import expires_at
+    from reconciler.web.points import ahead
 
     if expires:
         try:

@@ -57,10 +57,10 @@ def command(
     Nothing is rewritten: `git revert` takes it back. In a local work tree the commit is made there, else it is pushed.
     """
     from reconciler.cli.followed import followed
-    from reconciler.cli.points import point, work_tree
     from reconciler.cli.verbs import answered
     from reconciler.sources.commit import Message
     from reconciler.sources.publish import publish
+    from reconciler.web.points import point, work_tree
     from reconciler.wiring.past import opened
     from reconciler.wiring.preview import preview
 

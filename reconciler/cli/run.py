@@ -1,5 +1,6 @@
 """`reconciler run`: the hub in the foreground, saying what happens as it happens."""
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -7,21 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.options import forms, repository, state
+from reconciler.cli.options import cluster, forms, repository, state
 
 if TYPE_CHECKING:
     from reconciler.history.status import Status
     from reconciler.settings import Settings
+    from reconciler.web.door import Door
 
 REFUSED, UNANSWERED, HELD, INTERRUPTED = 3, 4, 5, 130
 
 
 @click.command(epilog="Example: reconciler run --repo https://git.example.com/fleet.git --branch main")
 @repository
+@cluster
+@click.option("--lease-namespace", metavar="NAME", help="Where the Lease is.  [default: reconciler-system]")
 @click.option("--poll", "poll_s", type=float, metavar="SECONDS", help="Between two looks at the remote.  [default: 30]")
 @click.option("--token-env", metavar="NAME", help="The environment variable that holds a token for https.")
 @click.option("--token-file", metavar="FILE", type=click.Path(path_type=Path), help="The file that holds one.")
 @click.option("--ssh-key-file", metavar="FILE", type=click.Path(path_type=Path), help="The private key for ssh.")
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    help="Where the page, /api/v1, /metrics and health are, unless --once; `off`: nowhere.  [default: 127.0.0.1:9484]",
+)
 @click.option("--agents/--no-agents", default=True, help="Whether to start this machine's agents, and to end them.")
 @click.option(
     "--once",
@@ -34,29 +43,44 @@ REFUSED, UNANSWERED, HELD, INTERRUPTED = 3, 4, 5, 130
 def command(once: bool, timeout_s: float, agents: bool, form: str, **options: Any) -> int:
     """Follow a repository, keep every edge of this machine as it says, and tell what happens until stopped.
 
-    --poll, --token-env, --token-file and --ssh-key-file are also read from RECONCILER_POLL_S, RECONCILER_TOKEN_ENV, …
+    With --kubeconfig, --context or --in-cluster it is the objects of that cluster that are kept as Git says.
+
+    --poll, --token-env, --token-file, --ssh-key-file and --listen are also read from RECONCILER_POLL_S, …
     """
     from reconciler.cli.narrator import Narrator
     from reconciler.wiring.hub import HubProcess
     from reconciler.wiring.process import stopped_by_signals
 
     settings = settings_of(options)
-    hub = HubProcess(settings, supervise=agents)
-    click.echo(f"following {settings.branch} of {settings.repo}; state in {settings.state_dir}", err=True)
-    narrator = Narrator(hub.record, options["state_dir"], form)
-    hub.log.subscribe(narrator.hear)
-    told = threading.Event()
+    with contextlib.ExitStack() as stack:
+        door = None if once or settings.listen == "off" else _door(settings.listen, stack)
+        hub = HubProcess(settings, supervise=agents)
+        click.echo(f"following {settings.branch} of {settings.repo}; state in {settings.state_dir}", err=True)
+        narrator = Narrator(hub.record, options["state_dir"], form)
+        hub.log.subscribe(narrator.hear)
+        told = threading.Event()
+        if door is not None:
+            click.echo(f"listening at {door.open(hub)}", err=True)
 
-    def stop() -> None:
-        told.set()
-        hub.stop()
+        def stop() -> None:
+            told.set()
+            if door is not None:
+                door.end()
+            hub.stop()
 
-    with narrator, stopped_by_signals(stop):
-        if not once:
-            hub.run()
-            return 0
-        seen = hub.once(timeout_s)
+        with narrator, stopped_by_signals(stop):
+            if not once:
+                hub.run()
+                return 0
+            seen = hub.once(timeout_s)
     return INTERRUPTED if told.is_set() else verdict(seen)
+
+
+def _door(listen: str, stack: contextlib.ExitStack) -> "Door":
+    """The address, taken before anything begins. Raises PortTaken, SettingInvalid."""
+    from reconciler.web.door import Door
+
+    return stack.enter_context(contextlib.closing(Door(listen)))
 
 
 def settings_of(options: dict[str, Any]) -> "Settings":

@@ -4,25 +4,22 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.options import forms, state
+from reconciler.cli.options import forms, where
+from reconciler.cli.where import Where
 
 
 @click.command(epilog="Example: reconciler state --at 2026-11-30T14:00:00Z")
 @click.option(
     "--at", "at", metavar="SEQ|TIME|COMMIT", help="The point: an entry, a time, or the end of a commit's reign."
 )
-@state
+@where
 @forms
-def command(*, at: str | None, state_dir: Path, form: str) -> None:
+def command(*, at: str | None, where: Where, form: str) -> None:
     """Show what every edge was to have and what it served at a point of the log; at its end without --at."""
-    from reconciler.cli.points import point, work_tree
     from reconciler.cli.status import show, shown
-    from reconciler.history.status import status
-    from reconciler.wiring.past import opened
+    from reconciler.web.points import spelled, work_tree
 
-    with opened(state_dir) as past:
-        then = past.replay.at(point(at, past.log, work_tree(Path.cwd())) if at else None)
-    seen = status(then, then.time)
+    seen = where.ask("state", {"at": spelled(at, work_tree(Path.cwd())) if at else None})
     if form == "table":
         from reconciler.cli.draw import line
 

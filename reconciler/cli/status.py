@@ -1,12 +1,11 @@
 """`reconciler status`: what every edge has and what waits, from the logs alone."""
 
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import forms, state
+from reconciler.cli.options import forms, where
+from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
     from reconciler.history.status import Row, Status
@@ -14,28 +13,29 @@ if TYPE_CHECKING:
 
 @click.command(epilog="Example: reconciler status --output json | jq '.rows[] | select(.open)'")
 @click.option("--as-of", metavar="TIME", help="Take this time (RFC 3339, UTC) for now; ages are counted from it.")
-@state
+@where
 @forms
-def command(state_dir: Path, as_of: str | None, form: str) -> None:
+def command(*, where: Where, as_of: str | None, form: str) -> None:
     """Show what every edge is to have, what it answers itself, and what waits for what."""
-    from reconciler.cli.points import moment
-    from reconciler.history.events import rfc3339
-    from reconciler.history.status import status
-    from reconciler.wiring.past import opened
-
-    now = moment(as_of) if as_of else rfc3339(time.time())
-    with opened(state_dir) as past:
-        seen = status(past.replay.at(), now)
-        if not past.is_written:
-            click.echo(
-                f"no reconciler runs at {state_dir}: this is what its log says, last at {shown(seen.time)}", err=True
-            )
+    seen: Status = where.ask("status", {"asOf": as_of})
+    if not where.is_remote:
+        _tell_age(where, seen)
     if form == "table":
         show(seen)
     else:
         from reconciler.cli.output import write
 
         write(form, "Status", seen)
+
+
+def _tell_age(where: Where, seen: "Status") -> None:
+    """Say it where nobody writes the log."""
+    from reconciler.edge.paths import StateDirectory
+    from reconciler.eventlog.lock import is_held
+
+    if not is_held(StateDirectory(where.state_dir).hub.log):
+        said = f"no reconciler runs at {where.state_dir}: this is what its log says, last at {shown(seen.time)}"
+        click.echo(said, err=True)
 
 
 def show(seen: "Status") -> None:

@@ -15,8 +15,8 @@ from reconciler.cli.options import forms, state
 @forms
 def command(*, edge: str | None, reason: str, until: str | None, state_dir: Path, form: str) -> None:
     """Order nothing more for EDGE, or for any edge. What serves keeps serving; edges still look after themselves."""
-    from reconciler.cli.points import ahead, moment
     from reconciler.cli.verbs import answered, ask
+    from reconciler.web.points import ahead, moment
 
     ends = ahead(moment(until), f"--until {until}") if until else ""
     scope = edge or "*"

@@ -15,7 +15,7 @@ import struct
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -140,7 +140,7 @@ def call(path: Path, request: dict[str, Any], timeout_s: float = PATIENCE_S) -> 
         raise WorldUnavailable(f"{path} broke off before it answered")
     answer: dict[str, Any] = json.loads(said)
     if "error" in answer:
-        raise _revived(answer["error"])
+        raise revived(answer["error"])
     return answer
 
 
@@ -204,7 +204,8 @@ def _described(error: ReconcilerError) -> dict[str, Any]:
     return described
 
 
-def _revived(described: dict[str, Any]) -> ReconcilerError:
+def revived(described: Mapping[str, Any]) -> ReconcilerError:
+    """The error that another process described, as the same class."""
     cls = next((cls for cls in error_classes() if cls.code == described["code"]), ReconcilerError)
     if issubclass(cls, RepositoryRefused):
         return cls([Diagnostic.from_dict(each) for each in described["problems"]], hint=described["hint"])

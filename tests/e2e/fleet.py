@@ -65,7 +65,7 @@ class Fleet:
 
     def start(self, *words: str, failpoint: str = "") -> subprocess.Popen[bytes]:
         """A `reconciler` process with its output in the test's directory."""
-        environment = {**os.environ, "RECONCILER_FAILPOINT": failpoint}
+        environment = {**os.environ, "RECONCILER_FAILPOINT": failpoint, "RECONCILER_LISTEN": "off"}
         output = (self.root / "output.log").open("ab")
         command = [sys.executable, "-W", "error", "-m", "reconciler", *words, "--state", str(self.state.root)]
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)

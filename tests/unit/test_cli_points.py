@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from reconciler.cli.points import moment, point, work_tree
+from reconciler.web.points import moment, point, work_tree
 from reconciler.errors import PointUnknown, UsageError
 from reconciler.history.events import REF_ADVANCED
 from reconciler.wiring.past import opened

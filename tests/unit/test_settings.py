@@ -21,6 +21,7 @@ def test_defaults() -> None:
         "token_env": "",
         "token_file": None,
         "ssh_key_file": None,
+        "listen": "127.0.0.1:9484",
     }
 
 
@@ -76,3 +77,14 @@ def test_one_token_only() -> None:
 def test_every_setting_is_documented() -> None:
     assert PREFIX == "RECONCILER_"
     assert [name for name, field in Settings.model_fields.items() if not (field.description or "").endswith(".")] == []
+
+
+@pytest.mark.parametrize("listen", ["off", "0.0.0.0:80", "[::1]:9484", "localhost:0"])
+def test_where_the_hub_listens(listen: str) -> None:
+    assert Settings.load({"repo": "r"}, HOME | {"RECONCILER_LISTEN": listen}).listen == listen
+
+
+@pytest.mark.parametrize("listen", ["9484", ":9484", "::1:9484", "h:x", "h:65536", "h:-1", "[h]:1", "on"])
+def test_what_is_no_place_to_listen_is_refused(listen: str) -> None:
+    with pytest.raises(SettingInvalid, match="--listen: "):
+        Settings.load({"repo": "r", "listen": listen}, HOME)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from reconciler.cli.why import keys_of
+from reconciler.web.answers import keys_of
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
 from reconciler.history.keys import Key

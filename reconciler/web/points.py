@@ -1,6 +1,6 @@
 """Points in a log as people name them: a sequence number, a time, a commit. May import: history, sources, errors.
 
-In: a word from the command line and a log.  Out: a sequence number.
+In: a word from a person and a log.  Out: a sequence number.
 """
 
 import re
@@ -72,6 +72,19 @@ def point(text: str, log: Readable, tree: Path | None = None) -> int:
     except UsageError:
         return _named(text, log, tree)
     return _until(time, text, log)
+
+
+def spelled(text: str, tree: Path | None) -> str:
+    """A point as any hub understands it: a commit's other name (`HEAD~1`, a tag) becomes its id, by a work tree."""
+    if tree is None or text.isdigit() or _COMMIT.fullmatch(text):
+        return text
+    try:
+        moment(text)
+    except UsageError:
+        from reconciler.sources.revision import revision
+
+        return revision(text, tree) or text
+    return text
 
 
 def work_tree(directory: Path) -> Path | None:

@@ -1,0 +1,137 @@
+"""What can be asked of a log: one function a question, for the command line here and for /api/v1. May import: wiring.
+
+In: a Past and arguments, all text, by the names they have in a URL.  Out: typed values, which `document` writes and
+`revived` reads back. `history` is long, so it stands in `records`.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from reconciler.errors import NameUnknown, UsageError
+from reconciler.history.events import rfc3339
+from reconciler.history.keys import Key
+from reconciler.history.state import State
+from reconciler.history.status import Held, Status, status
+from reconciler.history.timeline import named
+from reconciler.history.why import Asked, Link, why
+from reconciler.web.points import moment, point
+
+if TYPE_CHECKING:
+    from reconciler.planning.wanted import Expansion
+    from reconciler.wiring.past import Past
+
+Arguments = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """From what one key serves back to Git."""
+
+    key: str
+    links: tuple[Link, ...]
+
+
+@dataclass(frozen=True)
+class Why:
+    """The walks of everything that goes by one name on one edge, models first."""
+
+    walks: tuple[Walk, ...]
+
+
+@dataclass(frozen=True)
+class HeldPlan:
+    """The plan that waits for a person, if one does."""
+
+    held: Held | None
+
+
+@dataclass(frozen=True)
+class Problems:
+    """What is wrong in the files of the last commit that was read, as diagnostics."""
+
+    problems: tuple[Mapping[str, Any], ...]
+
+
+def ask_status(past: "Past", said: Arguments) -> Status:
+    """Everything now. asOf: the time to take for now. Raises UsageError."""
+    now = moment(said["asOf"]) if said.get("asOf") else rfc3339(time.time())
+    return status(past.replay.at(), now)
+
+
+def ask_state(past: "Past", said: Arguments) -> Status:
+    """Everything at a point. at: see `points.point`; the end of the log without it. Raises PointUnknown, UsageError."""
+    then = past.replay.at(point(said["at"], past.log) if said.get("at") else None)
+    return status(then, then.time)
+
+
+def ask_why(past: "Past", said: Arguments) -> Why:
+    """The walk of a model, dataset or object on an edge. Raises NameUnknown, UsageError."""
+    edge, model = _needed(said, "edge"), _needed(said, "model")
+    now = past.replay.at()
+    keys = keys_of(edge, model, now)
+    asked = {key: _asked(expansion) for key, expansion in past.asked(now, keys).items()}
+    walks = (Walk(str(key), tuple(why(key, now, past.log.find, past.stream, asked.get(key)))) for key in keys)
+    return Why(tuple(walks))
+
+
+def ask_plan(past: "Past", said: Arguments) -> HeldPlan:  # noqa: ARG001  # every question takes both
+    """What waits for approval."""
+    return HeldPlan(status(past.replay.at(), rfc3339(time.time())).held)
+
+
+def ask_problems(past: "Past", said: Arguments) -> Problems:  # noqa: ARG001  # every question takes both
+    """What is wrong in Git."""
+    state = past.replay.at()
+    return Problems(tuple(problem for _, group in sorted(state.problems.items()) for problem in group))
+
+
+class Question(NamedTuple):
+    """One question. kind: of its document.  type: of its value.  arguments: the names that it takes."""
+
+    kind: str
+    type: type
+    ask: Callable[["Past", Arguments], Any]
+    arguments: frozenset[str] = frozenset()
+
+
+QUESTIONS: Final[Mapping[str, Question]] = {
+    "status": Question("Status", Status, ask_status, frozenset({"asOf"})),
+    "state": Question("State", Status, ask_state, frozenset({"at"})),
+    "why": Question("Why", Why, ask_why, frozenset({"edge", "model"})),
+    "plan": Question("HeldPlan", HeldPlan, ask_plan),
+    "problems": Question("Problems", Problems, ask_problems),
+}
+
+
+def _needed(said: Arguments, name: str) -> str:
+    if not said.get(name):
+        raise UsageError(f"{name} is not given", hint="ask as in /api/v1/why?edge=edge-1&model=digits")
+    return said[name]
+
+
+def _asked(expansion: "Expansion") -> "Asked | None":
+    """What the repository asks for, where that can be said."""
+    from reconciler.planning.wanted import Wanted
+
+    if not isinstance(expansion, Wanted):
+        return None
+    return Asked(str(expansion.spec["version"]), expansion.because, expansion.origin)
+
+
+def keys_of(edge: str, model: str, now: State) -> list[Key]:
+    """What is called `model` on `edge`: as requests name it, as its document does, or as its key does.
+
+    Raises NameUnknown.
+    """
+    texts = {*now.keys, *(slot for slot in now.problems if "@" in slot)}
+    there = sorted(Key.parse(text) for text in texts if text.endswith(f"@{edge}"))
+    if not there:
+        raise NameUnknown(f"nothing was ever ordered for an edge {edge}")
+    found = [key for key in there if model in {key.name, named(key, now.known(key).order), str(key)}]
+    found.sort(key=lambda key: key.kind != "InferenceModel")  # before a dataset of this name
+    if not found:
+        names = ", ".join(sorted({named(key, now.known(key).order) for key in there}))
+        raise NameUnknown(f"{edge} has no {model}", hint=f"it has {names}")
+    return found

@@ -1,0 +1,213 @@
+"""/metrics: what Prometheus is told. Imports prometheus_client; tally, wiring.past, wiring.vitals, history.
+
+In: counts of the running process, the fold of the log and its files, asked when somebody asks.  Out: the text format of
+Prometheus. Names follow those of the GitOps Toolkit (fluxcd.io/flux/monitoring/metrics) with our prefix. A label is a
+kind, a verb, a word of ours or an edge; an object, a commit, a URL or a person never is.
+"""
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+import reconciler
+from reconciler.eventlog.segments import sealed_files
+from reconciler.history.events import rfc3339
+from reconciler.history.state import FAILED, Served, State
+from reconciler.web.tally import BOUNDS_S, Counts, Durations, Tally
+from reconciler.wiring.vitals import Vitals
+
+if TYPE_CHECKING:
+    from reconciler.wiring.past import Past
+
+PREFIX: Final = "reconciler_"
+DAY_S: Final = 86_400.0
+
+
+class Metrics:
+    """Everything at one time, as text. One thread at a time."""
+
+    def __init__(self, past: "Past", tally: Tally, vitals: Vitals) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Families(past, tally, vitals))
+        ProcessCollector(namespace=PREFIX.rstrip("_"), registry=self._registry)
+
+    def text(self) -> bytes:
+        """The exposition."""
+        return generate_latest(self._registry)
+
+
+class _Families(Collector):
+    def __init__(self, past: "Past", tally: Tally, vitals: Vitals) -> None:
+        self._past, self._tally, self._vitals = past, tally, vitals
+
+    def describe(self) -> Iterable[Metric]:
+        return ()  # names do not clash: there is one collector
+
+    def collect(self) -> Iterator[Metric]:
+        now, state = time.time(), self._past.replay.at()
+        counts = self._tally.counts()
+        yield InfoMetricFamily(PREFIX + "build", "The release.", {"version": reconciler.__version__})
+        yield from _folded(counts)
+        yield from _fleet(state, counts, now)
+        yield from _vital(self._vitals)
+        yield from _log(self._past, state, now)
+
+
+def _folded(counts: Counts) -> Iterator[Metric]:
+    taken = HistogramMetricFamily(
+        PREFIX + "reconcile_duration_seconds",
+        "From a commit to its plan; from an intent to its outcome in the cluster (declare) or on an edge (deliver).",
+        labels=["stage"],
+    )
+    for stage, each in counts.durations.items():
+        taken.add_metric([stage], buckets=_buckets(each), sum_value=each.sum_s)
+    yield taken
+    applied = CounterMetricFamily(
+        PREFIX + "apply_operations", "Outcomes of what was ordered.", labels=["kind", "action", "outcome"]
+    )
+    for operation, many in sorted(counts.operations.items()):
+        applied.add_metric(list(operation), many)
+    yield applied
+    drift = CounterMetricFamily(
+        PREFIX + "drift_detected", "Live differences that nobody declared.", labels=["kind", "policy"]
+    )
+    for labels, many in sorted(counts.drift.items()):
+        drift.add_metric(list(labels), many)
+    yield drift
+    yield _counter("resource_conflicts", "Fields that another manager would not give.", counts.conflicts)
+    yield _counter("resource_fights", "Fields that were taken back too often in a minute.", counts.fights)
+
+
+def _fleet(state: State, counts: Counts, now: float) -> Iterator[Metric]:
+    conditions = GaugeMetricFamily(
+        PREFIX + "reconcile_condition", "Objects by condition.", labels=["kind", "type", "status"]
+    )
+    for labels, many in sorted(_conditions(state).items()):
+        conditions.add_metric(list(labels), many)
+    yield conditions
+    suspended = GaugeMetricFamily(
+        PREFIX + "suspend_status", "Whether nothing more is ordered: for everything (*), or an edge.", labels=["scope"]
+    )
+    text = rfc3339(now)
+    standing = {scope for scope, why in state.suspended.items() if not why.get("until") or why["until"] > text}
+    for scope in sorted({"*", *standing}):
+        suspended.add_metric([scope], scope in standing)
+    yield suspended
+    yield _gauge("plan_held", "Whether a plan waits for a person.", state.held_plan is not None)
+    problems = sum(len(group) for group in state.problems.values())
+    yield _gauge("manifest_problems", "Problems in the files of the last commit that was read.", problems)
+    lag = GaugeMetricFamily(
+        PREFIX + "log_lag_seconds",
+        "From an edge's newest event to its copy here; while an edge is not heard, since then.",
+        labels=["edge"],
+    )
+    for edge, seen in sorted(state.edges.items()):
+        silent = 0.0 if seen.present or not seen.since else max(0.0, now - _seconds(seen.since))
+        lag.add_metric([edge], max(silent, counts.lags.get(edge, 0.0)))
+    yield lag
+
+
+def _vital(vitals: Vitals) -> Iterator[Metric]:
+    calls = CounterMetricFamily(
+        PREFIX + "api_calls", "Requests to the API server; status 0: no answer.", labels=["verb", "kind", "status"]
+    )
+    for labels, many in sorted(vitals.calls().items()):
+        calls.add_metric(list(labels), many)
+    yield calls
+    git = CounterMetricFamily(PREFIX + "git_request", "Looks at the Git remote.", labels=["outcome"])
+    for outcome, many in sorted(vitals.git().items()):
+        git.add_metric([outcome], many)
+    yield git
+    lease = vitals.lease()
+    if lease is not None:
+        yield _gauge("lease_held", "Whether this process alone may write to the cluster.", lease)
+    cached = GaugeMetricFamily(PREFIX + "watch_cache_objects", "Objects in the watch cache.", labels=["kind"])
+    for kind, many in sorted(vitals.cached().items()):
+        cached.add_metric([kind], many)
+    yield cached
+
+
+def _log(past: "Past", state: State, now: float) -> Iterator[Metric]:
+    bytes_ = _size(past.home.log)
+    yield _gauge("log_size_bytes", "Bytes of the log on disk, sealed files too.", bytes_)
+    yield _gauge("log_entries", "Entries of the log.", state.seq)
+    lately = state.seq - past.log.seq_at(rfc3339(now - DAY_S))
+    if lately > 0 and state.seq:
+        free = shutil.disk_usage(past.home.log.parent).free
+        yield _gauge(
+            "log_disk_days_left",
+            "Days until the disk is full, as the last day went.",
+            free / (bytes_ / state.seq * lately),
+        )
+    read = past.log.find(state.ref.event) if state.ref.event else None
+    if read is not None:
+        at = _seconds(read.event.recordedtime or read.event.time)
+        yield _gauge("last_sync_timestamp_seconds", "When the newest commit was read.", at)
+
+
+def _conditions(state: State) -> Counter[tuple[str, str, str]]:
+    """(kind, type, status) -> objects: Ready is one of three; Reconciling and Stalled only where they are True."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for text, served in state.keys.items():
+        if not served.operation:
+            continue  # only reported, never ordered
+        kind, edge = text.partition("/")[0], text.partition("@")[2]
+        seen = state.edges.get(edge)
+        found[kind, "Ready", _ready(served, is_heard=not edge or (seen is not None and seen.present))] += 1
+        if served.open:
+            found[kind, "Reconciling", "True"] += 1
+        if served.phase in FAILED:
+            found[kind, "Stalled", "True"] += 1
+    return found
+
+
+def _ready(served: Served, *, is_heard: bool) -> str:
+    if not is_heard:
+        return "Unknown"
+    return "True" if not served.open and served.phase == "Committed" else "False"
+
+
+def _buckets(each: Durations) -> list[tuple[str, float]]:
+    total, found = 0, []
+    for bound, many in zip((*BOUNDS_S, float("inf")), each.buckets, strict=True):
+        total += many
+        found.append(("+Inf" if bound == float("inf") else str(bound), float(total)))
+    return found
+
+
+def _size(log: Path) -> int:
+    live = log.resolve()
+    files = [live, live.with_name(live.name + "-wal"), *(file.path for file in sealed_files(log))]
+    total = 0
+    for file in files:
+        try:
+            total += file.stat().st_size
+        except OSError:  # sealed, or checkpointed away, just now
+            continue
+    return total
+
+
+def _gauge(name: str, what: str, value: float) -> Metric:
+    return GaugeMetricFamily(PREFIX + name, what, value=float(value))
+
+
+def _counter(name: str, what: str, value: float) -> Metric:
+    return CounterMetricFamily(PREFIX + name, what, value=float(value))
+
+
+def _seconds(time_: str) -> float:
+    return datetime.fromisoformat(time_).timestamp()

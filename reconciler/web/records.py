@@ -1,0 +1,159 @@
+"""The log in words, an event a record: which are asked for, and what is said of each. May import: history, wiring.
+
+In: entries of a log and what a person named.  Out: Records, to `history`, `run` and /api/v1/history.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from reconciler.errors import NameUnknown, UsageError
+from reconciler.history.events import REF_ADVANCED, Entry
+from reconciler.history.keys import Key
+from reconciler.history.timeline import named, subject, words
+from reconciler.web.points import moment
+
+if TYPE_CHECKING:
+    from reconciler.wiring.past import Past
+
+LOOK_S: Final = 0.2  # between two looks at a log that another process writes
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One event. time: when it happened, by the clock of whoever says so.  cause: the id of another event."""
+
+    seq: int
+    id: str
+    time: str
+    recorded_time: str
+    type: str
+    source: str
+    edge: str
+    model: str
+    subject: str
+    actor: str
+    commit: str
+    cause: str
+    operation: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which events are asked for; "" is no condition.
+
+    since: a time (RFC 3339) or an entry's number, behind which to begin.  limit: only the newest so many; 0 is all.
+    cursor: an entry's number: a page of what is behind it, so that `limit` takes the oldest instead.
+    """
+
+    edge: str = ""
+    model: str = ""
+    commit: str = ""
+    since: str = ""
+    limit: int = 0
+    cursor: int | None = None
+
+    @classmethod
+    def of(cls, said: Mapping[str, str]) -> "Wanted":
+        """As a request names it. Raises UsageError."""
+        names = {name: said.get(name, "") for name in ("edge", "model", "commit", "since")}
+        cursor = _number(said, "cursor") if said.get("cursor") else None
+        return cls(**names, limit=_number(said, "limit"), cursor=cursor)
+
+    def has(self, entry: Entry) -> bool:
+        """Whether this one is."""
+        event = entry.event
+        if self.commit and not event.gitcommit.startswith(self.commit):
+            return False
+        if self.edge and subject(event)[0] != self.edge:
+            return False
+        if not self.model:
+            return True
+        key = Key.parse(event.subject) if event.subject.count("/") == 2 else None
+        return key is not None and self.model in {key.name, named(key, event.data.get("spec") or {})}
+
+
+def record(entry: Entry) -> Record:
+    """One event, in words."""
+    event = entry.event
+    edge, model = subject(event)
+    return Record(
+        seq=entry.seq,
+        id=event.id,
+        time=event.time,
+        recorded_time=event.recordedtime,
+        type=event.type,
+        source=event.source,
+        edge=edge,
+        model=model,
+        subject=event.subject,
+        actor=event.actor,
+        commit=event.gitcommit,
+        cause=event.causationid,
+        operation=event.operationid,
+        text=words(event),
+    )
+
+
+def past_records(past: "Past", wanted: Wanted, head: int) -> Iterator[Record]:
+    """What was asked for, oldest first, up to the entry `head`; read as it is taken. Raises NameUnknown, UsageError."""
+    _require_known(wanted, past)
+    after = max(_after(wanted.since, past), wanted.cursor or 0)
+    entries = (entry for entry in past.log.read(after, head) if wanted.has(entry))
+    if wanted.cursor is not None:
+        return map(record, islice(entries, wanted.limit or None))
+    return map(record, _newest(entries, wanted.limit) if wanted.limit else entries)
+
+
+def _newest(entries: Iterable[Entry], many: int) -> Iterator[Entry]:
+    yield from deque(entries, maxlen=many)
+
+
+def _number(said: Mapping[str, str], name: str) -> int:
+    text = said.get(name) or "0"
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise UsageError(f"{name}={text[:20]!r} is not a number", hint=f"write {name}=100")
+    return int(text)
+
+
+def _require_known(wanted: Wanted, past: "Past") -> None:
+    """Refuse names that this log never had: nothing would ever be shown for them. Raises NameUnknown."""
+    if not (wanted.edge or wanted.model or wanted.commit):
+        return
+    now = past.replay.at()
+    keys = {Key.parse(text): served.order for text, served in now.keys.items()}
+    edges = {*now.edges, *now.links, *(key.edge for key in keys if key.edge)}
+    if wanted.edge and wanted.edge not in edges and not _ever(Wanted(edge=wanted.edge), past):
+        raise NameUnknown(f"the log has no edge {wanted.edge}", hint=f"it has {', '.join(sorted(edges)) or 'none yet'}")
+    models = {named(key, order) for key, order in keys.items()}
+    if wanted.model and wanted.model not in models and not _ever(Wanted(model=wanted.model), past):
+        has = ", ".join(sorted(models)) or "none yet"
+        raise NameUnknown(f"the log has no model, dataset or object {wanted.model}", hint=f"it has {has}")
+    if wanted.commit and not any(
+        entry.event.type == REF_ADVANCED and entry.event.gitcommit.startswith(wanted.commit)
+        for entry in past.log.read(stream="git")
+    ):
+        newest = f"the newest is {now.ref.commit[:12]}" if now.ref.commit else "none was read yet"
+        raise NameUnknown(f"commit {wanted.commit} was never read here", hint=newest)
+
+
+def _ever(wanted: Wanted, past: "Past") -> bool:
+    """Whether the log, which may have forgotten in its fold what is gone, has an event of it."""
+    return any(wanted.has(entry) for entry in past.log.read())
+
+
+def _after(since: str, past: "Past") -> int:
+    if not since:
+        return 0
+    if since.isdigit() and len(since) < 8:
+        return int(since)
+    return max(0, past.log.seq_at(_before(moment(since))))
+
+
+def _before(time: str) -> str:
+    """The microsecond before `time`, so that what was recorded at that very time is shown too."""
+    return (datetime.fromisoformat(time) - timedelta(microseconds=1)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
