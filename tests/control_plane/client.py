@@ -41,10 +41,16 @@ class Client:
         content_type: str = "",
         timeout_s: float = 30.0,
     ) -> tuple[int, Document]:
-        """Status and document, {} for an empty answer. A PATCH is a merge patch unless content_type says otherwise."""
+        """Status and document; a PATCH is a merge patch unless content_type says otherwise.
+
+        {} for an empty answer, {"message": text} for one that is no JSON: an unknown path is answered in plain text.
+        """
         data = None if body is None else json.dumps(body).encode()
         status, answer = self.raw(method, path, data, query=query, content_type=content_type, timeout_s=timeout_s)
-        return status, json.loads(answer) if answer else {}
+        try:
+            return status, json.loads(answer) if answer else {}
+        except ValueError:
+            return status, {"message": answer.decode(errors="replace").strip()}
 
     def raw(
         self,

@@ -16,6 +16,8 @@ from tests.control_plane.plane import ControlPlane
 CRDS: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 DIRECTORY: Final = Path(__file__).parents[2] / "crds"
 
+_Identity = tuple[str, int, bool]  # uid, generation, whether it is being deleted
+
 
 class OurObjects:
     """Remembers what it installed, so that a cluster which is as it left it costs one request a kind."""
@@ -23,14 +25,14 @@ class OurObjects:
     def __init__(self, plane: ControlPlane) -> None:
         self._plane = plane
         self._files: list[Document] = [yaml.safe_load(path.read_text()) for path in sorted(DIRECTORY.glob("*.yaml"))]
-        self._installed: dict[str, tuple[str, int]] = {}  # name -> uid, generation
+        self._installed: dict[str, _Identity] = {}
 
     def clean(self) -> None:
         """Our CRDs as in the tree and Established, none of our objects in any namespace."""
         there = {one["metadata"]["name"]: one for one in self._plane.get(CRDS)["items"]}
         for crd in self._files:
             now = there.get(crd["metadata"]["name"])
-            if now is None or _identity(now) != self._installed.get(crd["metadata"]["name"]):
+            if now is None or _identity(now) != self._installed.get(crd["metadata"]["name"], ()):
                 self._install(crd, now)
         for crd in self._files:
             self._empty(crd)
@@ -41,6 +43,9 @@ class OurObjects:
         if now and "deletionTimestamp" in now["metadata"]:
             _until(lambda: self._plane.request("GET", path)[0] == 404, f"{name} to be gone")
             now = None
+        if now is None:
+            # A deleted CRD's paths answer a moment longer, and would be taken for the new one's.
+            _until(lambda: self._plane.request("GET", _collection(crd))[0] == 404, f"the old {name} to be gone")
         if now:
             metadata = {**crd["metadata"], "resourceVersion": now["metadata"]["resourceVersion"]}
             status, answer = self._plane.request("PUT", path, {**crd, "metadata": metadata})
@@ -76,8 +81,9 @@ def _collection(crd: Document, namespace: str = "") -> str:
     return f"/apis/{spec['group']}/{version}{within}/{spec['names']['plural']}"
 
 
-def _identity(crd: Document) -> tuple[str, int]:
-    return crd["metadata"]["uid"], crd["metadata"]["generation"]
+def _identity(crd: Document) -> _Identity:
+    """A deletion that waits for the objects to go raises no generation."""
+    return crd["metadata"]["uid"], crd["metadata"]["generation"], "deletionTimestamp" in crd["metadata"]
 
 
 def _established(crd: Document) -> bool:
