@@ -89,6 +89,7 @@ def where(command: Command) -> Command:
             options.pop("context") or "",
             options.pop("kubeconfig"),
             options.pop("namespace"),
+            options.pop("actor") or "",
         )
         if place.hub and place.in_cluster:
             from reconciler.errors import UsageError
@@ -98,6 +99,7 @@ def where(command: Command) -> Command:
 
     placed_: Command = state(placed)
     for option in (
+        click.option("--actor", hidden=True, help="Who asked, where another command calls this one in a Pod."),
         click.option("--namespace", default="reconciler-system", show_default=True, help="Where that Pod is."),
         click.option(
             "--kubeconfig", type=click.Path(path_type=Path, dir_okay=False), help="The file that --context is in."

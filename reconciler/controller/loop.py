@@ -22,7 +22,7 @@ from reconciler.history.events import Entry, Event, event_id
 from reconciler.history.keys import Key
 from reconciler.planning.diff import Observed, diff
 from reconciler.planning.plan import Judgement, Plan, Step, make_plan
-from reconciler.planning.wanted import Expansion, Wanted
+from reconciler.planning.wanted import Expansion, Wanted, digest_of
 
 RETRY_BASE_S, RETRY_CAP_S = 1.0, 300.0
 
@@ -179,7 +179,7 @@ class Loop:
         for outcomes in self._target.apply(self._orders(plan, batch, cause)):
             self._record.append(outcomes)
         reached("loop.applied")
-        self._look_again(expansions)
+        self._look_again(expansions, plan)
         return plan
 
     def _orders(self, plan: Plan, batch: Batch, cause: str) -> Iterator[list[Order]]:
@@ -189,9 +189,11 @@ class Loop:
             reached("loop.intended")
             yield [Order(step, intent) for step, intent in zip(steps, intents, strict=True)]
 
-    def _look_again(self, expansions: Iterable[Expansion]) -> None:
-        """A key whose wish ends at a known time (a pin expires) is due again then."""
+    def _look_again(self, expansions: Iterable[Expansion], plan: Plan) -> None:
+        """A key whose wish ends at a known time (a pin expires) is due again then; all are when a freeze ends."""
         now = self._record.clock.now()
+        for until in {step.until for step in plan.steps if step.until}:
+            self.queue.add(Trigger("audit"), max(0.0, datetime.fromisoformat(until).timestamp() - now))
         for expansion in expansions:
             if isinstance(expansion, Wanted) and expansion.until:
                 delay_s = datetime.fromisoformat(expansion.until).timestamp() - now
@@ -234,6 +236,8 @@ class Loop:
             "changes": [[change.field, change.old, change.new] for change in step.changes],
         }
         data |= {"origin": step.origin} if step.origin else {}
+        data |= {"found": dict(step.found)} if step.found else {}
+        data |= {name: list(paths) for name, paths in (("left", step.left), ("forced", step.forced)) if paths}
         return self._record.event(
             ev.APPLY_INTENDED,
             step.key,
@@ -241,6 +245,6 @@ class Loop:
             causationid=cause,
             operationid=self._source.operation(step.key) or event_id("operation", log.source, log.head().seq, n),
             gitcommit=batch.commit,
-            prevdigest=str(served.order.get("sha256", "")) if served is not None else "",
-            newdigest=str(step.spec.get("sha256", "")),
+            prevdigest=digest_of(served.order) if served is not None else "",
+            newdigest=digest_of(step.spec),
         )

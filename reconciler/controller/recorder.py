@@ -19,6 +19,7 @@ class Recorder:
     def __init__(self, log: EventLog, clock: Clock, state: State, actor: str) -> None:
         """state: the fold of the log up to `state.seq`; what is behind it is folded here."""
         self.log, self.clock, self.state, self.actor = log, clock, state, actor
+        self.epoch = ""  # what stands in each event: under which term of a Lease it was written
         self._count = itertools.count()
         self._born = log.head().seq  # no two recorders of one log begin there and append: ids need no clock
         fold(state, list(log.read(after=state.seq)))
@@ -28,6 +29,8 @@ class Recorder:
         """An event about a key, or about a stream. attributes: causationid, operationid, gitcommit, actor."""
         parts = (self.log.source, type_, str(about), self._born, next(self._count))
         is_key = isinstance(about, Key)
+        if self.epoch:
+            attributes.setdefault("epoch", self.epoch)
         return Event(
             id=event_id(*parts),
             type=type_,

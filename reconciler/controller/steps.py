@@ -10,6 +10,8 @@ from typing import Final
 
 # name -> what is durable once it was reached. Sorted by room, in the order in which they happen.
 STEPS: Final[dict[str, str]] = {
+    "cluster.sent": "an object as ordered, at the API server; nothing of it is recorded",
+    "cluster.answered": "nothing new: outcomes came back, none is recorded",
     "edge.stopped": "nothing new: the runtime of a key that goes away has ended",
     "edge.staged": "the artifact, in the store",
     "edge.loaded": "nothing new: the new version stands beside the old one in the runtime",

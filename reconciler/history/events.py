@@ -33,6 +33,7 @@ RECONCILE_RESUMED: Final = "reconcile.resumed.v1"
 # Kubernetes
 APPLY_CONFLICTED: Final = "apply.conflicted.v1"  # a field is another manager's: both are named
 DRIFT_DETECTED: Final = "drift.detected.v1"  # somebody else changed what Git declares: who, which fields
+DRIFT_RESOLVED: Final = "drift.resolved.v1"  # what was reported is as declared again, and not by us
 DRIFT_FOUGHT: Final = "drift.fought.v1"  # one field was taken back too often in a minute: backed off
 OBJECT_ADOPTED: Final = "object.adopted.v1"  # an object that this log did not make is kept from now on
 CLUSTER_LOST: Final = "cluster.lost.v1"  # the API server, or one kind of it, cannot be read

@@ -28,6 +28,11 @@ class Key(NamedTuple):
         return f"deploy/{self.edge}/{path}" if self.edge else f"object/{path}"
 
     @classmethod
+    def named(cls, text: str) -> "Key | None":
+        """The key that a text is, such as the subject of an event; None where it names something else, or nothing."""
+        return cls.parse(text) if text.count("/") == 2 and not text.startswith("/") else None
+
+    @classmethod
     def parse(cls, text: str) -> "Key":
         """The inverse of `str`. Raises ValueError when `text` is not a key."""
         path, _, edge = text.partition("@")

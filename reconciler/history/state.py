@@ -15,7 +15,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key
 
-CODE_VERSION: Final = 4  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 5  # of the fold: snapshots made by another one are dropped
 
 FAILED: Final = frozenset({"Rejected", "RolledBack"})  # phases of an order that its edge refused
 
@@ -44,6 +44,8 @@ class Served(msgspec.Struct, kw_only=True, omit_defaults=True):
     own_spec: dict[str, Any] = {}
     flips: list[str] = []  # times of the last flips that were recorded one by one
     unstable: str = ""  # when `state.unstable` last stood for further ones
+    drift: dict[str, Any] = {}  # what somebody else last made of it, and what was done: fields, writer, policy, time
+    fought: str = ""  # until when its contested fields are left alone
 
 
 class Ref(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -57,6 +59,7 @@ class Ref(msgspec.Struct, kw_only=True, omit_defaults=True):
     seq: int = 0
     event: str = ""
     rewritten_from: str = ""
+    reverts: bool = False  # every commit read since the accepted one brings earlier files back
     lost: str = ""  # why the branch cannot be read, and since when
     lost_since: str = ""
 
@@ -85,6 +88,15 @@ class EdgeSeen(msgspec.Struct, kw_only=True, omit_defaults=True):
     error: str = ""  # the last words of an agent that ended by itself
 
 
+class Leading(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The Lease on the cluster, as this log knows it."""
+
+    held: bool = False
+    holder: str = ""
+    transitions: int = 0
+    since: str = ""
+
+
 class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Everything live at `seq`. Mutable: `apply` moves it one entry on."""
 
@@ -103,9 +115,19 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     edges: dict[str, EdgeSeen] = {}
     links: dict[str, str] = {}  # peers whose log is refused -> why
     suspended: dict[str, dict[str, Any]] = {}  # "*" or an edge -> {actor, reason, until}
+    lost: dict[str, dict[str, str]] = {}  # what of the cluster cannot be read -> {error, code, since}
+    lease: Leading = msgspec.field(default_factory=Leading)
     plans: int = 0  # version of the stream `plan`: who plans from an older state is refused by the log
     deletes: list[str] = []  # times of delete intents in the hour before the newest one
     digests: dict[str, str] = {}  # "<url> <version>" -> sha256, where policy trusted the first use
+
+    @property
+    def keeps(self) -> str:
+        """What this log keeps as Git says: `cluster`, `edges`, or "" while it has ordered nothing."""
+        if self.lease.transitions:
+            return "cluster"
+        ordered = next((text for text, served in self.keys.items() if served.operation), "")
+        return "" if not ordered else "edges" if "@" in ordered else "cluster"
 
     def known(self, key: Key | str) -> Served:
         """The entry of `key`, to read; where there is none, one that says nothing and is not kept."""
@@ -151,6 +173,8 @@ def _heard(state: State, entry: Entry) -> None:
 
 def _ref_advanced(state: State, entry: Entry) -> None:
     data, event = entry.event.data, entry.event
+    unbroken = state.ref.reverts or state.ref.commit == state.ref.accepted
+    state.ref.reverts = bool(data.get("reverts")) and unbroken
     state.ref.commit, state.ref.seq, state.ref.event = data["commit"], entry.seq, event.id
     state.ref.time, state.ref.author, state.ref.subject = data["committed"], data["author"], data["subject"]
     for path, oid in data["files"].items():
@@ -246,7 +270,7 @@ def _apply_succeeded(state: State, entry: Entry) -> None:
         served.live = data["live"]
     if not _is_current(served, event):
         return
-    served.open = False
+    served.open, served.drift = False, served.drift if served.drift.get("policy") == "report" else {}
     if served.action == "delete":
         state.keys.pop(event.subject, None)
         state.holds.pop(event.subject, None)
@@ -374,6 +398,44 @@ def _link_restored(state: State, entry: Entry) -> None:
         state.links.pop(entry.event.data["peer"], None)
 
 
+def _object_adopted(state: State, entry: Entry) -> None:
+    served = state.served(entry.event.subject)
+    served.live = entry.event.data
+
+
+def _drift_detected(state: State, entry: Entry) -> None:
+    data = entry.event.data
+    served = state.served(entry.event.subject)
+    served.drift = {name: data[name] for name in ("what", "writer", "policy", "fields")} | {"time": entry.event.time}
+
+
+def _drift_resolved(state: State, entry: Entry) -> None:
+    state.served(entry.event.subject).drift = {}
+
+
+def _drift_fought(state: State, entry: Entry) -> None:
+    served = state.served(entry.event.subject)
+    served.fought = entry.event.data["until"]
+    managers = ", ".join(sorted({one["manager"] or "somebody" for one in entry.event.data["fields"]}))
+    served.message, served.code = f"{managers} and reconciler fight over it", "RX412"
+
+
+def _cluster_lost(state: State, entry: Entry) -> None:
+    data = entry.event.data
+    state.lost[data["what"]] = {"error": data["error"], "code": data.get("code", ""), "since": entry.event.time}
+
+
+def _cluster_found(state: State, entry: Entry) -> None:
+    state.lost.pop(entry.event.data["what"], None)
+
+
+def _lease(state: State, entry: Entry) -> None:
+    data, held = entry.event.data, entry.event.type == ev.LEASE_ACQUIRED
+    state.lease = Leading(
+        held=held, holder=data.get("holder", ""), transitions=data["transitions"], since=entry.event.time
+    )
+
+
 def _edge_found(state: State, entry: Entry) -> None:
     seen = state.edge(entry.event.data["edge"])
     seen.present, seen.since, seen.error = True, entry.event.time, ""
@@ -412,6 +474,14 @@ HANDLERS: Final[dict[str, Handler]] = {
     ev.RECONCILE_RESUMED: _resumed,
     ev.LINK_REFUSED: _link_refused,
     ev.LINK_RESTORED: _link_restored,
+    ev.OBJECT_ADOPTED: _object_adopted,
+    ev.DRIFT_DETECTED: _drift_detected,
+    ev.DRIFT_FOUGHT: _drift_fought,
+    ev.DRIFT_RESOLVED: _drift_resolved,
+    ev.CLUSTER_LOST: _cluster_lost,
+    ev.CLUSTER_FOUND: _cluster_found,
+    ev.LEASE_ACQUIRED: _lease,
+    ev.LEASE_LOST: _lease,
     ev.EDGE_FOUND: _edge_found,
     ev.EDGE_LOST: _edge_lost,
 }

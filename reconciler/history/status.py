@@ -11,7 +11,8 @@ from typing import Any
 
 from reconciler.history.keys import Key
 from reconciler.history.state import FAILED, EdgeSeen, Served, State
-from reconciler.history.timeline import named
+from reconciler.history.timeline import drift_words, named
+from reconciler.model.identity import EDGE_LABEL
 
 NEVER = "never"  # stands where a time would: this edge has not been heard yet
 UNHEARD = EdgeSeen()
@@ -51,6 +52,45 @@ class Row:
     def settled(self) -> bool:
         """Whether the edge has said that it is as wanted."""
         return not self.open and self.phase == "Committed" and not self.unknown_since
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Object:
+    """One object of the API server, as this log keeps it. wanted: its version where it has one.
+
+    since: when `phase` began.  drift: what somebody else made of it, in words, where that was reported only.
+    """
+
+    key: str
+    kind: str
+    namespace: str
+    name: str
+    edge: str
+    wanted: str
+    phase: str
+    since: str
+    open: bool
+    reason: str
+    origin: str
+    message: str
+    code: str
+    waits: str
+    drift: str
+
+    @property
+    def settled(self) -> bool:
+        """Whether the API server has it as wanted."""
+        return not self.open and self.phase == "Committed" and not self.drift
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """What of the cluster cannot be read, and since when."""
+
+    what: str
+    error: str
+    code: str
+    since: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +163,9 @@ class Status:
     lost: str
     lost_since: str
     rows: tuple[Row, ...]
+    objects: tuple[Object, ...]
+    cluster_lost: tuple[Lost, ...]
+    lease_holder: str
     edges: tuple[Edge, ...]
     held: Held | None
     holds: tuple[Hold, ...]
@@ -138,12 +181,14 @@ class Status:
     @property
     def still(self) -> bool:
         """Whether no answer of an edge is awaited."""
-        return not any(row.open or row.unknown_since for row in self.rows)
+        asked = any(row.open or row.unknown_since for row in self.rows)
+        return not asked and not any(one.open for one in self.objects)
 
     @property
     def converged(self) -> bool:
         """Whether everything is as Git says."""
-        return not self.refused and self.held is None and all(row.settled for row in self.rows)
+        settled = all(row.settled for row in self.rows) and all(one.settled for one in self.objects)
+        return not self.refused and self.held is None and settled
 
 
 def refused_rows(state: State, now: str) -> list[Row]:
@@ -180,6 +225,12 @@ def status(state: State, now: str) -> Status:
         lost=state.ref.lost,
         lost_since=state.ref.lost_since,
         rows=tuple(_rows(state, state.keys, suspended)),
+        objects=tuple(_objects(state, suspended)),
+        cluster_lost=tuple(
+            Lost(what=what, error=why["error"], code=why["code"], since=why["since"])
+            for what, why in sorted(state.lost.items())
+        ),
+        lease_holder=state.lease.holder,
         edges=tuple(_edge(name, seen) for name, seen in sorted(state.edges.items())),
         held=_held(state),
         holds=tuple(_holds(state)),
@@ -195,11 +246,38 @@ def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...]) 
     found = []
     for text in keys:
         served = state.keys[text]
-        if served.operation:
+        if served.operation and "@" in text:
             key = Key.parse(text)
             waits = (stopped.get("*"), stopped.get(key.edge), _quarantined(key, served, state.holds.get(text, {})))
             found.append(_row(key, served, state.edges, "; ".join(filter(None, waits))))
     return sorted(found, key=lambda row: (row.edge, row.kind != "InferenceModel", row.kind, row.name))
+
+
+def _objects(state: State, suspended: tuple[Suspension, ...]) -> Iterable[Object]:
+    """Those of the API server that were ordered, by kind, namespace and name."""
+    stopped = {one.scope: f"suspended by {one.actor}: {one.reason}" for one in suspended}
+    for text, served in sorted(state.keys.items()):
+        if "@" in text or not served.operation:
+            continue
+        key, labels = Key.parse(text), served.order.get("labels", {})
+        edge = str(labels.get(EDGE_LABEL, ""))
+        yield Object(
+            key=text,
+            kind=key.kind,
+            namespace=key.namespace,
+            name=key.name,
+            edge=edge,
+            wanted=str(served.order.get("spec", {}).get("targetVersion", "")),
+            phase=served.phase,
+            since=served.phase_time,
+            open=served.open,
+            reason=served.reason,
+            origin=served.origin,
+            message=served.message,
+            code=served.code,
+            waits="; ".join(filter(None, (stopped.get(scope) for scope in ("*", edge, text)))),
+            drift=drift_words(served.drift) if served.drift.get("policy") == "report" else "",
+        )
 
 
 def _quarantined(key: Key, served: Served, holds: Mapping[str, Any]) -> str:

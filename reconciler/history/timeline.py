@@ -22,8 +22,8 @@ def words(event: Event) -> str:
 
 def subject(event: Event) -> tuple[str, str]:
     """(edge, object) that an event is about; "" where it is about none. The object goes by the name that people use."""
-    if event.subject:
-        key = Key.parse(event.subject)
+    key = Key.named(event.subject)
+    if key is not None:
         return key.edge, labelled(key.kind, named(key, event.data.get("spec") or {}))
     return str(event.data.get("edge") or event.data.get("peer") or ""), ""
 
@@ -135,6 +135,11 @@ def _fields(data: Data) -> str:
     return ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
 
 
+def drift_words(data: Data) -> str:
+    """`changed by kubectl-edit: spec.targetVersion by kubectl-edit`; "" where there is no drift."""
+    return f"{data['what']} by {data['writer'] or 'somebody'}: {_fields(data) or 'the object'}" if data else ""
+
+
 def _drifted(event: Event) -> str:
     data = event.data
     done = {"correct": "is taken back", "report": "is reported only", "ignore": "is left alone"}[data["policy"]]
@@ -185,6 +190,7 @@ WORDS: Final[dict[str, Callable[[Event], str]]] = {
     ev.APPLY_CONFLICTED: lambda e: f"not taken by force: {_fields(e.data)}",
     ev.DRIFT_DETECTED: _drifted,
     ev.DRIFT_FOUGHT: lambda e: f"fought over {e.data['count']} times in a minute: {_fields(e.data)}",
+    ev.DRIFT_RESOLVED: lambda _: "is as declared again",
     ev.OBJECT_ADOPTED: lambda _: "was there already, kept from now on",
     ev.CLUSTER_LOST: lambda e: f"{e.data['what']} cannot be read{_reason(e.data)}",
     ev.CLUSTER_FOUND: lambda e: f"{e.data['what']} can be read",

@@ -6,6 +6,7 @@ GROUP: Final = "ai.kubeedge.io"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 DEFAULT_NAMESPACE: Final = "default"
+EDGE_LABEL: Final = f"{GROUP}/edge"  # on an object of the API server: the edge that it is for
 
 
 class Identity(NamedTuple):

@@ -25,6 +25,7 @@ class Object(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     namespace: str = ""
     name: str
     labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
     spec: dict[str, Any] = {}
     path: str = ""
     index: int = 0
@@ -155,6 +156,19 @@ class Declared:
             obj = self._objects[identity]
             if self.edge_of(obj) == edge.name:
                 yield obj
+
+    @cached_property
+    def renamed(self) -> dict[Identity, tuple[Object, str]]:
+        """(set, edge) by the name that it got because `<set>-<edge>` is too long or taken. Worked out where asked."""
+        from reconciler.planning.naming import key_of_set  # it imports this module
+
+        found = {}
+        for source in self.of_kind("InferenceModelSet"):
+            for edge in self.edges_matching(source.spec.get("edgeSelector")):
+                key = key_of_set(self, source, edge.name)
+                if key.name != f"{source.name}-{edge.name}":
+                    found[Identity(key.kind, key.namespace, key.name)] = (source, edge.name)
+        return found
 
     def naming(self, node: str) -> AbstractSet[Identity]:
         """The InferenceModels that name this node; "" has those that name none."""

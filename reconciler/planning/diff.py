@@ -1,4 +1,4 @@
-"""Wanted against observed, field by field. May import: history, planning.wanted.
+"""Wanted against observed, field by field. May import: history, planning.fields, planning.wanted.
 
 In: what each key should be, and what was ordered last or is there.  Out: differences, to planning.plan.
 """
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from reconciler.history.keys import Key
+from reconciler.planning.fields import leaves
 from reconciler.planning.wanted import Expansion, Frozen, Gone, Wanted
 
 Action = Literal["create", "update", "delete"]
@@ -20,6 +21,11 @@ class Observed:
 
     spec: as ordered last (on the hub) or as found (on an edge).  under_way: an answer is still to come, so `policy`
     counts too.  failed: the last answer was a refusal.
+
+    Of an object of the API server, beside that: spec is `{labels, annotations, spec}`.  found: its uid and
+    resourceVersion.  left: leaf paths that rules leave to others, so that they are not sent.  forced: leaf paths of
+    others that rules take back.  waits: action ("": any) -> why it may not be done.  seen: leaf path -> value, where
+    that is not what the spec says (others' own fields are left out, and what rules let stand counts as declared).
     """
 
     spec: Mapping[str, Any]
@@ -27,6 +33,11 @@ class Observed:
     under_way: bool = False
     failed: bool = False
     deleting: bool = False
+    found: Mapping[str, str] = field(default_factory=dict)
+    left: tuple[str, ...] = ()
+    forced: tuple[str, ...] = ()
+    waits: Mapping[str, str] = field(default_factory=dict)
+    seen: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +51,13 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What must change for one key. wanted is None for a delete."""
+    """What must change for one key. wanted: None for a delete.  there: what was observed, None for what is absent."""
 
     key: Key
     action: Action
     wanted: Wanted | None
     changes: tuple[FieldChange, ...]
+    there: Observed | None = None
 
 
 def diff(wanted: Iterable[Expansion], observed: Mapping[Key, Observed]) -> list[Difference]:
@@ -58,22 +70,26 @@ def diff(wanted: Iterable[Expansion], observed: Mapping[Key, Observed]) -> list[
                 continue
             case Gone():
                 if there is not None and not there.deleting:
-                    changes = tuple(FieldChange(name, there.spec[name], MISSING) for name in sorted(there.spec))
-                    found.append(Difference(expansion.key, "delete", None, changes))
+                    changes = tuple(FieldChange(name, value, MISSING) for name, value in sorted(leaves(there.spec)))
+                    found.append(Difference(expansion.key, "delete", None, changes, there))
             case Wanted():
                 changes = _changes(expansion, there)
                 if changes:
                     action: Action = "create" if there is None or there.deleting else "update"
-                    found.append(Difference(expansion.key, action, expansion, changes))
+                    found.append(Difference(expansion.key, action, expansion, changes, there))
     return found
 
 
 def _changes(wanted: Wanted, there: Observed | None) -> tuple[FieldChange, ...]:
-    old = {} if there is None or there.deleting else dict(there.spec)
-    new = dict(wanted.spec)
+    old: Mapping[str, Any] = {} if there is None or there.deleting else dict(there.spec)
+    new: Mapping[str, Any] = wanted.spec
     if there is not None and (there.under_way or there.failed):  # not there yet: how it may be fetched matters too
-        old |= {f"policy.{name}": value for name, value in there.policy.items()}
-        new |= {f"policy.{name}": value for name, value in wanted.policy.items()}
+        old = {**old, **({"policy": there.policy} if there.policy else {})}
+        new = {**new, **({"policy": wanted.policy} if wanted.policy else {})}
+    seen = None if there is None or there.deleting else there.seen
+    if old == new and seen is None:
+        return ()
+    old, new = dict(leaves(old)) if seen is None else seen, dict(leaves(new))
     fields = sorted(old.keys() | new.keys())
     return tuple(
         FieldChange(name, old.get(name, MISSING), new.get(name, MISSING))

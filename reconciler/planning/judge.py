@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from reconciler.history.state import State
+from reconciler.planning.freeze import frozen
 from reconciler.planning.plan import Judgement
 
 
@@ -24,6 +25,8 @@ def judge_by(
         rewritten_from=state.ref.rewritten_from,
         approved=approved,
         held_bytes={name: edge.artifacts for name, edge in state.edges.items()},
+        freeze=frozen(fleet, now, revert=state.ref.reverts),  # rollback must be possible
+        ordered=state.keys,
     )
 
 

@@ -12,7 +12,10 @@ from typing import Any
 import msgspec
 
 from reconciler.history.keys import Key
-from reconciler.planning.diff import Difference, FieldChange
+from reconciler.history.state import Served
+from reconciler.model.identity import EDGE_LABEL
+from reconciler.planning.diff import Difference, FieldChange, Observed
+from reconciler.planning.freeze import Freeze
 from reconciler.planning.wanted import content_digest
 
 BATCH = 512
@@ -23,7 +26,8 @@ class Step:
     """One thing to do for one key, with its reason and what it costs.
 
     fetch_bytes: what the edge will fetch; 0 where it has the bytes; None where their size is not declared.
-    waits: why this step is not done now; empty when it is.
+    waits: why this step is not done now; empty when it is.  until: when it no longer waits (RFC 3339), "" where a
+    person decides.  found, left, forced: see planning.diff.Observed.
     """
 
     key: Key
@@ -35,6 +39,10 @@ class Step:
     origin: str = ""
     fetch_bytes: int | None = 0
     waits: str = ""
+    until: str = ""
+    found: Mapping[str, str] = field(default_factory=dict)
+    left: tuple[str, ...] = ()
+    forced: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ class Judgement:
     unreadable: lines that cannot be read, so that nothing may be pruned.  deleted_lately: deletes within the last hour.
     inventory: how many keys there were when it began.  rewritten_from: the commit that the branch no longer contains.
     approved: the digest that a person has released.  held_bytes: edge -> digests on its disk.
+    freeze: the window that is open now; what was ordered is still kept so.  ordered: what was ordered, by key.
     """
 
     limits: Mapping[str, Any] | None = None
@@ -57,6 +66,8 @@ class Judgement:
     rewritten_from: str = ""
     approved: str = ""
     held_bytes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    freeze: Freeze | None = None
+    ordered: Mapping[str, Served] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,24 +128,41 @@ def _order(step: Step) -> tuple[int, Key]:
 
 
 def _step(difference: Difference, judged_by: Judgement) -> Step:
-    key, wanted = difference.key, difference.wanted
+    key, wanted, there = difference.key, difference.wanted, difference.there or Observed({})
+    spec = {} if wanted is None else wanted.spec
+    edge = key.edge or str((spec or there.spec).get("labels", {}).get(EDGE_LABEL, ""))
+    waits = _suspension(key, edge, judged_by) or there.waits.get(difference.action) or there.waits.get("", "")
+    until = ""
+    if not waits and judged_by.freeze is not None and not _kept(key, spec, judged_by):
+        waits, until = f"frozen until {judged_by.freeze.until}: {judged_by.freeze.reason}", judged_by.freeze.until
     if wanted is None:
         blocked = f"nothing is pruned while {judged_by.unreadable[0]} cannot be read" if judged_by.unreadable else ""
-        waits = _suspension(key, judged_by) or blocked
-        return Step(key, "delete", {}, {}, difference.changes, "no longer declared", waits=waits)
-    held = judged_by.holds.get(str(key), {}).get(content_digest(wanted.spec))
+        waits = waits or blocked
+        changes = difference.changes
+        return Step(key, "delete", {}, {}, changes, "no longer declared", waits=waits, until=until, found=there.found)
+    held = judged_by.holds.get(str(key), {}).get(content_digest(spec)) if key.edge else None
     quarantine = f"{held['code']}: {held['reason']}" if held else ""
     return Step(
         key=key,
         action=difference.action,
-        spec=wanted.spec,
+        spec=spec,
         policy=wanted.policy,
         changes=difference.changes,
         reason=wanted.because,
         origin=wanted.origin,
-        fetch_bytes=_fetch_bytes(wanted.spec, judged_by.held_bytes.get(key.edge, {})),
-        waits=_suspension(key, judged_by) or quarantine,
+        fetch_bytes=_fetch_bytes(spec, judged_by.held_bytes.get(key.edge, {})) if key.edge else 0,
+        waits=waits or quarantine,
+        until=until,
+        found=there.found,
+        left=there.left,
+        forced=there.forced,
     )
+
+
+def _kept(key: Key, spec: Mapping[str, Any], judged_by: Judgement) -> bool:
+    """Whether this is what was ordered before: to keep it so is no change."""
+    ordered = judged_by.ordered.get(str(key))
+    return bool(spec) and ordered is not None and ordered.order == spec
 
 
 def _fetch_bytes(spec: Mapping[str, Any], there: Mapping[str, int]) -> int | None:
@@ -144,8 +172,8 @@ def _fetch_bytes(spec: Mapping[str, Any], there: Mapping[str, int]) -> int | Non
     return None if size is None else int(size)
 
 
-def _suspension(key: Key, judged_by: Judgement) -> str:
-    for scope in ("*", key.edge):
+def _suspension(key: Key, edge: str, judged_by: Judgement) -> str:
+    for scope in ("*", edge, str(key)) if judged_by.suspended else ():
         found = judged_by.suspended.get(scope)
         if found is not None:
             return f"suspended by {found.get('actor', 'somebody')}: {found.get('reason', 'no reason given')}"

@@ -4,6 +4,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from reconciler.diagnostics import Diagnostic
 from reconciler.history.keys import Key
 
@@ -54,3 +56,10 @@ def content_digest(spec: dict[str, Any]) -> str:
     if isinstance(pinned, str) and pinned:
         return pinned
     return hashlib.sha256(f"{spec.get('url', '')}\n{spec.get('version', '')}".encode()).hexdigest()
+
+
+def digest_of(spec: dict[str, Any]) -> str:
+    """What names the content of an order: the artifact's sha256, of an API object that of its fields; "" of nothing."""
+    if "spec" not in spec:
+        return str(spec.get("sha256", ""))
+    return hashlib.sha256(msgspec.json.encode(spec, order="sorted")).hexdigest()

@@ -315,7 +315,7 @@ def replace_path(obj: Object, path: str) -> Object:
 
 
 def _content(obj: Object | None) -> object:
-    return None if obj is None else (obj.labels, obj.spec)
+    return None if obj is None else (obj.labels, obj.annotations, obj.spec)
 
 
 def _object(declaration: Declaration, document: Document) -> Object:
@@ -326,6 +326,7 @@ def _object(declaration: Declaration, document: Document) -> Object:
     return Object(
         **declaration.identity._asdict(),
         labels=dict(declaration.labels),
+        annotations=dict(declaration.annotations),
         spec=spec,
         path=declaration.path,
         index=declaration.index,

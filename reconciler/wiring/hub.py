@@ -8,18 +8,16 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.controller import control
-from reconciler.controller.hub import Hub
 from reconciler.controller.loop import Loop
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.edge.paths import StateDirectory
-from reconciler.edge.supervision import Agents
 from reconciler.errors import GitUnavailable, HubUnreachable, SettingInvalid
-from reconciler.eventlog.file_link import FileLink
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history.events import rfc3339
+from reconciler.history.state import State
 from reconciler.history.status import Status, status
 from reconciler.model.shape import NAME
 from reconciler.sources.cache import DocumentCache
@@ -27,7 +25,12 @@ from reconciler.sources.git_safety import Credentials, Remote
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
 from reconciler.sources.watch import Watcher, next_poll_s, watch_head
-from reconciler.wiring.process import AUDIT_S, SystemClock, jittered, recorded, writer_of
+from reconciler.wiring.edges import EdgeStage
+from reconciler.wiring.process import AUDIT_S, SystemClock, jittered, recorded
+from reconciler.wiring.vitals import Vitals
+
+if TYPE_CHECKING:
+    from reconciler.wiring.cluster import ClusterStage
 
 VERB_S: Final = 60.0
 
@@ -41,6 +44,7 @@ class HubProcess:
         Raises SecondWriter when a hub runs here already, SettingInvalid, GitRefused, GitUnavailable.
         """
         self.settings = settings
+        self.vitals = Vitals()
         self._state = StateDirectory(Path(settings.state_dir))
         home, remote = self._state.hub, remote_of(settings)
         if remote.path is not None and not remote.path.exists() and not home.log.exists():
@@ -52,34 +56,28 @@ class HubProcess:
         self.queue = Queue(clock)
         self.log = SqliteLog(home.log, "/hub", clock)
         self.record = recorded(self.log, home, clock, "hub")
-        mirror = Mirror(self._state.mirror, remote, settings.branch)
+        mirror = _CountedMirror(self._state.mirror, remote, settings.branch)
+        mirror.vitals = self.vitals
         repository = DocumentRepository(
             mirror, self.record.state, self.log.blob, DocumentCache(self._state.cache), settings.path
         )
         self._stopping = threading.Event()
-        self._agents = Agents(self._state, lambda edge: writer_of(self._state.edge(edge).log), self)
-        hub = Hub(
-            repository,
-            self.record,
-            link_to=lambda edge: FileLink(self._state.edge(edge).log, self.log),
-            ring=lambda edge: control.ring(self._state.edge(edge).control),
-            fleet_changed=self._agents.want if supervise else lambda _: None,
-        )
+        _same_world(settings, self.record.state)
+        self.stage = self._staged(repository, supervise=supervise)
         every = {
             "commit": lambda: next_poll_s(0, random.random(), settings.poll_s),  # noqa: S311  # jitter, not a secret
             "audit": lambda: jittered(AUDIT_S),
         }
-        self._hub, self._loop = hub, Loop(hub, hub, self.record, self.queue, every)
+        self._loop = Loop(self.stage.source, self.stage.target, self.record, self.queue, every)
         self._remote = remote
         self._control = control.serve(home.control, self._answer)
 
-    def ended(self, edge: str, words: str) -> None:
-        """See `supervision.Listener`."""
-        self.queue.add(Trigger("edge", edge, request={"error": words} if words else {}))
+    def _staged(self, repository: DocumentRepository, *, supervise: bool) -> "EdgeStage | ClusterStage":
+        if not self.settings.has_cluster:
+            return EdgeStage(self._state, repository, self.log, self.record, self.queue, supervise=supervise)
+        from reconciler.wiring.cluster import ClusterStage  # a hub of edges needs no Kubernetes client
 
-    def due(self, edge: str, delay_s: float) -> None:
-        """See `supervision.Listener`."""
-        self.queue.add(Trigger("edge", edge), delay_s)
+        return ClusterStage(self.settings, repository, self.record, self.queue, self.vitals)
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("verb"):
@@ -103,13 +101,14 @@ class HubProcess:
     def run(self) -> None:
         """Reconcile until `stop`; where this ends otherwise, agents serve on, and the next hub adopts them."""
         watcher = self._watcher()
+        self.stage.start(lambda: not self._stopping.is_set())
         self.queue.add(Trigger("commit"))
         try:
             self._loop.run()
         finally:
             if watcher is not None:
                 watcher.close()
-            self._close(stop_agents=self._stopping.is_set())
+            self._close(orderly=self._stopping.is_set())
 
     def _watcher(self) -> Watcher | None:
         """Notices a commit at once where that can be; a repository that is not there yet is polled for."""
@@ -123,30 +122,55 @@ class HubProcess:
         timer = threading.Timer(timeout_s, self.stop)
         timer.start()
         try:
+            self.stage.start(lambda: not self._stopping.is_set())
             self._loop.turn(Trigger("start"))
-            self._loop.reconcile(self._hub.take(Trigger("commit")))
+            self._loop.reconcile(self.stage.source.take(Trigger("commit")))
             self._loop.until(lambda: self._seen().still)
             return self._seen()
         finally:
             timer.cancel()
-            self._close(stop_agents=True)
+            self._close(orderly=True)
 
     def _seen(self) -> Status:
         return status(self.record.state, rfc3339(time.time()))
 
-    def _close(self, *, stop_agents: bool) -> None:
+    def _close(self, *, orderly: bool) -> None:
         self.queue.abandon()  # before the socket: it finishes the request in hand, which may wait for the loop
         self._control.close()
-        if stop_agents:
-            self._agents.stop()
+        self.stage.close(orderly=orderly)
         self.log.close()
 
     def stop(self) -> None:
         """End `run`. A second time: wait no longer for agents to end in an orderly way."""
         if self._stopping.is_set():
-            self._agents.hurry()
+            self.stage.hurry()
         self._stopping.set()
         self.queue.close()
+
+
+class _CountedMirror(Mirror):
+    """A mirror whose looks at the remote are counted."""
+
+    vitals: Vitals
+
+    def fetch(self) -> str:
+        outcome = "failed"
+        try:
+            head = super().fetch()
+            outcome = "ok"
+            return head
+        finally:
+            self.vitals.asked_git(outcome)
+
+
+def _same_world(settings: Any, state: State) -> None:
+    """Refuse a log that kept something else: it would be taken for gone. Raises SettingInvalid."""
+    if settings.has_cluster and state.keeps == "edges":
+        message = "the log in this state directory orders edges without Kubernetes"
+        raise SettingInvalid(message, hint="give the cluster a --state directory of its own")
+    if not settings.has_cluster and state.keeps == "cluster":
+        message = "the log in this state directory keeps a cluster"
+        raise SettingInvalid(message, hint="say which: --context NAME, --kubeconfig FILE or --in-cluster")
 
 
 def remote_of(settings: Any) -> Remote:

@@ -53,6 +53,7 @@ DATA: dict[str, dict[str, Any]] = {
     ev.APPLY_CONFLICTED: {"fields": [{"field": "spec.replicas", "manager": "kubectl-edit"}]},
     ev.DRIFT_DETECTED: {"what": "changed", "writer": "kubectl-edit", "policy": "correct", "fields": FIELDS},
     ev.DRIFT_FOUGHT: {"count": 6, "fields": FIELDS, "until": ""},
+    ev.DRIFT_RESOLVED: {},
     ev.OBJECT_ADOPTED: {"uid": "1"},
     ev.CLUSTER_LOST: {"what": "InferenceModel", "error": "no answer", "code": "RX305"},
     ev.CLUSTER_FOUND: {"what": "InferenceModel"},

@@ -1,0 +1,182 @@
+"""The hub's stage with Kubernetes: Git -> objects of the API server. May import: ports, planning, history, controller.
+
+In: commits, which objects changed in the cluster (by watch), verbs of people.  Out: batches, to the loop. Its target is
+the cluster (kube.target), which it asks for what the log cannot know: what somebody else did to an object.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from reconciler.controller.following import Following, Reach, Repository
+from reconciler.controller.loop import Batch
+from reconciler.controller.queue import Trigger
+from reconciler.controller.recorder import Recorder
+from reconciler.controller.verbs import Verbs
+from reconciler.errors import ReconcilerError
+from reconciler.history import events as ev
+from reconciler.history.events import Event, rfc3339
+from reconciler.history.keys import Key
+from reconciler.planning import objects
+from reconciler.planning.drifted import IGNORE, Field
+from reconciler.planning.expand import Circumstances
+from reconciler.planning.plan import Judgement
+from reconciler.planning.wanted import Expansion
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What somebody else made of an object. what: `changed`, `deleted` or `made again`.  policy: the strictest one."""
+
+    what: str
+    writer: str
+    policy: str
+    fields: tuple[Field, ...] = ()
+    uid: str = ""
+    version: str = ""
+
+
+class Cluster(Protocol):
+    """What the stage asks the cluster."""
+
+    def drift(self, key: Key) -> Drift | None:
+        """What was done to an object since it was ordered; None where it is as ordered. Raises ApiUnavailable."""
+        ...
+
+    def settle(self) -> Sequence[Event]:
+        """Outcomes of the intents that nobody works on, by what is there. Raises ApiUnavailable, LeaseLost."""
+        ...
+
+    def unknown(self) -> Sequence[Event]:
+        """An adoption for every object that carries our mark and that this log does not know."""
+        ...
+
+    def fought(self, key: Key, drift: Drift) -> Event | None:
+        """That this drift was corrected too often lately, so that it is left alone for a while; None: it was not."""
+        ...
+
+    def again(self) -> None:
+        """Try again what was not answered; outcomes come as triggers."""
+        ...
+
+    def forget(self) -> None:
+        """Give up what waits to be tried again: it is planned anew."""
+        ...
+
+
+class Declare:
+    """Source of the loop whose target is the cluster."""
+
+    def __init__(self, repository: Repository, recorder: Recorder, cluster: Cluster) -> None:
+        self._record, self._cluster = recorder, cluster
+        reach = Reach(objects.affected, objects.every, lambda key: not key.edge)
+        self.following = Following(repository, recorder, reach)
+        self._verbs = Verbs(self.following, recorder, self._audit)
+
+    def take(self, trigger: Trigger) -> Batch:
+        """What the trigger means (see controller.loop.Source)."""
+        match trigger.cause:
+            case "start" | "lease":
+                self._cluster.forget()
+                events = [*trigger.events, *self._cluster.settle(), *self._cluster.unknown()]
+                self._record.append(events)  # what is settled is no longer open when everything is looked at
+                return self.following.unfinished(self._audit())
+            case "commit":
+                batch = self.following.commit()
+                return batch if batch.commit else self._waiting(batch)
+            case "object":
+                return self._changed(Key.parse(trigger.subject))
+            case "keys":
+                return self.following.batch({Key.parse(trigger.subject)})
+            case "done" | "happened":
+                return Batch(events=trigger.events)
+            case "again":
+                self._cluster.again()
+                return Batch()
+            case "verb":
+                return self._verbs.batch(trigger.request)
+            case _:
+                return self._audit()
+
+    def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:
+        """That the branch cannot be read, once for each reason. The cluster's own failures are told by its watches."""
+        return self.following.lost(failure) if trigger.cause == "commit" and failure.code == "RX301" else ()
+
+    def preview(self) -> Batch:
+        """Everything there is or should be."""
+        return self.following.preview()
+
+    def _audit(self) -> Batch:
+        return self.following.batch(self.following.everything(), cause=self._record.state.ref.event)
+
+    def _waiting(self, batch: Batch) -> Batch:
+        """Where the branch has not moved: the commit whose plan could not be made, as the cluster did not answer."""
+        ref = self._record.state.ref
+        if ref.commit == ref.accepted:
+            return batch
+        again = self.following.unfinished(self._audit())
+        return again if again.commit else batch
+
+    def _changed(self, key: Key) -> Batch:
+        """An object is not as it was seen last: looked at, if it is one of ours."""
+        known = self._record.state.keys.get(str(key))
+        if known is None or not known.operation:
+            source, _ = objects.source_of(self.following.repository.declared, key)
+            return self.following.batch({key}) if source is not None else Batch()
+        drift = None if known.open else self._cluster.drift(key)
+        if drift is None:
+            resolved = known.drift and not known.open
+            events = [self._record.event(ev.DRIFT_RESOLVED, key, {})] if resolved else []
+            return self.following.batch({key}, events)
+        data = _told(drift)
+        if drift.policy == IGNORE or {name: known.drift.get(name) for name in ("what", "fields")} == {
+            name: data[name] for name in ("what", "fields")
+        }:
+            return self.following.batch({key})
+        event = self._record.event(ev.DRIFT_DETECTED, key, data, actor=drift.writer or "somebody")
+        fought = self._cluster.fought(key, drift)
+        return self.following.batch({key}, [event, fought] if fought is not None else [event], event.id)
+
+    def expand(self, keys: Iterable[Key]) -> list[Expansion]:
+        """What each object should be, by what Git declares."""
+        state = self._record.state
+        now = rfc3339(self._record.clock.now())
+        around = Circumstances(self.following.fleet(), state.digests, now, state.keys)
+        return [objects.expand(key, self.following.repository.declared, around) for key in keys]
+
+    def notice(self, expansions: Iterable[Expansion]) -> Sequence[Event]:
+        """Problems of objects, where they differ from what the log says. Those of an Edge's pins stand by its name."""
+        return self.following.notice(one for one in expansions if one.key.kind != "Edge")
+
+    def judge(self, batch: Batch) -> Judgement:
+        """Limits, windows and suspensions of the Fleet in force."""
+        return self.following.judge(batch)
+
+    def operation(self, key: Key) -> str:  # noqa: ARG002  # every apply begins an operation
+        """None: an apply begins its own operation."""
+        return ""
+
+
+def _told(drift: Drift) -> dict[str, Any]:
+    """A drift as its event carries it. Values are shortened: the order and the object have them whole."""
+    fields: list[Mapping[str, Any]] = [
+        {"field": one.path, "manager": one.manager, "old": _short(one.old), "new": _short(one.new)}
+        for one in drift.fields
+        if one.policy != IGNORE
+    ]
+    return {
+        "what": drift.what,
+        "writer": drift.writer,
+        "policy": drift.policy,
+        "fields": fields,
+        "uid": drift.uid,
+        "resourceVersion": drift.version,
+    }
+
+
+def _short(value: Any) -> Any:
+    """The value, or text that begins as it does."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."

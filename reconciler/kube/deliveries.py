@@ -1,0 +1,160 @@
+"""Orders on their way to the API server, on a bounded number of workers. May import: controller, errors, kube.sending.
+
+In: orders, a batch at a time.  Out: outcomes. An order that gets no answer stays open: it is sent again together with
+the others that got none, and its outcome comes back as a trigger. One failure ends a round, so an outage costs one
+request a worker, and not one an order.
+"""
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from reconciler.controller.loop import Order, retry_delay_s
+from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.steps import reached
+from reconciler.errors import ApiUnavailable, WorldUnavailable
+from reconciler.history.events import Event
+from reconciler.history.keys import Key
+from reconciler.kube.sending import Sender
+
+WORKERS: Final = 16  # what one API server on two cores answers without queueing
+AHEAD: Final = 64  # orders in flight below which the next batch is asked for
+GATHER_S: Final = 0.01  # outcomes that come within it share one durable append
+LEAST_S: Final = 0.2  # before anything is sent again
+
+Answer = list[Event] | BaseException | None
+Answers = queue.SimpleQueue[tuple[Order, Answer]]
+
+
+class Deliveries:
+    """Sends orders. `send` is called from the loop's thread alone, the rest from any."""
+
+    def __init__(self, sender: Sender, triggers: Queue, workers: int = WORKERS) -> None:
+        self._sender, self._triggers = sender, triggers
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="apply")
+        self._lock = threading.Lock()
+        self._waiting: dict[Key, Order] = {}  # got no answer
+        self._sent: set[str] = set()  # operations that may have had their effect without an answer
+        self._round, self._failed, self._attempts = 0, 0, 0
+
+    def send(self, batches: Iterable[Sequence[Order]]) -> Iterator[list[Event]]:
+        """Outcomes as they come. The next batch is asked for while the last orders of the one before are in flight."""
+        answers: Answers = queue.SimpleQueue()
+        in_flight = 0
+        for orders in batches:
+            number = self._next_round()
+            for order in orders:
+                with self._lock:
+                    self._waiting.pop(order.step.key, None)  # superseded
+                self._pool.submit(self._work, order, number, answers)
+            in_flight += len(orders)
+            while in_flight > AHEAD:
+                answered = _gathered(answers, in_flight)
+                in_flight -= len(answered)
+                yield self._told(answered)
+        while in_flight:
+            answered = _gathered(answers, in_flight)
+            in_flight -= len(answered)
+            yield self._told(answered)
+
+    def again(self) -> None:
+        """Send once more what got no answer; outcomes come as triggers `done`."""
+        number = self._next_round()
+        with self._lock:
+            orders, self._waiting = list(self._waiting.values()), {}
+        for order in orders:
+            self._pool.submit(self._retry, order, number)
+
+    @property
+    def waiting(self) -> frozenset[Key]:
+        """The keys whose orders wait to be sent again."""
+        with self._lock:
+            return frozenset(self._waiting)
+
+    def forget(self) -> None:
+        """Drop what waits to be sent again."""
+        with self._lock:
+            self._waiting.clear()
+
+    def close(self) -> None:
+        """End the workers when what they are at is done."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _next_round(self) -> int:
+        self._round += 1
+        return self._round
+
+    def _told(self, answered: Iterable[tuple[Order, Answer]]) -> list[Event]:
+        """What is to be recorded. What failed by a bug of ours rises here, in the loop's thread."""
+        events: list[Event] = []
+        for order, answer in answered:
+            if isinstance(answer, BaseException):
+                raise answer
+            if answer is None:
+                self._keep(order)
+            else:
+                events += answer
+        reached("cluster.answered")
+        return events
+
+    def _keep(self, order: Order) -> None:
+        with self._lock:
+            self._waiting[order.step.key] = order
+
+    def _work(self, order: Order, number: int, answers: Answers) -> None:
+        try:
+            answers.put((order, self._sent_once(order, number)))
+        except BaseException as bug:  # noqa: BLE001  # risen again by the loop, which waits for an answer
+            answers.put((order, bug))
+
+    def _retry(self, order: Order, number: int) -> None:
+        told = self._sent_once(order, number)
+        if told is None:
+            self._keep(order)
+        else:
+            self._triggers.add(Trigger("done", str(order.step.key), events=tuple(told)))
+
+    def _sent_once(self, order: Order, number: int) -> list[Event] | None:
+        """What became of an order; None where nobody answered."""
+        if self._failed >= number:
+            return None
+        operation = order.intent.event.operationid
+        try:
+            told = self._sender.recovered(order) if operation in self._sent else None
+            told = self._sender.send(order) if told is None else told
+        except WorldUnavailable as failure:
+            if isinstance(failure, ApiUnavailable) and failure.unknown:
+                self._sent.add(operation)
+            self._pause(failure, number)
+            return None
+        self._sent.discard(operation)
+        self._attempts = 0
+        reached("cluster.sent")
+        return told
+
+    def _pause(self, failure: WorldUnavailable, number: int) -> None:
+        """End the round; what got no answer is sent again when the server said, else later and later."""
+        with self._lock:
+            first = self._failed < number
+            self._failed = max(self._failed, number)
+            self._attempts += first
+        asked = failure.retry_after_s if isinstance(failure, ApiUnavailable) else None
+        delay_s = LEAST_S + retry_delay_s(self._attempts - 1, random.random())  # noqa: S311  # jitter, not a secret
+        self._triggers.add(Trigger("again"), delay_s if asked is None else asked + random.random())  # noqa: S311
+
+
+def _gathered(answers: Answers, in_flight: int) -> list[tuple[Order, Answer]]:
+    """The next answers: at least one, and those that come right behind it."""
+    found = [answers.get()]
+    if in_flight > 1:
+        time.sleep(GATHER_S)
+    while len(found) < in_flight:
+        try:
+            found.append(answers.get_nowait())
+        except queue.Empty:
+            break
+    return found

@@ -1,0 +1,189 @@
+"""One order, sent to the API server. May import: errors, history, controller.loop, kube.
+
+In: an order whose intent is durable.  Out: what is to be recorded of it. Bodies hold the fields that we set and nothing
+else; server-side apply keeps the owner of each field (Kubernetes documentation, "Server-Side Apply").
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgspec
+
+from reconciler.controller.loop import Order
+from reconciler.controller.recorder import Recorder
+from reconciler.errors import FieldConflict, WorldRefused
+from reconciler.history import events as ev
+from reconciler.history.events import Event
+from reconciler.history.keys import Key
+from reconciler.kube.api import Api
+from reconciler.kube.cache import Cache
+from reconciler.kube.live import Live
+from reconciler.kube.resources import OURS
+from reconciler.model.identity import GROUP
+from reconciler.planning.drifted import CORRECT
+from reconciler.planning.fields import leaves, without
+from reconciler.planning.objects import NUMBERS, numbered
+
+MANAGER: Final = "reconciler"
+OPERATION: Final = f"{GROUP}/operation-id"
+COMMIT: Final = f"{GROUP}/commit"
+SEQ: Final = f"{GROUP}/seq"
+STAMPS: Final = frozenset({OPERATION, COMMIT, SEQ})
+AGAIN: Final = 2  # times that an order is sent again with what a refusal has taught
+
+PolicyOf = Callable[[Key, str, str], str]  # key, leaf path, manager -> correct, report, ignore
+
+
+class _Finalized(msgspec.Struct, frozen=True):
+    class _Meta(msgspec.Struct, frozen=True):
+        deletion: str = msgspec.field(default="", name="deletionTimestamp")
+        finalizers: tuple[str, ...] = ()
+
+    metadata: _Meta = _Meta()
+
+
+_FINALIZED: Final = msgspec.json.Decoder(_Finalized)
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Sends orders. Thread-safe. What raises is not answered yet: ApiUnavailable, CredentialsRefused, LeaseLost."""
+
+    api: Api
+    cache: Cache
+    record: Recorder
+    policy_of: PolicyOf
+
+    def send(self, order: Order) -> list[Event]:
+        """What became of an order: its outcome last. Nothing where the answer is awaited (a finalizer has to end)."""
+        try:
+            if order.step.action == "delete":
+                return self._delete(order)
+            return self._apply(order, order.step.left, order.step.forced)
+        except WorldRefused as refused:
+            return [failed(self.record, order, refused)]
+
+    def recovered(self, order: Order) -> list[Event] | None:
+        """The outcome of an order that was sent before and not answered, by what is there; None: it had no effect."""
+        key = order.step.key
+        body = self.api.get(OURS[key.kind], key.name, key.namespace)
+        if body is None:
+            return [succeeded(self.record, order, None, recovered=True)] if order.step.action == "delete" else None
+        live = self.cache.put(key, body)
+        mine = live.annotations.get(OPERATION) == order.intent.event.operationid
+        return [succeeded(self.record, order, live, recovered=True)] if mine else None
+
+    def _delete(self, order: Order) -> list[Event]:
+        key, uid = order.step.key, order.step.found.get("uid", "")
+        with self.cache.sending(key):
+            answer = self.api.delete(OURS[key.kind], key.name, key.namespace, uid=uid)
+            if answer is not None:
+                meta = _FINALIZED.decode(answer).metadata
+                if meta.deletion and meta.finalizers:
+                    reason = f"it is being deleted, and waits for {', '.join(meta.finalizers)}"
+                    data = {"error": reason, "code": "RX411", "waits": True}
+                    return [outcome(self.record, ev.APPLY_ABANDONED, order, data)]
+            self.cache.remove(key, uid)
+        return [succeeded(self.record, order, None)]
+
+    def _apply(self, order: Order, left: Sequence[str], forced: Sequence[str], tries: int = AGAIN) -> list[Event]:
+        """Without force first; by force only what rules take back, and only from the object that was seen."""
+        key = order.step.key
+        sent = without(order.step.spec, left) if left else order.step.spec
+        version = order.step.found.get("resourceVersion", "") if forced else ""
+        body = self._body(order, sent, version)
+        try:
+            answer = self.api.apply(OURS[key.kind], key.name, key.namespace, body, manager=MANAGER, force=bool(forced))
+        except FieldConflict as conflict:
+            if not conflict.fields or not tries:
+                raise
+            return self._contested(order, left, conflict, tries)
+        live = self.cache.put(key, answer)
+        return [succeeded(self.record, order, live, mutated=self._mutated(key, sent, live))]
+
+    def _contested(self, order: Order, left: Sequence[str], conflict: FieldConflict, tries: int) -> list[Event]:
+        """Others own fields of it: recorded with their names, then taken back or left, as rules say."""
+        key = order.step.key
+        fields = [{"field": path, "manager": manager} for path, manager in conflict.fields]
+        told = self.record.event(
+            ev.APPLY_CONFLICTED, key, {"fields": fields}, operationid=order.intent.event.operationid
+        )
+        taken = [path for path, manager in conflict.fields if self.policy_of(key, path, manager) == CORRECT]
+        kept = [path for path, _ in conflict.fields if path not in taken]
+        body = self.api.get(OURS[key.kind], key.name, key.namespace)
+        live = self.cache.put(key, body) if body is not None else None
+        found = {"uid": live.uid, "resourceVersion": live.version} if live is not None else {}
+        seen = order._replace(step=replace(order.step, found=found))
+        return [told, *self._apply(seen, (*left, *kept), taken, tries - 1)]
+
+    def _body(self, order: Order, spec: Mapping[str, Any], version: str) -> bytes:
+        key, event = order.step.key, order.intent.event
+        stamps = {OPERATION: event.operationid, SEQ: str(order.intent.seq)}
+        if event.gitcommit:
+            stamps[COMMIT] = event.gitcommit
+        metadata: dict[str, Any] = {"name": key.name} | ({"namespace": key.namespace} if key.namespace else {})
+        metadata |= {"labels": spec.get("labels", {}), "annotations": {**spec.get("annotations", {}), **stamps}}
+        if version:
+            metadata["resourceVersion"] = version
+        fields = spec["spec"]
+        path = NUMBERS.get(key.kind)
+        if path is not None:
+            fields = numbered(fields, path, float)
+        document = {"apiVersion": OURS[key.kind].api_version, "kind": key.kind, "metadata": metadata, "spec": fields}
+        return msgspec.json.encode(document)
+
+    def _mutated(self, key: Key, sent: Mapping[str, Any], live: Live) -> dict[str, Any]:
+        """Leaf path -> [sent, answered] where an admission webhook changed what was sent."""
+        tree = seen_tree(key, live)
+        if tree["spec"] == sent["spec"]:
+            return {}
+        there = dict(leaves({"spec": tree["spec"]}))
+        sent_leaves = leaves({"spec": sent["spec"]})
+        return {path: [value, there.get(path)] for path, value in sent_leaves if there.get(path) != value}
+
+
+def seen_tree(key: Key, live: Live) -> dict[str, Any]:
+    """A live object in the form of an order: `{labels, annotations, spec}`, without our stamps."""
+    path = NUMBERS.get(key.kind)
+    spec = live.spec if path is None else numbered(live.spec, path, lambda value: repr(float(value)))
+    tree: dict[str, Any] = {"labels": live.labels, "spec": spec}
+    annotations = {name: value for name, value in live.annotations.items() if name not in STAMPS}
+    return tree | ({"annotations": annotations} if annotations else {})
+
+
+def outcome(record: Recorder, type_: str, order: Order, data: Mapping[str, Any]) -> Event:
+    """An outcome of an order."""
+    event = order.intent.event
+    return record.event(
+        type_,
+        order.step.key,
+        data,
+        causationid=event.id,
+        operationid=event.operationid,
+        gitcommit=event.gitcommit,
+        prevdigest=event.prevdigest,
+        newdigest=event.newdigest,
+    )
+
+
+def succeeded(
+    record: Recorder,
+    order: Order,
+    live: Live | None,
+    *,
+    recovered: bool = False,
+    mutated: Mapping[str, Any] | None = None,
+) -> Event:
+    """The effect is there. live: the object as it is then; None of one that is gone."""
+    data: dict[str, Any] = {"recovered": True} if recovered else {}
+    if live is not None:
+        data["live"] = {"uid": live.uid, "resourceVersion": live.version, "generation": live.generation}
+        data["live"] |= {"mutated": mutated} if mutated else {}
+    return outcome(record, ev.APPLY_SUCCEEDED, order, data)
+
+
+def failed(record: Recorder, order: Order, refused: WorldRefused) -> Event:
+    """The API server refused, and would again."""
+    data = {"error": refused.message, "code": refused.code, "hint": refused.advice, "phase": "Rejected"}
+    return outcome(record, ev.APPLY_FAILED, order, data)

@@ -1,0 +1,204 @@
+"""The cluster as the target of a stage. May import: controller, planning, history, kube.
+
+In: what the watch cache sees, and orders.  Out: what is there, as the diff is to see it; outcomes. A key whose state is
+not known is never taken for absent: where the cache cannot say, this raises.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from reconciler.controller.declare import Drift
+from reconciler.controller.loop import Order
+from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.recorder import Recorder
+from reconciler.history import events as ev
+from reconciler.history.events import Event, rfc3339
+from reconciler.history.keys import Key
+from reconciler.history.state import Served
+from reconciler.kube.api import Api
+from reconciler.kube.cache import Cache
+from reconciler.kube.deliveries import Deliveries
+from reconciler.kube.fights import PAUSE_S, Fights
+from reconciler.kube.live import Live
+from reconciler.kube.resources import OURS
+from reconciler.kube.sending import OPERATION, Sender, seen_tree
+from reconciler.model.identity import GROUP
+from reconciler.planning.diff import Observed
+from reconciler.planning.drift import policy_of, rules_of
+from reconciler.planning.drifted import CORRECT, REPORT, Owners, View, view
+
+RECONCILE: Final = f"{GROUP}/reconcile"
+PRUNE: Final = f"{GROUP}/prune"
+REASON: Final = f"{GROUP}/suspend-reason"
+UNTIL: Final = f"{GROUP}/suspend-until"
+DISABLED: Final = "disabled"
+
+
+class ClusterTarget:
+    """Objects of the API server. Of the loop's thread alone."""
+
+    def __init__(
+        self,
+        api: Api,
+        cache: Cache,
+        recorder: Recorder,
+        triggers: Queue,
+        *,
+        fleet: Callable[[], Mapping[str, Any]],
+        allowed: Callable[[], object],
+    ) -> None:
+        """fleet: the policy in force.  allowed: raises LeaseLost where nothing may be written."""
+        self._cache, self._record, self._triggers = cache, recorder, triggers
+        self._fleet, self._allowed = fleet, allowed
+        self._fights = Fights()
+        self._deliveries = Deliveries(Sender(api, cache, recorder, self._policy), triggers)
+
+    # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
+        """What is there, as far as it is ours. Raises ApiUnavailable, KindMissing, LeaseLost."""
+        self._allowed()
+        found = {}
+        for key in keys:
+            served, live = self._record.state.known(key), self._cache.get(key)
+            if served.open:
+                there = {} if live is None else {"uid": live.uid, "resourceVersion": live.version}
+                going = served.action == "delete"
+                found[key] = Observed(served.order, served.policy, under_way=True, deleting=going, found=there)
+            elif live is not None:
+                found[key] = self._observed(key, served, live)
+        return found
+
+    def _observed(self, key: Key, served: Served, live: Live) -> Observed:
+        tree = seen_tree(key, live)
+        there = {"uid": live.uid, "resourceVersion": live.version}
+        waits = self._waits(served, live)
+        if tree == served.order and not live.deleting:
+            return Observed(served.order, found=there, waits=waits)
+        seen = self._view(key, served, live, tree)
+        return Observed(
+            tree, deleting=live.deleting, found=there, left=seen.left, forced=seen.forced, waits=waits, seen=seen.seen
+        )
+
+    def _view(self, key: Key, served: Served, live: Live, tree: Mapping[str, Any]) -> View:
+        contested = served.fought > self._now()
+
+        def policy(path: str, manager: str) -> str:
+            said = self._policy(key, path, manager)
+            return REPORT if contested and said == CORRECT else said
+
+        return view(served.order, tree, Owners(live.foreign, live.writer), policy, served.live.get("mutated", {}))
+
+    def _policy(self, key: Key, path: str, manager: str) -> str:
+        return policy_of(key.kind, path, manager, rules_of(self._fleet()))
+
+    def _waits(self, served: Served, live: Live) -> dict[str, str]:
+        """Why what is there may not be touched, by action; "" is any."""
+        found: dict[str, str] = {}
+        if live.annotations.get(RECONCILE) == DISABLED and not _is_over(live.annotations.get(UNTIL, ""), self._now()):
+            reason = live.annotations.get(REASON, "no reason given")
+            found[""] = f"suspended on the object itself: {reason}"
+        if live.deleting:
+            found[""] = "it is being deleted, and waits for its finalizers"
+        if live.annotations.get(PRUNE) == DISABLED:
+            found["delete"] = f"it carries {PRUNE}: {DISABLED}"
+        if not live.ours:
+            writer = live.writer or "somebody"
+            made = served.live.get("uid")
+            if made != live.uid:
+                found["delete"] = f"{writer} made it, and not this reconciler"
+            if not made and not self._fleet().get("adopt"):
+                found["update"] = f"{writer} made it; `adopt: true` in the Fleet takes it over"
+        return found
+
+    def drift(self, key: Key) -> Drift | None:
+        """See `controller.declare.Cluster`."""
+        served, live = self._record.state.known(key), self._cache.get(key)
+        if not served.order:
+            return None
+        if live is None:
+            policy = self._policy(key, "", "")
+            return Drift("deleted", "", policy, uid=str(served.live.get("uid", "")))
+        tree = seen_tree(key, live)
+        again = served.live.get("uid") not in {None, live.uid}
+        if tree == served.order and not again:
+            return None
+        seen = self._view(key, served, live, tree)
+        if not seen.fields and not again:
+            return None
+        what = "made again" if again else "changed"
+        policy = seen.policy if seen.fields else self._policy(key, "", live.writer)
+        writer = next((one.manager for one in seen.fields if one.manager), live.writer)
+        return Drift(what, writer, policy, seen.fields, live.uid, live.version)
+
+    def fought(self, key: Key, drift: Drift) -> Event | None:
+        """That the fields of a drift were taken back too often: from now on they are left alone for a while."""
+        now = self._record.clock.monotonic()
+        over = [one for one in drift.fields if one.policy == CORRECT and self._fights.too_often((key, one.path), now)]
+        if not over:
+            return None
+        until = rfc3339(self._record.clock.now() + PAUSE_S)
+        self._triggers.add(Trigger("object", str(key)), PAUSE_S)
+        fields = [{"field": one.path, "manager": one.manager} for one in over]
+        data = {"count": self._fights.count((key, over[0].path), now), "fields": fields, "until": until}
+        return self._record.event(ev.DRIFT_FOUGHT, key, data)
+
+    def settle(self) -> list[Event]:
+        """See `controller.declare.Cluster`: the operation id that an object carries tells whether it was applied."""
+        self._allowed()
+        events, busy = [], self._deliveries.waiting
+        for text, served in self._record.state.keys.items():
+            key = Key.parse(text)
+            if served.open and not key.edge and key not in busy:
+                events.append(self._settled(key, served))
+        return events
+
+    def _settled(self, key: Key, served: Served) -> Event:
+        live = self._cache.get(key)
+        going = served.action == "delete"
+        done = live is None if going else live is not None and live.annotations.get(OPERATION) == served.operation
+        data: dict[str, Any] = {"recovered": True} if done else {"reason": "the reconciler ended before it was sent"}
+        if done and live is not None:
+            data["live"] = {"uid": live.uid, "resourceVersion": live.version, "generation": live.generation}
+        type_ = ev.APPLY_SUCCEEDED if done else ev.APPLY_ABANDONED
+        return self._record.event(type_, key, data | {"settled": True}, operationid=served.operation)
+
+    def unknown(self) -> list[Event]:
+        """See `controller.declare.Cluster`."""
+        known = self._record.state.keys
+        found = (row for kind in OURS for row in self._cache.all(kind))
+        return [
+            self._record.event(ev.OBJECT_ADOPTED, key, {"uid": live.uid, "resourceVersion": live.version})
+            for key, live in found
+            if live.ours and str(key) not in known
+        ]
+
+    # ── what is done ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def apply(self, batches: Iterable[Sequence[Order]]) -> Iterable[Sequence[Event]]:
+        """Send what is intended (see controller.loop.Target)."""
+        return self._deliveries.send(batches)
+
+    def again(self) -> None:
+        """Send once more what got no answer."""
+        self._deliveries.again()
+
+    def forget(self) -> None:
+        """See `controller.declare.Cluster`."""
+        self._deliveries.forget()
+
+    def close(self) -> None:
+        """End the workers."""
+        self._deliveries.close()
+
+    def _now(self) -> str:
+        return rfc3339(self._record.clock.now())
+
+
+def _is_over(until: str, now: str) -> bool:
+    """Whether a time that a person wrote has passed; what cannot be read never does."""
+    try:
+        return bool(until) and datetime.fromisoformat(until) <= datetime.fromisoformat(now)
+    except (ValueError, TypeError):
+        return False

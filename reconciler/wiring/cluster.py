@@ -1,0 +1,112 @@
+"""The hub's stage with Kubernetes, put together. In: settings, a repository, a log.  Out: `ClusterStage`.
+
+One connection serves all: requests of the loop's workers, one watch a kind, the Lease. Only writes ask the Lease.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from reconciler.controller.declare import Declare
+from reconciler.controller.following import Repository
+from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.recorder import Recorder
+from reconciler.errors import ReconcilerError
+from reconciler.history import events as ev
+from reconciler.history.events import Event
+from reconciler.history.keys import Key
+from reconciler.kube.api import Api
+from reconciler.kube.cache import Cache
+from reconciler.kube.connection import Connection
+from reconciler.kube.lease import Lease, new_identity
+from reconciler.kube.live import Live
+from reconciler.kube.resources import OURS
+from reconciler.kube.sending import MANAGER
+from reconciler.kube.target import ClusterTarget
+from reconciler.wiring.vitals import Vitals
+
+LISTED_S: Final = 10.0  # how long a start waits for the Lease and the first lists, before it goes on by retries
+LOOK_S: Final = 0.05
+
+
+class ClusterStage:
+    """Keeps the objects of a cluster as Git says."""
+
+    def __init__(self, settings: Any, repository: Repository, recorder: Recorder, queue: Queue, vitals: Vitals) -> None:
+        """Raises SettingInvalid. No request is made before `start`."""
+        self._record, self._queue = recorder, queue
+        self.connection = Connection.open(
+            kubeconfig=settings.kubeconfig, context=settings.context, in_cluster=settings.in_cluster
+        )
+        free = Api(self.connection, None, vitals.called)
+        self.lease = Lease(
+            free,
+            namespace=settings.lease_namespace,
+            name=settings.lease,
+            identity=new_identity(),
+            changed=self._led,
+        )
+        api = free.within(self.lease.permit)
+        self.cache = Cache(free, OURS.values(), manager=MANAGER, changed=self._changed, trouble=self._trouble)
+        self.target = ClusterTarget(api, self.cache, recorder, queue, fleet=self._fleet, allowed=self.lease.permit)
+        self.source = Declare(repository, recorder, self.target)
+        vitals.lease = lambda: self.lease.held
+        vitals.cached = self._cached
+        self._told_held = False
+        self._closing = threading.Event()
+
+    def start(self, wanted: Callable[[], bool]) -> None:
+        """Begin to watch and to lead; waits a little for both, as long as it is `wanted`."""
+        self.lease.start()
+        self.cache.start()
+        waited = 0.0
+        while wanted() and waited < LISTED_S and not (self.lease.held and self.cache.wait(0)):
+            self._closing.wait(LOOK_S)
+            waited += LOOK_S
+
+    def close(self, *, orderly: bool) -> None:  # noqa: ARG002  # nothing of the cluster ends with this process
+        """Send nothing more, let a successor begin."""
+        self._closing.set()
+        self.target.close()
+        self.cache.close()
+        self.lease.close()
+        self.connection.close()
+
+    def hurry(self) -> None:
+        """Nothing: what is in flight ends within the Lease."""
+
+    def _fleet(self) -> Mapping[str, Any]:
+        return self.source.following.fleet()
+
+    def _changed(self, key: Key, before: Live | None, after: Live | None) -> None:  # noqa: ARG002  # the cache's words
+        self._queue.add(Trigger("object", str(key)))
+
+    def _trouble(self, kind: str, error: ReconcilerError | None) -> None:
+        if error is None:
+            self._tell(ev.CLUSTER_FOUND, {"what": kind})
+            self._queue.add(Trigger("audit"))
+        else:
+            self._tell(ev.CLUSTER_LOST, {"what": kind, "error": error.message, "code": error.code})
+
+    def _led(self, held: bool, transitions: int, holder: str) -> None:
+        """The Lease was won, lost, or cannot be had."""
+        data: dict[str, Any] = {"holder": holder, "transitions": transitions}
+        self._record.epoch = f"lease/{transitions}" if held else ""
+        if held != self._told_held:
+            self._told_held = held
+            event = self._event(ev.LEASE_ACQUIRED if held else ev.LEASE_LOST, data)
+            self._queue.add(Trigger("lease" if held else "happened", events=(event,)))
+        trouble = self.lease.trouble
+        if trouble is not None:
+            self._tell(ev.CLUSTER_LOST, {"what": "Lease", "error": trouble.message, "code": trouble.code})
+        elif "Lease" in self._record.state.lost:
+            self._tell(ev.CLUSTER_FOUND, {"what": "Lease"})
+
+    def _tell(self, type_: str, data: Mapping[str, Any]) -> None:
+        self._queue.add(Trigger("happened", events=(self._event(type_, data),)))
+
+    def _event(self, type_: str, data: Mapping[str, Any]) -> Event:
+        return self._record.event(type_, "cluster", data)
+
+    def _cached(self) -> dict[str, int]:
+        return {kind: len(self.cache.all(kind)) for kind in OURS} if self.cache.wait(0) else {}
