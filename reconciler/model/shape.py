@@ -183,7 +183,7 @@ def _field(longest: int, *rules: Rule) -> Any:
 
 
 _PRINTABLE: Final = r"[^\p{C}\p{Z}]"
-_HOST: Final = r"(?i)^(file:|https?://(\[[0-9a-f:.]+\]|[^/?#:@\[\]]+)(:[0-9]{0,5})?([/?#]|$))"
+_HOST: Final = r"(?i)^https?://([^/?#]*@)?(\[[0-9a-f:.]+\]|[^/?#:@\[\]]+)(:[0-9]{0,5})?([/?#]|$)"
 _REFUSED: Final = "the URL is refused: "
 
 
@@ -213,7 +213,10 @@ Url = Annotated[
         matching(f"^{_PRINTABLE}*$", f"{_REFUSED}it has blanks or control characters"),
         matching("(?i)^(https?|file):", _REFUSED + _SCHEME[0], _SCHEME[1]),
         rule("!self.matches(r'^[^:/?#]*://[^/?#]*@')", _REFUSED + _CREDENTIALS[0], advice=_CREDENTIALS[1]),
-        matching(_HOST, f"{_REFUSED}it names no host, or a port that is none"),
+        rule(
+            f"!self.matches(r'(?i)^https?:') || self.matches(r'{_HOST}')",
+            f"{_REFUSED}it names no host, or a port that is none",
+        ),
     ),
 ]
 Namespace = Annotated[Text, AfterValidator(_namespace)]
