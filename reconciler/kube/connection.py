@@ -355,17 +355,18 @@ def _reason(error: BaseException) -> str:
 
     if isinstance(error, Broken):
         return f"the server {error}"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted: {printable(error.verify_message)}"
     if isinstance(error, NameResolutionError):
         return "its name cannot be resolved"
+    if isinstance(error, HTTPError) and isinstance(error.__cause__, OSError):
+        error = error.__cause__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {printable(error.verify_message)}"
     if isinstance(error, TimeoutError | ConnectTimeoutError):
         return "no answer in time"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {printable(str(error.reason or 'the connection was cut'))}"
-    if isinstance(error, ConnectionRefusedError) or isinstance(error.__cause__, ConnectionRefusedError):
+    if isinstance(error, ConnectionRefusedError):
         return "connection refused"
     if isinstance(error, ConnectionResetError | BrokenPipeError):
         return "the connection was cut"
-    inner = error.__cause__ if isinstance(error, HTTPError) and error.__cause__ is not None else error
-    return printable(str(getattr(inner, "strerror", None) or type(inner).__name__))[:200]
+    return printable(str(getattr(error, "strerror", None) or type(error).__name__))[:200]

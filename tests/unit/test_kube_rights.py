@@ -1,0 +1,84 @@
+"""The table of rights: what is written from it is current, and grants no more than it says."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from reconciler.kube.resources import OURS
+from reconciler.kube.rights import HOME, INSTALLER, OPERATOR, RULES, Rule
+from reconciler.kube.roles import roles
+from tests.unit.conftest import Call
+
+WRITTEN = Path(__file__).parents[2] / "deploy" / "rbac.yaml"
+
+
+def granted(role: dict[str, Any]) -> set[tuple[str, str, str]]:
+    return {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def flat(rules: tuple[Rule, ...]) -> set[tuple[str, str, str]]:
+    return {(rule.group, rule.resource, verb) for rule in rules for verb in rule.verbs}
+
+
+def test_the_file_is_current() -> None:
+    """When this fails: `reconciler crds roles > deploy/rbac.yaml`."""
+    assert WRITTEN.read_text() == roles()
+
+
+def test_the_roles_grant_what_the_table_says_and_no_more() -> None:
+    made = {(one["kind"], one["metadata"]["name"]): one for one in yaml.safe_load_all(roles("edge"))}
+    assert granted(made["ClusterRole", "reconciler"]) == flat(RULES)
+    assert granted(made["Role", "reconciler"]) == flat(HOME)
+    assert granted(made["ClusterRole", "reconciler-installer"]) == flat(INSTALLER)
+    assert granted(made["Role", "reconciler-operator"]) == flat(OPERATOR)
+    assert "*" not in yaml.safe_dump(list(made.values()))
+    bound = [one for one in made.values() if one["kind"].endswith("Binding")]
+    assert {one["roleRef"]["name"] for one in bound} == {"reconciler"}
+    for one in made.values():
+        assert one["metadata"].get("namespace", "edge") == "edge"
+        assert (one["kind"] in {"ClusterRole", "ClusterRoleBinding"}) is ("namespace" not in one["metadata"])
+
+
+def test_every_kind_can_be_kept_and_its_status_told() -> None:
+    for resource in OURS.values():
+        assert {verb for _, plural, verb in flat(RULES) if plural == resource.plural} == {
+            *("get", "list", "watch", "create", "patch", "delete")
+        }
+        assert (resource.group, f"{resource.plural}/status", "patch") in flat(RULES)
+
+
+def test_the_reconciler_may_neither_change_its_kinds_nor_read_secrets() -> None:
+    assert {verb for _, plural, verb in flat(RULES) if plural == "customresourcedefinitions"} == {"get"}
+    assert not {plural for _, plural, _ in flat((*RULES, *HOME))} & {"secrets", "pods", "pods/exec", "clusterroles"}
+
+
+def test_a_rule_in_words() -> None:
+    rule = Rule("ai.kubeedge.io", "edges/status", ("get", "patch"))
+    assert yaml.safe_load(rule.yaml()) == {
+        "apiGroups": ["ai.kubeedge.io"],
+        "resources": ["edges/status"],
+        "verbs": ["get", "patch"],
+    }
+    words = "--verb=get,patch --resource=edges.ai.kubeedge.io/status`"
+    assert rule.kubectl() == f"`kubectl create clusterrole reconciler-edges {words}"
+    assert rule.kubectl("home") == f"`kubectl create role --namespace=home reconciler-edges {words}"
+    assert "--resource=pods/exec`" in Rule("", "pods/exec", ("create",)).kubectl()
+
+
+def test_the_command_prints_them(call: Call) -> None:
+    assert call("crds", "roles").out == roles()
+    assert "namespace: edge\n" in call("crds", "roles", "--namespace", "edge").out
+
+
+def test_no_cluster_is_ever_guessed(call: Call) -> None:
+    for words in (("apply",), ("remove", "--confirm", "3")):
+        said = call("crds", *words)
+        assert said.code == 2
+        assert "no cluster is named" in said.err
