@@ -1,17 +1,16 @@
 """`reconciler approve`: let a held plan through."""
 
-from pathlib import Path
-
 import click
 
-from reconciler.cli.options import forms, state
+from reconciler.cli.options import forms, where
+from reconciler.cli.where import Where
 
 
 @click.command(epilog="Example: reconciler approve 8fa92929ab7c1c0e")
 @click.argument("digest")
-@state
+@where
 @forms
-def command(*, digest: str, state_dir: Path, form: str) -> int:
+def command(*, digest: str, where: Where, form: str) -> int:
     """Release the held plan DIGEST (`reconciler plan` shows it). A plan with other steps has another digest.
 
     Exit code 5: what would be done has changed meanwhile, and that plan is held.
@@ -20,7 +19,7 @@ def command(*, digest: str, state_dir: Path, form: str) -> int:
     from reconciler.errors import PlanHeld
     from reconciler.history.timeline import counted
 
-    answer = ask(state_dir, "approve", digest=digest)
+    answer = ask(where, "approve", ["--", digest], digest=digest)
     if answer["held"]:
         raise PlanHeld(f"the plan is now {answer['digest']}: {answer['held']}")
     answered(form, "Approval", answer, f"released plan {digest}: {counted(answer['counts'])}")

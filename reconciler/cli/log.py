@@ -52,9 +52,9 @@ def export(*, edge: str, after: int, state_dir: Path, form: str) -> None:  # noq
 @forms
 def seal(*, state_dir: Path, form: str) -> None:
     """Close the live file of the hub's log under its final name, read-only, and go on in a new one."""
-    from reconciler.cli.verbs import answered, ask
+    from reconciler.cli.verbs import answered, ask_here
 
-    answer = ask(state_dir, "seal")
+    answer = ask_here(state_dir, "seal")
     answered(form, "Seal", answer, f"sealed {answer['sealed']}")
 
 

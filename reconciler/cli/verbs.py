@@ -1,13 +1,24 @@
-"""What people tell a reconciler to do: by its control socket, or, where none runs, on its log. May import: controller.
+"""What people tell a reconciler to do: by its control socket, or, where none runs, on its log; or in the hub's Pod.
 
-In: a verb with its words.  Out: the answer of the same code either way. Who asked is written down with it.
+May import: controller, kube. In: a verb with its words.  Out: the answer of the same code wherever it is done. Who
+asked is written down with it.
 """
 
 import getpass
+import json
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from reconciler.controller import control
+from reconciler.diagnostics import printable
+from reconciler.edge.paths import StateDirectory
+from reconciler.errors import ApiUnavailable, HubUnreachable, UsageError
+
+if TYPE_CHECKING:
+    from reconciler.cli.where import Where
 
 PATIENCE_S: Final = 90.0
 
@@ -21,11 +32,41 @@ def actor() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
-def ask(state_dir: Path, verb: str, **words: Any) -> dict[str, Any]:
-    """The answer to a verb. Raises HubUnreachable where there is neither a hub nor its log, else what it raised."""
-    from reconciler.controller import control
-    from reconciler.edge.paths import StateDirectory
-    from reconciler.errors import HubUnreachable
+def ask(where: "Where", verb: str, spelled: Sequence[str], **words: Any) -> dict[str, Any]:
+    """The answer to a verb. spelled: its options and arguments, as the command line in a Pod takes them.
+
+    Raises HubUnreachable where there is neither a hub nor its log, UsageError with --hub, else what it raised there.
+    A hub that was named is never replaced by this machine's log.
+    """
+    if where.hub:
+        hint = "with --context NAME it is done in the hub's Pod; else call it on the hub's own machine"
+        raise UsageError(f"--hub {where.hub} only answers: it cannot {verb}", hint=hint)
+    if where.in_cluster:
+        return _in_pod(where, [verb, "--actor", where.actor or actor(), "--output", "json", *spelled])
+    return ask_here(where.state_dir, verb, **{"actor": where.actor} | words)
+
+
+def _in_pod(where: "Where", spelled: Sequence[str]) -> dict[str, Any]:
+    """Run the command beside the hub, and take what it answered, or its error."""
+    from reconciler.kube.reach import Pod
+
+    with Pod.of_hub(where.context, where.kubeconfig, where.namespace) as pod:
+        ran = pod.run(["reconciler", *spelled])
+        said = ran.err if ran.code else ran.out
+        try:
+            answer = json.loads(said.strip().splitlines()[-1] if ran.code else said)
+            if ran.code == 0:
+                return dict(answer)
+            error = control.revived(answer)
+        except (ValueError, KeyError, TypeError, IndexError):
+            what = f"`reconciler {spelled[0]}` in the Pod {pod.namespace}/{pod.name} failed"
+            why = ran.said or printable(said.strip())[-300:] or f"exit code {ran.code}"
+            raise ApiUnavailable(f"{what}: {why}", unknown=True) from None
+    raise error
+
+
+def ask_here(state_dir: Path, verb: str, **words: Any) -> dict[str, Any]:
+    """The same on this machine."""
     from reconciler.wiring.preview import alone
 
     request = {"verb": verb, "actor": actor()} | {name: value for name, value in words.items() if value}

@@ -12,13 +12,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Where:
-    """A place to ask. With `context` or `kubeconfig` it is the hub's Pod; with `hub` its address; else a directory."""
+    """A place to ask. With `context` or `kubeconfig` it is the hub's Pod; with `hub` its address; else a directory.
+
+    actor: on whose behalf, where this command was called by one elsewhere; "" for whoever calls it.
+    """
 
     state_dir: Path
     hub: str = ""
     context: str = ""
     kubeconfig: Path | None = None
     namespace: str = ""
+    actor: str = ""
 
     @property
     def in_cluster(self) -> bool:

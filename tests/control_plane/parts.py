@@ -15,6 +15,12 @@ PROGRAMS: Final = {
     "scheduler": "kube-scheduler",
     "kwok": "kwok",
 }
+_EXEC: Final = {  # a command in any Pod runs on this machine, as a child of kwok with its environment
+    "apiVersion": "kwok.x-k8s.io/v1alpha1",
+    "kind": "ClusterExec",
+    "metadata": {"name": "here"},
+    "spec": {"execs": [{"local": {}}]},
+}
 _STAGES: Final = Path(__file__).parent / "kwok.yaml"
 
 
@@ -23,7 +29,7 @@ def arguments(part: str, port: int, home: Home, serving: Mapping[int, int]) -> l
     common = ["--kubeconfig", str(home.kubeconfig)]
     if part == "kwok":
         configuration = home.directory / "kwok.json"
-        configuration.write_text(json.dumps(_port_forward(serving)))
+        configuration.write_text("\n---\n".join(map(json.dumps, (_port_forward(serving), _EXEC))))
         common += ["--manage-all-nodes", "--server-address", f"127.0.0.1:{port}", "--node-ip", "127.0.0.1"]
         common += ["--node-port", str(port), "--config", str(_STAGES)]
         return [*common, "--config", str(configuration)] if serving else common
