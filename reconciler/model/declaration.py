@@ -3,6 +3,7 @@
 In: documents from sources.documents.  Out: typed declarations to planning; diagnostics to the log and the command line.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -17,6 +18,7 @@ from reconciler.model.identity import API_VERSION, DEFAULT_NAMESPACE, GROUP, Ide
 from reconciler.model.kinds import KINDS, Kind
 from reconciler.model.shape import Annotations, Labels, Name, Namespace, Shape
 
+MAX_OBJECT_BYTES: Final = 2**20  # etcd takes 1.5 MiB a request, and the API server adds who owns which field
 _FIELDS: Final = ("apiVersion", "kind", "metadata", "spec")
 _IDENTITY: Final[tuple[Loc, ...]] = (
     *(("apiVersion",), ("kind",), ("metadata",)),
@@ -82,6 +84,7 @@ def declare(document: Document) -> tuple[Declaration | None, list[Diagnostic]]:
     row = KINDS.get(_text(document.data, "kind"))
     if row is None or any(problem.code == "RX209" for problem in found):
         return None, found
+    found += _too_large(document)
     metadata, problems = _metadata(document, row)
     found += problems
     spec, problems = validated(document, "spec", row.spec)
@@ -129,6 +132,19 @@ def _head_problems(document: Document) -> Iterator[Diagnostic]:
             hint = "remove it: status is what is observed, never what is declared" if name == "status" else hint
             at = document.key_position((name,))
             yield document.diagnostic("RX210", f"a document has no field {name!a:.80}", at, advice=hint)
+
+
+def _too_large(document: Document) -> list[Diagnostic]:
+    """Whether it would be too large for the API server: as JSON it can be longer than its text."""
+    if (
+        len(document.text) < MAX_OBJECT_BYTES // 8
+    ):  # `[,,]` is the densest; each comma becomes `"",`, and that is refused
+        return []
+    size = len(json.dumps(document.data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"))
+    if size <= MAX_OBJECT_BYTES:
+        return []
+    message = f"the object would have {size:,} bytes as JSON; a cluster keeps 1 MiB of an object"
+    return [document.diagnostic("RX205", message, document.position(()), advice="split it")]
 
 
 def _metadata(document: Document, row: Kind) -> tuple[Metadata | None, list[Diagnostic]]:

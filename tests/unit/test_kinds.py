@@ -1,6 +1,8 @@
 """What can be declared, and everything that is said about what cannot."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -226,6 +228,14 @@ def test_the_policy_of_a_fleet_is_plain_json_with_defaults() -> None:
     assert weekly["scope"] == "changes"
     assert frozen(spec, "2026-12-24T08:00:00Z") == Freeze("the shops are full", "2027-01-04T00:00:00Z", all=True)
     assert frozen(spec, "2026-07-03T10:00:00Z") == Freeze("it is Friday", "2026-07-03T16:00:00Z")
+
+
+def test_what_the_template_shows_in_comments_is_a_policy() -> None:
+    text = (Path(__file__).parents[2] / "repo-template" / "fleet.yaml").read_text()
+    shown = re.sub(r"^  # (?!What)", "  ", text, flags=re.MULTILINE)
+    spec = to_json(declared(shown).spec)
+    assert [len(spec["freeze"]), len(spec["drift"]), spec["adopt"]] == [2, 1, True]
+    assert {"freeze", "drift", "adopt"}.isdisjoint(to_json(declared(text).spec))
 
 
 def test_the_kinds_of_drift_rules_are_the_kinds_that_there_are() -> None:
@@ -536,6 +546,16 @@ def test_fault_45_limits_of_names_labels_and_annotations() -> None:
     annotations = f"annotations: {{a: {'x' * 2**18}}}, name:"
     assert "256 KiB" in problem_of(EDGE.replace("name:", annotations, 1)).message
     assert problem_of(SEED.replace("  name:", f"  namespace: {'a' * 64}\n  name:")).code == "RX213"
+
+
+def test_fault_45_an_object_is_measured_as_the_cluster_keeps_it() -> None:
+    """A short document with many short texts is larger as JSON: four bytes for each `a,`."""
+    large = MODEL.replace("[angry, happy, neutral, sad]", f"[{'a,' * 2**18}]")
+    assert len(large) < 2**20
+    problem = problem_of(large)
+    assert problem.code == "RX205"
+    assert "as JSON; a cluster keeps 1 MiB" in problem.message
+    declared(MODEL.replace("[angry, happy, neutral, sad]", f"[{'a,' * 2**17}]"))
 
 
 # ── which object it is ────────────────────────────────────────────────────────────────────────────────────────────────
