@@ -138,9 +138,10 @@ class Sender:
         tree = seen_tree(key, live)
         if tree["spec"] == sent["spec"]:
             return {}
-        there = dict(leaves({"spec": tree["spec"]}))
-        sent_leaves = leaves({"spec": sent["spec"]})
-        return {path: [value, there.get(path)] for path, value in sent_leaves if there.get(path) != value}
+        there, asked = dict(leaves({"spec": tree["spec"]})), dict(leaves({"spec": sent["spec"]}))
+        changed = {path: [value, there.get(path)] for path, value in asked.items() if there.get(path) != value}
+        added = there.keys() - asked.keys() - live.foreign.keys()
+        return changed | {path: [None, there[path]] for path in added}
 
 
 def seen_tree(key: Key, live: Live) -> dict[str, Any]:
