@@ -74,7 +74,7 @@ ADDRESSES: Final = (
     *("[::1]", "1.2.3.4/8", " 1.2.3.4"),
 )
 ENTRY: Final = {"version": "1", "downloadURL": "http://h/x"}
-ENTRIES: Final = (
+ENTRIES: Final[tuple[Any, ...]] = (
     [],
     [ENTRY],
     [ENTRY, ENTRY | {"version": "4"}],
@@ -82,10 +82,18 @@ ENTRIES: Final = (
     [{}],
     [{"version": "1"}],
 )
-LABELS: Final = ({}, {"a": "b"}, {"a": ""}, {"a": "b c"}, {"a": "x" * 63}, {"a": "x" * 64}, {"a": "-"})
+LABELS: Final[tuple[dict[str, str], ...]] = (
+    {},
+    {"a": "b"},
+    {"a": ""},
+    {"a": "b c"},
+    {"a": "x" * 63},
+    {"a": "x" * 64},
+    {"a": "-"},
+)
 CLOCKS: Final = ("00:00", "23:59", "24:00", "9:00", "12:60", "25:00", "", "noon")
 NUMBERS: Final = (0, 1, -1, 65535, 65536, 2**31 - 1, 2**31, 2**53, "1", 1.5, True)
-TEXTS: Final = ("", "x", 1, True, [], {})
+TEXTS: Final[tuple[Any, ...]] = ("", "x", 1, True, [], {})
 
 ODD: Final[dict[str, dict[str, tuple[Any, ...]]]] = {
     "InferenceModel": {

@@ -15,7 +15,7 @@ from tests.cluster.crd_documents import changed, collection, sample
 from tests.control_plane.client import Document
 from tests.control_plane.plane import ControlPlane
 
-NOW = "2026-12-24T12:00:00Z"
+NOW = "2024-12-24T12:00:00Z"
 READY = {"type": "Ready", "status": "True", "reason": "Succeeded", "message": "serves 4", "lastTransitionTime": NOW}
 COMMON = {
     "conditions": [READY | {"observedGeneration": 1}],
