@@ -112,7 +112,7 @@ class ScriptedServer:
 
     def _serve(self, line: socket.socket, number: int) -> None:
         with line, line.makefile("rb") as reader:
-            while (first := reader.readline()).endswith(b" HTTP/1.1\r\n"):  # else it is no request, but TLS
+            while (first := reader.readline())[-11:-3] == b" HTTP/1.":  # else it is no request: the end, or TLS
                 method, target, _ = first.decode().split(" ", 2)
                 headers = {}
                 while (header := reader.readline().strip()) != b"":

@@ -1,20 +1,29 @@
-"""`reconciler crds`: the kinds, as Kubernetes takes them."""
+"""`reconciler crds`: the kinds, as Kubernetes takes them, and their way into a cluster and out of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.options import forms
+from reconciler.cli.options import cluster, forms
+
+if TYPE_CHECKING:
+    from reconciler.kube.api import Api
+    from reconciler.kube.install import Done
 
 
-@click.command(epilog="Example: reconciler crds | kubectl apply -f -")
+@click.group(invoke_without_command=True, epilog="Example: reconciler crds | kubectl apply -f -")
 @click.option(
     "--write", "directory", type=click.Path(path_type=Path, file_okay=False), help="Write one file a kind here."
 )
 @forms
-def command(*, directory: Path | None, form: str) -> None:
+@click.pass_context
+def command(ctx: click.Context, *, directory: Path | None, form: str) -> None:
     """Print the CustomResourceDefinitions of every kind, as YAML or one JSON list, or write them to a directory."""
+    if ctx.invoked_subcommand is not None:
+        return
     from reconciler.errors import UsageError
     from reconciler.model.crds import crds
 
@@ -32,6 +41,82 @@ def command(*, directory: Path | None, form: str) -> None:
     except OSError as error:
         raise UsageError(f"{directory} cannot be written: {error.strerror}") from error
     click.echo(f"{len(made)} files in {directory}", err=True)
+
+
+@command.command(epilog="Example: reconciler crds apply --context kind-edge")
+@click.option(
+    "--take-over", is_flag=True, help="Also where another field manager, such as kubectl, has installed them."
+)
+@cluster
+@forms
+def apply(*, take_over: bool, form: str, **cluster: Any) -> None:
+    """Install the kinds in a cluster, or upgrade them, and wait until each is served.
+
+    Refused, with nothing changed, where stored objects would lose a field or a value that this release does not know.
+    """
+    from reconciler.kube.install import install
+
+    with _opened(**cluster) as api:
+        done = install(api, _progress(form), take_over=take_over)
+    if form != "table":
+        from reconciler.cli.output import write
+
+        write(form, "Kinds", {"kinds": [one._asdict() for one in done]})
+
+
+@command.command(epilog="Example: reconciler crds remove --context kind-edge --confirm 12")
+@click.option("--confirm", type=int, metavar="N", help="How many objects are deleted with them, as the refusal says.")
+@click.option(
+    "--take-over", is_flag=True, help="Also where another field manager, such as kubectl, has installed them."
+)
+@cluster
+@forms
+def remove(*, confirm: int | None, take_over: bool, form: str, **cluster: Any) -> None:
+    """Take the kinds out of a cluster. Every object of them goes too: refused until their number is confirmed."""
+    from reconciler.kube.install import remove as taken_out
+
+    with _opened(**cluster) as api:
+        done = taken_out(api, _progress(form), confirmed=confirm, take_over=take_over)
+    if form != "table":
+        from reconciler.cli.output import write
+
+        write(form, "Kinds", {"kinds": [one._asdict() for one in done]})
+
+
+@command.command(epilog="Example: reconciler crds roles --namespace edge | kubectl apply -f -")
+@click.option("--namespace", help="The namespace that the reconciler runs in.  [default: reconciler-system]")
+def roles(*, namespace: str | None) -> None:
+    """Print the service account, roles and bindings that the reconciler needs in a cluster, and no more."""
+    from reconciler.kube.roles import NAMESPACE
+    from reconciler.kube.roles import roles as made
+
+    click.echo(made(namespace or NAMESPACE), nl=False)
+
+
+@contextmanager
+def _opened(*, kubeconfig: Path | None, context: str | None, in_cluster: bool | None) -> "Iterator[Api]":
+    """The cluster that is named; where none is, kubectl's current one is not meant either."""
+    from reconciler.errors import UsageError
+    from reconciler.kube.api import Api
+    from reconciler.kube.connection import Connection
+
+    if not (kubeconfig or context or in_cluster):
+        raise UsageError("no cluster is named", hint="name one by --context, --kubeconfig or --in-cluster")
+    connection = Connection.open(kubeconfig=kubeconfig, context=context or "", in_cluster=bool(in_cluster))
+    try:
+        yield Api(connection)
+    finally:
+        connection.close()
+
+
+def _progress(form: str) -> "Callable[[Done], None]":
+    """A line a kind, as it is done: the answer itself, or beside an answer in JSON on stderr."""
+
+    def told(one: "Done") -> None:
+        lost = f", with {one.objects} objects" if one.objects else ""
+        click.echo(f"{one.kind}: {one.did}{lost}", err=form != "table")
+
+    return told
 
 
 def _print_list(made: Mapping[str, str]) -> None:

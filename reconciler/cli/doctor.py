@@ -2,26 +2,32 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
-from reconciler.cli.options import forms, state
+from reconciler.cli.options import cluster, forms, state
 
 BROKEN: Final = 4
 
 
-@click.command(epilog="Example: reconciler doctor --state /var/lib/reconciler")
+@click.command(epilog="Example: reconciler doctor --context kind-edge")
 @state
+@cluster
 @forms
-def command(*, state_dir: Path, form: str) -> int:
+def command(*, state_dir: Path, form: str, **cluster: Any) -> int:
     """Check this machine and its state directory; every line is ok, warn or fail, with what mends it. Changes nothing.
 
-    Exit code 4: something fails.
+    With a cluster: whether it answers, has the kinds, and grants every right that is needed. Exit code 4: something
+    fails.
     """
     from reconciler.cli.checks import every
 
     findings = every(state_dir)
+    if any(cluster.values()):
+        from reconciler.cli.checks_cluster import of_cluster
+
+        findings += of_cluster(**cluster)
     if form == "table":
         from reconciler.cli.draw import table
 

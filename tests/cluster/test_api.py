@@ -1,10 +1,12 @@
 """The verbs of the API against a real API server: what its answers mean, counted by its own metrics."""
 
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -253,3 +255,56 @@ def test_a_write_without_a_permit_never_reaches_the_server(api: Api, cluster: Co
     assert held.get(MODELS, "one", namespace) is None
     spent = cluster.calls() - before
     assert not [one for one in spent if one[1] == "inferencemodels" and one[0] not in {"get", "list", "watch", "GET"}]
+
+
+def test_a_proxy_carries_tls_without_seeing_into_it(cluster: ControlPlane, tmp_path: Path) -> None:
+    document = json.loads(cluster.kubeconfig_for("behind-a-proxy").read_text())
+    with Tunnel() as tunnel:
+        document["clusters"][0]["cluster"]["proxy-url"] = f"http://127.0.0.1:{tunnel.port}"
+        path = tmp_path / "kubeconfig"
+        path.write_text(json.dumps(document))
+        line = Connection.open(kubeconfig=path)
+        for _ in range(3):
+            assert line.exchange("GET", "/version").status == 200
+        line.close()
+    assert tunnel.asked == [f"CONNECT {cluster.server.removeprefix('https://')} HTTP/1.0"]
+
+
+class Tunnel:
+    """A proxy on loopback for one connection, which is made by CONNECT."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._threads = [threading.Thread(target=self._serve)]
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in self._threads:
+            one.join()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        client, _ = self._listener.accept()
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(4096)
+        self.asked.append(head.split(b"\r\n")[0].decode())
+        host, _, port = self.asked[0].split()[1].rpartition(":")
+        with client, socket.create_connection((host, int(port))) as server:
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=pour, args=(server, client))
+            back.start()
+            pour(client, server)
+            back.join()
+
+
+def pour(source: socket.socket, target: socket.socket) -> None:
+    while data := source.recv(65536):
+        target.sendall(data)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)

@@ -328,3 +328,31 @@ def wait_until(done: Callable[[], bool]) -> None:
     deadline = time() + 10
     while not done():
         assert time() < deadline
+
+
+def test_a_proxy_is_asked_with_its_password_and_the_server_never_sees_it(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    path = server.kubeconfig(tmp_path, token=CANARY)
+    document = json.loads(path.read_text())
+    proxy = f"http://me:pass-{CANARY}@127.0.0.1:{server.port}"
+    document["clusters"][0]["cluster"] = {"server": "http://api.example.test:6443/base", "proxy-url": proxy}
+    path.write_text(json.dumps(document))
+    line = Connection.open(kubeconfig=path)
+    Api(line).get(MODELS, "one", "default")
+    (asked,) = server.requests
+    assert asked.target.startswith("http://api.example.test:6443/base/apis/")
+    assert asked.headers["host"] == "api.example.test:6443"
+    assert asked.headers["proxy-authorization"].startswith("Basic ")
+    line.close()
+
+    document["clusters"][0]["cluster"]["server"] = "https://api.example.test:6443"
+    path.write_text(json.dumps(document))
+    line = Connection.open(kubeconfig=path)
+    server.say(answer(407, body=CANARY.encode()))
+    with pytest.raises(ApiUnavailable) as raised:
+        Api(line).get(MODELS, "one", "default")
+    assert CANARY not in str(raised.value)
+    assert (server.requests[1].method, server.requests[1].target) == ("CONNECT", "api.example.test:6443")
+    assert "authorization" not in server.requests[1].headers
+    assert server.requests[1].headers["proxy-authorization"].startswith("Basic ")

@@ -1,0 +1,94 @@
+"""What `doctor` looks at in a cluster, before anything is applied. May import: kube, errors.
+
+In: which cluster, as whom.  Out: findings. A check only reads, and never raises: what it meets is a finding.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from reconciler.cli.checks import Finding
+from reconciler.errors import ReconcilerError
+from reconciler.kube.api import Api
+from reconciler.kube.connection import Connection
+
+
+def of_cluster(*, kubeconfig: Path | None, context: str | None, in_cluster: bool | None) -> list[Finding]:
+    """Every check, in order; those behind a failure that they need are left out."""
+    try:
+        connection = Connection.open(kubeconfig=kubeconfig, context=context or "", in_cluster=bool(in_cluster))
+    except ReconcilerError as error:
+        return [_failed("cluster", error)]
+    try:
+        api = Api(connection)
+        found = [_answers(api)]
+        if found[0].verdict == "ok":
+            found += [*_trust(connection), *_kinds(api), *_rights(api)]
+        return found
+    finally:
+        connection.close()
+
+
+def _failed(check: str, error: ReconcilerError) -> Finding:
+    return Finding("fail", check, f"{error.code}: {error.message}", error.advice)
+
+
+def _answers(api: Api) -> Finding:
+    """Whether it can be reached, and which release it is."""
+    from reconciler.kube.installed import decoded
+
+    line = api.connection
+    try:
+        version = decoded(api.raw("/version")).get("gitVersion", "without a version")
+    except ReconcilerError as error:
+        return _failed("cluster", error)
+    return Finding("ok", "cluster", f"{line.server}, {version}, as {line.context}")
+
+
+def _trust(connection: Connection) -> Iterator[Finding]:
+    if not connection.verified:
+        fix = "give the cluster's certificate-authority in the kubeconfig"
+        yield Finding("warn", "certificate", "nobody checks whether the server is the one that is meant", fix)
+
+
+def _kinds(api: Api) -> Iterator[Finding]:
+    """Each kind: installed, current, served."""
+    from reconciler.kube.installed import look
+
+    fix = "`reconciler crds apply`"
+    try:
+        found = look(api)
+    except ReconcilerError as error:
+        yield _failed("kinds", error)
+        return
+    for one in found:
+        name = f"kind {one.resource.kind}"
+        match one.state:
+            case "missing":
+                yield Finding("fail", name, "not installed", fix)
+            case "other":
+                yield Finding("warn", name, "not what this release brings", fix)
+            case "current":
+                yield Finding("ok", name, "installed, current")
+            case _:
+                words = "being removed" if one.state == "leaving" else f"not served: {one.trouble or 'no reason given'}"
+                yield Finding("fail", name, words, f"`kubectl describe crd {one.name}`")
+
+
+def _rights(api: Api) -> Iterator[Finding]:
+    """One line a rule that is not granted; one line where all are."""
+    from reconciler.kube.access import missing
+    from reconciler.kube.rights import HOME, RULES
+
+    home = api.connection.namespace
+    try:
+        lacking = missing(api, namespace=home)
+    except ReconcilerError as error:
+        yield _failed("rights", error)
+        return
+    for rule in lacking:
+        place = f" in namespace {home}" if rule.namespaced else ""
+        said = f"may not {', '.join(rule.verbs)} {rule.resource}{place}, {rule.why}"
+        yield Finding("fail", "right", said, f"{rule.kubectl(home if rule.namespaced else '')}, and bind it")
+    if not lacking:
+        count = sum(len(rule.verbs) for rule in (*RULES, *HOME))
+        yield Finding("ok", "rights", f"all {count} that are needed")
