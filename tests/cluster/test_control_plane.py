@@ -20,6 +20,7 @@ from tests.control_plane.plane import ControlPlane
 from tests.control_plane.process import CannotStart, Program
 from tests.control_plane.start import start
 
+pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]
 OURS = "/apis/ai.kubeedge.io/v1alpha1"
 CONFIGMAPS = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "create"]}
@@ -209,12 +210,15 @@ def child() -> Iterator[tuple["subprocess.Popen[str]", dict[str, int], Path]]:
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
+        pids: dict[str, int] = {}
         try:
             assert process.stdout
             pids, directory = json.loads(process.stdout.readline())
             yield process, pids, Path(directory)
         finally:
             process.kill()
+            for pid in filter(alive, pids.values()):  # only where what is tested here failed
+                os.kill(pid, signal.SIGKILL)
 
 
 def alive(pid: int) -> bool:

@@ -4,7 +4,8 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -112,11 +113,17 @@ class Machine:
         path = f"{directory / 'bin'}{os.pathsep}{os.environ['PATH']}"
         self.environment = {**os.environ, "PATH": path, "GO_LOG": str(self.log), "GO_ON": str(self._on)}
 
-    def build(self) -> "subprocess.Popen[str]":
+    @contextmanager
+    def build(self) -> Iterator["subprocess.Popen[str]"]:
         code = "import sys; from pathlib import Path; from tests.control_plane.programs import programs;"
         code += "programs(lambda text: print(text, flush=True), base=Path(sys.argv[1]))"
         command = [sys.executable, "-c", code, str(self.base)]
-        return subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, text=True)
+        with subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                yield process
+            except BaseException:
+                process.kill()
+                raise
 
     def go_on(self) -> None:
         self._on.touch()

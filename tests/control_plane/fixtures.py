@@ -1,4 +1,4 @@
-"""pytest fixtures. A conftest imports them by name, `pytest_collection_finish` with them.
+"""pytest fixtures. A conftest imports them by name, and the two hooks with them.
 
 In: nothing.  Out: `control_plane`, one a test run; `cluster`, the same with our CRDs and none of our objects.
 """
@@ -12,11 +12,19 @@ from tests.control_plane.plane import ControlPlane
 from tests.control_plane.start import prepare, start
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m is looked at
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`-m "not cluster"` leaves out what needs a control plane."""
+    for item in items:
+        if "control_plane" in getattr(item, "fixturenames", ()):
+            item.add_marker("cluster")
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Builds before any test runs: a build takes minutes, and each test has two, its fixtures included."""
     if session.config.option.collectonly:
         return
-    if any("control_plane" in getattr(item, "fixturenames", ()) for item in session.items):
+    if any(item.get_closest_marker("cluster") for item in session.items):
         capture = session.config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled():
             prepare()

@@ -10,19 +10,23 @@ In: a directory with programs.  Out: a `Home`, whose API server is ready in abou
 import fcntl
 import http.client
 import json
+import os
 import secrets
 import shutil
 import socket
 import ssl
 import tempfile
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
 from tests.control_plane.plane import write_kubeconfig
 from tests.control_plane.process import CannotStart, Program
 
-PREFIX: Final = "reconciler-control-plane-"
+PREFIX: Final = f"reconciler-control-plane-{os.getuid()}-"
+_LONGEST: Final = 100  # bytes of a UNIX socket's path, of 107
 _TRIES: Final = 3  # a free port can be taken by another before the API server listens
 _POLICY: Final = """{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
  "rules": [{"level": "Metadata"}]}"""
@@ -35,10 +39,13 @@ class Home:
         self.programs = programs
         self.audit = audit
         self._fsync = fsync
-        self.directory = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self._lock = hold(self.directory)
+        with _one_at_a_time():
+            self.directory = Path(tempfile.mkdtemp(prefix=PREFIX))
+            self._lock = hold(self.directory)
         self.data = self.directory / "data"
         self.socket = self.directory / "etcd.sock"
+        if len(os.fsencode(self.socket)) > _LONGEST:
+            raise CannotStart(f"{self.socket} is too long for a socket: set TMPDIR to a shorter path")
         self.certificates = self.directory / "certificates"
         # The API server makes both; the file has its certificate and that of the authority which signed it.
         self.ca, self.key = self.certificates / "apiserver.crt", self.certificates / "apiserver.key"
@@ -163,13 +170,22 @@ def free_port() -> int:
 
 def sweep() -> None:
     """Removes directories whose test run was killed: their lock is free."""
-    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        try:
-            held = hold(directory)
-        except OSError:
-            continue  # its owner lives, or it is another user's
-        with held:
-            shutil.rmtree(directory, ignore_errors=True)
+    with _one_at_a_time():
+        for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/"):
+            try:
+                held = hold(directory)
+            except OSError:
+                continue  # its owner lives
+            with held:
+                shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Among a user's test runs: a new directory is not swept before its lock is held."""
+    with (Path(tempfile.gettempdir()) / f"{PREFIX}lock").open("ab") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def hold(directory: Path) -> IO[bytes]:
