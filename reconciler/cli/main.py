@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str, str]] = {
     "release": "try a quarantined version again",
     "suspend": "order nothing for a while",
     "resume": "the end of a suspension",
+    "sync": "look at the repository now",
     "state": "what every edge had at any point of the log",
     "log": "verify, export, seal or back up the event log",
     "explain": "what a code means and what to do",

@@ -1,13 +1,13 @@
 """`reconciler plan`: look before you leap."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from reconciler.cli.options import forms, repository, state
+from reconciler.cli.options import forms, repository, where
+from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
     from reconciler.diagnostics import Diagnostic
@@ -40,19 +40,22 @@ class Shown:
 
 @click.command(epilog="Example: reconciler plan --repo . && echo nothing to do")
 @repository
-@state
+@where
 @forms
-def command(*, state_dir: Path, form: str, **where: str | None) -> int:
+def command(*, where: Where, form: str, **about: str | None) -> int:
     """Show what would change for which edge, why, and what it costs. Changes nothing.
 
-    A local work tree is taken as it is on disk, committed or not. Exit codes: 0 nothing to do, 1 there are changes,
-    or some wait or were refused by an edge, 3 a document is refused, more: an error.
+    With --hub or --context: the plan that is held there. A local work tree is taken as it is on disk, committed or
+    not. Exit codes: 0 nothing to do, 1 there are changes, or some wait or were refused by an edge, 3 a document is
+    refused, more: an error.
     """
     from reconciler.cli.followed import followed
     from reconciler.diagnostics import Diagnostic
     from reconciler.wiring.preview import preview
 
-    with preview(followed(state_dir, **where), uncommitted=True) as ahead:
+    if where.is_remote:
+        return _held(where, about, form)
+    with preview(followed(where.state_dir, **about), uncommitted=True) as ahead:
         plan = ahead.plan()
         problems = [Diagnostic.from_dict(one) for _, group in sorted(ahead.state.problems.items()) for one in group]
         shown = Shown(
@@ -76,6 +79,31 @@ def command(*, state_dir: Path, form: str, **where: str | None) -> int:
     if any(problem.severity == "error" for problem in problems):
         return REFUSED
     return DIFFERENCES if plan.steps or shown.refused else 0
+
+
+def _held(where: Where, about: Mapping[str, str | None], form: str) -> int:
+    """Show what waits for approval elsewhere. Raises UsageError where a repository is named too."""
+    from reconciler.errors import UsageError
+    from reconciler.history.timeline import counted
+
+    if any(about.values()):
+        raise UsageError("--hub and --context show the plan that is held there, made in the hub's own repository")
+    held = where.ask("plan", {}).held
+    if form != "table":
+        from reconciler.cli.output import write
+
+        write(form, "HeldPlan", {"held": held})
+    else:
+        from reconciler.cli.draw import line
+        from reconciler.diagnostics import printable
+
+        for key in held.keys if held else ():
+            line(printable(key))
+        said = f"plan {held.digest} is held: {held.reason} ({counted(held.counts)})" if held else "no plan is held"
+        line(printable(said), "yellow" if held else "")
+        if held:
+            line(f" help: `reconciler approve {held.digest}` releases it")
+    return DIFFERENCES if held else 0
 
 
 def _step(step: "Step") -> dict[str, Any]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from reconciler.cli.where import Where
 
 PATIENCE_S: Final = 90.0
+RUNNING: Final = frozenset({"sync"})  # verbs that mean nothing where no reconciler runs
 
 
 def actor() -> str:
@@ -76,6 +77,8 @@ def ask_here(state_dir: Path, verb: str, **words: Any) -> dict[str, Any]:
     try:
         return control.call(home.control, request, PATIENCE_S)
     except HubUnreachable:
+        if verb in RUNNING:
+            raise
         return alone(state_dir, request)
 
 

@@ -158,3 +158,23 @@ def test_a_plan_that_is_held_anew_is_not_reported_as_released(
 def test_live_of_is_what_status_shows(call: Call, settled: World) -> None:
     rows = json.loads(call("status", "--state", settled.place.root, "--output", "json").out)["rows"]
     assert rows[0]["url"] == live_of("berlin-07", "1")["url"]
+
+
+@pytest.mark.enable_socket
+def test_sync_asks_the_running_reconciler_and_needs_one(call: Call, settled: World) -> None:
+    at = ("--state", settled.place.root)
+    said = call("sync", *at)
+    assert (said.code, said.out) == (2, "")
+    assert "error[RX104]" in said.err
+    asked: list[str] = []
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        asked.append(request["verb"])
+        return {}
+
+    server = control.serve(settled.place.hub.control, answer)
+    try:
+        assert call("sync", *at).out == "it looks at the repository now\n"
+    finally:
+        server.close()
+    assert asked == ["sync"]

@@ -72,6 +72,8 @@ ALLOWED = {
     "serving/process.py _await_answer": "waits for a new process to answer, to a deadline",
     "sources/documents.py Reader.read": "takes the events of a YAML stream",
     "sources/watch.py Watcher._settle": "a thread that waits until a directory is quiet, which becomes a trigger",
+    "web/api.py Site._followed": "sends entries as they come, to whoever follows the log over HTTP",
+    "web/api.py _pieces": BYTES,
     "wiring/past.py Past.news": "prints entries as they come, for a person who follows the log",
 }
 

@@ -21,6 +21,11 @@ def test_defaults() -> None:
         "token_env": "",
         "token_file": None,
         "ssh_key_file": None,
+        "kubeconfig": None,
+        "context": "",
+        "in_cluster": False,
+        "lease_namespace": "reconciler-system",
+        "lease": "reconciler",
         "listen": "127.0.0.1:9484",
     }
 
