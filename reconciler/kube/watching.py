@@ -4,7 +4,8 @@ In: pages of a LIST and lines of a watch.  Out: calls of a `Sink`, from one thre
 
 The protocol is that of the Kubernetes API Concepts ("Efficient detection of changes"): the watch begins at the LIST's
 own resourceVersion and goes on from the last one heard, bookmarks included; 410 asks for a new LIST. A resourceVersion
-that went back is that of a restored etcd (comparable integers since Kubernetes 1.35, KEP-5504): all is listed anew.
+that went back is that of a restored etcd (comparable integers since Kubernetes 1.35, KEP-5504): all is listed anew. So
+it is after the API server was away: a version that went back and then on looks like one that only went on.
 """
 
 import random
@@ -140,11 +141,12 @@ class ListWatch:
             if self._closed.is_set():
                 return 0.0
             self._failed += 1
-            if isinstance(error, KindMissing):
-                self._version = ""
+            asked = error.retry_after_s if isinstance(error, ApiUnavailable) else None
             if self._failed > 1 or isinstance(error, _CERTAIN):
                 self._tell(error)
-            asked = error.retry_after_s if isinstance(error, ApiUnavailable) else None
+                away = isinstance(error, ApiUnavailable) and asked is None  # not just busy
+                if away or isinstance(error, KindMissing):
+                    self._version = ""  # an etcd that was restored may count further than before by the time it is back
             return max(self._delay_s(self._failed), asked or 0.0)
         return self._delay_s(self._failed)
 

@@ -213,21 +213,31 @@ def test_a_quiet_watch_that_ends_in_order_costs_no_list(world: World) -> None:
 
 def test_a_watch_that_was_cut_goes_on_where_it_was(world: World) -> None:
     world.server.revision = 171
-    world.server.watch_faults = [[bookmark("170"), CUT], [bookmark("171"), CUT], CUT]
-    for _ in range(4):
+    world.server.watch_faults = [[bookmark("170"), CUT], [bookmark("171"), CUT]]
+    for _ in range(3):
         world.watch.turn()
-    assert world.server.calls[1::2] == ["watch 103", "watch 170", "watch 171", "watch 171"]
-    assert world.server.calls[::2] == ["look"] * 4
+    assert world.server.calls == ["look", "watch 103", "look", "watch 170", "look", "watch 171"]
+    assert world.troubles == []
 
 
-def test_a_server_that_is_away_is_asked_less_and_less_and_then_heard_again(world: World) -> None:
+def test_a_server_that_is_away_is_asked_less_and_less_and_then_listed(world: World) -> None:
     world.server.watch_faults = [CUT] * 8
     assert [world.watch.turn() for _ in range(8)] == [1, 2, 4, 8, 16, DELAY_MAX_S, DELAY_MAX_S, DELAY_MAX_S]
-    assert world.troubles == ["RX305"]  # once
-    world.server.watch_faults = [[bookmark("103")]]
+    assert world.troubles[0] == "RX305"
+    world.server.objects["a"] = model("a", "90", {"n": "restored"})
+    world.server.revision = 500
+    world.server.watch_faults = [[bookmark("500")]]
     assert world.watch.turn() == 0.0
-    assert world.troubles == ["RX305", ""]
-    assert "list" not in world.server.calls
+    assert world.troubles[-1] == ""
+    assert world.told == [("a", {"n": 1}, {"n": "restored"})]
+
+
+def test_a_server_that_is_busy_is_not_asked_for_a_list_as_well(world: World) -> None:
+    world.server.watch_faults = [ApiUnavailable("busy", retry_after_s=1)] * 4
+    for _ in range(5):
+        world.watch.turn()
+    assert world.server.calls == ["look", "watch 103"] * 5
+    assert world.troubles == ["RX305", ""]  # once
 
 
 def test_what_the_server_asks_for_is_waited(world: World) -> None:
