@@ -63,7 +63,7 @@ class Kind(ControlPlane):
         self._name = name
 
     def lacks(self, what: str) -> str:
-        return "" if what in {"controller-manager", "scheduler"} else f"{what}: a kind cluster is used as it is"
+        return "" if what in {"controller-manager", "scheduler"} else "a kind cluster is used as it is"
 
     def stop(self) -> None:
         self.admin.close()

@@ -101,7 +101,7 @@ class ControlPlane:
             return "" if status == 200 else "the cluster runs no controller-manager"
         if what == "scheduler":
             return self.lacks("controller-manager")
-        return f"{what}: an {self.origin} cluster is used as it is"
+        return f"an {self.origin} cluster is used as it is"
 
     def need(self, *what: str) -> None:
         """What a test cannot do without: an optional part is started; what is not there skips the test."""
