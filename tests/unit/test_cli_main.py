@@ -16,9 +16,11 @@ from reconciler.cli import explain
 from reconciler.cli.main import COMMANDS
 from reconciler.diagnostics import Diagnostic
 from reconciler.errors import RepositoryRefused, error_classes
+from tests.unit.cli_world import World
 from tests.unit.conftest import Call
 
-HEAVY = ("kubernetes", "git", "pydantic", "rich", "msgspec", "yaml", "ruamel", "sqlite3", "numpy", "onnxruntime")
+WEB = ("starlette", "uvicorn", "prometheus_client", "anyio", "http")
+HEAVY = ("kubernetes", "git", "pydantic", "rich", "msgspec", "yaml", "ruamel", "sqlite3", "numpy", "onnxruntime", *WEB)
 CLI = Path(import_module("reconciler.cli").__file__ or "").parent
 
 
@@ -44,6 +46,14 @@ def test_help_loads_nothing_heavy(words: tuple[str, ...]) -> None:
     loaded = done.stderr.strip().splitlines()[-1]
     assert "'click'" in loaded
     assert [name for name in HEAVY if f"'{name}'" in loaded] == []
+
+
+def test_reading_this_machines_log_loads_nothing_of_the_listener(settled: World) -> None:
+    for words in (("status",), ("state",), ("history",), ("plan", "--help")):
+        done = process(LOADED, *words, RECONCILER_STATE=str(settled.place.root))
+        assert done.returncode == 0, done.stderr
+        loaded = done.stderr.strip().splitlines()[-1]
+        assert [name for name in (*WEB, "kubernetes", "pydantic") if f"'{name}'" in loaded] == [], words
 
 
 @pytest.mark.parametrize(("line", "found"), [("reconciler pl", "plan"), ("reconciler plan --ou", "--output")])
