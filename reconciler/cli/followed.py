@@ -5,6 +5,7 @@ command was called in.  Out: Settings.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,20 @@ if TYPE_CHECKING:
     from reconciler.settings import Settings
 
 
-def followed(state_dir: Path, *, repo: str | None, branch: str | None, path: str | None) -> "Settings":
+def names_a_repository(said: Mapping[str, str | None]) -> bool:
+    """Whether a repository is meant: by option or variable, or because this is a work tree."""
+    return bool(said.get("repo") or os.environ.get("RECONCILER_REPO")) or (Path.cwd() / ".git").exists()
+
+
+def followed(state_dir: Path, *, repo: str | None, branch: str | None, path: str | None, **world: Any) -> "Settings":
     """The settings for looking at the followed repository, or changing it. Raises SettingInvalid, UsageError."""
     from reconciler.errors import UsageError
     from reconciler.settings import Settings
 
-    options: dict[str, Any] = {"repo": repo, "branch": branch, "path": path, "state_dir": state_dir}
+    options: dict[str, Any] = {"repo": repo, "branch": branch, "path": path, "state_dir": state_dir, **world}
     if not repo and not os.environ.get("RECONCILER_REPO"):
         running = _running(state_dir)
-        options |= {name: options[name] or value for name, value in running.items()}
+        options |= {name: options.get(name) or value for name, value in running.items()}
         if not running and (Path.cwd() / ".git").exists():
             options["repo"] = "."
         if not options["repo"]:
@@ -41,4 +47,5 @@ def _running(state_dir: Path) -> dict[str, str]:
         said = control.call(StateDirectory(state_dir).hub.control, {"verb": "status"})
     except (HubUnreachable, WorldUnavailable):
         return {}
-    return {name: str(said[name]) for name in ("repo", "branch", "path") if said.get(name)}
+    names = ("repo", "branch", "path", "context", "kubeconfig", "in_cluster")
+    return {name: str(said[name]) for name in names if said.get(name)}

@@ -45,17 +45,19 @@ class Shown:
 def command(*, where: Where, form: str, **about: str | None) -> int:
     """Show what would change for which edge, why, and what it costs. Changes nothing.
 
-    With --hub or --context: the plan that is held there. A local work tree is taken as it is on disk, committed or
+    With --context: against the objects of that cluster, of which only those concerned are read; where no repository
+    is named, as with --hub, the plan that is held there. A local work tree is taken as it is on disk, committed or
     not. Exit codes: 0 nothing to do, 1 there are changes, or some wait or were refused by an edge, 3 a document is
     refused, more: an error.
     """
-    from reconciler.cli.followed import followed
+    from reconciler.cli.followed import followed, names_a_repository
     from reconciler.diagnostics import Diagnostic
     from reconciler.wiring.preview import preview
 
-    if where.is_remote:
+    if where.hub or (where.in_cluster and not names_a_repository(about)):
         return _held(where, about, form)
-    with preview(followed(where.state_dir, **about), uncommitted=True) as ahead:
+    settings = followed(where.state_dir, **about, context=where.context or None, kubeconfig=where.kubeconfig)
+    with preview(settings, uncommitted=True) as ahead:
         plan = ahead.plan()
         problems = [Diagnostic.from_dict(one) for _, group in sorted(ahead.state.problems.items()) for one in group]
         shown = Shown(
@@ -87,7 +89,7 @@ def _held(where: Where, about: Mapping[str, str | None], form: str) -> int:
     from reconciler.history.timeline import counted
 
     if any(about.values()):
-        raise UsageError("--hub and --context show the plan that is held there, made in the hub's own repository")
+        raise UsageError("--hub shows the plan that is held there, made in the hub's own repository")
     held = where.ask("plan", {}).held
     if form != "table":
         from reconciler.cli.output import write

@@ -5,8 +5,9 @@ else; server-side apply keeps the owner of each field (Kubernetes documentation,
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -17,7 +18,6 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
 from reconciler.kube.api import Api
-from reconciler.kube.cache import Cache
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS
 from reconciler.model.identity import GROUP
@@ -33,6 +33,30 @@ STAMPS: Final = frozenset({OPERATION, COMMIT, SEQ})
 AGAIN: Final = 2  # times that an order is sent again with what a refusal has taught
 
 PolicyOf = Callable[[Key, str, str], str]  # key, leaf path, manager -> correct, report, ignore
+
+
+class Objects(Protocol):
+    """What is used of `Cache`. One that only looks has the first two."""
+
+    def get(self, key: Key) -> Live | None:
+        """See `Cache`."""
+        ...
+
+    def all(self, kind: str) -> list[tuple[Key, Live]]:
+        """See `Cache`."""
+        ...
+
+    def put(self, key: Key, body: bytes) -> Live:
+        """See `Cache`."""
+        ...
+
+    def remove(self, key: Key, uid: str) -> None:
+        """See `Cache`."""
+        ...
+
+    def sending(self, key: Key, operation: str = "") -> AbstractContextManager[None]:
+        """See `Cache`."""
+        ...
 
 
 class _Finalized(msgspec.Struct, frozen=True):
@@ -51,7 +75,7 @@ class Sender:
     """Sends orders. Thread-safe. What raises is not answered yet: ApiUnavailable, CredentialsRefused, LeaseLost."""
 
     api: Api
-    cache: Cache
+    cache: Objects
     record: Recorder
     policy_of: PolicyOf
 

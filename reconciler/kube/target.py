@@ -17,12 +17,11 @@ from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.state import Served
 from reconciler.kube.api import Api
-from reconciler.kube.cache import Cache
 from reconciler.kube.deliveries import Deliveries
 from reconciler.kube.fights import PAUSE_S, Fights
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS
-from reconciler.kube.sending import OPERATION, Sender, seen_tree
+from reconciler.kube.sending import OPERATION, Objects, Sender, seen_tree
 from reconciler.model.identity import GROUP
 from reconciler.planning.diff import Observed
 from reconciler.planning.drift import policy_of, rules_of
@@ -41,7 +40,7 @@ class ClusterTarget:
     def __init__(
         self,
         api: Api,
-        cache: Cache,
+        cache: Objects,
         recorder: Recorder,
         triggers: Queue,
         *,

@@ -172,11 +172,17 @@ def _manifest(source: Object, spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tidy(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what says nothing: an owner of a field keeps others from setting it."""
-    return {name: value for name, value in spec.items() if value not in ({}, [], None) and (name, value) != UNSET_PORT}
+    """Without what says nothing: who sends a field keeps others from setting it."""
+    found = {name: value for name, value in spec.items() if name not in UNSET or value != UNSET[name]}
+    if isinstance(found.get("template"), Mapping):
+        found["template"] = {**found["template"], "spec": _tidy(found["template"]["spec"])}
+    return found
 
 
-UNSET_PORT: Final = ("servingPort", 0)
+UNSET: Final[dict[str, Any]] = {
+    **{"manifest": [], "nodeSelector": {}, "servingPort": 0, "replicas": None},
+    **{"pins": [], "labels": [], "drift": [], "freeze": []},
+}
 
 
 def numbered(value: Any, path: tuple[str, ...], convert: Any) -> Any:

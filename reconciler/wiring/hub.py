@@ -91,7 +91,8 @@ class HubProcess:
                 self.queue.add(Trigger("commit"))
             case "status":
                 facts = {"repo": self.settings.repo, "branch": self.settings.branch, "path": self.settings.path}
-                return {"pid": os.getpid(), **facts}
+                place = {"context": self.settings.context, "kubeconfig": str(self.settings.kubeconfig or "")}
+                return {"pid": os.getpid(), **facts, **place, "in_cluster": self.settings.in_cluster}
             case "seal":
                 return {"sealed": str(self.log.seal())}
             case _:

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.controller import control
+from reconciler.controller.declare import Declare
 from reconciler.controller.hub import Hub
 from reconciler.controller.loop import Loop
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.controller.recorder import Recorder
 from reconciler.edge.paths import StateDirectory
-from reconciler.errors import SettingInvalid
+from reconciler.errors import HubUnreachable, SettingInvalid
 from reconciler.eventlog.file_link import FileLink
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.eventlog.sqlite import SqliteLog
@@ -42,26 +43,34 @@ class Preview:
         blob = past.log.blob if past else self._record.log.blob
         repository = DocumentRepository(mirror, state, blob, DocumentCache(place.cache), settings.path)
         self.mirror, self.state, self._repository = mirror, state, repository
-        link = FileLink(place.hub.log, self._record.log)  # stands for every edge's: none is heard in a preview
-        self._hub = Hub(repository, self._record, lambda _: link, lambda _: None, lambda _: None)
-        self._loop = Loop(self._hub, self._hub, self._record, Queue(clock))
+        self._stage: Hub | Declare
+        if settings.has_cluster:
+            from reconciler.wiring.looking import looking  # a preview of edges needs no Kubernetes client
+
+            self._stage, target = looking(settings, repository, self._record)
+            self._loop = Loop(self._stage, target, self._record, Queue(clock))
+            self._record.append(target.unknown() if past is None else ())
+        else:
+            link = FileLink(place.hub.log, self._record.log)  # stands for every edge's: none is heard in a preview
+            self._stage = Hub(repository, self._record, lambda _: link, lambda _: None, lambda _: None)
+            self._loop = Loop(self._stage, self._stage, self._record, Queue(clock))
 
     def plan(self) -> Plan:
         """The plan of the next pass; then `state` has the problems in force. Raises GitUnavailable, GitRefused."""
-        batch = self._hub.take(Trigger("commit"))
+        batch = self._stage.take(Trigger("commit"))
         if batch.commit:
             self._record.append(batch.events)
         else:
-            batch = self._hub.preview()
+            batch = self._stage.preview()
         plan, expansions = self._loop.consider(batch)
         if not plan.steps:  # the commit is about nothing that waits: something else may
-            plan, expansions = self._loop.consider(self._hub.preview())
-        self._record.append(self._hub.notice(expansions))
+            plan, expansions = self._loop.consider(self._stage.preview())
+        self._record.append(self._stage.notice(expansions))
         return plan
 
     def declared(self) -> Declared:
         """What the branch declares. Raises GitUnavailable, GitRefused."""
-        self._hub.take(Trigger("commit"))
+        self._stage.take(Trigger("commit"))
         return self._repository.declared
 
     @property
@@ -102,6 +111,11 @@ def alone(state_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:
         if request["verb"] == "seal":
             return {"sealed": str(log.seal())}
         record = recorded(log, place.hub, clock, "hub")
+        if record.state.keeps == "cluster":
+            raise HubUnreachable(
+                "this log keeps a cluster, and no reconciler runs here",
+                hint="start it, or name its cluster with --context: the verb is done there",
+            )
         repository = remembered(record.state, log, place)
 
         def link_to(edge: str) -> FileLink:

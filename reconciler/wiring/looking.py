@@ -1,0 +1,31 @@
+"""The cluster's stage for whoever looks and does not stay. In: settings, a log.  Out: source, target."""
+
+from typing import Any
+
+from reconciler.controller.declare import Declare
+from reconciler.controller.following import Repository
+from reconciler.controller.queue import Queue
+from reconciler.controller.recorder import Recorder
+from reconciler.kube.api import Api
+from reconciler.kube.connection import Connection
+from reconciler.kube.peek import Peek
+from reconciler.kube.sending import MANAGER
+from reconciler.kube.target import ClusterTarget
+
+
+def looking(settings: Any, repository: Repository, recorder: Recorder) -> tuple[Declare, ClusterTarget]:
+    """Source and target that read only what is asked for, and need no Lease. Raises SettingInvalid."""
+    connection = Connection.open(
+        kubeconfig=settings.kubeconfig, context=settings.context, in_cluster=settings.in_cluster
+    )
+    api = Api(connection)
+    target = ClusterTarget(
+        api,
+        Peek(api, MANAGER),
+        recorder,
+        Queue(recorder.clock),
+        fleet=lambda: declare.following.fleet(),  # noqa: PLW0108  # it is made below
+        allowed=lambda: None,
+    )
+    declare = Declare(repository, recorder, target)
+    return declare, target
