@@ -141,12 +141,10 @@ class ListWatch:
             if self._closed.is_set():
                 return 0.0
             self._failed += 1
-            asked = error.retry_after_s if isinstance(error, ApiUnavailable) else None
             if self._failed > 1 or isinstance(error, _CERTAIN):
+                self._version = ""  # an etcd that was restored meanwhile may count further than before by then
                 self._tell(error)
-                away = isinstance(error, ApiUnavailable) and asked is None  # not just busy
-                if away or isinstance(error, KindMissing):
-                    self._version = ""  # an etcd that was restored may count further than before by the time it is back
+            asked = error.retry_after_s if isinstance(error, ApiUnavailable) else None
             return max(self._delay_s(self._failed), asked or 0.0)
         return self._delay_s(self._failed)
 
