@@ -273,8 +273,11 @@ def test_fault_032_a_restored_etcd_is_noticed_and_everything_compared(world: Wor
     if noticed == "by a bookmark":
         world.server.revision = 200
         world.server.watch_faults = [[bookmark("103")]]
+        world.server.calls.clear()
         world.watch.turn()
         world.server.revision = 103
+        world.watch.turn()
+        assert world.server.calls == ["look", "watch 105", "list", "watch 103"]
     world.watch.turn()
     assert sorted(world.told, key=str) == [("a", {"n": 2}, {"n": 1}), ("b", None, {"n": 1})]
     assert world.specs() == {name: {"n": 1} for name in "abc"}
