@@ -1,9 +1,10 @@
 """The durable steps, named in one place, so that a test can end the process right after each. Imports nothing of ours.
 
 In: rooms that make something durable call `reached` with its name.  Out: nothing; or, when RECONCILER_FAILPOINT says
-`<name>:kill`, the end of this process by SIGKILL, as a power cut of the process would do it.
+`<name>:kill`, or `<name>:kill:<n>` for the nth time, the end of this process by SIGKILL, as a power cut would do it.
 """
 
+import itertools
 import os
 import signal
 from typing import Final
@@ -42,11 +43,14 @@ STEPS: Final[dict[str, str]] = {
 }
 
 _name, _, _action = os.environ.get("RECONCILER_FAILPOINT", "").partition(":")
-_KILL_AT: Final = _name if _action == "kill" else ""
+_kill, _, _nth = _action.partition(":")
+_KILL_AT: Final = _name if _kill == "kill" else ""
+_TIME: Final = int(_nth or 1)
+_times = itertools.count(1)
 
 
 def reached(name: str) -> None:
     """Say that the step `name` is done. Raises KeyError when it is not in STEPS, so that none stays unlisted."""
     STEPS[name]
-    if name == _KILL_AT:
+    if name == _KILL_AT and next(_times) == _TIME:
         os.kill(os.getpid(), signal.SIGKILL)
