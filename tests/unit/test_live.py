@@ -16,7 +16,7 @@ SPEC: dict[str, Any] = {
     "manifest": [{"version": "3", "downloadURL": "https://models.example.com/3.tar.gz"}],
     "metrics": [{"name": "accuracy"}],
 }
-FIELDS = {
+FIELDS: dict[str, Any] = {
     "f:spec": {
         "f:modelName": {},
         "f:targetVersion": {},
@@ -69,7 +69,7 @@ def test_who_has_a_field_that_we_do_not() -> None:
 
 def test_of_several_owners_the_newest_writer_is_named() -> None:
     old, new = "2026-11-22T08:00:00Z", "2026-11-22T12:00:00Z"
-    fields = {"f:spec": {"f:modelName": {}}}
+    fields: dict[str, Any] = {"f:spec": {"f:modelName": {}}}
     live = read(owner("later", fields, time=new), owner("sooner", fields, time=old))
     assert (live.foreign, live.writer, live.ours) == ({"spec.modelName": "later"}, "later", False)
 
@@ -80,7 +80,7 @@ def test_writes_to_a_subresource_are_nobodys_edit() -> None:
 
 
 def test_other_peoples_annotations_are_not_looked_at() -> None:
-    fields = {"f:metadata": {"f:annotations": {"f:team": {}, "f:ai.kubeedge.io/prune": {}}}}
+    fields: dict[str, Any] = {"f:metadata": {"f:annotations": {"f:team": {}, "f:ai.kubeedge.io/prune": {}}}}
     live = read(owner("kubectl", fields), annotations={"team": "b", "ai.kubeedge.io/prune": "disabled"})
     assert live.foreign == {'annotations["ai.kubeedge.io/prune"]': "kubectl"}
 
