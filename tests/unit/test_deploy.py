@@ -1,15 +1,18 @@
-"""The units in deploy/ start commands that exist, with settings that exist."""
+"""The units and manifests in deploy/ start commands that exist, with settings that exist."""
 
 import configparser
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from reconciler.cli.main import cli
 from reconciler.settings import PREFIX, Settings
 
-UNITS = sorted((Path(__file__).parents[2] / "deploy" / "systemd").glob("*.service"))
+DEPLOY = Path(__file__).parents[2] / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 
 
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
@@ -29,3 +32,32 @@ def test_a_unit_sets_only_settings_that_exist(unit: Path) -> None:
     assert lines
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {"RECONCILER_STATE"}
     assert {line.removeprefix("Environment=").partition("=")[0] for line in lines} <= known
+
+
+def documents() -> list[dict[str, Any]]:
+    files = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())["resources"]
+    return [one for file in files for one in yaml.safe_load_all((DEPLOY / file).read_text())]
+
+
+def test_the_pod_starts_a_command_that_exists_with_settings_that_exist() -> None:
+    (hub,) = (one for one in documents() if one["kind"] == "StatefulSet")
+    (container,) = hub["spec"]["template"]["spec"]["containers"]
+    name, *words = container["args"]
+    command = cli.get_command(cli.make_context("reconciler", ["--help"], resilient_parsing=True), name)
+    assert command is not None
+    command.make_context(name, words, resilient_parsing=False)
+    assert {one["name"] for one in container["env"]} <= {PREFIX + field.upper() for field in Settings.model_fields}
+
+
+def test_the_pod_is_the_account_that_the_rights_are_given_to() -> None:
+    (hub,) = (one for one in documents() if one["kind"] == "StatefulSet")
+    account = hub["spec"]["template"]["spec"]["serviceAccountName"]
+    bound = [subject for one in documents() for subject in one.get("subjects", ())]
+    assert {(one["name"], one["namespace"]) for one in bound} == {(account, hub["metadata"]["namespace"])}
+
+
+def test_the_image_copies_files_that_exist() -> None:
+    lines = (DEPLOY / "Dockerfile").read_text().splitlines()
+    copied = [line.split()[1] for line in lines if line.startswith("COPY") and "--from" not in line]
+    assert copied
+    assert all((DEPLOY.parent / path).exists() for path in copied)
