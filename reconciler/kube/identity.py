@@ -5,11 +5,13 @@ The official client reads the files, runs exec plugins and refreshes tokens. No 
 client says of a broken file may hold the file's own text, so it is said again in our words.
 """
 
+import logging
 import os
 import ssl
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -90,7 +92,7 @@ def _of_a_file(wanted: Wanted) -> Identity:
         (one.get("cluster") or {} for one in _rows(documents, "clusters") if one.get("name") == said.get("cluster")), {}
     )
     settings = client.Configuration()
-    with READING, tempfile.TemporaryDirectory(prefix="reconciler-") as short_lived:
+    with READING, _quiet(), tempfile.TemporaryDirectory(prefix="reconciler-") as short_lived:
         try:
             config.load_kube_config(  # type: ignore[no-untyped-call]
                 config_file=where, context=context, client_configuration=settings, temp_file_path=short_lived
@@ -119,6 +121,23 @@ def _of_a_file(wanted: Wanted) -> Identity:
             token_file=token_file,
             own_proxy=bool(cluster.get("proxy-url")),
         )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the official client from logging what an exec plugin wrote: it goes to the root logger, set up anew."""
+
+    def of_another(record: logging.LogRecord) -> bool:
+        return record.module != "kube_config"
+
+    root, nowhere = logging.getLogger(), logging.NullHandler()
+    root.addFilter(of_another)
+    root.addHandler(nowhere)
+    try:
+        yield
+    finally:
+        root.removeHandler(nowhere)
+        root.removeFilter(of_another)
 
 
 def _documents(where: str, *, named: bool) -> list[tuple[Path, dict[str, Any]]]:
@@ -202,7 +221,8 @@ def _made(settings: Any, context: str, namespace: str, *, token_file: Path | Non
     hook = settings.refresh_api_key_hook
 
     def refresh() -> str:
-        hook(settings)
+        with READING, _quiet():
+            hook(settings)
         return authorization(settings.api_key.get("BearerToken"))
 
     proxy, proxy_headers = _proxy(settings, parts.hostname, own=own_proxy)

@@ -1,6 +1,7 @@
 """Who asks whom, as files say it; what is wrong with them is said without what they hold."""
 
 import json
+import logging
 import os
 import re
 import stat
@@ -87,6 +88,7 @@ def test_kubectls_places_are_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ({"users": [{"name": "u", "user": {"token": f"{CANARY}\nX: y"}}]}, "", "characters that a token cannot have"),
         ({"users": [{"name": "u", "user": {"tokenFile": "/no/such"}}]}, "", "."),
         ({"users": [{"name": "u", "user": CANARY}]}, "", "."),
+        ({"users": [{"name": "u", "token": CANARY}]}, "", "incomplete"),  # the client's own words quote all of it
     ],
 )
 def test_a_broken_kubeconfig_is_named_with_its_fix(
@@ -126,7 +128,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         opened(tmp_path / "none")
 
 
-def test_an_exec_plugin_gives_the_token(tmp_path: Path) -> None:
+def test_an_exec_plugin_gives_the_token(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     api = "client.authentication.k8s.io/v1"
     answer = {"apiVersion": api, "kind": "ExecCredential", "status": {"token": CANARY}}
     plugin = tmp_path / "plugin"
@@ -139,6 +141,9 @@ def test_an_exec_plugin_gives_the_token(tmp_path: Path) -> None:
     with pytest.raises(SettingInvalid, match="gave no credentials") as raised:
         opened(path)
     assert CANARY not in str(raised.value)
+    assert caplog.records == []
+    logging.getLogger().warning("others are heard")
+    assert len(caplog.records) == 1
 
 
 def test_no_certificate_or_key_stays_in_a_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
