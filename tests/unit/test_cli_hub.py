@@ -17,8 +17,11 @@ from reconciler.cli import remote
 from reconciler.cli.where import Where
 from reconciler.errors import HistoryError, PortTaken, SettingInvalid
 from reconciler.history import events as ev
+from reconciler.history.events import Entry
 from reconciler.settings import Settings
+from reconciler.web import api
 from reconciler.web.door import Door
+from reconciler.web.live import LiveReplay
 from reconciler.wiring.hub import HubProcess
 from reconciler.wiring.listener import bound
 from reconciler.wiring.past import opened
@@ -149,7 +152,9 @@ def test_something_else_that_listens_there_is_no_hub(call: Call) -> None:
         thread.join()
 
 
-def test_following_tells_what_is_appended_and_ends_with_the_hub(fresh: Served) -> None:
+def test_following_tells_what_is_appended_and_ends_with_the_hub(fresh: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "QUIET_S", 3600.0)  # it is rung, it does not look now and then
+    monkeypatch.setattr(remote, "PATIENCE_S", 10.0)
     told = remote.lines(Where(Path(), hub=fresh.url), "history", {"follow": "true", "since": "3"})
     head = fresh.hub.log.head().seq
     first = [line["seq"] for line in islice(told, head - 3)]
@@ -187,6 +192,28 @@ def test_a_page_of_history_goes_on_from_a_cursor(served: Served) -> None:
         assert answer.headers["reconciler-head"] == str(past.log.head().seq)
     _, whole = served.get("/api/v1/history?edge=berlin-07")
     assert seen == [json.loads(line)["seq"] for line in whole.splitlines()]
+
+
+def test_a_second_answer_reads_only_what_is_new(fresh: Served) -> None:
+    read: list[int] = []
+
+    class Counted:
+        head = fresh.hub.log.head
+
+        def read(self, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
+            for entry in fresh.hub.log.read(after, upto):
+                read.append(entry.seq)
+                yield entry
+
+    replay = LiveReplay(Counted(), fresh.world.place.hub.log)  # type: ignore[arg-type]  # as much as it needs
+    whole = replay.at().seq
+    read.clear()
+    assert replay.at().seq == whole
+    assert read == []
+    fresh.hub.record.append([fresh.hub.record.event(ev.RECONCILE_SUSPENDED, "git", {"scope": "*", "reason": "x"})])
+    assert set(replay.at().suspended) == {"*"}
+    assert read == [whole + 1]
+    assert replay.at(3).seq == 3
 
 
 def test_the_api_says_what_it_takes(served: Served) -> None:
