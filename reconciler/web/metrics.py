@@ -8,7 +8,7 @@ kind, a verb, a word of ours or an edge; an object, a commit, a URL or a person 
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -24,6 +24,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 import reconciler
+from reconciler.errors import ReconcilerError
 from reconciler.eventlog.segments import sealed_files
 from reconciler.history.events import rfc3339
 from reconciler.history.state import FAILED, Served, State
@@ -136,9 +137,17 @@ def _vital(vitals: Vitals) -> Iterator[Metric]:
     if lease is not None:
         yield _gauge("lease_held", "Whether this process alone may write to the cluster.", lease)
     cached = GaugeMetricFamily(PREFIX + "watch_cache_objects", "Objects in the watch cache.", labels=["kind"])
-    for kind, many in sorted(vitals.cached().items()):
+    for kind, many in sorted(_cached(vitals).items()):
         cached.add_metric([kind], many)
     yield cached
+
+
+def _cached(vitals: Vitals) -> Mapping[str, int]:
+    """Nothing while the cluster cannot be read: everything else is wanted most then."""
+    try:
+        return vitals.cached()
+    except ReconcilerError:
+        return {}
 
 
 def _log(past: "Past", state: State, now: float) -> Iterator[Metric]:

@@ -52,6 +52,7 @@ class ClusterStage:
         self.source = Declare(repository, recorder, self.target)
         vitals.lease = lambda: self.lease.held
         vitals.cached = self._cached
+        vitals.waits = lambda: [] if self.cache.wait(0) else ["the watch cache is not filled yet"]  # a standby is ready
         self._told_held = False
         self._closing = threading.Event()
 

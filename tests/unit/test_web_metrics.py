@@ -2,6 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
+from reconciler.errors import ApiUnavailable
 from reconciler.web.live import LiveLog
 from reconciler.web.metrics import Metrics
 from reconciler.web.tally import Tally
@@ -65,3 +66,12 @@ def test_no_label_is_an_object_a_commit_or_a_url(story: World) -> None:
         live.close()
     for secret in ("defect", "example.com", *SHA.values(), story.repository.git("rev-parse", "HEAD")[:7]):
         assert secret not in text
+
+
+def test_a_cluster_that_cannot_be_read_hides_nothing_else(story: World) -> None:
+    def lost() -> dict[str, int]:
+        raise ApiUnavailable("nothing was heard of Model")
+
+    found = samples(story, Vitals(cached=lost))
+    assert "reconciler_watch_cache_objects" not in found
+    assert found["reconciler_log_entries"][()] > 30
