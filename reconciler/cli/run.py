@@ -4,7 +4,7 @@ import contextlib
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from reconciler.settings import Settings
     from reconciler.web.door import Door
 
+SHOWN: Final = 20
 REFUSED, UNANSWERED, HELD, INTERRUPTED = 3, 4, 5, 130
 
 
@@ -96,9 +97,14 @@ def settings_of(options: dict[str, Any]) -> "Settings":
 def verdict(seen: "Status") -> int:
     """The exit code of `run --once`, with the reason on stderr where it is not 0."""
     waiting = [row for row in seen.rows if not row.settled]
-    unanswered = [row for row in waiting if row.open or row.unknown_since]
+    objects = [one for one in seen.objects if not one.settled]
+    unanswered = any(row.open or row.unknown_since for row in waiting) or any(one.open for one in objects)
     for row in waiting:
         click.echo(f"{row.edge} {row.model}: {row.phase}: {row.message or 'no answer yet'}", err=True)
+    for one in objects[:SHOWN]:
+        click.echo(f"{one.key}: {one.phase}: {one.message or one.drift or 'no answer yet'}", err=True)
+    if len(objects) > SHOWN:
+        click.echo(f"and {len(objects) - SHOWN} objects more", err=True)
     if seen.refused:
         from reconciler.diagnostics import Diagnostic, render_all
 
@@ -112,4 +118,4 @@ def verdict(seen: "Status") -> int:
         return HELD
     if unanswered or not seen.commit:
         return UNANSWERED
-    return HELD if waiting else 0
+    return HELD if waiting or objects else 0

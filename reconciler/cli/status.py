@@ -1,6 +1,6 @@
 """`reconciler status`: what every edge has and what waits, from the logs alone."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -8,7 +8,7 @@ from reconciler.cli.options import forms, where
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
-    from reconciler.history.status import Row, Status
+    from reconciler.history.status import Object, Row, Status
 
 
 @click.command(epilog="Example: reconciler status --output json | jq '.rows[] | select(.open)'")
@@ -55,6 +55,10 @@ def show(seen: "Status") -> None:
             ("EDGE", "MODEL", "WANTED", "SERVING", "PHASE", "SINCE", "MESSAGE"),
             (_cells(row, seen) for row in seen.rows),
         )
+    if seen.objects:
+        _show_objects(seen)
+    for lost in seen.cluster_lost:
+        line(f"\n{lost.what} of the cluster cannot be read since {shown(lost.since)}: {lost.error}", "red")
     for one in seen.suspended:
         until = f" until {shown(one.until)}" if one.until else ", until `reconciler resume`"
         what = "everything is" if one.scope == "*" else f"{one.scope} is"
@@ -66,6 +70,43 @@ def show(seen: "Status") -> None:
         line(f" help: `reconciler plan` shows it; `reconciler approve {seen.held.digest}` releases it")
     if seen.problems:
         line("\n" + render_all([Diagnostic.from_dict(dict(problem)) for problem in seen.problems]))
+
+
+SHOWN: Final = 50  # objects that wait for something
+
+
+def _show_objects(seen: "Status") -> None:
+    """How many objects of the cluster there are and are as wanted, by kind, and those that are not."""
+    from reconciler.cli.draw import line, table
+    from reconciler.diagnostics import printable
+    from reconciler.history.status import age
+
+    line("")
+    kinds: dict[str, list[Object]] = {}
+    for one in seen.objects:
+        kinds.setdefault(one.kind, []).append(one)
+    counts = ((kind, len(all_), sum(one.settled for one in all_)) for kind, all_ in sorted(kinds.items()))
+    table(("KIND", "OBJECTS", "AS WANTED"), ((kind, str(n), str(fine)) for kind, n, fine in counts))
+    waiting = [one for one in seen.objects if not one.settled or one.waits]
+    if waiting:
+        line("")
+        rows = (
+            (
+                one.key,
+                one.wanted or "-",
+                "Drifted" if one.drift else one.phase,
+                age(one.since, seen.as_of),
+                printable("; ".join(filter(None, (_coded(one), one.drift, one.waits)))),
+            )
+            for one in waiting[:SHOWN]
+        )
+        table(("OBJECT", "WANTED", "PHASE", "SINCE", "MESSAGE"), rows)
+    if len(waiting) > SHOWN:
+        line(f"and {len(waiting) - SHOWN} more: `reconciler status --output json`")
+
+
+def _coded(one: "Object") -> str:
+    return f"{one.code}: {one.message}" if one.code else one.message
 
 
 def _cells(row: "Row", seen: "Status") -> tuple[str, ...]:

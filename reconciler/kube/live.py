@@ -23,7 +23,8 @@ SHARED_BYTES: Final = 1 << 12  # a longer part is not looked for
 class Live(msgspec.Struct, frozen=True, gc=False):
     """An object of the API server.
 
-    version: resourceVersion.  annotations: those of ai.kubeedge.io/ and config.kubernetes.io/.
+    version: resourceVersion.  annotations: those of ai.kubeedge.io/ and config.kubernetes.io/, and
+    those that are ours.
     foreign: leaf path -> field manager, of what others own in spec, labels and those annotations and we do not.
     ours: whether our field manager owns anything of it.  writer: field manager of the newest write that was neither
     ours nor to a subresource, "" where none is known: a write that only took fields away leaves no name behind.
@@ -122,7 +123,7 @@ class Reader:
         annotations = {
             self._text(key): value if key == OPERATION else self._text(value)
             for key, value in (meta.annotations or {}).items()
-            if key.startswith(KEPT)
+            if key.startswith(KEPT) or _has_annotation(meta.managedFields, self._manager, key)
         }
         status: dict[str, Any] = document.status or _EMPTY
         if before is not None:
@@ -199,6 +200,12 @@ class Reader:
         except KeyError:
             _remember(self._texts, text, text, SHARED_MAX)
             return text
+
+
+def _has_annotation(entries: "list[_Managed] | None", manager: str, key: str) -> bool:
+    """Whether our field manager has an annotation that is not of our groups: it was declared in Git."""
+    name = b'"f:%s"' % key.encode()
+    return any(not one.subresource and one.manager == manager and name in bytes(one.fieldsV1) for one in entries or ())
 
 
 def differs(before: Live, after: Live) -> bool:

@@ -180,8 +180,14 @@ def _tidy(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 UNSET: Final[dict[str, Any]] = {
-    **{"manifest": [], "nodeSelector": {}, "servingPort": 0, "replicas": None},
-    **{"pins": [], "labels": [], "drift": [], "freeze": []},
+    "manifest": [],
+    "nodeSelector": {},
+    "servingPort": 0,
+    "replicas": None,
+    "pins": [],
+    "labels": [],
+    "drift": [],
+    "freeze": [],
 }
 
 

@@ -159,3 +159,16 @@ def test_memory_per_object() -> None:
         tracemalloc.stop()
     print(f"{used:.0f} bytes an object")
     assert used <= 6 * 1024
+
+
+def test_an_annotation_of_any_group_is_kept_where_it_is_ours() -> None:
+    owned = {"f:metadata": {"f:annotations": {"f:example.com/note": {}}}}
+    metadata = {
+        "name": "a",
+        "uid": "1",
+        "resourceVersion": "5",
+        "annotations": {"example.com/note": "declared", "example.com/other": "not ours"},
+        "managedFields": [{"manager": "reconciler", "operation": "Apply", "fieldsV1": owned}],
+    }
+    live = Reader("reconciler").object(msgspec.json.encode({"metadata": metadata, "spec": {}}))
+    assert live.annotations == {"example.com/note": "declared"}
