@@ -12,8 +12,8 @@ from reconciler.kube.api import Api
 from reconciler.kube.connection import Connection
 
 
-def of_cluster(*, kubeconfig: Path | None, context: str | None, in_cluster: bool | None) -> list[Finding]:
-    """Every check, in order; those behind a failure that they need are left out."""
+def of_cluster(home: str, *, kubeconfig: Path | None, context: str | None, in_cluster: bool | None) -> list[Finding]:
+    """Every check, in order; those behind a failure that they need are left out. home: the namespace of the Lease."""
     try:
         connection = Connection.open(kubeconfig=kubeconfig, context=context or "", in_cluster=bool(in_cluster))
     except ReconcilerError as error:
@@ -22,7 +22,7 @@ def of_cluster(*, kubeconfig: Path | None, context: str | None, in_cluster: bool
         api = Api(connection)
         found = [_answers(api)]
         if found[0].verdict == "ok":
-            found += [*_trust(connection), *_kinds(api), *_rights(api)]
+            found += [*_trust(connection), *_kinds(api), *_rights(api, home)]
         return found
     finally:
         connection.close()
@@ -74,12 +74,11 @@ def _kinds(api: Api) -> Iterator[Finding]:
                 yield Finding("fail", name, words, f"`kubectl describe crd {one.name}`")
 
 
-def _rights(api: Api) -> Iterator[Finding]:
+def _rights(api: Api, home: str) -> Iterator[Finding]:
     """One line a rule that is not granted; one line where all are."""
     from reconciler.kube.access import missing
     from reconciler.kube.rights import HOME, RULES
 
-    home = api.connection.namespace
     try:
         lacking = missing(api, namespace=home)
     except ReconcilerError as error:

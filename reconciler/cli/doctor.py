@@ -14,8 +14,15 @@ BROKEN: Final = 4
 @click.command(epilog="Example: reconciler doctor --context kind-edge")
 @state
 @cluster
+@click.option(
+    "--lease-namespace",
+    envvar="RECONCILER_LEASE_NAMESPACE",
+    default="reconciler-system",
+    show_default=True,
+    help="Where the Lease is, whose rights are looked at.",
+)
 @forms
-def command(*, state_dir: Path, form: str, **cluster: Any) -> int:
+def command(*, state_dir: Path, lease_namespace: str, form: str, **cluster: Any) -> int:
     """Check this machine and its state directory; every line is ok, warn or fail, with what mends it. Changes nothing.
 
     With a cluster: whether it answers, has the kinds, and grants every right that is needed. Exit code 4: something
@@ -27,7 +34,7 @@ def command(*, state_dir: Path, form: str, **cluster: Any) -> int:
     if any(cluster.values()):
         from reconciler.cli.checks_cluster import of_cluster
 
-        findings += of_cluster(**cluster)
+        findings += of_cluster(lease_namespace, **cluster)
     if form == "table":
         from reconciler.cli.draw import table
 

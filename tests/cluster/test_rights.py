@@ -111,12 +111,12 @@ def test_doctor_names_each_missing_right_with_the_rule_that_grants_it(
 ) -> None:
     lease = HOME[0]._replace(verbs=("get",))
     user = cluster.kubeconfig_for("partly", *policy(*RULES[:-3], lease, RULES[-1]))
-    said = call("doctor", "--kubeconfig", user, "--output", "json")
+    said = call("doctor", "--kubeconfig", user, "--lease-namespace", "edge", "--output", "json")
     assert said.code == 4
     lacking = [one for one in json.loads(said.out)["findings"] if one["check"] == "right"]
     assert len(lacking) == 3
-    assert "may not create, update leases in namespace default" in lacking[-1]["found"]
-    assert "kubectl create role --namespace=default" in lacking[-1]["fix"]
+    assert "may not create, update leases in namespace edge" in lacking[-1]["found"]
+    assert "kubectl create role --namespace=edge" in lacking[-1]["fix"]
     assert "--verb=create,update --resource=leases.coordination.k8s.io" in lacking[-1]["fix"]
 
 
