@@ -4,6 +4,7 @@ import json
 import tracemalloc
 from typing import Any
 
+import msgspec
 import pytest
 
 from reconciler.kube.live import Live, Reader, differs
