@@ -101,7 +101,7 @@ class Pod:
         from kubernetes.stream import portforward
 
         at = self._port or port
-        with _translated(self._words("cannot be forwarded"), "create pods/portforward"):
+        with _translated(self._words("cannot be forwarded"), "get, create pods/portforward"):
             forward = portforward(
                 self._api.connect_get_namespaced_pod_portforward, self.name, self.namespace, ports=str(at)
             )
@@ -117,7 +117,7 @@ class Pod:
         """What a command in the Pod printed, and its exit code. Raises ApiUnavailable; it may have run then."""
         from kubernetes.stream import stream
 
-        with _translated(self._words("does not run commands"), "create pods/exec"):
+        with _translated(self._words("does not run commands"), "get, create pods/exec"):
             line = stream(
                 self._api.connect_get_namespaced_pod_exec,
                 self.name,
@@ -131,7 +131,7 @@ class Pod:
                 _preload_content=False,
             )
         try:
-            with _translated(self._words("broke off"), "create pods/exec"):
+            with _translated(self._words("broke off"), "get, create pods/exec"):
                 line.run_forever(timeout=RUN_S)
                 if line.is_open():
                     raise ApiUnavailable(self._words(f"did not finish within {RUN_S:g} s"), unknown=True)
@@ -196,7 +196,7 @@ def _client(context: str, kubeconfig: Path | None) -> Any:
 
 @contextlib.contextmanager
 def _translated(what: str, right: str) -> Iterator[None]:
-    """What the official client raises, as ours. right: verb and resource that a refusal is about."""
+    """What the official client raises, as ours. right: verbs and resource that a refusal is about."""
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
     from websocket import WebSocketException
@@ -216,9 +216,9 @@ def _meant(error: Any, what: str, right: str) -> ReconcilerError:
     status = error.status or (int(shaken[1]) if shaken else 0)
     if status == 401:
         return CredentialsRefused(f"{what}: the API server does not know who asks")
-    verb, _, resource = right.partition(" ")
     if status == 403:
-        rule = f'{{apiGroups: [""], resources: [{resource}], verbs: [{verb}]}}'
+        verbs, _, resource = right.rpartition(" ")  # a WebSocket begins as a GET; since 1.35 `create` is asked too
+        rule = f'{{apiGroups: [""], resources: [{resource}], verbs: [{verbs}]}}'
         return RightMissing(f"{what}: not allowed to {right}; this rule grants it: {rule}")
     if status == 404:
         return HubUnreachable(f"{what}: it is not there any more", hint="try again: its Pod was replaced")

@@ -5,6 +5,7 @@ The kubelet is kwok's: it forwards a Pod's port to one of this machine, and runs
 
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -186,6 +187,23 @@ def test_a_right_that_is_missing_is_printed_with_its_rule(hub: Hub) -> None:
             pass
         with pytest.raises(RightMissing, match=r"resources: \[pods/exec\]"):
             found.run(["reconciler", "--version"])
+
+
+def test_the_rules_that_are_printed_are_enough(call: Call, hub: Hub) -> None:
+    verbs = re.findall(r"verbs: \[([a-z, ]+)\]", _refused(hub))
+    connect = {"apiGroups": [""], "resources": ["pods/portforward", "pods/exec"], "verbs": verbs[0].split(", ")}
+    both = hub.plane.kubeconfig_for("reach-both", LIST, connect, namespace=hub.namespace)
+    at = ("--kubeconfig", both, "--namespace", hub.namespace)
+    assert call("status", *at).code == 0
+    said = call("resume", *at)
+    assert "nothing is suspended" in said.err, said.err
+
+
+def _refused(hub: Hub) -> str:
+    lister = hub.plane.kubeconfig_for("reach-lister", LIST, namespace=hub.namespace)
+    with Pod.of_hub("", lister, hub.namespace) as found, pytest.raises(RightMissing) as refused:
+        found.run(["reconciler", "--version"])
+    return refused.value.message
 
 
 def test_a_command_leaves_all_it_said_and_that_it_failed(hub: Hub) -> None:
