@@ -15,7 +15,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key
 
-CODE_VERSION: Final = 5  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 6  # of the fold: snapshots made by another one are dropped
 
 FAILED: Final = frozenset({"Rejected", "RolledBack"})  # phases of an order that its edge refused
 
@@ -302,7 +302,11 @@ def _apply_abandoned(state: State, entry: Entry) -> None:
     event, data = entry.event, entry.event.data
     served = state.served(event.subject)
     served.own, served.own_spec = "", {}
-    if _is_current(served, event) and data.get("error"):
+    if not _is_current(served, event):
+        return
+    if data.get("settled"):  # nobody works on it any more, and it had no effect: what is there is simply there
+        served.open, served.order = False, {}
+    if data.get("error"):
         served.message, served.code = data["error"], data.get("code", "")
 
 
