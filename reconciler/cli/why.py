@@ -11,17 +11,23 @@ if TYPE_CHECKING:
     from reconciler.web.answers import Walk
 
 
-BEGINS = frozenset({"serving", "wanted", "today", "held", "suspended", "problem"})  # links that no link above caused
+BEGINS = frozenset(
+    {"serving", "applied", "drift", "wanted", "today", "held", "suspended", "problem"}
+)  # links that no link above caused
 
 
 @click.command(epilog="Example: reconciler why edge-1 digits")
-@click.argument("edge")
-@click.argument("model")
+@click.argument("names", nargs=-1, required=True, metavar="[EDGE] MODEL")
 @where
 @forms
-def command(*, where: Where, edge: str, model: str, form: str) -> None:
-    """Walk from what EDGE serves of MODEL (a model, dataset or object) back to the commit, its author and its line."""
-    found = where.ask("why", {"edge": edge, "model": model})
+def command(*, where: Where, names: tuple[str, ...], form: str) -> None:
+    """Walk from what EDGE serves of MODEL (a model, dataset or object) back to the commit, its author and its line.
+
+    Of a cluster, an object alone is enough: digits-edge-1, or InferenceModel/default/digits-edge-1.
+    """
+    if len(names) > 2:
+        raise click.UsageError(f"EDGE and MODEL, or an object alone; {len(names)} names were given")
+    found = where.ask("why", {"edge": names[0] if len(names) == 2 else None, "model": names[-1]})
     if form != "table":
         from reconciler.cli.output import write
 

@@ -4,15 +4,16 @@ In: a key, the fold of the log, and the log by event id and by stream.  Out: lin
 A link is an event with words; each is the cause of the one before it.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key
 from reconciler.history.state import Served, State
-from reconciler.history.timeline import words
+from reconciler.history.timeline import drift_words, words
+from reconciler.model.identity import EDGE_LABEL
 
 Find = Callable[[str], Entry | None]
 Stream = Callable[[str], Iterable[Entry]]
@@ -55,6 +56,9 @@ def why(key: Key, state: State, find: Find, stream: Stream, asked: Asked | None 
     if served is None:
         return [*_problems(key, state)]
     past = list(stream(key.stream))
+    if not key.edge:
+        found = _object(key, served, past, find, stream)
+        return [*found, *_today(asked, served, state, find, stream), *_held(key, state, served), *_problems(key, state)]
     links = []
     running = _running(served, past)
     if running is not None:
@@ -62,6 +66,27 @@ def why(key: Key, state: State, find: Find, stream: Stream, asked: Asked | None 
     if running is None or running.event.operationid != served.operation:
         links += _wanted(served, past, find, stream)
     return [*links, *_today(asked, served, state, find, stream), *_held(key, state, served), *_problems(key, state)]
+
+
+def _object(key: Key, served: Served, past: list[Entry], find: Find, stream: Stream) -> Iterator[Link]:  # noqa: ARG001
+    """The walk for an object of the API server: what was applied, by whom it was wanted, what others did to it."""
+    applied = next((entry for entry in reversed(past) if entry.event.type == ev.APPLY_SUCCEEDED), None)
+    drift = served.drift or {}
+    if drift:
+        yield Link(what="drift", text=drift_words(drift), time=drift.get("time", ""))
+    if applied is not None:
+        live = served.live
+        text = f"is as applied, {version_words(served.order)}resourceVersion {live.get('resourceVersion', '')}"
+        yield Link(what="applied", text=text, time=applied.event.time)
+        yield from _walk(applied, past, find, stream)
+    if served.operation and (applied is None or applied.event.operationid != served.operation):
+        yield from _wanted(served, past, find, stream)
+
+
+def version_words(order: Mapping[str, Any]) -> str:
+    """`version 2, ` of an object that has one."""
+    version = order.get("spec", {}).get("targetVersion")
+    return f"version {version}, " if version else ""
 
 
 _PROOFS = {ev.MODEL_ACTIVATED, ev.MODEL_ROLLEDBACK, ev.APPLY_SUCCEEDED, ev.DATASET_SYNCED}
@@ -164,7 +189,9 @@ def _wanted(served: Served, past: list[Entry], find: Find, stream: Stream) -> It
     mine = [entry for entry in past if entry.event.operationid == served.operation]
     order = _order(served.operation, past)
     outcome = next((entry for entry in reversed(mine) if entry.event.type != ev.APPLY_INTENDED), None)
-    what = f"version {served.order['version']} is to serve" if served.order else "it is to go"
+    version = served.order.get("version")
+    kept = f"version {version} is to serve" if version else f"{version_words(served.order)}it is to be as declared"
+    what = kept if served.order else "it is to go"
     yield Link(what="wanted", text=f"{what}: {served.phase}", time=served.phase_time)
     if outcome is not None and (order is None or outcome.seq > order.seq):
         yield _link("outcome", outcome)
@@ -180,7 +207,7 @@ def _today(asked: Asked | None, served: Served, state: State, find: Find, stream
     wrote = _wrote(_path(asked.place), read, stream).event if read is not None else None
     yield Link(
         what="today",
-        text=f"version {asked.version} is asked for: {asked.reason}",
+        text=f"{f'version {asked.version}' if asked.version else 'it'} is asked for: {asked.reason}",
         time=wrote.time if wrote else "",
         place=asked.place,
         commit=wrote.gitcommit if wrote else "",
@@ -200,7 +227,7 @@ def _held(key: Key, state: State, served: Served) -> Iterator[Link]:
     if plan is not None and str(key) in plan.keys:
         text = f"plan {plan.digest} waits for a person: {plan.reason}"
         yield Link(what="held", text=text, time=plan.time, seq=plan.seq, commit=plan.commit)
-    for scope in ("*", key.edge):
+    for scope in ("*", key.edge or str(served.order.get("labels", {}).get(EDGE_LABEL, "")), str(key)):
         found = state.suspended.get(scope)
         if found is not None and (served.open or not served.order):
             text = f"suspended by {found.get('actor', '')}: {found.get('reason', '')}"

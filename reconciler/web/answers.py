@@ -4,6 +4,7 @@ In: a Past and arguments, all text, by the names they have in a URL.  Out: typed
 `revived` reads back. `history` is long, so it stands in `records`.
 """
 
+import difflib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from reconciler.history.state import State
 from reconciler.history.status import Held, Status, status
 from reconciler.history.timeline import named
 from reconciler.history.why import Asked, Link, why
+from reconciler.model.identity import EDGE_LABEL
 from reconciler.web.points import moment, point
 
 if TYPE_CHECKING:
@@ -67,10 +69,10 @@ def ask_state(past: "Past", said: Arguments) -> Status:
 
 
 def ask_why(past: "Past", said: Arguments) -> Why:
-    """The walk of a model, dataset or object on an edge. Raises NameUnknown, UsageError."""
-    edge, model = _needed(said, "edge"), _needed(said, "model")
+    """The walk of a model, dataset or object on an edge, or of an API object. Raises NameUnknown, UsageError."""
+    edge, model = said.get("edge", ""), _needed(said, "model")
     now = past.replay.at()
-    keys = keys_of(edge, model, now)
+    keys = keys_of(edge, model, now) if edge and now.keeps != "cluster" else objects_of(edge, model, now)
     asked = {key: _asked(expansion) for key, expansion in past.asked(now, keys).items()}
     walks = (Walk(str(key), tuple(why(key, now, past.log.find, past.stream, asked.get(key)))) for key in keys)
     return Why(tuple(walks))
@@ -117,7 +119,31 @@ def _asked(expansion: "Expansion") -> "Asked | None":
 
     if not isinstance(expansion, Wanted):
         return None
-    return Asked(str(expansion.spec["version"]), expansion.because, expansion.origin)
+    version = expansion.spec.get("version") or expansion.spec.get("spec", {}).get("targetVersion", "")
+    return Asked(str(version), expansion.because, expansion.origin)
+
+
+def objects_of(edge: str, name: str, now: State) -> list[Key]:
+    """The objects of the API server that are called `name`, of one edge or of any ("").
+
+    By key (`InferenceModel/default/digits-edge-1`), kind and name (`Edge/edge-1`), name, or what is served there.
+    Raises NameUnknown.
+    """
+    there = sorted(Key.parse(text) for text in now.keys if "@" not in text)
+    if edge:
+        there = [key for key in there if now.known(key).order.get("labels", {}).get(EDGE_LABEL) == edge]
+    found = [key for key in there if name in {str(key), f"{key.kind}/{key.name}", key.name, _model_of(key, now)}]
+    if not found:
+        what = f"{edge} has no object {name}" if edge else f"no object is called {name}"
+        near = difflib.get_close_matches(name, {key.name for key in there}, 3)
+        hint = f"there is {', '.join(near)}" if near else "`reconciler status --output json` lists what there is"
+        raise NameUnknown(what, hint=hint)
+    exact = [key for key in found if name != _model_of(key, now)]
+    return exact or found
+
+
+def _model_of(key: Key, now: State) -> str:
+    return str(now.known(key).order.get("spec", {}).get("modelName", ""))
 
 
 def keys_of(edge: str, model: str, now: State) -> list[Key]:

@@ -42,11 +42,12 @@ class Past(NamedTuple):
 
     def asked(self, state: State, keys: Iterable[Key]) -> "dict[Key, Expansion]":
         """What the last commit that was read asks for, by what the log keeps of it. state: the end of this log."""
+        from reconciler.planning import objects
         from reconciler.planning.expand import Circumstances, expand
 
-        around = Circumstances(state.fleet, state.digests, rfc3339(time.time()))
+        around = Circumstances(state.fleet, state.digests, rfc3339(time.time()), state.keys)
         declared = remembered(state, self.log, self.place).declared
-        return {key: expand(key, declared, around) for key in keys}
+        return {key: (expand if key.edge else objects.expand)(key, declared, around) for key in keys}
 
     def news(self, after: int, every_s: float) -> Iterator[Entry]:
         """Entries behind `after` as they come, for ever; looks every so many seconds."""
