@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 REDRAW_S: Final = 0.25
 QUIET: Final = frozenset({ev.LOG_GENESIS})
 FETCHING: Final = frozenset({"Downloading"})
+FETCHES: Final = frozenset({ev.DOWNLOAD_STARTED, ev.DOWNLOAD_RESUMED, ev.DOWNLOAD_FAILED})  # what lets one begin
 
 
 class Narrator:
@@ -55,16 +56,19 @@ class Narrator:
 
         bars = Bars(screen(sys.stderr))
         try:
+            downloading = self._downloading()
             while True:
-                downloading = self._downloading()
                 bars.show(self._progress(downloading) if downloading else [], time.monotonic())
                 try:
                     entry = self._heard.get(timeout=REDRAW_S if downloading else None)
                 except queue.Empty:
+                    downloading = self._downloading()
                     continue
                 if entry is None:
                     return
                 self._tell(entry)
+                if downloading or entry.event.type in FETCHES:  # it looks at every key, so not for every event
+                    downloading = self._downloading()
         except OSError:  # nobody reads any more: the hub goes on
             while self._heard.get() is not None:
                 pass
