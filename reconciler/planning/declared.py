@@ -72,6 +72,7 @@ class Declared:
         self._users: dict[tuple[str, str], set[Identity]] = {}
         self._bound: dict[str, set[Identity]] = {}  # nodeName -> InferenceModels; "" -> those with a selector
         self.ports: dict[str, dict[int, list[tuple[Key, Object]]]] = {}  # edge -> port -> who asks; filled by expansion
+        self.renamed: dict[Identity, tuple[Object, str]] | None = None  # filled by naming, where it is asked for
         for obj in objects:
             self._add(obj)
 
@@ -156,19 +157,6 @@ class Declared:
             obj = self._objects[identity]
             if self.edge_of(obj) == edge.name:
                 yield obj
-
-    @cached_property
-    def renamed(self) -> dict[Identity, tuple[Object, str]]:
-        """(set, edge) by the name that it got because `<set>-<edge>` is too long or taken. Worked out where asked."""
-        from reconciler.planning.naming import key_of_set  # it imports this module
-
-        found = {}
-        for source in self.of_kind("InferenceModelSet"):
-            for edge in self.edges_matching(source.spec.get("edgeSelector")):
-                key = key_of_set(self, source, edge.name)
-                if key.name != f"{source.name}-{edge.name}":
-                    found[Identity(key.kind, key.namespace, key.name)] = (source, edge.name)
-        return found
 
     def naming(self, node: str) -> AbstractSet[Identity]:
         """The InferenceModels that name this node; "" has those that name none."""

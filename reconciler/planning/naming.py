@@ -40,3 +40,15 @@ def claimants(declared: Declared, wanted: Identity) -> Iterator[tuple[Object, st
         edge = declared.edge(name[at + 1 :]) if source is not None else None
         if source is not None and edge is not None and matches(source.spec.get("edgeSelector"), edge.labels):
             yield source, edge.name
+
+
+def renamed(declared: Declared) -> dict[Identity, tuple[Object, str]]:
+    """(set, edge) by the name that it got because `<set>-<edge>` is too long or taken; worked out once for these."""
+    if declared.renamed is None:
+        declared.renamed = {}
+        for source in declared.of_kind("InferenceModelSet"):
+            for edge in declared.edges_matching(source.spec.get("edgeSelector")):
+                key = key_of_set(declared, source, edge.name)
+                if key.name != f"{source.name}-{edge.name}":
+                    declared.renamed[Identity(key.kind, key.namespace, key.name)] = (source, edge.name)
+    return declared.renamed

@@ -10,16 +10,15 @@ from typing import Any, Final
 from reconciler.diagnostics import Diagnostic
 from reconciler.history.keys import Key
 from reconciler.history.state import Served
-from reconciler.model.identity import EDGE_LABEL, GROUP, Identity
+from reconciler.model.identity import EDGE_LABEL, GROUP, SET_LABEL, Identity
 from reconciler.planning import expand as deliver
 from reconciler.planning import refusals
 from reconciler.planning.declared import Declared, Object, node_of
 from reconciler.planning.expand import Chosen, Circumstances, chosen
-from reconciler.planning.naming import LONGEST_NAME, claimants, key_of_set
+from reconciler.planning.naming import LONGEST_NAME, claimants, key_of_set, renamed
 from reconciler.planning.refusals import template_of, unservable
 from reconciler.planning.wanted import Expansion, Frozen, Gone, Wanted
 
-SET_LABEL: Final = f"{GROUP}/set"
 MODEL_LABEL: Final = f"{GROUP}/model"
 OWN_LABELS: Final = {"app.kubernetes.io/managed-by": "reconciler"}
 MIRRORED: Final = ("InferenceModelSet", "InferenceModel", "Model", "Dataset", "Edge", "Fleet")
@@ -60,7 +59,7 @@ def source_of(declared: Declared, key: Key) -> tuple[Object | None, str]:
     for source, edge in claimants(declared, identity):
         if key_of_set(declared, source, edge).name == key.name:
             return source, edge
-    return declared.renamed.get(identity, (None, ""))
+    return renamed(declared).get(identity, (None, ""))
 
 
 def expand(key: Key, declared: Declared, around: Circumstances) -> Expansion:

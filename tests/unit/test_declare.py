@@ -1,6 +1,6 @@
 """Git -> objects of a cluster, by the real loop over a log in memory; the cluster is a dictionary."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -35,7 +35,7 @@ class Objects:
         self.asked: list[list[Key]] = []
         self.drifts: dict[Key, Drift] = {}
         self.away = False
-        self.again_count = self.forgotten = 0
+        self.again_count = self.forgotten = self.published = 0
         self.fights: Event | None = None
 
     def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
@@ -74,6 +74,15 @@ class Objects:
     def unknown(self) -> Sequence[Event]:
         known = self.record.state.keys
         return [self.record.event(ev.OBJECT_ADOPTED, key, {"uid": "u"}) for key in self.there if str(key) not in known]
+
+    def look(self, key: Key) -> str:
+        return ""
+
+    def suspended(self) -> Mapping[str, Mapping[str, str]]:
+        return {}
+
+    def publish(self) -> None:
+        self.published += 1
 
     def again(self) -> None:
         self.again_count += 1
