@@ -5,7 +5,7 @@ the cluster (kube.target), which it asks for what the log cannot know: what some
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from reconciler.controller.following import Following, Reach, Repository
@@ -55,6 +55,18 @@ class Cluster(Protocol):
         """That this drift was corrected too often lately, so that it is left alone for a while; None: it was not."""
         ...
 
+    def look(self, key: Key) -> str:
+        """What an annotation on an object asks anew beyond it: "", `all` to be looked at, or `poll`: Git and all."""
+        ...
+
+    def suspended(self) -> Mapping[str, Mapping[str, str]]:
+        """What annotations suspend beyond one object: scope -> {actor, reason, until}. Raises ApiUnavailable."""
+        ...
+
+    def publish(self) -> None:
+        """Write into status what has changed."""
+        ...
+
     def again(self) -> None:
         """Try again what was not answered; outcomes come as triggers."""
         ...
@@ -85,7 +97,10 @@ class Declare:
                 batch = self.following.commit()
                 return batch if batch.commit else self._waiting(batch)
             case "object":
-                return self._changed(Key.parse(trigger.subject))
+                return self._seen(Key.parse(trigger.subject))
+            case "publish":
+                self._cluster.publish()
+                return Batch()
             case "keys":
                 return self.following.batch({Key.parse(trigger.subject)})
             case "done" | "happened":
@@ -116,6 +131,16 @@ class Declare:
             return batch
         again = self.following.unfinished(self._audit())
         return again if again.commit else batch
+
+    def _seen(self, key: Key) -> Batch:
+        """An object is not as it was; an annotation on it may be about more than itself."""
+        asked, batch = self._cluster.look(key), self._changed(key)
+        if not asked:
+            return batch
+        polled = self.following.commit() if asked == "poll" else Batch()
+        events = (*batch.events, *polled.events)
+        keys = batch.keys | polled.keys | self._audit().keys
+        return replace(polled, keys=keys, events=events) if polled.commit else replace(batch, keys=keys, events=events)
 
     def _changed(self, key: Key) -> Batch:
         """An object is not as it was seen last: looked at, if it is one of ours."""
@@ -150,7 +175,9 @@ class Declare:
 
     def judge(self, batch: Batch) -> Judgement:
         """Limits, windows and suspensions of the Fleet in force."""
-        return self.following.judge(batch)
+        judgement = self.following.judge(batch)
+        asked = self._cluster.suspended() if batch.keys else {}
+        return replace(judgement, suspended={**judgement.suspended, **asked}) if asked else judgement
 
     def operation(self, key: Key) -> str:  # noqa: ARG002  # every apply begins an operation
         """None: an apply begins its own operation."""

@@ -5,7 +5,8 @@ They expire and are no audit: the log is. Names are made of the log's own ids, s
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from reconciler.history import events as ev
@@ -55,36 +56,50 @@ class Told(NamedTuple):
     seq: int
 
 
+class _Group:
+    """What is to be told of one commit, kind and reason: all while they are few, else some names and a count."""
+
+    def __init__(self) -> None:
+        self.few: list[Told] = []
+        self.count = 0
+
+    def add(self, told: Told) -> None:
+        self.count += 1
+        if len(self.few) > MOST:
+            self.few.pop()  # the last one stays, for its time and its entry
+        self.few.append(told)
+
+
 class Announcer:
-    """Makes Events of entries as they come. Fed in the order of the log, by one thread."""
+    """Makes Events of entries. `hear` is cheap and keeps little; it and `take` are called by one thread at a time."""
 
     def __init__(self) -> None:
         self._intents: dict[str, Event] = {}  # operation -> the intent that waits for its outcome
         self._drifts: dict[str, Event] = {}  # event id -> the drift that an intent takes back
-        self._counts: tuple[str, dict[tuple[str, str], int]] = ("", {})  # of one commit: (kind, reason) -> told so far
+        self._groups: dict[tuple[str, str, str], _Group] = {}
+        self._told_of = ("", Counter[tuple[str, str]]())  # of one commit: (kind, reason) -> told so far
 
-    def announced(self, entries: Iterable[Entry]) -> list[Told]:
-        """What is told of these entries."""
-        groups: dict[tuple[str, str, str], list[Told]] = {}
+    def hear(self, entries: Iterable[Entry]) -> bool:
+        """Take in what the log has now; whether there is something to tell."""
         for entry in entries:
             told = self._told(entry)
             if told is not None:
-                groups.setdefault((told.commit, told.about.kind, told.reason), []).append(told)
-        found: list[Told] = []
-        for group, several in groups.items():
-            found += several if self._counted(group, len(several)) <= MOST else [_sum(several)]
-        return found
+                self._groups.setdefault((told.commit, told.about.kind, told.reason), _Group()).add(told)
+        return bool(self._groups)
 
-    def _counted(self, group: tuple[str, str, str], count: int) -> int:
-        """How many of a group there were, with these: also where a commit's outcomes come little by little."""
-        commit, kind, reason = group
-        if not commit:
-            return count
-        if self._counts[0] != commit:
-            self._counts = (commit, {})
-        counts = self._counts[1]
-        counts[kind, reason] = counts.get((kind, reason), 0) + count
-        return counts[kind, reason]
+    def take(self) -> list[Told]:
+        """What is to be told of what was heard since the last time."""
+        groups, self._groups = self._groups, {}
+        found: list[Told] = []
+        for (commit, kind, reason), group in groups.items():
+            before = 0
+            if commit:
+                if self._told_of[0] != commit:
+                    self._told_of = (commit, Counter())
+                before = self._told_of[1][kind, reason]
+                self._told_of[1][kind, reason] += group.count
+            found += group.few if before + group.count <= MOST else [_sum(group)]
+        return found
 
     def _told(self, entry: Entry) -> Told | None:
         event = entry.event
@@ -166,15 +181,15 @@ def _name(about: Key, reason: str, *parts: str) -> str:
     return f"{(about.name or 'fleet')[:200]}.{digest}"
 
 
-def _sum(several: Sequence[Told]) -> Told:
+def _sum(group: _Group) -> Told:
     """One for all of them."""
-    first, last = several[0], several[-1]
-    named = ", ".join(one.about.name for one in several[:3])
-    note = f"{len(several)} objects of kind {first.about.kind}: {named} and {len(several) - 3} more"
+    first, last = group.few[0], group.few[-1]
+    names = ", ".join(one.about.name for one in group.few[:3])
+    more = f" and {group.count - 3} more" if group.count > 3 else ""
     return last._replace(
         name=_name(FLEET, first.reason, first.name, last.name),
         about=FLEET,
         uid="",
-        note=note if len(several) > 3 else "; ".join(f"{one.about.name}: {one.note}" for one in several)[:LONGEST],
+        note=f"{group.count} of kind {first.about.kind}: {names}{more}",
         operation="",
     )

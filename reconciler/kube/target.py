@@ -5,7 +5,6 @@ not known is never taken for absent: where the cache cannot say, this raises.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 from reconciler.controller.declare import Drift
@@ -17,6 +16,7 @@ from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.state import Served
 from reconciler.kube.api import Api
+from reconciler.kube.asked import DISABLED, Asked, suspension
 from reconciler.kube.deliveries import Deliveries
 from reconciler.kube.fights import PAUSE_S, Fights
 from reconciler.kube.live import Live
@@ -27,11 +27,7 @@ from reconciler.planning.diff import Observed
 from reconciler.planning.drift import policy_of, rules_of
 from reconciler.planning.drifted import CORRECT, REPORT, Owners, View, view
 
-RECONCILE: Final = f"{GROUP}/reconcile"
 PRUNE: Final = f"{GROUP}/prune"
-REASON: Final = f"{GROUP}/suspend-reason"
-UNTIL: Final = f"{GROUP}/suspend-until"
-DISABLED: Final = "disabled"
 
 
 class ClusterTarget:
@@ -51,6 +47,8 @@ class ClusterTarget:
         self._cache, self._record, self._triggers = cache, recorder, triggers
         self._fleet, self._allowed = fleet, allowed
         self._fights = Fights()
+        self.asked = Asked(cache, recorder, triggers)
+        self.publish: Callable[[], None] = lambda: None  # set by wiring, where status is written
         self._deliveries = Deliveries(Sender(api, cache, recorder, self._policy), triggers)
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -95,9 +93,9 @@ class ClusterTarget:
     def _waits(self, served: Served, live: Live) -> dict[str, str]:
         """Why what is there may not be touched, by action; "" is any."""
         found: dict[str, str] = {}
-        if live.annotations.get(RECONCILE) == DISABLED and not _is_over(live.annotations.get(UNTIL, ""), self._now()):
-            reason = live.annotations.get(REASON, "no reason given")
-            found[""] = f"suspended on the object itself: {reason}"
+        why = suspension(live, self._now())
+        if why:
+            found[""] = f"suspended on the object itself by {why['actor']}: {why.get('reason', 'no reason given')}"
         if live.deleting:
             found[""] = "it is being deleted, and waits for its finalizers"
         if live.annotations.get(PRUNE) == DISABLED:
@@ -146,6 +144,7 @@ class ClusterTarget:
     def settle(self) -> list[Event]:
         """See `controller.declare.Cluster`: the operation id that an object carries tells whether it was applied."""
         self._allowed()
+        self.asked.read()
         events, busy = [], self._deliveries.waiting
         for text, served in self._record.state.keys.items():
             key = Key.parse(text)
@@ -162,6 +161,14 @@ class ClusterTarget:
             data["live"] = {"uid": live.uid, "resourceVersion": live.version, "generation": live.generation}
         type_ = ev.APPLY_SUCCEEDED if done else ev.APPLY_ABANDONED
         return self._record.event(type_, key, data | {"settled": True}, operationid=served.operation)
+
+    def look(self, key: Key) -> str:
+        """See `controller.declare.Cluster`."""
+        return self.asked.look(key)
+
+    def suspended(self) -> Mapping[str, Mapping[str, str]]:
+        """See `controller.declare.Cluster`."""
+        return self.asked.suspended()
 
     def unknown(self) -> list[Event]:
         """See `controller.declare.Cluster`."""
@@ -193,11 +200,3 @@ class ClusterTarget:
 
     def _now(self) -> str:
         return rfc3339(self._record.clock.now())
-
-
-def _is_over(until: str, now: str) -> bool:
-    """Whether a time that a person wrote has passed; what cannot be read never does."""
-    try:
-        return bool(until) and datetime.fromisoformat(until) <= datetime.fromisoformat(now)
-    except (ValueError, TypeError):
-        return False

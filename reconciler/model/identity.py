@@ -6,6 +6,7 @@ GROUP: Final = "ai.kubeedge.io"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 DEFAULT_NAMESPACE: Final = "default"
+SET_LABEL: Final = f"{GROUP}/set"  # the InferenceModelSet that makes it
 EDGE_LABEL: Final = f"{GROUP}/edge"  # on an object of the API server: the edge that it is for
 
 

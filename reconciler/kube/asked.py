@@ -1,0 +1,122 @@
+"""What people ask by annotation on live objects: leave it alone, look at it now. May import: controller, history, kube.
+
+    ai.kubeedge.io/reconcile: disabled      nothing is changed: of this object; on an Edge, a set or the Fleet, of all
+    ai.kubeedge.io/suspend-reason: TEXT     that belongs to it
+    ai.kubeedge.io/suspend-until: TIME      when that ends by itself (RFC 3339)
+    ai.kubeedge.io/requestedAt: TEXT        each new value: look at it now; on the Fleet, at the branch and everything
+
+In: objects as the watch cache has them.  Out: suspensions by scope, as plans are judged by them.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.recorder import Recorder
+from reconciler.history.events import rfc3339
+from reconciler.history.keys import Key
+from reconciler.kube.live import Live
+from reconciler.kube.resources import OURS
+from reconciler.kube.sending import Objects
+from reconciler.model.identity import GROUP
+
+RECONCILE: Final = f"{GROUP}/reconcile"
+REASON: Final = f"{GROUP}/suspend-reason"
+UNTIL: Final = f"{GROUP}/suspend-until"
+REQUESTED: Final = f"{GROUP}/requestedAt"
+DISABLED: Final = "disabled"
+WIDE: Final = ("Fleet", "Edge", "InferenceModelSet")  # what is said of these is said of others
+ALL, POLL = "all", "poll"
+
+
+def suspension(live: Live, now: str) -> dict[str, str]:
+    """Who keeps an object from being changed: {actor, reason, until}; {} where nobody does at `now` (RFC 3339)."""
+    if live.annotations.get(RECONCILE) != DISABLED:
+        return {}
+    until = live.annotations.get(UNTIL, "")
+    if is_over(until, now):
+        return {}
+    actor = live.foreign.get(f'annotations["{RECONCILE}"]', "") or "Git"
+    found = {"actor": actor, "reason": live.annotations.get(REASON, ""), "until": until}
+    return {name: value for name, value in found.items() if value}
+
+
+def is_over(until: str, now: str) -> bool:
+    """Whether a time that a person wrote has passed; what cannot be read never does."""
+    try:
+        return bool(until) and datetime.fromisoformat(until) <= datetime.fromisoformat(now)
+    except (ValueError, TypeError):
+        return False
+
+
+class Asked:
+    """What is asked now. Of the loop's thread alone."""
+
+    def __init__(self, objects: Objects, recorder: Recorder, triggers: Queue) -> None:
+        self._objects, self._record, self._triggers = objects, recorder, triggers
+        self._wide: dict[str, dict[str, str]] | None = None  # scope -> {actor, reason, until}
+        self.handled: dict[Key, str] = {}  # the newest request that was answered
+
+    def read(self) -> None:
+        """Look at everything: at a start, when all of it is reconciled anyway. Raises ApiUnavailable, KindMissing."""
+        self._wide = {}
+        for kind in OURS:
+            for key, live in self._objects.all(kind):
+                if live.annotations:
+                    self._note(key, live)
+
+    def look(self, key: Key) -> str:
+        """What is asked anew on this object for more than itself: "", `all`, or `poll`. Raises ApiUnavailable."""
+        live = self._objects.get(key)
+        before, handled = dict(self._scopes()), self.handled.get(key, "")
+        self._note(key, live)
+        if key.kind == "Fleet" and self.handled.get(key, "") != handled:
+            return POLL
+        return ALL if self._scopes() != before else ""
+
+    def suspended(self) -> Mapping[str, Mapping[str, str]]:
+        """Scope -> {actor, reason, until}, of what is suspended beyond one object. Raises ApiUnavailable."""
+        now = self._now()
+        return {scope: why for scope, why in self._scopes().items() if not is_over(why.get("until", ""), now)}
+
+    def _scopes(self) -> dict[str, dict[str, str]]:
+        if self._wide is None:  # asked before a start: by a preview
+            self._wide = {}
+            for kind in WIDE:
+                for key, live in self._objects.all(kind):
+                    self._note(key, live)
+        return self._wide
+
+    def _note(self, key: Key, live: Live | None) -> None:
+        wide = self._scopes()
+        why = suspension(live, self._now()) if live is not None else {}
+        if live is not None and live.annotations.get(REQUESTED):
+            self.handled[key] = live.annotations[REQUESTED]
+        else:
+            self.handled.pop(key, None)
+        if why.get("until"):
+            self._again(key, why["until"])
+        if key.kind not in WIDE:
+            return
+        if why:
+            wide[scope_of(key)] = why
+        else:
+            wide.pop(scope_of(key), None)
+
+    def _again(self, key: Key, until: str) -> None:
+        """It is looked at when its suspension is over."""
+        try:
+            delay_s = datetime.fromisoformat(until).timestamp() - self._record.clock.now()
+        except (ValueError, OverflowError):
+            return
+        if delay_s > 0:
+            self._triggers.add(Trigger("object", str(key)), delay_s)
+
+    def _now(self) -> str:
+        return rfc3339(self._record.clock.now())
+
+
+def scope_of(key: Key) -> str:
+    """By which name the log suspends what belongs to an object."""
+    return {"Fleet": "*", "Edge": key.name}.get(key.kind, str(key))
