@@ -11,7 +11,7 @@ from typing import Final
 
 from reconciler.diagnostics import Diagnostic, printable, render
 from reconciler.history.state import FAILED
-from reconciler.history.status import NEVER, Row, Status, age
+from reconciler.history.status import NEVER, Object, Row, Status, age
 from reconciler.history.timeline import counted, labelled
 
 ROWS: Final = 500  # more are counted only: the command line shows all
@@ -45,7 +45,8 @@ REFRESH_S: Final = 10
 
 def rendered(seen: Status) -> str:
     """The whole page."""
-    body = "".join((*_head(seen), *_cards(seen), *_notes(seen), *_table(seen), *_edges(seen), *_problems(seen)))
+    tables = (*_table(seen), *_objects(seen), *_edges(seen))
+    body = "".join((*_head(seen), *_cards(seen), *_notes(seen), *tables, *_problems(seen)))
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>reconciler: {_verdict(seen)}</title>'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -70,12 +71,14 @@ def _head(seen: Status) -> Iterator[str]:
 
 
 def _cards(seen: Status) -> Iterator[str]:
-    rows, settled = len(seen.rows), sum(row.settled for row in seen.rows)
+    every = [*seen.rows, *seen.objects]
+    rows, settled = len(every), sum(one.settled for one in every)
     present = sum(edge.present for edge in seen.edges)
-    failed = sum(row.phase in FAILED for row in seen.rows)
+    failed = sum(one.phase in FAILED for one in every)
     yield '<section class="cards">'
     yield _card("as wanted", f"{settled} of {rows}", "good" if settled == rows else "wait")
-    yield _card("edges heard", f"{present} of {len(seen.edges)}", "good" if present == len(seen.edges) else "wait")
+    if seen.edges:
+        yield _card("edges heard", f"{present} of {len(seen.edges)}", "good" if present == len(seen.edges) else "wait")
     yield _card("refused or rolled back", str(failed), "bad" if failed else "")
     yield _card("problems in Git", str(len(seen.problems)), "bad" if seen.refused else "wait" if seen.problems else "")
     yield "</section>"
@@ -94,6 +97,9 @@ def _notes(seen: Status) -> Iterator[str]:
             f"Plan <code>{_safe(held.digest)}</code> is held: {_safe(held.reason)} ({_safe(counted(held.counts))}). "
             f"<code>reconciler approve {_safe(held.digest)}</code> releases it."
         )
+    for lost in seen.cluster_lost:
+        said = f"{_safe(lost.what)} of the cluster cannot be read since {_time(lost.since)}: {_safe(lost.error)}"
+        yield _note(said, "bad")
     for one in seen.suspended:
         what = "Everything" if one.scope == "*" else _safe(one.scope)
         until = f" until {_time(one.until)}" if one.until else ""
@@ -106,7 +112,44 @@ def _note(inside: str, color: str = "") -> str:
     return f'<div class="note {color}">{inside}</div>'
 
 
+def _objects(seen: Status) -> Iterator[str]:
+    """How many objects of the cluster are as wanted, by kind, and those that are not."""
+    if not seen.objects:
+        return
+    kinds: dict[str, list[Object]] = {}
+    for one in seen.objects:
+        kinds.setdefault(one.kind, []).append(one)
+    yield "<h2>Objects of the cluster</h2>"
+    yield from _grid(
+        ("kind", "objects", "as wanted"),
+        ([_safe(kind), str(len(all_)), str(sum(one.settled for one in all_))] for kind, all_ in sorted(kinds.items())),
+    )
+    waiting = [one for one in seen.objects if not one.settled or one.waits]
+    if not waiting:
+        return
+    yield "<h2>Not as wanted</h2>"
+    yield from _grid(
+        ("object", "wanted", "phase", "since", "message"), (_object_cells(one, seen) for one in waiting[:ROWS])
+    )
+    if len(waiting) > ROWS:
+        yield f'<p class="dim">and {len(waiting) - ROWS} more, all in <code>reconciler status</code></p>'
+
+
+def _object_cells(one: Object, seen: Status) -> list[str]:
+    message = f"{one.code}: {one.message}" if one.code else one.message
+    color = "bad" if one.phase in FAILED else "busy" if one.open else "wait"
+    return [
+        _safe(one.key),
+        _safe(one.wanted) or "-",
+        f'<span class="{color}">{"Drifted" if one.drift else _safe(one.phase)}</span>',
+        _safe(age(one.since, seen.as_of)),
+        _safe("; ".join(filter(None, (message, one.drift, one.waits)))),
+    ]
+
+
 def _table(seen: Status) -> Iterator[str]:
+    if seen.objects and not seen.rows:
+        return
     yield "<h2>Models and datasets</h2>"
     if not seen.rows:
         yield '<p class="dim">Nothing was ordered yet.</p>'

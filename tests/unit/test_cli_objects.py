@@ -8,6 +8,7 @@ from reconciler.cli.run import HELD, UNANSWERED, verdict
 from reconciler.cli.status import SHOWN, show
 from reconciler.history.state import Ref, Served, State
 from reconciler.history.status import Status, status
+from reconciler.web.page import rendered
 
 NOW = "2027-01-15T08:05:00.000000Z"
 THEN = "2027-01-15T08:00:00.000000Z"
@@ -58,3 +59,11 @@ def test_once_ends_well_only_where_every_object_is_as_wanted() -> None:
     assert verdict(seen(a=served())) == 0
     assert verdict(seen(a=served(open=True))) == UNANSWERED
     assert verdict(seen(a=served(phase="Rejected"))) == HELD
+
+
+def test_the_page_counts_objects_and_lists_those_that_wait() -> None:
+    page = rendered(seen(a=served(), b=served(phase="Rejected", code="RX411", message="quota <b>"), c=served(open=True)))
+    assert "<td>InferenceModel</td><td>3</td><td>1</td>" in page
+    assert "InferenceModel/default/b" in page
+    assert "RX411: quota &lt;b&gt;" in page
+    assert "InferenceModel/default/a" not in page
