@@ -62,7 +62,8 @@ def test_once_ends_well_only_where_every_object_is_as_wanted() -> None:
 
 
 def test_the_page_counts_objects_and_lists_those_that_wait() -> None:
-    page = rendered(seen(a=served(), b=served(phase="Rejected", code="RX411", message="quota <b>"), c=served(open=True)))
+    refused = served(phase="Rejected", code="RX411", message="quota <b>")
+    page = rendered(seen(a=served(), b=refused, c=served(open=True)))
     assert "<td>InferenceModel</td><td>3</td><td>1</td>" in page
     assert "InferenceModel/default/b" in page
     assert "RX411: quota &lt;b&gt;" in page
