@@ -120,8 +120,10 @@ class Sender:
         try:
             answer = self.api.apply(OURS[key.kind], key.name, key.namespace, body, manager=MANAGER, force=bool(forced))
         except FieldConflict as conflict:
-            if not conflict.fields or not tries:
+            if not tries or not (conflict.fields or version):
                 raise
+            if not conflict.fields:  # it moved on, if only by its status: what is whose is asked anew
+                return self._apply(order, left, (), tries - 1)
             return self._contested(order, left, conflict, tries)
         live = self.cache.put(key, answer)
         return [succeeded(self.record, order, live, mutated=self._mutated(key, sent, live))]

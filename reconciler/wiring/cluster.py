@@ -20,6 +20,7 @@ from reconciler.kube.cache import Cache
 from reconciler.kube.connection import Connection
 from reconciler.kube.lease import Lease, new_identity
 from reconciler.kube.live import Live
+from reconciler.kube.publisher import Publisher
 from reconciler.kube.resources import OURS
 from reconciler.kube.sending import MANAGER
 from reconciler.kube.target import ClusterTarget
@@ -39,17 +40,31 @@ class ClusterStage:
             kubeconfig=settings.kubeconfig, context=settings.context, in_cluster=settings.in_cluster
         )
         free = Api(self.connection, None, vitals.called)
+        identity = new_identity()
         self.lease = Lease(
             free,
             namespace=settings.lease_namespace,
             name=settings.lease,
-            identity=new_identity(),
+            identity=identity,
             changed=self._led,
         )
         api = free.within(self.lease.permit)
         self.cache = Cache(free, OURS.values(), manager=MANAGER, changed=self._changed, trouble=self._trouble)
         self.target = ClusterTarget(api, self.cache, recorder, queue, fleet=self._fleet, allowed=self.lease.permit)
         self.source = Declare(repository, recorder, self.target)
+        self.publisher = Publisher(
+            api,
+            self.cache,
+            recorder,
+            queue,
+            self.target.asked,
+            declared=lambda: repository.declared,
+            fleet=self._fleet,
+            branch=settings.branch,
+            lease=(settings.lease_namespace, settings.lease),
+            instance=identity,
+        )
+        self.target.publish = self.publisher.publish
         vitals.lease = lambda: self.lease.held
         vitals.cached = self._cached
         vitals.waits = lambda: [] if self.cache.wait(0) else ["the watch cache is not filled yet"]  # a standby is ready
@@ -69,6 +84,7 @@ class ClusterStage:
         """Send nothing more, let a successor begin."""
         self._closing.set()
         self.target.close()
+        self.publisher.close()
         self.cache.close()
         self.lease.close()
         self.connection.close()
@@ -81,10 +97,12 @@ class ClusterStage:
 
     def _changed(self, key: Key, before: Live | None, after: Live | None) -> None:  # noqa: ARG002  # the cache's words
         self._queue.add(Trigger("object", str(key)))
+        self.publisher.touch(key)
 
     def _trouble(self, kind: str, error: ReconcilerError | None) -> None:
         if error is None:
             self._tell(ev.CLUSTER_FOUND, {"what": kind})
+            self._queue.add(Trigger("again"))  # what waits to be sent need not wait for the end of its pause
             self._queue.add(Trigger("audit"))
         else:
             self._tell(ev.CLUSTER_LOST, {"what": kind, "error": error.message, "code": error.code})

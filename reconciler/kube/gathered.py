@@ -1,0 +1,100 @@
+"""Which objects and edges a status speaks of. May import: history, planning, kube.
+
+In: State and what Git declares.  Out: the members of a set, a Model, an Edge, a Dataset; what is to be published when
+one of them changed. Of the loop's thread alone. A set's members are found once a commit, and where they are asked for.
+"""
+
+from collections.abc import Callable, Iterator
+
+from reconciler.history.keys import Key
+from reconciler.history.state import State
+from reconciler.model.identity import Identity
+from reconciler.planning import objects
+from reconciler.planning.declared import Declared, Object
+from reconciler.planning.naming import key_of_set
+from reconciler.planning.refusals import template_of
+
+
+class Gathered:
+    """Who belongs together."""
+
+    def __init__(self, declared: Callable[[], Declared]) -> None:
+        self._declared = declared
+        self._edges_of: dict[str, set[str]] = {}  # object -> the edges that it is given to
+        self._on: dict[str, set[str]] = {}  # edge -> its objects
+        self._sets: tuple[Declared | None, dict[Identity, tuple[str, ...]]] = (None, {})
+
+    def read(self, state: State) -> None:
+        """Begin with what the log knows."""
+        for text in state.keys:
+            self.add(text)
+
+    def add(self, text: str) -> None:
+        """A key of the log; those of objects say nothing here."""
+        obj, _, edge = text.partition("@")
+        if edge:
+            self._edges_of.setdefault(obj, set()).add(edge)
+            self._on.setdefault(edge, set()).add(obj)
+
+    def drop(self, text: str) -> None:
+        """A key that is gone from the log."""
+        obj, _, edge = text.partition("@")
+        for index, slot, member in ((self._edges_of, obj, edge), (self._on, edge, obj)):
+            index.get(slot, set()).discard(member)
+            if not index.get(slot, True):
+                del index[slot]
+
+    def members(self, key: Key) -> list[str]:
+        """What the status of an object sums up: keys on edges."""
+        match key.kind:
+            case "InferenceModel" | "Dataset":
+                return [f"{key}@{edge}" for edge in self._edges_of.get(str(key), ())]
+            case "Edge":
+                return [f"{obj}@{key.name}" for obj in self._on.get(key.name, ())]
+            case "InferenceModelSet":
+                source = self._declared().get(Identity(key.kind, key.namespace, key.name))
+                return [] if source is None else list(self._of_set(source))
+            case "Model":
+                return list(self._of_model(key))
+        return []
+
+    def _of_set(self, source: Object) -> tuple[str, ...]:
+        declared = self._declared()
+        if self._sets[0] is not declared:
+            self._sets = (declared, {})
+        found = self._sets[1].get(source.identity)
+        if found is None:
+            edges = declared.edges_matching(source.spec.get("edgeSelector"))
+            found = tuple(str(key_of_set(declared, source, edge.name)) for edge in edges)
+            self._sets[1][source.identity] = found
+        return found
+
+    def _of_model(self, key: Key) -> Iterator[str]:
+        for identity in self._declared().users(key.namespace, key.name):
+            source = self._declared().get(identity)
+            if source is not None and source.kind == "InferenceModelSet":
+                yield from self._of_set(source)
+            elif source is not None:
+                yield from (f"{identity}@{edge}" for edge in self._edges_of.get(str(identity), ()))
+
+    def on(self, edge: str) -> list[Key]:
+        """The objects that an edge is given."""
+        return [Key.parse(obj) for obj in self._on.get(edge, ())]
+
+    def summed_in(self, key: Key) -> Iterator[Key]:
+        """What else is told anew when this object, or what an edge says of it, has changed."""
+        declared = self._declared()
+        for edge in self._edges_of.get(str(key), ()):
+            yield Key("Edge", "", edge, "")
+        if key.kind != "InferenceModel":
+            return
+        source, _ = objects.source_of(declared, key)
+        if source is None:  # it is gone: any of them may have had it
+            for kind in ("InferenceModelSet", "Model"):
+                yield from (objects.key_of(obj.identity) for obj in declared.of_kind(kind))
+            return
+        if source.kind == "InferenceModelSet":
+            yield objects.key_of(source.identity)
+        model = template_of(source).get("modelRef")
+        if model:
+            yield Key("Model", key.namespace, model, "")
