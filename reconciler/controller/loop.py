@@ -185,7 +185,10 @@ class Loop:
     def _orders(self, plan: Plan, batch: Batch, cause: str) -> Iterator[list[Order]]:
         """The plan's steps in batches, each batch's intents durable when it is handed out."""
         for steps in plan.batches():
-            intents = self._record.append([self._intent(step, batch, cause, n) for n, step in enumerate(steps)])
+            begun = self._record.log.head().seq
+            intents = self._record.append(
+                [self._intent(step, batch, cause, f"{begun}\x1f{n}") for n, step in enumerate(steps)]
+            )
             reached("loop.intended")
             yield [Order(step, intent) for step, intent in zip(steps, intents, strict=True)]
 
@@ -226,8 +229,9 @@ class Loop:
         self._record.append([planned], plans=state.plans)
         return planned.id
 
-    def _intent(self, step: Step, batch: Batch, cause: str, n: int) -> Event:
-        log, served = self._record.log, self._record.state.keys.get(str(step.key))
+    def _intent(self, step: Step, batch: Batch, cause: str, place: str) -> Event:
+        """place: where the log stands, and the number of the step in its batch."""
+        served = self._record.state.keys.get(str(step.key))
         data: dict[str, Any] = {
             "action": step.action,
             "spec": step.spec,
@@ -243,7 +247,7 @@ class Loop:
             step.key,
             data,
             causationid=cause,
-            operationid=self._source.operation(step.key) or event_id("operation", log.source, log.head().seq, n),
+            operationid=self._source.operation(step.key) or event_id("operation", self._record.log.source, place),
             gitcommit=batch.commit,
             prevdigest=digest_of(served.order) if served is not None else "",
             newdigest=digest_of(step.spec),

@@ -89,7 +89,13 @@ def _is_plain(value: Any) -> bool:
             elif not (kind is str or kind is bool or _is_plain(item)):
                 return False
         return True
-    return (kind is list or kind is tuple) and all(map(_is_plain, value))
+    if kind is list or kind is tuple:
+        for item in value:
+            kind = type(item)
+            if not (kind is str or kind is bool or item is None or _is_plain(item)):
+                return False
+        return True
+    return False
 
 
 def _refuse(value: Any, place: str) -> None:

@@ -9,8 +9,8 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from reconciler.controller.loop import Order, retry_delay_s
@@ -22,12 +22,14 @@ from reconciler.history.keys import Key
 from reconciler.kube.sending import Sender
 
 WORKERS: Final = 16  # what one API server on two cores answers without queueing
-AHEAD: Final = 64  # orders in flight below which the next batch is asked for
+AHEAD: Final = 256  # orders in flight below which the next batch is asked for: making it durable takes a while
 GATHER_S: Final = 0.01  # outcomes that come within it share one durable append
+GATHER_MANY_S: Final = 0.05  # the same while more than AHEAD are in flight, so that nobody waits for it
 LEAST_S: Final = 0.2  # before anything is sent again
 
 Answer = list[Event] | BaseException | None
 Answers = queue.SimpleQueue[tuple[Order, Answer]]
+Job = Callable[[], None]
 
 
 class Deliveries:
@@ -35,7 +37,11 @@ class Deliveries:
 
     def __init__(self, sender: Sender, triggers: Queue, workers: int = WORKERS) -> None:
         self._sender, self._triggers = sender, triggers
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="apply")
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()  # an executor makes a Future for each
+        self._closed = threading.Event()
+        self._workers = [threading.Thread(target=self._run, name=f"apply-{n}", daemon=True) for n in range(workers)]
+        for worker in self._workers:
+            worker.start()
         self._lock = threading.Lock()
         self._waiting: dict[Key, Order] = {}  # got no answer
         self._sent: set[str] = set()  # operations that may have had their effect without an answer
@@ -50,7 +56,7 @@ class Deliveries:
             for order in orders:
                 with self._lock:
                     self._waiting.pop(order.step.key, None)  # superseded
-                self._pool.submit(self._work, order, number, answers)
+                self._jobs.put(partial(self._work, order, number, answers))
             in_flight += len(orders)
             while in_flight > AHEAD:
                 answered = _gathered(answers, in_flight)
@@ -67,7 +73,7 @@ class Deliveries:
         with self._lock:
             orders, self._waiting = list(self._waiting.values()), {}
         for order in orders:
-            self._pool.submit(self._retry, order, number)
+            self._jobs.put(partial(self._retry, order, number))
 
     @property
     def waiting(self) -> frozenset[Key]:
@@ -82,7 +88,16 @@ class Deliveries:
 
     def close(self) -> None:
         """End the workers when what they are at is done."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._closed.set()
+        for _ in self._workers:
+            self._jobs.put(None)
+        for worker in self._workers:
+            worker.join()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            if not self._closed.is_set():
+                job()
 
     def _next_round(self) -> int:
         self._round += 1
@@ -151,7 +166,7 @@ def _gathered(answers: Answers, in_flight: int) -> list[tuple[Order, Answer]]:
     """The next answers: at least one, and those that come right behind it."""
     found = [answers.get()]
     if in_flight > 1:
-        time.sleep(GATHER_S)
+        time.sleep(GATHER_MANY_S if in_flight > AHEAD else GATHER_S)
     while len(found) < in_flight:
         try:
             found.append(answers.get_nowait())

@@ -47,6 +47,7 @@ ALLOWED = {
     "cli/narrator.py Narrator._run": "a thread that prints what the log says",
     "controller/control.py ControlServer._run": "a thread that accepts connections",
     "controller/queue.py Queue.take": "waits for the next trigger, which it gives to the loop",
+    "kube/deliveries.py Deliveries._run": "a thread that sends one order after another until it is closed",
     "kube/deliveries.py Deliveries.send": "takes answers of orders in flight until there are none left",
     "kube/deliveries.py _gathered": "takes the answers that have come already",
     "wiring/cluster.py ClusterStage.start": "waits for the Lease and the first lists, to a deadline",
