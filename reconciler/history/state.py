@@ -253,6 +253,12 @@ def _within_hour(times: list[str], now: str) -> list[str]:
     return [time for time in times if datetime.fromisoformat(time) > start]
 
 
+def _not_deleted(state: State, served: Served) -> None:
+    """A delete that had no effect counts for no limit."""
+    if served.action == "delete" and served.phase == "Desired" and served.phase_time in state.deletes:
+        state.deletes.remove(served.phase_time)
+
+
 def _phase(served: Served, entry: Entry, phase: str) -> None:
     served.phase, served.phase_seq, served.phase_time = phase, entry.seq, entry.event.time
     served.message = served.code = ""
@@ -294,6 +300,7 @@ def _apply_failed(state: State, entry: Entry) -> None:
     if not _is_current(served, event):
         return
     served.open = False
+    _not_deleted(state, served)
     _phase(served, entry, data.get("phase", "Rejected"))
     served.message, served.code = data["error"], data["code"]
 
@@ -306,6 +313,7 @@ def _apply_abandoned(state: State, entry: Entry) -> None:
         return
     if data.get("settled"):  # nobody works on it any more, and it had no effect: what is there is simply there
         served.open, served.order = False, {}
+        _not_deleted(state, served)
     if data.get("error"):
         served.message, served.code = data["error"], data.get("code", "")
 

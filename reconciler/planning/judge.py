@@ -14,7 +14,8 @@ def judge_by(
     start = datetime.fromisoformat(now) - timedelta(hours=1)
     limits = fleet.get("prune")
     lately = sum(datetime.fromisoformat(time) > start for time in state.deletes)
-    there = sum(1 for served in state.keys.values() if (served.order or served.live) and served.action != "delete")
+    going = {text for text, served in state.keys.items() if served.open and served.action == "delete"}
+    there = sum(1 for text, served in state.keys.items() if (served.order or served.live) and text not in going)
     return Judgement(
         limits=limits if isinstance(limits, dict) else {},
         holds=state.holds,
