@@ -7,13 +7,14 @@ from reconciler.cli.where import Where
 
 
 @click.command(epilog="Example: reconciler resume edge-1")
-@click.argument("edge", required=False)
+@click.argument("scope", required=False)
 @where
 @forms
-def command(*, edge: str | None, where: Where, form: str) -> None:
-    """Order again for EDGE, or for every edge, what was left out since `suspend`."""
+def command(*, scope: str | None, where: Where, form: str) -> None:
+    """Order again for SCOPE (an edge, an object, or everything) what was left out since `suspend`."""
+    from reconciler.cli.scopes import scope_of
     from reconciler.cli.verbs import answered, ask
     from reconciler.history.timeline import counted
 
-    answer = ask(where, "resume", ["--", edge] if edge else [], scope=edge or "*")
-    answered(form, "Resumption", answer, f"resumed {edge or 'everything'}: {counted(answer['counts'])}")
+    answer = ask(where, "resume", ["--", scope] if scope else [], scope=scope_of(scope))
+    answered(form, "Resumption", answer, f"resumed {scope or 'everything'}: {counted(answer['counts'])}")

@@ -7,20 +7,23 @@ from reconciler.cli.where import Where
 
 
 @click.command(epilog='Example: reconciler suspend edge-1 --reason "is being moved" --until 2026-12-01T08:00:00Z')
-@click.argument("edge", required=False)
+@click.argument("scope", required=False)
 @click.option("--reason", required=True, help="Why: whoever wonders later reads it in `status` and `history`.")
 @click.option("--until", metavar="TIME", help="When it ends by itself (RFC 3339, UTC).  [default: at `resume`]")
 @where
 @forms
-def command(*, edge: str | None, reason: str, until: str | None, where: Where, form: str) -> None:
-    """Order nothing more for EDGE, or for any edge. What serves keeps serving; edges still look after themselves."""
+def command(*, scope: str | None, reason: str, until: str | None, where: Where, form: str) -> None:
+    """Order nothing more for SCOPE: an edge, an object as im/faces or InferenceModel/default/faces, or everything.
+
+    What serves keeps serving; edges still look after themselves.
+    """
+    from reconciler.cli.scopes import scope_of
     from reconciler.cli.verbs import answered, ask
     from reconciler.web.points import ahead, moment
 
     ends = ahead(moment(until), f"--until {until}") if until else ""
-    scope = edge or "*"
-    spelled = ["--reason", reason, *(["--until", ends] if ends else []), *(["--", edge] if edge else [])]
-    ask(where, "suspend", spelled, scope=scope, reason=reason, until=ends)
-    answer = {"scope": scope, "reason": reason, "until": ends}
-    end = "reconciler resume" + (f" {edge}" if edge else "")
-    answered(form, "Suspension", answer, f"suspended {edge or 'everything'}; `{end}` ends it")
+    spelled = ["--reason", reason, *(["--until", ends] if ends else []), *(["--", scope] if scope else [])]
+    ask(where, "suspend", spelled, scope=scope_of(scope), reason=reason, until=ends)
+    answer = {"scope": scope or "*", "reason": reason, "until": ends}
+    end = "reconciler resume" + (f" {scope}" if scope else "")
+    answered(form, "Suspension", answer, f"suspended {scope or 'everything'}; `{end}` ends it")

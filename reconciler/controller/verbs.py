@@ -3,7 +3,7 @@
 In: requests (through the control socket, or by a command where no hub runs).  Out: batches, to the loop.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from reconciler.controller.following import Following
 from reconciler.controller.loop import Batch
 from reconciler.controller.recorder import Recorder
+from reconciler.controller.scopes import SETS, known, there, within
 from reconciler.errors import NameUnknown, PlanHeld, UsageError
 from reconciler.history import events as ev
 from reconciler.history.keys import Key
@@ -18,7 +19,7 @@ from reconciler.history.timeline import named
 
 
 class Verbs:
-    """approve, release, suspend, resume."""
+    """approve, release, suspend, resume, reconcile."""
 
     def __init__(self, following: Following, recorder: Recorder, audit: Callable[[], Batch]) -> None:
         """audit: everything, looked at again."""
@@ -31,6 +32,7 @@ class Verbs:
             "release": (self._release, ("edge", "model")),
             "suspend": (self._suspend, ("scope",)),
             "resume": (self._resume, ("scope",)),
+            "reconcile": (self._reconcile, ("scope",)),
         }
         name = str(request.get("verb"))
         if name not in verbs:
@@ -68,13 +70,17 @@ class Verbs:
             names = sorted(
                 {f"{Key.parse(text).edge} {named(Key.parse(text), state.known(text).order)}" for text in state.holds}
             )
-            raise NameUnknown(f"nothing of {model} is held on {edge}", hint=_there("held", names))
+            raise NameUnknown(f"nothing of {model} is held on {edge}", hint=there("held", names))
         events = tuple(self._record.event(ev.HOLD_LIFTED, key, {}, actor=request["actor"]) for key in keys)
         return self._following.batch(keys, events, events[0].id)
 
     def _suspend(self, request: Mapping[str, Any]) -> Batch:
         data = {name: request[name] for name in ("scope", "reason", "until") if request.get(name)}
-        self._known_scope(data["scope"])
+        data["scope"] = self._scope(request)
+        if data["scope"].startswith(SETS) and self._record.state.keeps != "cluster":
+            raise UsageError(
+                "a set is suspended in a cluster only", hint="suspend its edges, or its objects one by one"
+            )
         if not all(isinstance(value, str) for value in data.values()) or not _is_time(data.get("until")):
             raise UsageError("suspend takes text; `until` is an RFC 3339 time with its zone")
         return Batch(events=(self._record.event(ev.RECONCILE_SUSPENDED, "plan", data, actor=request["actor"]),))
@@ -84,7 +90,7 @@ class Verbs:
         if scope not in self._record.state.suspended:
             scopes = sorted(self._record.state.suspended)
             whole = "*" in scopes
-            hint = "everything is suspended: `reconciler resume` ends it" if whole else _there("suspended", scopes)
+            hint = "everything is suspended: `reconciler resume` ends it" if whole else there("suspended", scopes)
             raise NameUnknown(
                 "no suspension is of everything" if scope == "*" else f"{scope} is not suspended", hint=hint
             )
@@ -92,15 +98,23 @@ class Verbs:
         audit = self._audit()
         return replace(audit, events=(*audit.events, event), cause=event.id)
 
-    def _known_scope(self, scope: str) -> None:
-        if scope != "*" and self._following.repository.declared.edge(scope) is None:
-            names = sorted(edge.name for edge in self._following.repository.declared.of_kind("Edge"))
-            raise NameUnknown(f"there is no edge {scope}", hint=_there("declared", names))
+    def _reconcile(self, request: Mapping[str, Any]) -> Batch:
+        """Look now: at the branch and everything, or at what belongs to a scope. check: only whether there is such."""
+        scope = self._scope(request)
+        if request.get("check"):
+            return Batch()
+        audit = self._audit()
+        if scope != "*":
+            declared, state = self._following.repository.declared, self._record.state
+            return replace(audit, keys=frozenset(key for key in audit.keys if within(scope, key, declared, state)))
+        found = self._following.commit()
+        both = audit.keys | found.keys
+        return replace(found if found.commit else audit, keys=both, events=(*audit.events, *found.events))
 
-
-def _there(what: str, names: Sequence[str]) -> str:
-    """What there is instead of the name that was given."""
-    return f"{what} just now: {', '.join(names)}" if names else f"nothing is {what} just now"
+    def _scope(self, request: Mapping[str, Any]) -> str:
+        scope = str(request["scope"])
+        known(scope, self._following.repository.declared, self._record.state)
+        return scope
 
 
 def _is_time(text: str | None) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from reconciler.history.keys import Key
 from reconciler.history.state import FAILED, EdgeSeen, Served, State
 from reconciler.history.timeline import drift_words, named
-from reconciler.model.identity import EDGE_LABEL
+from reconciler.model.identity import EDGE_LABEL, SET_LABEL
 
 NEVER = "never"  # stands where a time would: this edge has not been heard yet
 UNHEARD = EdgeSeen()
@@ -248,7 +248,13 @@ def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...]) 
         served = state.keys[text]
         if served.operation and "@" in text:
             key = Key.parse(text)
-            waits = (stopped.get("*"), stopped.get(key.edge), _quarantined(key, served, state.holds.get(text, {})))
+            obj = text.partition("@")[0]
+            waits = (
+                stopped.get("*"),
+                stopped.get(key.edge),
+                stopped.get(obj),
+                _quarantined(key, served, state.holds.get(text, {})),
+            )
             found.append(_row(key, served, state.edges, "; ".join(filter(None, waits))))
     return sorted(found, key=lambda row: (row.edge, row.kind != "InferenceModel", row.kind, row.name))
 
@@ -275,9 +281,14 @@ def _objects(state: State, suspended: tuple[Suspension, ...]) -> Iterable[Object
             origin=served.origin,
             message=served.message,
             code=served.code,
-            waits="; ".join(filter(None, (stopped.get(scope) for scope in ("*", edge, text)))),
+            waits="; ".join(filter(None, (stopped.get(scope) for scope in ("*", edge, text, _set_of(key, labels))))),
             drift=drift_words(served.drift) if served.drift.get("policy") == "report" else "",
         )
+
+
+def _set_of(key: Key, labels: Mapping[str, str]) -> str:
+    """The key of the set that makes an object; of none, one that names nothing."""
+    return f"InferenceModelSet/{key.namespace}/{labels.get(SET_LABEL, '')}"
 
 
 def _quarantined(key: Key, served: Served, holds: Mapping[str, Any]) -> str:

@@ -93,6 +93,9 @@ class HubProcess:
                 facts = {"repo": self.settings.repo, "branch": self.settings.branch, "path": self.settings.path}
                 place = {"context": self.settings.context, "kubeconfig": str(self.settings.kubeconfig or "")}
                 return {"pid": os.getpid(), **facts, **place, "in_cluster": self.settings.in_cluster}
+            case "reconcile" if not request.get("wait"):
+                ask(self.queue, {**request, "check": True})  # a name that is wrong is told at once
+                self.queue.add(Trigger("verb", "reconcile", request=request))
             case "seal":
                 return {"sealed": str(self.log.seal())}
             case _:
@@ -192,3 +195,6 @@ def ask(queue: Queue, request: Mapping[str, Any]) -> dict[str, Any]:
         return reply.result(timeout=VERB_S)
     except CancelledError as error:
         raise HubUnreachable("the reconciler is ending") from error
+    except TimeoutError as error:
+        hint = "it goes on; `reconciler status` shows how far it is"
+        raise HubUnreachable(f"the reconciler is still at it after {VERB_S:.0f} s", hint=hint) from error
