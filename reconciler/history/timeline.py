@@ -109,7 +109,8 @@ def _effect(data: Data) -> str:
     """What an intent does to an object of the API server."""
     if data["action"] == "create":
         return "creates it"
-    changes = [f"{field} {_short(old)} → {_short(new)}" for field, old, new in data.get("changes", ())]
+    ordered = sorted(data.get("changes", ()), key=lambda change: "[" in change[0])  # what was chosen, then its entry
+    changes = [f"{field} {_short(old)} → {_short(new)}" for field, old, new in ordered]
     return f"changes {', '.join(changes[:3])}" + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
 
 

@@ -145,9 +145,7 @@ class Sender:
 
     def _body(self, order: Order, spec: Mapping[str, Any], version: str) -> bytes:
         key, event = order.step.key, order.intent.event
-        stamps = {OPERATION: event.operationid, SEQ: str(order.intent.seq)}
-        if event.gitcommit:
-            stamps[COMMIT] = event.gitcommit
+        stamps = {OPERATION: event.operationid, SEQ: str(order.intent.seq), COMMIT: self._commit(order)}
         metadata: dict[str, Any] = {"name": key.name} | ({"namespace": key.namespace} if key.namespace else {})
         metadata |= {"labels": spec.get("labels", {}), "annotations": {**spec.get("annotations", {}), **stamps}}
         if version:
@@ -158,6 +156,14 @@ class Sender:
             fields = numbered(fields, path, float)
         document = {"apiVersion": OURS[key.kind].api_version, "kind": key.kind, "metadata": metadata, "spec": fields}
         return msgspec.json.encode(document)
+
+    def _commit(self, order: Order) -> str:
+        """The commit whose content is sent: of what only restores it, the one that it was of."""
+        if order.intent.event.gitcommit:
+            return order.intent.event.gitcommit
+        live = self.cache.get(order.step.key)
+        there = live.annotations.get(COMMIT) if live is not None else None
+        return there or self.record.state.ref.accepted
 
     def _mutated(self, key: Key, sent: Mapping[str, Any], live: Live) -> dict[str, Any]:
         """Leaf path -> [sent, answered] where an admission webhook changed what was sent."""
