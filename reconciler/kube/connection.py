@@ -113,23 +113,21 @@ class Connection:
             self._free.release()
 
     def _asked(self, wire: Wire, current: _Current, method: str, request: bytes, deadline: float) -> Reply:
-        reused, sent, answered = wire.used, False, False
+        reused, sent = wire.used, False
         wire.used = True
         try:
             if time.monotonic() < deadline:  # also after the process was stopped for a while
                 sent = True
                 wire.send(request, deadline)
                 status, headers = wire.head(deadline)
-                answered = True
-                reply = Reply(status, headers, wire.body(status, headers, deadline))
+                reply = Reply(status, headers, wire.body(deadline))
                 self._put_back(wire)
                 return reply
             error: Exception = TimeoutError()
         except (Broken, OSError) as failure:
             error = failure
-            answered = answered or (isinstance(failure, Broken) and failure.answered)
         wire.close()
-        stale = reused and not answered and not isinstance(error, TimeoutError)
+        stale = reused and not wire.answered and not isinstance(error, TimeoutError)
         if stale and method == "GET":
             return self._asked(self._dialled(current, deadline), current, method, request, deadline)
         raise ApiUnavailable(self._words(error), unknown=sent and method != "GET") from None
@@ -152,20 +150,20 @@ class Connection:
             try:
                 wire.send(_request(current, "GET", path, query=query), deadline)
                 status, headers = wire.head(deadline)
-                refused = None if status == 200 else Reply(status, headers, wire.body(status, headers, deadline))
+                refused = None if status == 200 else Reply(status, headers, wire.body(deadline))
             except (Broken, OSError) as error:
                 raise ApiUnavailable(self._words(error)) from None
             if refused is not None:
                 raise Answered(refused)
-            yield self._told(wire, headers, silence_s)
+            yield self._told(wire, silence_s)
         finally:
             with self._lock:
                 self._watches.discard(wire)
             wire.close()
 
-    def _told(self, wire: Wire, headers: dict[str, str], silence_s: float) -> Iterator[bytes]:
+    def _told(self, wire: Wire, silence_s: float) -> Iterator[bytes]:
         try:
-            yield from wire.lines(headers, silence_s)
+            yield from wire.lines(silence_s)
         except TimeoutError:
             raise ApiUnavailable(f"{self.server}: a watch was silent for {silence_s:.0f} s") from None
         except (Broken, OSError) as error:
