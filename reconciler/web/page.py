@@ -71,7 +71,7 @@ def _head(seen: Status) -> Iterator[str]:
 
 
 def _cards(seen: Status) -> Iterator[str]:
-    every = [*seen.rows, *seen.objects]
+    every: list[Row | Object] = [*seen.rows, *seen.objects]
     rows, settled = len(every), sum(one.settled for one in every)
     present = sum(edge.present for edge in seen.edges)
     failed = sum(one.phase in FAILED for one in every)
