@@ -85,6 +85,11 @@ class Shelf:
                 self.objects[key] = live
                 if self._since is not None:
                     self._since[key] = live
+                there = None
+        if there is not None and differs(
+            live, there
+        ):  # written on since, which was taken for ours while we were sending
+            self._changed(key, live, there)
         return live
 
     def remove(self, key: Key, uid: str) -> None:
@@ -212,8 +217,8 @@ class Cache:
     ) -> None:
         """manager: our field manager.  selectors: kind -> label selector; other kinds are watched whole.
 
-        changed(key, before, after): called from a watch thread, not for a kind's first LIST and not for the answers
-        that were `put`; where uid, spec, labels, our annotations, ownership or deletion differ.  trouble(kind, error):
+        changed(key, before, after): called from a watch thread (or that of a `put` which comes late), not for a
+        kind's first LIST and not for the answers that were `put`; where uid, spec, labels, our annotations, ownership or deletion differ.  trouble(kind, error):
         a kind cannot be listed or watched, or (None) can again; once a change.  clock: seconds that never go back.
         """
         self._api, self._closed = api, threading.Event()

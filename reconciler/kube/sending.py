@@ -117,15 +117,17 @@ class Sender:
         sent = without(order.step.spec, left) if left else order.step.spec
         version = order.step.found.get("resourceVersion", "") if forced else ""
         body = self._body(order, sent, version)
+        resource, operation = OURS[key.kind], order.intent.event.operationid
         try:
-            answer = self.api.apply(OURS[key.kind], key.name, key.namespace, body, manager=MANAGER, force=bool(forced))
+            with self.cache.sending(key, operation):  # a watch often tells of it first, which is no change to look at
+                answer = self.api.apply(resource, key.name, key.namespace, body, manager=MANAGER, force=bool(forced))
+                live = self.cache.put(key, answer)
         except FieldConflict as conflict:
             if not tries or not (conflict.fields or version):
                 raise
             if not conflict.fields:  # it moved on, if only by its status: what is whose is asked anew
                 return self._apply(order, left, (), tries - 1)
             return self._contested(order, left, conflict, tries)
-        live = self.cache.put(key, answer)
         return [succeeded(self.record, order, live, mutated=self._mutated(key, sent, live))]
 
     def _contested(self, order: Order, left: Sequence[str], conflict: FieldConflict, tries: int) -> list[Event]:

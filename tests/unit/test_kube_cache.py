@@ -125,6 +125,16 @@ def test_somebody_else_who_writes_while_we_do_is_told(world: World) -> None:
     assert [after for _, _, after in world.told] == [{"n": 3}, {"n": 4}]
 
 
+def test_somebody_who_writes_on_what_we_wrote_before_our_answer_comes_is_told(world: World) -> None:
+    with world.shelf.sending(key("a"), "o1"):
+        answer = world.server.set("a", {"n": 2}, **written("o1"))
+        world.server.set("a", {"n": 3}, **written("o1"))  # a patch keeps our annotations
+        world.watch.turn()
+        world.shelf.put(key("a"), answer)
+    assert world.told == [("a", {"n": 2}, {"n": 3})]
+    assert world.specs()["a"] == {"n": 3}
+
+
 def test_an_older_event_overwrites_neither_a_put_nor_a_remove(world: World) -> None:
     old = model("a", "150", {"n": "old"})
     world.shelf.put(key("a"), model("a", "160", {"n": "put"}))
