@@ -217,9 +217,10 @@ class Cache:
     ) -> None:
         """manager: our field manager.  selectors: kind -> label selector; other kinds are watched whole.
 
-        changed(key, before, after): called from a watch thread (or that of a `put` which comes late), not for a
-        kind's first LIST and not for the answers that were `put`; where uid, spec, labels, our annotations, ownership or deletion differ.  trouble(kind, error):
-        a kind cannot be listed or watched, or (None) can again; once a change.  clock: seconds that never go back.
+        changed(key, before, after): called from a watch thread, or from a `put` that comes late; not for a kind's first
+        LIST and not for the answers that were `put`; where uid, spec, labels, our annotations, ownership or deletion
+        differ.  trouble(kind, error): a kind cannot be listed or watched, or (None) can again; once a change.
+        clock: seconds that never go back.
         """
         self._api, self._closed = api, threading.Event()
         reader = Reader(manager)
