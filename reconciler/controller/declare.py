@@ -17,6 +17,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
+from reconciler.history.state import Served
 from reconciler.planning import objects
 from reconciler.planning.drifted import IGNORE, Field
 from reconciler.planning.expand import Circumstances
@@ -92,7 +93,7 @@ class Declare:
                 self._cluster.forget()
                 events = [*trigger.events, *self._cluster.settle(), *self._cluster.unknown()]
                 self._record.append(events)  # what is settled is no longer open when everything is looked at
-                return self.following.unfinished(self._audit())
+                return self.following.unfinished(replace(self._audit(), events=tuple(self._missed())))
             case "commit":
                 batch = self.following.commit()
                 return batch if batch.commit else self._waiting(batch)
@@ -153,14 +154,28 @@ class Declare:
             resolved = known.drift and not known.open
             events = [self._record.event(ev.DRIFT_RESOLVED, key, {})] if resolved else []
             return self.following.batch({key}, events)
-        data = _told(drift)
-        if drift.policy == IGNORE or {name: known.drift.get(name) for name in ("what", "fields")} == {
-            name: data[name] for name in ("what", "fields")
-        }:
+        event = self._detected(key, known, drift)
+        if event is None:
             return self.following.batch({key})
-        event = self._record.event(ev.DRIFT_DETECTED, key, data, actor=drift.writer or "somebody")
         fought = self._cluster.fought(key, drift)
         return self.following.batch({key}, [event, fought] if fought is not None else [event], event.id)
+
+    def _detected(self, key: Key, known: Served, drift: Drift) -> Event | None:
+        """The event of a drift; None where it is ignored or told already."""
+        data = _told(drift)
+        if drift.policy == IGNORE or all(known.drift.get(name) == data[name] for name in ("what", "fields")):
+            return None
+        return self._record.event(ev.DRIFT_DETECTED, key, data, actor=drift.writer or "somebody")
+
+    def _missed(self) -> list[Event]:
+        """What others did while nobody watched."""
+        found = []
+        for text, known in self._record.state.keys.items():
+            key = Key.parse(text)
+            drift = self._cluster.drift(key) if not key.edge and known.operation and not known.open else None
+            event = self._detected(key, known, drift) if drift is not None else None
+            found += [event] if event is not None else []
+        return found
 
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
         """What each object should be, by what Git declares."""

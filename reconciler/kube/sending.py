@@ -182,7 +182,7 @@ def seen_tree(key: Key, live: Live) -> dict[str, Any]:
     """A live object in the form of an order: `{labels, annotations, spec}`, without our stamps."""
     path = NUMBERS.get(key.kind)
     spec = live.spec if path is None else numbered(live.spec, path, lambda value: repr(float(value)))
-    tree: dict[str, Any] = {"labels": live.labels, "spec": spec}
+    tree: dict[str, Any] = {"spec": spec} | ({"labels": live.labels} if live.labels else {})
     annotations = {name: value for name, value in live.annotations.items() if name not in STAMPS}
     return tree | ({"annotations": annotations} if annotations else {})
 

@@ -14,7 +14,7 @@ from reconciler.controller.recorder import Recorder
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
-from reconciler.history.state import Served
+from reconciler.history.state import FAILED, Served
 from reconciler.kube.api import Api
 from reconciler.kube.asked import DISABLED, Asked, suspension
 from reconciler.kube.deliveries import Deliveries
@@ -65,6 +65,8 @@ class ClusterTarget:
                 found[key] = Observed(served.order, served.policy, under_way=True, deleting=going, found=there)
             elif live is not None:
                 found[key] = self._observed(key, served, live)
+            elif _ordered(served) and served.live.get("uid") and self._policy(key, "", "") != CORRECT:
+                found[key] = Observed(served.order)  # somebody deleted it, and a rule leaves that
         return found
 
     def _observed(self, key: Key, served: Served, live: Live) -> Observed:
@@ -85,7 +87,7 @@ class ClusterTarget:
             said = self._policy(key, path, manager)
             return REPORT if contested and said == CORRECT else said
 
-        return view(served.order, tree, Owners(live.foreign, live.writer), policy, served.live.get("mutated", {}))
+        return view(_ordered(served), tree, Owners(live.foreign, live.writer), policy, served.live.get("mutated", {}))
 
     def _policy(self, key: Key, path: str, manager: str) -> str:
         return policy_of(key.kind, path, manager, rules_of(self._fleet()))
@@ -112,7 +114,7 @@ class ClusterTarget:
     def drift(self, key: Key) -> Drift | None:
         """See `controller.declare.Cluster`."""
         served, live = self._record.state.known(key), self._cache.get(key)
-        if not served.order:
+        if not _ordered(served) or (live is None and not served.live.get("uid")):
             return None
         if live is None:
             policy = self._policy(key, "", "")
@@ -200,3 +202,8 @@ class ClusterTarget:
 
     def _now(self) -> str:
         return rfc3339(self._record.clock.now())
+
+
+def _ordered(served: Served) -> Mapping[str, Any]:
+    """What an object was made to be last; nothing where that was refused, so that what is there is simply there."""
+    return {} if served.phase in FAILED else served.order
