@@ -5,6 +5,7 @@ one of them changed. Of the loop's thread alone. A set's members are found once 
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from reconciler.history.keys import Key
 from reconciler.history.state import State
@@ -23,6 +24,7 @@ class Gathered:
         self._edges_of: dict[str, set[str]] = {}  # object -> the edges that it is given to
         self._on: dict[str, set[str]] = {}  # edge -> its objects
         self._sets: tuple[Declared | None, dict[Identity, tuple[str, ...]]] = (None, {})
+        self._files: tuple[Declared | None, dict[str, list[Object]]] = (None, {})
 
     def read(self, state: State) -> None:
         """Begin with what the log knows."""
@@ -76,6 +78,30 @@ class Gathered:
                 yield from self._of_set(source)
             elif source is not None:
                 yield from (f"{identity}@{edge}" for edge in self._edges_of.get(str(identity), ()))
+
+    def problems(self, key: Key, state: State) -> list[dict[str, Any]]:
+        """What is wrong with an object, or with the document that declares it: those from its line to the next one."""
+        found = list(state.problems.get(str(key), ()))
+        source = self._declared().get(Identity(key.kind, key.namespace, key.name))
+        in_file = state.problems.get(source.path, ()) if source is not None else ()
+        if source is None or not in_file:
+            return found
+        beside = [obj.line for obj in self.declared_in(source.path)]
+        until = min((line for line in beside if line > source.line), default=None)
+        first = source.line if source.line > min(beside) else 0
+        return found + [
+            one for one in in_file if first <= one.get("line", 0) and (until is None or one["line"] < until)
+        ]
+
+    def declared_in(self, path: str) -> list[Object]:
+        """The objects of one file."""
+        declared = self._declared()
+        if self._files[0] is not declared:
+            self._files = (declared, {})
+        if path not in self._files[1]:
+            found = (obj for kind in objects.MIRRORED for obj in declared.of_kind(kind))
+            self._files[1][path] = [obj for obj in found if obj.path == path]
+        return self._files[1][path]
 
     def on(self, edge: str) -> list[Key]:
         """The objects that an edge is given."""

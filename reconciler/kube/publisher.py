@@ -51,6 +51,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class _Meta(msgspec.Struct, frozen=True):
+    uid: str = ""
     version: str = msgspec.field(default="", name="resourceVersion")
 
 
@@ -141,12 +142,8 @@ class Publisher:
 
     def _of_key(self, mark: str) -> Iterator[Key]:
         key = Key.named(mark)
-        if key is None or key.kind not in OURS:  # a document: path#index
-            path, _, index = mark.rpartition("#")
-            for kind in OURS:
-                for obj in self._declared().of_kind(kind):
-                    if obj.path == path and str(obj.index) == index:
-                        yield Key(*obj.identity, "")
+        if key is None or key.kind not in OURS:  # a file
+            yield from (Key(*obj.identity, "") for obj in self._gathered.declared_in(mark))
             return
         if key.edge:
             if mark in self._record.state.keys:
@@ -233,9 +230,6 @@ class Publisher:
 
     def _around(self, key: Key, live: Live, wide: Mapping[str, Mapping[str, str]], now: str) -> Around:
         state, source = self._record.state, self._declared().get(Identity(key.kind, key.namespace, key.name))
-        problems = list(state.problems.get(str(key), ()))
-        if source is not None:
-            problems += state.problems.get(f"{source.path}#{source.index}", ())
         why = suspension(live, now) or self._suspended(key, live, wide, now)
         ends = ""
         if key.kind == "Fleet":
@@ -248,7 +242,7 @@ class Publisher:
             branch=self._branch,
             from_git=key.kind not in MIRRORS or source is not None or live.ours,
             members=self._gathered.members(key),
-            problems=problems,
+            problems=self._gathered.problems(key, state),
             suspended=why,
             frozen_until=ends,
             handled=self._asked.handled.get(key) or str(live.status.get("lastHandledReconcileAt", "")),
@@ -284,10 +278,13 @@ class Publisher:
             if self._failed >= number:
                 self._again(key)
                 return
-            version = self._applied(key, uid, status)
+            answered = self._applied(key, status)
             with self._lock:
-                self._landed[key] = version
+                self._landed[key] = answered.version
                 self._attempts = 0
+            if answered.uid != uid:  # another object has that name now: told anew, of that one
+                self._again(key)
+                self._triggers.add(Trigger("publish"), LEAST_S)
         except WorldUnavailable as failure:
             self._again(key)
             self._pause(failure, number)
@@ -297,16 +294,16 @@ class Publisher:
             with self._lock:
                 self._under_way.discard(key)
 
-    def _applied(self, key: Key, uid: str, status: Mapping[str, Any]) -> str:
+    def _applied(self, key: Key, status: Mapping[str, Any]) -> _Meta:
         resource = OURS[key.kind]
-        metadata = {"name": key.name, "uid": uid} | ({"namespace": key.namespace} if key.namespace else {})
+        metadata = {"name": key.name} | ({"namespace": key.namespace} if key.namespace else {})
         document = {"apiVersion": resource.api_version, "kind": key.kind, "metadata": metadata, "status": status}
         body = msgspec.json.encode(document)
         answer = self._api.apply(
             resource, key.name, key.namespace, body, manager=MANAGER, force=True, sub="status"
         )  # nobody else writes it
         try:
-            return _answer.decode(answer).metadata.version
+            return _answer.decode(answer).metadata
         except msgspec.MsgspecError as error:
             raise ApiUnavailable(f"{key}: what was answered cannot be read: {error}", unknown=True) from None
 
