@@ -4,10 +4,10 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup test lint types layers check bench lock crds docs clean
+.PHONY: help demo setup test lint types layers check bench bench-cluster lock crds docs clean
 
 help: ## what there is to run
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
 # What a machine lacks is said before anything is tried.
 .PHONY: machine
@@ -53,8 +53,11 @@ layers: $(VENV)/dev.stamp
 
 check: lint types layers test ## all that CI runs
 
-bench: $(VENV)/dev.stamp ## every figure of the README, with its peer or limit beside it
+bench: $(VENV)/dev.stamp control-plane ## every figure of the README, with its peer or limit beside it
 	$(BIN)/python -m tests.bench
+
+bench-cluster: $(VENV)/dev.stamp control-plane ## the figures of a cluster of 10,000 objects, on a real etcd and kube-apiserver
+	$(BIN)/python -m tests.bench bench_cluster --json build/bench-cluster.json
 
 crds: $(VENV)/run.stamp ## generate crds/ again
 	$(BIN)/reconciler crds --write crds

@@ -1,4 +1,7 @@
-"""`python -m tests.bench [NAME ...] [--small] [--json FILE]`: run the benchmarks, one line a figure."""
+"""`python -m tests.bench [NAME ...] [--small] [--json FILE]`: run the benchmarks, one line a figure.
+
+Beside the JSON stands the same as a Markdown table.
+"""
 
 import argparse
 import contextlib
@@ -46,7 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{sum(figure.met for figure in done)} of {len(done)} targets met; written to {options.json}")
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps([asdict(figure) | {"met": figure.met} for figure in done], indent=1) + "\n")
+    options.json.with_suffix(".md").write_text(table(done))
     return int(failed)
+
+
+def table(figures: Sequence[Figure]) -> str:
+    """Markdown: what, how much, the target and what it stands on."""
+    rows = ["| what | measured | target | |", "|---|---|---|---|"]
+    for figure in figures:
+        measured, target, basis = said(figure)
+        rows.append(f"| {figure.name} | {measured} {figure.unit} | {target} | {basis} |")
+    return "\n".join(rows) + "\n"
 
 
 @contextlib.contextmanager
@@ -60,13 +73,17 @@ def compiled() -> Iterator[None]:
 
 def line(figure: Figure) -> str:
     """Name, value, whether the target is met, the target, and what it stands on: columns that stay aligned."""
-    sign = "≥" if figure.better == "higher" else "≤"
     verdict = "met" if figure.met else "MISSED"
+    measured, goal, basis = said(figure)
+    return f"  {figure.name:64} {measured:>12} {figure.unit:8} {verdict:6}  {goal:20} {basis}"
+
+
+def said(figure: Figure) -> tuple[str, str, str]:
+    """The value, the target, and what the target stands on."""
+    sign = "≥" if figure.better == "higher" else "≤"
     goal = f"{sign} {number(figure.factor * figure.reference)} {figure.unit}"
     basis = f"{figure.factor:g} × {number(figure.reference)}, " if figure.factor != 1 else ""
-    return (
-        f"  {figure.name:64} {number(figure.value):>12} {figure.unit:8} {verdict:6}  {goal:20} {basis}{figure.against}"
-    )
+    return number(figure.value), goal, f"{basis}{figure.against}"
 
 
 def number(value: float) -> str:
