@@ -48,6 +48,10 @@ class Cluster(Protocol):
         """Outcomes of the intents that nobody works on, by what is there. Raises ApiUnavailable, LeaseLost."""
         ...
 
+    def ended(self, key: Key) -> Event | None:
+        """The outcome of a delete that waited for others (finalizers), once the object is gone."""
+        ...
+
     def unknown(self) -> Sequence[Event]:
         """An adoption for every object that carries our mark and that this log does not know."""
         ...
@@ -149,11 +153,12 @@ class Declare:
         if known is None or not known.operation:
             source, _ = objects.source_of(self.following.repository.declared, key)
             return self.following.batch({key}) if source is not None else Batch()
-        drift = None if known.open else self._cluster.drift(key)
+        if known.open:
+            ended = self._cluster.ended(key)
+            return self.following.batch({key}, [ended] if ended is not None else [])
+        drift = self._cluster.drift(key)
         if drift is None:
-            resolved = known.drift and not known.open
-            events = [self._record.event(ev.DRIFT_RESOLVED, key, {})] if resolved else []
-            return self.following.batch({key}, events)
+            return self.following.batch({key}, [self._record.event(ev.DRIFT_RESOLVED, key, {})] if known.drift else [])
         event = self._detected(key, known, drift)
         if event is None:
             return self.following.batch({key})

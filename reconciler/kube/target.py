@@ -154,9 +154,21 @@ class ClusterTarget:
                 events.append(self._settled(key, served))
         return events
 
+    def ended(self, key: Key) -> Event | None:
+        """See `controller.declare.Cluster`."""
+        served = self._record.state.known(key)
+        if served.action != "delete" or key in self._deliveries.waiting or self._there(key, served) is not None:
+            return None
+        return self._settled(key, served)
+
+    def _there(self, key: Key, served: Served) -> Live | None:
+        """The object that was ordered to go, while it is there: another one of its name is not it."""
+        live, uid = self._cache.get(key), served.live.get("uid")
+        return None if live is not None and uid and live.uid != uid else live
+
     def _settled(self, key: Key, served: Served) -> Event:
-        live = self._cache.get(key)
         going = served.action == "delete"
+        live = self._there(key, served) if going else self._cache.get(key)
         done = live is None if going else live is not None and live.annotations.get(OPERATION) == served.operation
         data: dict[str, Any] = {"recovered": True} if done else {"reason": "the reconciler ended before it was sent"}
         if done and live is not None:

@@ -71,6 +71,9 @@ class Objects:
             raise ApiUnavailable("no answer")
         return ()
 
+    def ended(self, key: Key) -> Event | None:  # noqa: ARG002  # nothing here waits for others
+        return None
+
     def unknown(self) -> Sequence[Event]:
         known = self.record.state.keys
         return [self.record.event(ev.OBJECT_ADOPTED, key, {"uid": "u"}) for key in self.there if str(key) not in known]
