@@ -6,7 +6,6 @@ how large it may be, and that it may end with the connection only where nothing 
 """
 
 import io
-import re
 import socket
 import ssl
 import time
@@ -18,8 +17,6 @@ from typing import Any, Final
 
 RECEIVE: Final = 1 << 16
 ANSWER_MAX: Final = 1 << 28
-_USUAL: Final = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) [ -~]*\r\n((?:[A-Za-z0-9-]+:[ -~]*\r\n)+)\r\n")
-_BODILESS: Final = frozenset({b"204", b"304"})
 LINE_MAX: Final = 1 << 24  # one watch event; etcd takes objects of about 1.5 MB
 
 
@@ -64,39 +61,12 @@ class Wire:
     def head(self, deadline: float) -> tuple[int, dict[str, str]]:
         """The status and headers of the answer; header names in lower case. Raises Broken, OSError."""
         self._incoming.expect(deadline, ANSWER_MAX)
-        if usual := self._usual():
-            return usual
         with _http():
             answer = self._begun()
             while answer.status < 200:  # interim; http.client passes over 100 only
                 answer = self._begun()
         self._answer, self.keep = answer, not answer.will_close
         return answer.status, {name.lower(): value.strip() for name, value in answer.headers.items()}
-
-    def _usual(self) -> tuple[int, dict[str, str]] | None:
-        """The head where it has come whole and can be read in one way only; nothing is taken of any other.
-
-        The standard library reads headers as those of a mail, which takes more time than all else of a request.
-        """
-        head = _USUAL.match(self._reader.peek(1))
-        if head is None:
-            return None
-        fields = head[2].decode("ascii").split("\r\n")[:-1]
-        headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
-        length, encoding = headers.get("content-length", ""), headers.get("transfer-encoding", "")
-        bounded = (
-            (length.isdigit() and len(length) < 12)
-            if not encoding
-            else encoding == "chunked" and "content-length" not in headers
-        )
-        if not bounded or "connection" in headers or len(headers) != len(fields) or head[1] in _BODILESS:
-            return None
-        self._reader.read(head.end())
-        self._answer = answer = HTTPResponse(self._reader)
-        answer.status, answer.version, answer.will_close = int(head[1]), 11, False
-        answer.chunked, answer.chunk_left, answer.length = bool(encoding), None, None if encoding else int(length)
-        self.keep = True
-        return answer.status, headers
 
     def _begun(self) -> HTTPResponse:
         """http.client reads a body whose length it does not understand until the connection ends; that is refused."""

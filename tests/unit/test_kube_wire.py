@@ -61,38 +61,6 @@ def test_an_answer_in_any_two_pieces(whole: bytes) -> None:
         assert line.idle()
 
 
-ODD = (
-    b"Content-Length: 4\r\nContent-Length: 4\r\n",
-    b"Content-Length: 4\r\ncontent-length: 5\r\n",
-    b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
-    b"Transfer-Encoding: gzip, chunked\r\n",
-    b"Transfer-Encoding: CHUNKED\r\n",
-    b"Content-Length: +4\r\n",
-    b"Content-Length: 4, 4\r\n",
-    b"Content-Length : 4\r\n",
-    b"Content-Length:4\r\nX:\r\nY: a:b \r\n",
-    b"Content-Length: 4\r\nConnection: close\r\n",
-    b"Content-Length: 4\r\nX: a\r\n b\r\n",
-    b"Content-Length: 4\r\nX: \xe4\r\n",
-    b"Content-Length: 4\nX: y\r\n",
-)
-
-
-@pytest.mark.parametrize("status", [b"200 OK", b"204 No Content", b"304 x", b"409 Conflict", b"100 Continue", b"999 x"])
-@pytest.mark.parametrize("head", ODD)
-def test_a_head_that_comes_at_once_is_read_as_one_that_comes_byte_by_byte(status: bytes, head: bytes) -> None:
-    whole = b"HTTP/1.1 " + status + b"\r\n" + head + b"\r\n4\r\nbody\r\n0\r\n\r\n"
-    found: list[object] = []
-    for pieces in ([whole], [whole[n : n + 1] for n in range(len(whole))]):
-        line = wire(*pieces, then="closed")
-        try:
-            line.send(b"", time.monotonic() + 10)
-            found.append((line.head(time.monotonic() + 10), line.body(time.monotonic() + 10), line.keep))
-        except Broken as error:
-            found.append(str(error))
-    assert found[0] == found[1]
-
-
 @pytest.mark.parametrize("whole", [PLAIN, CHUNKED], ids=["length", "chunked"])
 def test_an_answer_cut_anywhere_is_broken(whole: bytes) -> None:
     for cut in range(len(whole)):
