@@ -72,6 +72,8 @@ def display_width(text: str) -> int:
 
 def printable(text: str) -> str:
     """`text` with every control and bidirectional-override character made visible, safe for a terminal and a log."""
+    if text.isascii() and text.isprintable():  # nearly every line
+        return text
     return "".join(
         char if char == "\t" or unicodedata.category(char) not in {"Cc", "Cf", "Cs"} else f"\\u{ord(char):04x}"
         for char in text
