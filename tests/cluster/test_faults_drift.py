@@ -226,7 +226,7 @@ def test_fault_034_events_twice_or_out_of_order_change_nothing(world: World, fau
 
     def taken_back() -> bool:
         world.edit("m00007", {"metadata": {"labels": {"beat": uuid4().hex}}})  # a line behind, so that all are passed
-        return (world.there("m00003") or {})["spec"]["nodeName"] == "berlin"
+        return bool((world.there("m00003") or {})["spec"]["nodeName"] == "berlin")
 
     world.wait(taken_back, "taken back")
     world.wait_settled()

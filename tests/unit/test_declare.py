@@ -71,7 +71,7 @@ class Objects:
             raise ApiUnavailable("no answer")
         return ()
 
-    def ended(self, key: Key) -> Event | None:  # noqa: ARG002  # nothing here waits for others
+    def ended(self, key: Key) -> Event | None:  # nothing here waits for others
         return None
 
     def unknown(self) -> Sequence[Event]:
