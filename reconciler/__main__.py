@@ -11,6 +11,8 @@ def main() -> int:
     """The exit code of a command (see cli.main)."""
     if not STAY & set(sys.argv[1:2]):
         gc.disable()  # what ends soon need not look for cycles; a seventh of the time of a large plan
+    elif sys.argv[1:2] == ["run"]:
+        gc.set_threshold(10_000)  # a hub makes many objects and hardly a cycle; a tenth of the time of a large apply
     try:
         from reconciler.cli.main import main as run
 
