@@ -11,6 +11,7 @@ from reconciler.controller.queue import Trigger
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
+from reconciler.kube.live import Head
 from reconciler.wiring.cluster import ClusterStage
 from tests.api_proxy import Answer, Rule
 from tests.cluster.cluster_hub import World, fleet, key, manifest, model, models, service
@@ -301,18 +302,27 @@ def test_a_status_between_an_edit_and_its_correction_does_not_stop_it(world: Wor
 
 
 def test_an_edit_right_before_a_status_is_still_seen(world: World) -> None:
-    """The answer to a write of a status holds somebody's edit: the watch alone tells of it."""
+    """The answer to a write of a status holds somebody's edit: the watch alone tells of it, be it later."""
     started(world, edge("a"), a_set())
     stage = world.hubs[-1][0].stage
     assert isinstance(stage, ClusterStage)
-    applied, edited = stage.publisher._applied, threading.Event()
+    shelf, watch = stage.cache._shelves["InferenceModel"], threading.Event()
+    heard, applied, edited = shelf.event, stage.publisher._applied, threading.Event()
+
+    def late(deed: str, head: Head, line: bytes) -> None:
+        watch.wait(10)
+        heard(deed, head, line)
 
     def after_an_edit(key: Key, status: Mapping[str, Any]) -> Any:
-        if key.name == "faces-a" and not edited.is_set():
-            edited.set()
-            world.edit("faces-a", {"spec": {"modelName": "mine"}})
-        return applied(key, status)
+        if key.name != "faces-a" or edited.is_set():
+            return applied(key, status)
+        edited.set()
+        world.edit("faces-a", {"spec": {"modelName": "mine"}})
+        answer = applied(key, status)
+        watch.set()
+        return answer
 
+    shelf.event = late  # type: ignore[method-assign]
     stage.publisher._applied = after_an_edit  # type: ignore[method-assign]
     serves(world, "faces-a", "a")
     world.wait_event("drift.detected", key("faces-a"))
