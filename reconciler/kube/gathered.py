@@ -9,7 +9,7 @@ from typing import Any
 
 from reconciler.history.keys import Key
 from reconciler.history.state import State
-from reconciler.model.identity import Identity
+from reconciler.model.identity import SET_LABEL, Identity
 from reconciler.planning import objects
 from reconciler.planning.declared import Declared, Object
 from reconciler.planning.naming import key_of_set
@@ -107,14 +107,16 @@ class Gathered:
         """The objects that an edge is given."""
         return [Key.parse(obj) for obj in self._on.get(edge, ())]
 
-    def summed_in(self, key: Key) -> Iterator[Key]:
+    def summed_in(self, key: Key, state: State) -> Iterator[Key]:
         """What else is told anew when this object, or what an edge says of it, has changed."""
         declared = self._declared()
         for edge in self._edges_of.get(str(key), ()):
             yield Key("Edge", "", edge, "")
         if key.kind != "InferenceModel":
             return
-        source, _ = objects.source_of(declared, key)
+        set_name = state.known(key).order.get("labels", {}).get(SET_LABEL, "")
+        source = declared.get(Identity("InferenceModelSet", key.namespace, set_name)) if set_name else None
+        source = source or objects.source_of(declared, key)[0]
         if source is None:  # it is gone: any of them may have had it
             for kind in ("InferenceModelSet", "Model"):
                 yield from (objects.key_of(obj.identity) for obj in declared.of_kind(kind))

@@ -88,6 +88,7 @@ class Publisher:
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="status")
         self._lock = threading.Lock()
         self._marked: set[str] = set()
+        self._unresolved: list[str] = []
         self._dirty: dict[Key, None] = {}
         self._due: dict[Key, str] = {}  # when it is told anew by itself: RFC 3339
         self._under_way: set[Key] = set()
@@ -131,7 +132,7 @@ class Publisher:
         yield Key("Edge", "", edge, "")
         for key in self._gathered.on(edge):
             yield key
-            yield from self._gathered.summed_in(key)
+            yield from self._gathered.summed_in(key, self._record.state)
 
     def _widely(self, key: Key) -> Iterator[Key]:
         yield key
@@ -153,7 +154,7 @@ class Publisher:
             yield Key("Edge", "", key.edge, "")
         plain = key._replace(edge="")
         yield plain
-        yield from self._gathered.summed_in(plain)
+        yield from self._gathered.summed_in(plain, self._record.state)
 
     # ── what is written ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -164,15 +165,14 @@ class Publisher:
         with self._lock:
             marks, self._marked = self._marked, set()
             told = self._announcer.take()
-        try:
-            self._dirty.update(dict.fromkeys(self._resolved(marks)))
-        except (ApiUnavailable, KindMissing):
-            with self._lock:
-                self._marked |= marks
-            raise
-        finally:
-            for one in told:
-                self._pool.submit(self._writer.write, one)
+        for one in told:
+            self._pool.submit(self._writer.write, one)
+        self._unresolved += marks
+        self._dirty.update(dict.fromkeys(self._resolved(self._unresolved[:CHUNK])))
+        del self._unresolved[:CHUNK]
+        if self._unresolved:  # first all of them: a set is told once
+            self._triggers.add(Trigger("publish"))
+            return
         now = rfc3339(self._record.clock.now())
         for key in [key for key, until in self._due.items() if until <= now]:
             del self._due[key]

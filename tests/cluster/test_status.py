@@ -52,7 +52,7 @@ def rest(world: World) -> None:
 
     def is_done() -> bool:
         with publisher._lock:
-            return not (publisher._marked or publisher._under_way or publisher._dirty)
+            return not any((publisher._marked, publisher._unresolved, publisher._dirty, publisher._under_way))
 
     world.wait(is_done, "published")
 
