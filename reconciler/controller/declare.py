@@ -56,6 +56,10 @@ class Cluster(Protocol):
         """An adoption for every object that carries our mark and that this log does not know."""
         ...
 
+    def adopted(self, key: Key) -> Event | None:
+        """The adoption of an object that this log does not know, where it carries our mark."""
+        ...
+
     def fought(self, key: Key, drift: Drift) -> Event | None:
         """That this drift was corrected too often lately, so that it is left alone for a while; None: it was not."""
         ...
@@ -152,7 +156,9 @@ class Declare:
         known = self._record.state.keys.get(str(key))
         if known is None or not known.operation:
             source, _ = objects.source_of(self.following.repository.declared, key)
-            return self.following.batch({key}) if source is not None else Batch()
+            adopted = self._cluster.adopted(key) if known is None else None  # a restored etcd brings it back
+            events = [adopted] if adopted is not None else []
+            return self.following.batch({key}, events) if source is not None or events else Batch()
         if known.open:
             ended = self._cluster.ended(key)
             return self.following.batch({key}, [ended] if ended is not None else [])

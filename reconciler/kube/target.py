@@ -188,11 +188,15 @@ class ClusterTarget:
         """See `controller.declare.Cluster`."""
         known = self._record.state.keys
         found = (row for kind in OURS for row in self._cache.all(kind))
-        return [
-            self._record.event(ev.OBJECT_ADOPTED, key, {"uid": live.uid, "resourceVersion": live.version})
-            for key, live in found
-            if live.ours and str(key) not in known
-        ]
+        return [self._adopted(key, live) for key, live in found if live.ours and str(key) not in known]
+
+    def adopted(self, key: Key) -> Event | None:
+        """See `controller.declare.Cluster`."""
+        live = self._cache.get(key)
+        return self._adopted(key, live) if live is not None and live.ours else None
+
+    def _adopted(self, key: Key, live: Live) -> Event:
+        return self._record.event(ev.OBJECT_ADOPTED, key, {"uid": live.uid, "resourceVersion": live.version})
 
     # ── what is done ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -249,12 +249,23 @@ class World:
 
     def there(self, name: str, kind: str = "InferenceModel") -> Document | None:
         """An object as it is now."""
-        code, document = self.plane.request("GET", self.path(name, kind))
+        code, document = self._read(self.path(name, kind))
         return document if code == 200 else None
+
+    def _read(self, path: str) -> tuple[int, Document]:
+        """An answer of an API server that is there: one that has just started is busy for a moment."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (answer := self.plane.request("GET", path))[0] in {429, 500, 503} and time.monotonic() < deadline:
+            time.sleep(LOOK_S)
+        return answer
+
+    def wait_served(self) -> None:
+        """Until each of our kinds is answered for."""
+        assert {self._read(resource.path())[0] for resource in OURS.values()} == {200}
 
     def versions(self) -> dict[str, str]:
         """InferenceModel -> its version, of all."""
-        items = self.plane.get(OURS["InferenceModel"].path())["items"]
+        items = self._read(OURS["InferenceModel"].path())[1]["items"]
         return {one["metadata"]["name"]: one["spec"].get("targetVersion", "") for one in items}
 
     def edit(

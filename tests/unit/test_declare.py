@@ -78,6 +78,9 @@ class Objects:
         known = self.record.state.keys
         return [self.record.event(ev.OBJECT_ADOPTED, key, {"uid": "u"}) for key in self.there if str(key) not in known]
 
+    def adopted(self, key: Key) -> Event | None:
+        return None
+
     def look(self, key: Key) -> str:
         return ""
 
