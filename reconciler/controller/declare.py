@@ -102,6 +102,9 @@ class Declare:
                 events = [*trigger.events, *self._cluster.settle(), *self._cluster.unknown()]
                 self._record.append(events)  # what is settled is no longer open when everything is looked at
                 return self.following.unfinished(replace(self._audit(), events=tuple(self._missed())))
+            case "found":  # a kind can be read: what could not be settled is
+                self._record.append([*self._cluster.settle(), *self._cluster.unknown()])
+                return self._audit()
             case "commit":
                 batch = self.following.commit()
                 return batch if batch.commit else self._waiting(batch)

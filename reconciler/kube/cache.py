@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from reconciler.errors import ApiUnavailable, KindMissing, ReconcilerError
+from reconciler.errors import ApiUnavailable, KindMissing, ReconcilerError, RightMissing
 from reconciler.history.keys import Key
 from reconciler.kube.lease import awake_or_not
 from reconciler.kube.live import OPERATION, Head, Live, Reader, differs
@@ -65,8 +65,8 @@ class Shelf:
     def check(self) -> None:
         """Raises KindMissing, or ApiUnavailable where what is known is nothing yet or too old."""
         trouble, plural = self._trouble, self._resource.plural
-        if isinstance(trouble, KindMissing):
-            raise KindMissing(trouble.message, hint=trouble.advice)
+        if isinstance(trouble, KindMissing | RightMissing):
+            raise type(trouble)(trouble.message, hint=trouble.advice)
         why = f": {trouble.message}" if trouble is not None else ""
         if not self.listed_once.is_set():
             raise ApiUnavailable(f"{plural}: not listed yet{why}")

@@ -44,6 +44,7 @@ class Deliveries:
             worker.start()
         self._lock = threading.Lock()
         self._waiting: dict[Key, Order] = {}  # got no answer
+        self._flying: set[Key] = set()  # on their way once more
         self._sent: set[str] = set()  # operations that may have had their effect without an answer
         self._round, self._failed, self._attempts = 0, 0, 0
 
@@ -72,14 +73,15 @@ class Deliveries:
         number = self._next_round()
         with self._lock:
             orders, self._waiting = list(self._waiting.values()), {}
+            self._flying |= {order.step.key for order in orders}
         for order in orders:
             self._jobs.put(partial(self._retry, order, number))
 
     @property
     def waiting(self) -> frozenset[Key]:
-        """The keys whose orders wait to be sent again."""
+        """The keys whose orders wait to be sent again, or are being sent."""
         with self._lock:
-            return frozenset(self._waiting)
+            return frozenset(self._waiting) | self._flying
 
     def forget(self) -> None:
         """Drop what waits to be sent again."""
@@ -132,6 +134,8 @@ class Deliveries:
             self._keep(order)
         else:
             self._triggers.add(Trigger("done", str(order.step.key), events=tuple(told)))
+        with self._lock:
+            self._flying.discard(order.step.key)
 
     def _sent_once(self, order: Order, number: int) -> list[Event] | None:
         """What became of an order; None where nobody answered."""

@@ -5,12 +5,14 @@ not known is never taken for absent: where the cache cannot say, this raises.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from reconciler.controller.declare import Drift
 from reconciler.controller.loop import Order
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.controller.recorder import Recorder
+from reconciler.errors import KindMissing, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
@@ -58,7 +60,13 @@ class ClusterTarget:
         self._allowed()
         found = {}
         for key in keys:
-            served, live = self._record.state.known(key), self._cache.get(key)
+            served = self._record.state.known(key)
+            try:
+                live = self._cache.get(key)
+            except (KindMissing, RightMissing) as failure:  # neither there nor absent; other kinds go on
+                waits = {"": failure.message}
+                found[key] = Observed(served.order, served.policy, under_way=served.open, waits=waits)
+                continue
             if served.open:
                 there = {} if live is None else {"uid": live.uid, "resourceVersion": live.version}
                 going = served.action == "delete"
@@ -113,7 +121,11 @@ class ClusterTarget:
 
     def drift(self, key: Key) -> Drift | None:
         """See `controller.declare.Cluster`."""
-        served, live = self._record.state.known(key), self._cache.get(key)
+        served = self._record.state.known(key)
+        try:
+            live = self._cache.get(key)
+        except (KindMissing, RightMissing):
+            return None
         if not _ordered(served) or (live is None and not served.live.get("uid")):
             return None
         if live is None:
@@ -151,7 +163,8 @@ class ClusterTarget:
         for text, served in self._record.state.keys.items():
             key = Key.parse(text)
             if served.open and not key.edge and key not in busy:
-                events.append(self._settled(key, served))
+                with suppress(KindMissing, RightMissing):  # settled when it can be read
+                    events.append(self._settled(key, served))
         return events
 
     def ended(self, key: Key) -> Event | None:
@@ -187,7 +200,10 @@ class ClusterTarget:
     def unknown(self) -> list[Event]:
         """See `controller.declare.Cluster`."""
         known = self._record.state.keys
-        found = (row for kind in OURS for row in self._cache.all(kind))
+        found: list[tuple[Key, Live]] = []
+        for kind in OURS:
+            with suppress(KindMissing, RightMissing):
+                found += self._cache.all(kind)
         return [self._adopted(key, live) for key, live in found if live.ours and str(key) not in known]
 
     def adopted(self, key: Key) -> Event | None:

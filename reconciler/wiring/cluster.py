@@ -103,7 +103,7 @@ class ClusterStage:
         if error is None:
             self._tell(ev.CLUSTER_FOUND, {"what": kind})
             self._queue.add(Trigger("again"))  # what waits to be sent need not wait for the end of its pause
-            self._queue.add(Trigger("audit"))
+            self._queue.add(Trigger("found"))
         else:
             self._tell(ev.CLUSTER_LOST, {"what": kind, "error": error.message, "code": error.code})
 

@@ -188,6 +188,7 @@ def test_fault_043_a_kind_that_is_installed_late_is_used_without_a_human(world: 
     hub = world.hub()
     lost = world.wait_event("cluster.lost", what="InferenceModel")
     assert lost.event.data["code"] == "RX414"
+    world.wait(lambda: world.there("fleet", "Fleet"), "other kinds go on")
     our_objects.clean()  # which installs it
     hub.queue.add(Trigger("happened"))
     world.wait(lambda: "one" in world.versions(), "made without a human", 90)
