@@ -39,7 +39,6 @@ COMMANDS: Final[dict[str, str]] = {
     "release": "try a quarantined version again",
     "suspend": "order nothing for a while",
     "resume": "the end of a suspension",
-    "sync": "look at the repository now",
     "reconcile": "look at everything now, or at one edge or object",
     "state": "what every edge had at any point of the log",
     "log": "verify, export, seal or back up the event log",

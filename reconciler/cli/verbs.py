@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reconciler.cli.where import Where
 
 PATIENCE_S: Final = 90.0
-RUNNING: Final = frozenset({"sync", "reconcile"})  # verbs that mean nothing where no reconciler runs
+RUNNING: Final = frozenset({"reconcile"})  # verbs that mean nothing where no reconciler runs
 
 
 def actor() -> str:

@@ -161,9 +161,9 @@ def test_live_of_is_what_status_shows(call: Call, settled: World) -> None:
 
 
 @pytest.mark.enable_socket
-def test_sync_asks_the_running_reconciler_and_needs_one(call: Call, settled: World) -> None:
+def test_reconcile_asks_the_running_reconciler_and_needs_one(call: Call, settled: World) -> None:
     at = ("--state", settled.place.root)
-    said = call("sync", *at)
+    said = call("reconcile", *at)
     assert (said.code, said.out) == (2, "")
     assert "error[RX104]" in said.err
     asked: list[str] = []
@@ -174,7 +174,7 @@ def test_sync_asks_the_running_reconciler_and_needs_one(call: Call, settled: Wor
 
     server = control.serve(settled.place.hub.control, answer)
     try:
-        assert call("sync", *at).out == "it looks at the repository now\n"
+        assert call("reconcile", *at).out == "it looks at everything now\n"
     finally:
         server.close()
-    assert asked == ["sync"]
+    assert asked == ["reconcile"]
