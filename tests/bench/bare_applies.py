@@ -30,7 +30,21 @@ class Apply(NamedTuple):
 def seconds(plane: ControlPlane, applies: Sequence[Apply], connections: int = CONNECTIONS) -> float:
     """From the first request's first byte to the last answer's last. Raises ValueError where one is not 200 or 201."""
     head = _head(plane)
-    waiting = deque(_request(head, one) for one in applies)
+    return _sent(plane, [_request(head, one) for one in applies], connections)
+
+
+def delete(plane: ControlPlane, paths: Sequence[str]) -> None:
+    """Every object; a delete of ten thousand in one request takes longer than an answer may."""
+    head = _head(plane)
+    _sent(
+        plane,
+        [f"DELETE {path} HTTP/1.1\r\n{head}\r\nContent-Length: 0\r\n\r\n".encode() for path in paths],
+        CONNECTIONS,
+    )
+
+
+def _sent(plane: ControlPlane, requests: Sequence[bytes], connections: int) -> float:
+    waiting = deque(requests)
     sockets = [_connected(plane) for _ in range(connections)]
     refused: list[bytes] = []
     threads = [threading.Thread(target=_send_all, args=(sock, waiting, refused)) for sock in sockets]
