@@ -42,7 +42,7 @@ class Deliveries:
         self._workers = [threading.Thread(target=self._run, name=f"apply-{n}", daemon=True) for n in range(workers)]
         for worker in self._workers:
             worker.start()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._waiting: dict[Key, Order] = {}  # got no answer
         self._flying: set[Key] = set()  # on their way once more
         self._sent: set[str] = set()  # operations that may have had their effect without an answer
@@ -124,18 +124,23 @@ class Deliveries:
 
     def _work(self, order: Order, number: int, answers: Answers) -> None:
         try:
+            with self._lock:  # what is sent once more began before: it must not arrive later
+                self._lock.wait_for(lambda: order.step.key not in self._flying)
             answers.put((order, self._sent_once(order, number)))
         except BaseException as bug:  # noqa: BLE001  # risen again by the loop, which waits for an answer
             answers.put((order, bug))
 
     def _retry(self, order: Order, number: int) -> None:
-        told = self._sent_once(order, number)
-        if told is None:
-            self._keep(order)
-        else:
-            self._triggers.add(Trigger("done", str(order.step.key), events=tuple(told)))
-        with self._lock:
-            self._flying.discard(order.step.key)
+        try:
+            told = self._sent_once(order, number)
+            if told is None:
+                self._keep(order)
+            else:
+                self._triggers.add(Trigger("done", str(order.step.key), events=tuple(told)))
+        finally:
+            with self._lock:
+                self._flying.discard(order.step.key)
+                self._lock.notify_all()
 
     def _sent_once(self, order: Order, number: int) -> list[Event] | None:
         """What became of an order; None where nobody answered."""

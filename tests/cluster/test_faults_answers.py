@@ -9,7 +9,7 @@ from reconciler.controller.queue import Trigger
 from tests.api_proxy import Answer, BrokenTls, Cut, Delay, Rule, retry_after_date
 from tests.cluster.cluster_hub import World, fleet, key, model, models
 
-MODELS = "inferencemodels"
+MODELS = "inferencemodels/[^/]+$"
 WORKERS = 16
 
 
@@ -180,4 +180,17 @@ def test_fault_025_the_pause_between_rounds_grows(world: World) -> None:
     assert rounds <= 20
     world.proxy.clear()
     world.wait_settled()
+    world.check()
+
+
+def test_fault_026_what_is_sent_again_never_overtakes_a_newer_order(world: World) -> None:
+    started(world, model("one"))
+    world.proxy.add(Rule(Answer(503), verb="patch", path=MODELS), Rule(Delay(3.0), verb="patch", path=MODELS, after=1))
+    world.commit(model("one", "2"))
+    world.wait(lambda: len(world.sent("patch")) == 2, "it is sent again")  # it is on its way once more
+    world.commit(model("one", "3"))
+    world.wait(lambda: world.served("one").order["spec"]["targetVersion"] == "3", "ordered")
+    world.wait_settled()
+    world.wait(lambda: [one.status for one in world.sent("patch")] == [503, 200, 200], "both answered", 20)
+    assert world.versions()["one"] == "3"
     world.check()
