@@ -19,10 +19,8 @@ BATCHES: Final = 2
 STEPS: Final = (
     "loop.seen:kill:3",
     f"loop.intended:kill:{BATCHES}",
-    "cluster.sent:kill",
     "cluster.sent:kill:700",
     "cluster.answered:kill:9",
-    "log.insert:kill:14",
     "log.commit:kill:16",
     "loop.applied:kill:3",
 )

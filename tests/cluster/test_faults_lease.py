@@ -9,14 +9,14 @@ import pytest
 from reconciler.kube.resources import OURS
 from tests.cluster.cluster_hub import World, fleet, models
 
-COUNT = 1000
+COUNT = 500
 
 
 @pytest.mark.timeout(180)
 def test_fault_042_a_hub_stopped_in_the_midst_of_an_apply_writes_nothing_more(world: World, tmp_path: Path) -> None:
     world.commit({**fleet(), **models(COUNT)})
     first = world.process()
-    world.proxy.wait(lambda all_: sum(one.verb == "patch" and one.status == 201 for one in all_) > 200, 60)
+    world.proxy.wait(lambda all_: sum(one.verb == "patch" and one.status == 201 for one in all_) > 100, 60)
     first.send_signal(signal.SIGSTOP)
     made = len(world.versions())
     assert 0 < made < COUNT

@@ -7,6 +7,7 @@ import pytest
 
 from reconciler.controller.queue import Trigger
 from reconciler.errors import ReconcilerError
+from reconciler.kube import watching
 from reconciler.kube.resources import OURS
 from reconciler.wiring.hub import ask
 from tests.cluster.cluster_hub import World, fleet, key, manifest, model, models, service
@@ -180,7 +181,10 @@ def test_a_freeze_holds_a_change_and_lets_a_revert_pass_unless_it_is_of_all(worl
     world.check()
 
 
-def test_fault_043_a_kind_that_is_installed_late_is_used_without_a_human(world: World, our_objects: OurObjects) -> None:
+def test_fault_043_a_kind_that_is_installed_late_is_used_without_a_human(
+    world: World, our_objects: OurObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "DELAY_MAX_S", 2.0)  # half a minute between two looks otherwise
     name = f"{OURS['InferenceModel'].plural}.{GROUP}"
     world.plane.request("DELETE", f"{CRDS}/{name}")
     world.wait(lambda: world.plane.request("GET", OURS["InferenceModel"].path())[0] == 404, "not served")
