@@ -165,7 +165,8 @@ def _show(shown: Shown, plan: "Plan", problems: "Sequence[Diagnostic]") -> None:
         line(printable(f"{said}{one['message']}{'; ' if one['waits'] else ''}{one['waits']}") + "\n", "yellow")
     if problems:
         line(render_all(problems) + "\n")
-    line(f"plan {plan.digest}: {counted(plan.counts)}" if plan.steps else _nothing(shown))
+    named = f"plan {plan.digest}" if any(not step.waits for step in plan.steps) else "plan"
+    line(f"{named}: {counted(plan.counts)}" if plan.steps else _nothing(shown))
     if plan.held:
         line(f"held: {plan.held}", "yellow")
         line(f" help: `reconciler approve {plan.digest}` releases it once a reconciler has read the commit")

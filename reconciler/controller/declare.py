@@ -21,7 +21,7 @@ from reconciler.history.state import Served
 from reconciler.planning import objects
 from reconciler.planning.drifted import IGNORE, Field
 from reconciler.planning.expand import Circumstances
-from reconciler.planning.plan import Judgement
+from reconciler.planning.plan import Judgement, Plan
 from reconciler.planning.wanted import Expansion
 
 
@@ -196,11 +196,15 @@ class Declare:
         state = self._record.state
         now = rfc3339(self._record.clock.now())
         around = Circumstances(self.following.fleet(), state.digests, now, state.keys)
-        return [objects.expand(key, self.following.repository.declared, around) for key in keys]
+        return self.following.expanded(
+            keys, lambda key: objects.expand(key, self.following.repository.declared, around)
+        )
 
-    def notice(self, expansions: Iterable[Expansion]) -> Sequence[Event]:
-        """Problems of objects, where they differ from what the log says. Those of an Edge's pins stand by its name."""
-        return self.following.notice(one for one in expansions if one.key.kind != "Edge")
+    def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
+        """Problems of objects, and what waits, where they differ from what the log says."""
+        expansions = list(expansions)
+        problems = self.following.notice(one for one in expansions if one.key.kind != "Edge")  # an Edge's are its pins'
+        return [*problems, *self.following.waiting(expansions, plan)]
 
     def judge(self, batch: Batch) -> Judgement:
         """Limits, windows and suspensions of the Fleet in force."""

@@ -19,7 +19,7 @@ from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.expand import unmatched_pins
 from reconciler.planning.judge import judge_by
-from reconciler.planning.plan import Judgement
+from reconciler.planning.plan import Judgement, Plan
 from reconciler.planning.wanted import Expansion, Frozen, Wanted
 
 
@@ -144,6 +144,12 @@ class Following:
         now = rfc3339(self._record.clock.now())
         return judge_by(self._record.state, self.fleet(), now=now, unreadable=batch.unreadable, approved=batch.approved)
 
+    def expanded(self, keys: Iterable[Key], one: Callable[[Key], Expansion]) -> list[Expansion]:
+        """What each key should be. Before a commit was read nothing can be said, so nothing is taken for gone."""
+        if not self._record.state.ref.commit:
+            return [Frozen(key, None) for key in keys]
+        return [one(key) for key in keys]
+
     def notice(self, expansions: Iterable[Expansion]) -> Sequence[Event]:
         """Problems of keys, where they differ from what the log says."""
         known, found = self._record.state.problems, {}
@@ -152,6 +158,15 @@ class Following:
             if problems != known.get(str(expansion.key), []):
                 found[str(expansion.key)] = problems
         return [self._record.event(ev.MANIFESTS_CHECKED, "git", {"problems": found})] if found else []
+
+    def waiting(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
+        """Which of these keys wait, and for what, where that differs from what the log says."""
+        known, now = self._record.state.waits, {str(step.key): step.waits for step in plan.steps if step.waits}
+        changed: dict[str, list[str]] = {}
+        for text in sorted(str(expansion.key) for expansion in expansions):
+            if now.get(text, "") != known.get(text, ""):
+                changed.setdefault(now.get(text, ""), []).append(text)
+        return [self._record.event(ev.STEPS_WAITING, "waits", {"waits": changed})] if changed else []
 
     def _adopt(self, reading: Reading, found: tuple[Event, ...]) -> Batch:
         record, before = self._record, self.repository.declared

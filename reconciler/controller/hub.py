@@ -19,7 +19,7 @@ from reconciler.history.keys import Key
 from reconciler.history.state import FAILED
 from reconciler.planning.diff import Observed
 from reconciler.planning.expand import Circumstances, affected, all_keys, expand
-from reconciler.planning.plan import Judgement
+from reconciler.planning.plan import Judgement, Plan
 from reconciler.planning.wanted import Expansion
 from reconciler.ports import Link
 
@@ -121,9 +121,9 @@ class Hub:
         state = self._record.state
         now = rfc3339(self._record.clock.now())
         around = Circumstances(self._following.fleet(), state.digests, now, state.keys)
-        return [expand(key, self._following.repository.declared, around) for key in keys]
+        return self._following.expanded(keys, lambda key: expand(key, self._following.repository.declared, around))
 
-    def notice(self, expansions: Iterable[Expansion]) -> Sequence[Event]:
+    def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:  # noqa: ARG002  # rows tell what waits
         """Problems of keys, where they differ from what the log says."""
         return self._following.notice(expansions)
 

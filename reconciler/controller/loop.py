@@ -75,8 +75,8 @@ class Source(Protocol):
         """What each key should be. No I/O."""
         ...
 
-    def notice(self, expansions: Iterable[Expansion]) -> Sequence[Event]:
-        """What expansion has shown beside what is wanted (problems that came or went), as events. No I/O."""
+    def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
+        """What expansion and plan have shown beside what is to be done (problems, what waits), as events. No I/O."""
         ...
 
     def judge(self, batch: Batch) -> Judgement:
@@ -174,7 +174,7 @@ class Loop:
         self._record.append(batch.events)
         reached("loop.seen")
         plan, expansions = self.consider(batch)
-        self._record.append(self._source.notice(expansions))
+        self._record.append(self._source.notice(expansions, plan))
         cause = self._announce(batch, plan) or batch.cause
         for outcomes in self._target.apply(self._orders(plan, batch, cause)):
             self._record.append(outcomes)
@@ -227,6 +227,8 @@ class Loop:
             ev.CHANGE_PLANNED, "plan", data, causationid=batch.cause, gitcommit=batch.commit, newdigest=plan.digest
         )
         self._record.append([planned], plans=state.plans)
+        if "fleet" in data:  # other rules may be about anything
+            self.queue.add(Trigger("audit"))
         return planned.id
 
     def _intent(self, step: Step, batch: Batch, cause: str, place: str) -> Event:

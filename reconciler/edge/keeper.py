@@ -19,7 +19,7 @@ from reconciler.history.events import Event
 from reconciler.history.keys import Key
 from reconciler.history.state import FAILED
 from reconciler.planning.diff import Observed
-from reconciler.planning.plan import Judgement
+from reconciler.planning.plan import Judgement, Plan
 from reconciler.planning.wanted import Expansion, Gone, Wanted, content_digest
 from reconciler.ports import Link
 
@@ -193,7 +193,7 @@ class Keeper:
             return None
         return held.get(content_digest(order)) or held.get(content_digest(self._resolved(order)))
 
-    def notice(self, expansions: Iterable[Expansion]) -> Sequence[Event]:
+    def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:  # noqa: ARG002  # nothing waits here
         """Outcomes for open orders that need no work: already so, or quarantined here."""
         events = []
         for expansion in expansions:

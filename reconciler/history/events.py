@@ -27,6 +27,7 @@ APPLY_INTENDED: Final = "apply.intended.v1"  # durable before the effect; on the
 APPLY_SUCCEEDED: Final = "apply.succeeded.v1"  # the effect is there; data.live is what was observed
 APPLY_FAILED: Final = "apply.failed.v1"  # terminal: it will not be tried again with the same content
 APPLY_ABANDONED: Final = "apply.abandoned.v1"  # superseded, or settled after a crash as not done
+STEPS_WAITING: Final = "steps.waiting.v1"  # which steps wait, and for what, where that changed; "" waits no more
 HOLD_PLACED: Final = "hold.placed.v1"  # a digest is not given to an edge until its content changes or it is released
 HOLD_LIFTED: Final = "hold.lifted.v1"
 RECONCILE_SUSPENDED: Final = "reconcile.suspended.v1"

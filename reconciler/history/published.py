@@ -247,6 +247,10 @@ def _fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa
     if refused:
         message = f"{refused} of {len(ours)} objects are refused; `reconciler status`"
         return facts, Verdict(said.FALSE, said.FAILED, message, stuck=True)
+    waiting = [reason for text, reason in state.waits.items() if "@" not in text]
+    if waiting:
+        message = f"{len(waiting)} changes wait: {waiting[0][:512]}; `reconciler status`"
+        return facts, Verdict(said.FALSE, said.SUSPENDED, message, going=True)
     if around.frozen_until:
         return facts, Verdict(said.TRUE, said.SUSPENDED, f"frozen until {around.frozen_until}")
     if not ref.accepted:

@@ -15,7 +15,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key
 
-CODE_VERSION: Final = 6  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 7  # of the fold: snapshots made by another one are dropped
 
 FAILED: Final = frozenset({"Rejected", "RolledBack"})  # phases of an order that its edge refused
 
@@ -46,6 +46,7 @@ class Served(msgspec.Struct, kw_only=True, omit_defaults=True):
     unstable: str = ""  # when `state.unstable` last stood for further ones
     drift: dict[str, Any] = {}  # what somebody else last made of it, and what was done: fields, writer, policy, time
     fought: str = ""  # until when its contested fields are left alone
+    left: bool = False  # the newest order left fields to others, as rules say
 
 
 class Ref(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -107,6 +108,7 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     ref: Ref = msgspec.field(default_factory=Ref)
     documents: dict[str, list[str]] = {}  # path -> blob id of the last good content, per position in the file
     files: dict[str, str] = {}  # path -> blob id, at ref.commit
+    waits: dict[str, str] = {}  # key -> why a change of it waits
     problems: dict[str, list[dict[str, Any]]] = {}  # "path#index" or key -> diagnostics in force
     fleet: dict[str, Any] = {}  # the policy in force: Fleet of the last accepted commit
     keys: dict[str, Served] = {}
@@ -242,7 +244,7 @@ def _apply_intended(state: State, entry: Entry) -> None:
     served.order, served.policy, served.action = data["spec"], data.get("policy", {}), data["action"]
     served.operation, served.ordered_seq, served.ordered_id = event.operationid, entry.seq, event.id
     served.reason, served.origin, served.open = data["reason"], data.get("origin", ""), True
-    served.lifted = False
+    served.lifted, served.left = False, bool(data.get("left"))
     _phase(served, entry, "Desired")
     if data["action"] == "delete":
         state.deletes = [*_within_hour(state.deletes, event.time), event.time]
@@ -276,10 +278,13 @@ def _apply_succeeded(state: State, entry: Entry) -> None:
         served.live = data["live"]
     if not _is_current(served, event):
         return
-    served.open, served.drift = False, served.drift if served.drift.get("policy") == "report" else {}
+    served.open = False
+    if not served.left:  # nothing of it is left to others any more
+        served.drift, served.fought = {}, ""
     if served.action == "delete":
         state.keys.pop(event.subject, None)
         state.holds.pop(event.subject, None)
+        state.waits.pop(event.subject, None)
         return
     _phase(served, entry, "Committed")
 
@@ -383,6 +388,15 @@ def _state_unstable(state: State, entry: Entry) -> None:
     served.message = f"it was served or lost {data['count']} times in {data['seconds'] // 60} minutes"
 
 
+def _steps_waiting(state: State, entry: Entry) -> None:
+    for reason, keys in entry.event.data["waits"].items():
+        for key in keys:
+            if reason:
+                state.waits[key] = reason
+            else:
+                state.waits.pop(key, None)
+
+
 def _hold_lifted(state: State, entry: Entry) -> None:
     state.holds.pop(entry.event.subject, None)
     state.served(entry.event.subject).lifted = True
@@ -411,8 +425,13 @@ def _link_restored(state: State, entry: Entry) -> None:
 
 
 def _object_adopted(state: State, entry: Entry) -> None:
-    served = state.served(entry.event.subject)
-    served.live = entry.event.data
+    event, data = entry.event, entry.event.data
+    served = state.served(event.subject)
+    served.live = {name: data[name] for name in ("uid", "resourceVersion") if name in data}
+    if data.get("spec"):  # as it was found, so that nothing is sent for what is as wanted
+        served.order, served.operation, served.action = data["spec"], event.id, "create"
+        served.ordered_seq, served.ordered_id, served.reason = entry.seq, event.id, "it was there already"
+        _phase(served, entry, "Committed")
 
 
 def _drift_detected(state: State, entry: Entry) -> None:
@@ -482,6 +501,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     ev.MODEL_DEGRADED: _model_degraded,
     ev.STATE_UNSTABLE: _state_unstable,
     ev.HOLD_LIFTED: _hold_lifted,
+    ev.STEPS_WAITING: _steps_waiting,
     ev.RECONCILE_SUSPENDED: _suspended,
     ev.RECONCILE_RESUMED: _resumed,
     ev.LINK_REFUSED: _link_refused,

@@ -58,7 +58,8 @@ class Row:
 class Object:
     """One object of the API server, as this log keeps it. wanted: its version where it has one.
 
-    since: when `phase` began.  drift: what somebody else made of it, in words, where that was reported only.
+    since: when `phase` began.  drift: what somebody else made of it, in words, where that stands.  pending: a change of
+    it waits; waits says for what, or by whom it is suspended.
     """
 
     key: str
@@ -76,11 +77,12 @@ class Object:
     code: str
     waits: str
     drift: str
+    pending: bool
 
     @property
     def settled(self) -> bool:
         """Whether the API server has it as wanted."""
-        return not self.open and self.phase == "Committed" and not self.drift
+        return not self.open and self.phase == "Committed" and not self.drift and not self.pending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,7 +227,7 @@ def status(state: State, now: str) -> Status:
         lost=state.ref.lost,
         lost_since=state.ref.lost_since,
         rows=tuple(_rows(state, state.keys, suspended)),
-        objects=tuple(_objects(state, suspended)),
+        objects=tuple(_objects(state, suspended, now)),
         cluster_lost=tuple(
             Lost(what=what, error=why["error"], code=why["code"], since=why["since"])
             for what, why in sorted(state.lost.items())
@@ -259,14 +261,15 @@ def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...]) 
     return sorted(found, key=lambda row: (row.edge, row.kind != "InferenceModel", row.kind, row.name))
 
 
-def _objects(state: State, suspended: tuple[Suspension, ...]) -> Iterable[Object]:
-    """Those of the API server that were ordered, by kind, namespace and name."""
+def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Iterable[Object]:
+    """Those of the API server that were ordered or wait to be, by kind, namespace and name."""
     stopped = {one.scope: f"suspended by {one.actor}: {one.reason}" for one in suspended}
-    for text, served in sorted(state.keys.items()):
-        if "@" in text or not served.operation:
-            continue
+    ordered = (text for text, served in state.keys.items() if served.operation)
+    for text in sorted({one for one in (*ordered, *state.waits) if "@" not in one}):
+        served = state.known(text)
         key, labels = Key.parse(text), served.order.get("labels", {})
         edge = str(labels.get(EDGE_LABEL, ""))
+        fought = f"{served.message}, left alone until {served.fought}" if served.fought > now else ""
         yield Object(
             key=text,
             kind=key.kind,
@@ -274,15 +277,17 @@ def _objects(state: State, suspended: tuple[Suspension, ...]) -> Iterable[Object
             name=key.name,
             edge=edge,
             wanted=str(served.order.get("spec", {}).get("targetVersion", "")),
-            phase=served.phase,
+            phase=served.phase if served.operation else "Waiting",
             since=served.phase_time,
             open=served.open,
             reason=served.reason,
             origin=served.origin,
             message=served.message,
             code=served.code,
-            waits="; ".join(filter(None, (stopped.get(scope) for scope in ("*", edge, text, _set_of(key, labels))))),
-            drift=drift_words(served.drift) if served.drift.get("policy") == "report" else "",
+            waits=state.waits.get(text)
+            or "; ".join(filter(None, (stopped.get(scope) for scope in ("*", edge, text, _set_of(key, labels))))),
+            drift=drift_words(served.drift) if served.left or served.drift.get("policy") == "report" else fought,
+            pending=text in state.waits,
         )
 
 

@@ -141,10 +141,19 @@ def drift_words(data: Data) -> str:
     return f"{data['what']} by {data['writer'] or 'somebody'}: {_fields(data) or 'the object'}" if data else ""
 
 
+def _waiting(event: Event) -> str:
+    """`3 wait: frozen until ...; 1 waits no more`."""
+    reasons = event.data["waits"]
+    said = [f"{len(keys)} wait{'s' * (len(keys) == 1)}: {reason}" for reason, keys in reasons.items() if reason]
+    over = len(reasons.get("", ()))
+    said += [f"{over} wait{'s' * (over == 1)} no more"] if over else []
+    return "; ".join(said)
+
+
 def _drifted(event: Event) -> str:
     data = event.data
-    done = {"correct": "is taken back", "report": "is reported only", "ignore": "is left alone"}[data["policy"]]
-    return f"{data['what']} by {data['writer'] or 'somebody'}, which {done}: {_fields(data) or 'the object'}"
+    done = {"correct": "to be taken back", "report": "reported only", "ignore": "left alone"}[data["policy"]]
+    return f"{data['what']} by {data['writer'] or 'somebody'}, {done}: {_fields(data) or 'the object'}"
 
 
 def _suspended(event: Event) -> str:
@@ -184,6 +193,7 @@ WORDS: Final[dict[str, Callable[[Event], str]]] = {
     ev.APPLY_SUCCEEDED: _succeeded,
     ev.APPLY_FAILED: lambda e: ("rolled back" if e.data.get("phase") == "RolledBack" else "rejected") + _reason(e.data),
     ev.APPLY_ABANDONED: _abandoned,
+    ev.STEPS_WAITING: _waiting,
     ev.HOLD_PLACED: lambda e: f"held back{_reason(e.data)}",
     ev.HOLD_LIFTED: lambda e: f"{e.actor} released what was held",
     ev.RECONCILE_SUSPENDED: _suspended,
@@ -196,7 +206,7 @@ WORDS: Final[dict[str, Callable[[Event], str]]] = {
     ev.CLUSTER_LOST: lambda e: f"{e.data['what']} cannot be read{_reason(e.data)}",
     ev.CLUSTER_FOUND: lambda e: f"{e.data['what']} can be read",
     ev.LEASE_ACQUIRED: lambda e: f"holds the lease (transition {e.data['transitions']})",
-    ev.LEASE_LOST: lambda e: f"lost the lease to {e.data.get('holder') or 'nobody'}{_reason(e.data)}",
+    ev.LEASE_LOST: lambda e: f"does not hold the lease, {e.data.get('holder') or 'nobody'} does{_reason(e.data)}",
     ev.EDGE_FOUND: lambda _: "the agent answers",
     ev.EDGE_LOST: lambda e: f"the agent is gone{_reason(e.data)}",
     ev.DOWNLOAD_STARTED: _download("downloads"),

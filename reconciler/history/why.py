@@ -79,6 +79,11 @@ def _object(key: Key, served: Served, past: list[Entry], find: Find, stream: Str
         text = f"is as applied, {version_words(served.order)}resourceVersion {live.get('resourceVersion', '')}"
         yield Link(what="applied", text=text, time=applied.event.time)
         yield from _walk(applied, past, find, stream)
+        order = _order(applied.event.operationid, past)
+        if order is not None and not order.event.gitcommit:  # it restored what a commit had brought about
+            began = [e for e in past if e.event.type == ev.APPLY_INTENDED and e.event.gitcommit and e.seq < order.seq]
+            if began:
+                yield from _walk(began[-1], past, find, stream)
     if served.operation and (applied is None or applied.event.operationid != served.operation):
         yield from _wanted(served, past, find, stream)
 

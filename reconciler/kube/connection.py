@@ -17,7 +17,7 @@ from urllib.parse import quote
 from reconciler import __version__
 from reconciler.diagnostics import printable
 from reconciler.errors import ApiUnavailable, CredentialsRefused, ReconcilerError, SettingInvalid
-from reconciler.kube import identity
+from reconciler.kube import identity, impersonation
 from reconciler.kube.identity import Identity, Wanted
 from reconciler.kube.wire import Broken, Wire
 
@@ -84,6 +84,11 @@ class Connection:
         """Whether the server has to prove who it is."""
         tls = self._current.identity.tls
         return tls is not None and tls.verify_mode is ssl.CERT_REQUIRED
+
+    @property
+    def acts_for(self) -> str:
+        """The user that every request impersonates; "" where none."""
+        return impersonation.user(self._current.identity.acting)
 
     def exchange(
         self,
@@ -309,9 +314,10 @@ def _head(who: Identity) -> bytes:
         f"User-Agent: reconciler/{__version__}",
         "Accept: application/json",
         *([f"Authorization: {who.authorization}"] if who.authorization else []),
+        *(f"{name}: {value}" for name, value in who.acting),
         *(f"{name}: {value}" for name, value in who.proxy_headers.items() if who.scheme == "http"),
     ]
-    return ("\r\n".join(lines) + "\r\n").encode("latin-1")
+    return ("\r\n".join(lines) + "\r\n").encode()  # names of users are UTF-8; all else is ASCII
 
 
 def _request(

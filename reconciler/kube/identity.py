@@ -1,6 +1,7 @@
-"""Who asks, and whom: what a kubeconfig or a Pod's service account says. May import: diagnostics, errors.
+"""Who asks, and whom: what a kubeconfig or a Pod's service account says. May import: diagnostics, errors, kube.
 
 In: a kubeconfig file and context, or a Pod's own files; HTTPS_PROXY and NO_PROXY.  Out: an Identity to dial with.
+Whom a kubeconfig acts for (`as`) is read in impersonation.py: the official client passes over it.
 The official client reads the files, runs exec plugins and refreshes tokens. No secret enters a message: what that
 client says of a broken file may hold the file's own text, so it is said again in our words.
 """
@@ -18,9 +19,12 @@ from urllib.parse import unquote, urlsplit
 
 from reconciler.diagnostics import printable
 from reconciler.errors import SettingInvalid
+from reconciler.kube import impersonation
 
 DEFAULT_FILE: Final = "~/.kube/config"
 READING: Final = threading.Lock()  # the official client keeps the temporary files of certificates in a table of its own
+
+_Files = list[tuple[Path, dict[str, Any]]]
 
 
 class Wanted(NamedTuple):
@@ -36,6 +40,7 @@ class Identity(NamedTuple):
 
     server: scheme://host:port as configured.  base: path before every request path.  token_file: read again when it
     changes; None where there is none.  refresh: gives a newer authorization where the old one is over.
+    acting: headers that say for whom the request is made, see impersonation.py; none where the asker acts itself.
     """
 
     server: str
@@ -52,11 +57,20 @@ class Identity(NamedTuple):
     proxy_headers: Mapping[str, str]
     token_file: Path | None
     refresh: Callable[[], str] | None
+    acting: tuple[tuple[str, str], ...] = ()
 
 
 def read(wanted: Wanted) -> Identity:
     """The identity that is wanted, read anew. Raises SettingInvalid: what is missing, and what there is instead."""
     return _of_the_pod() if wanted.in_cluster else _of_a_file(wanted)
+
+
+def acts_for(wanted: Wanted) -> str:
+    """The user that is impersonated, "" where none is; credentials are not looked at. Raises SettingInvalid."""
+    if wanted.in_cluster:
+        return ""
+    _, context, _, user = _found(wanted)
+    return impersonation.user(impersonation.headers(user, context))
 
 
 def _of_the_pod() -> Identity:
@@ -84,10 +98,8 @@ def _of_the_pod() -> Identity:
 def _of_a_file(wanted: Wanted) -> Identity:
     from kubernetes import client, config
 
-    where = str(wanted.kubeconfig or os.environ.get("KUBECONFIG") or DEFAULT_FILE)
-    documents = _documents(where, named=wanted.kubeconfig is not None)
-    context, said = _context(documents, wanted.context, where)
-    user = next((one.get("user") or {} for one in _rows(documents, "users") if one.get("name") == said.get("user")), {})
+    documents, context, said, user = _found(wanted)
+    where = _where(wanted)
     cluster = next(
         (one.get("cluster") or {} for one in _rows(documents, "clusters") if one.get("name") == said.get("cluster")), {}
     )
@@ -114,13 +126,27 @@ def _of_a_file(wanted: Wanted) -> Identity:
                 hint="run it by hand, or `kubectl auth whoami`, to see why",
             )
         token_file = _beside(documents, user) if user.get("tokenFile") and not user.get("token") else None
-        return _made(
+        made = _made(
             settings,
             context,
             str(said.get("namespace") or "default"),
             token_file=token_file,
             own_proxy=bool(cluster.get("proxy-url")),
         )
+        return made._replace(acting=impersonation.headers(user, context))
+
+
+def _where(wanted: Wanted) -> str:
+    return str(wanted.kubeconfig or os.environ.get("KUBECONFIG") or DEFAULT_FILE)
+
+
+def _found(wanted: Wanted) -> tuple[_Files, str, dict[str, Any], Any]:
+    """The files, the context's name, what it says, and its user; a user of the wrong form is said of later."""
+    where = _where(wanted)
+    documents = _documents(where, named=wanted.kubeconfig is not None)
+    context, said = _context(documents, wanted.context, where)
+    users = (one.get("user") or {} for one in _rows(documents, "users") if one.get("name") == said.get("user"))
+    return documents, context, said, next(users, {})
 
 
 @contextmanager
@@ -140,11 +166,11 @@ def _quiet() -> Iterator[None]:
         root.removeFilter(of_another)
 
 
-def _documents(where: str, *, named: bool) -> list[tuple[Path, dict[str, Any]]]:
+def _documents(where: str, *, named: bool) -> _Files:
     """The kubeconfig files that there are; of a list in $KUBECONFIG those missing are passed over, as kubectl does."""
     import yaml
 
-    found: list[tuple[Path, dict[str, Any]]] = []
+    found: _Files = []
     for one in filter(None, where.split(os.pathsep)):
         path = Path(one).expanduser()
         try:
@@ -171,12 +197,12 @@ def _documents(where: str, *, named: bool) -> list[tuple[Path, dict[str, Any]]]:
     return found
 
 
-def _rows(documents: list[tuple[Path, dict[str, Any]]], what: str) -> list[dict[str, Any]]:
+def _rows(documents: _Files, what: str) -> list[dict[str, Any]]:
     lists = (document.get(what) for _, document in documents)
     return [row for rows in lists if isinstance(rows, list) for row in rows if isinstance(row, dict)]
 
 
-def _context(documents: list[tuple[Path, dict[str, Any]]], name: str, where: str) -> tuple[str, dict[str, Any]]:
+def _context(documents: _Files, name: str, where: str) -> tuple[str, dict[str, Any]]:
     there = {str(row.get("name")): row.get("context") for row in _rows(documents, "contexts")}
     listed = ", ".join(sorted(map(printable, there))) or "none"
     if not name:
@@ -198,7 +224,7 @@ def _context(documents: list[tuple[Path, dict[str, Any]]], name: str, where: str
     return name, said
 
 
-def _beside(documents: list[tuple[Path, dict[str, Any]]], user: dict[str, Any]) -> Path:
+def _beside(documents: _Files, user: dict[str, Any]) -> Path:
     """A user's tokenFile, which is relative to the file that names it."""
     for path, document in documents:
         if any(row.get("user") is user for row in _rows([(path, document)], "users")):

@@ -127,12 +127,15 @@ class Lease:
     def permit(self) -> float:
         """Seconds that a write may last from now, so that it ends before anybody else can take the Lease.
 
-        Raises LeaseLost when another holds it, when it was not renewed in time, and after `close` began.
+        Raises LeaseLost when another holds it, when it was not renewed in time, and after `close` began; where the
+        Lease itself makes trouble, with the words and the fix of that.
         """
         now, renewed_at = self._clock(), self._renewed_at
         if renewed_at is not None and now < renewed_at + self._renew_s and not self._closing.is_set():
             return renewed_at + self._duration_s * (1 - _CLOCK_RATE) - now
-        lease = f"the Lease {self.namespace}/{self.name}"
+        lease, trouble = f"the Lease {self.namespace}/{self.name}", self.trouble
+        if trouble is not None:
+            raise LeaseLost(f"{lease} cannot be had: {trouble.message}", hint=trouble.advice)
         if self.holder not in {"", self.identity}:
             raise LeaseLost(f"{lease} is held by {self.holder}")
         raise LeaseLost(f"{lease} was not renewed in time" if self.holder else f"{lease} is not held yet")

@@ -1,6 +1,7 @@
 """The Pod of a hub, reached through an API server: its listener forwarded, a command in it run. May import: errors.
 
 In: a kubeconfig, a context and a namespace.  Out: a socket that leads to a port of the Pod; what a command printed.
+A context that impersonates is refused: the client would send the WebSocket as whoever stands behind it.
 The official client speaks the protocol, the channels of v4.channel.k8s.io and v5.channel.k8s.io over a WebSocket.
 """
 
@@ -184,6 +185,13 @@ def _is_ready(pod: dict[str, Any]) -> bool:
 def _client(context: str, kubeconfig: Path | None) -> Any:
     from kubernetes import config
 
+    from reconciler.kube.identity import Wanted, acts_for
+
+    if acting := acts_for(Wanted(kubeconfig, context, in_cluster=False)):
+        raise SettingInvalid(
+            f"the context {context} acts for {acting} (`as` of its user), which does not reach into Pods",
+            hint=f"name a context without `as`, or use `kubectl --as={acting} exec` to call the command in the Pod",
+        )
     new: Callable[..., Any] = config.new_client_from_config
     try:
         return new(config_file=str(kubeconfig) if kubeconfig else None, context=context or None)

@@ -28,6 +28,7 @@ from reconciler.model.identity import GROUP
 from reconciler.planning.diff import Observed
 from reconciler.planning.drift import policy_of, rules_of
 from reconciler.planning.drifted import CORRECT, REPORT, Owners, View, view
+from reconciler.planning.fields import without
 
 PRUNE: Final = f"{GROUP}/prune"
 
@@ -57,7 +58,9 @@ class ClusterTarget:
 
     def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
         """What is there, as far as it is ours. Raises ApiUnavailable, KindMissing, LeaseLost."""
-        self._allowed()
+        keys = list(keys)
+        if keys:
+            self._allowed()
         found = {}
         for key in keys:
             served = self._record.state.known(key)
@@ -212,7 +215,9 @@ class ClusterTarget:
         return self._adopted(key, live) if live is not None and live.ours else None
 
     def _adopted(self, key: Key, live: Live) -> Event:
-        return self._record.event(ev.OBJECT_ADOPTED, key, {"uid": live.uid, "resourceVersion": live.version})
+        spec = without(seen_tree(key, live), live.foreign)
+        data = {"uid": live.uid, "resourceVersion": live.version, "spec": spec}
+        return self._record.event(ev.OBJECT_ADOPTED, key, data)
 
     # ── what is done ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -69,12 +69,20 @@ class Wanted:
         event = entry.event
         if self.commit and not event.gitcommit.startswith(self.commit):
             return False
-        if self.edge and subject(event)[0] != self.edge:
+        if self.edge and subject(event)[0] != self.edge and not _is_object_of(self.edge, event.subject):
             return False
         if not self.model:
             return True
         key = Key.parse(event.subject) if event.subject.count("/") == 2 else None
         return key is not None and self.model in {key.name, named(key, event.data.get("spec") or {})}
+
+
+def _is_object_of(edge: str, about: str) -> bool:
+    """Whether an object of the API server is an Edge of this name, or by its name what a set makes for it."""
+    key = Key.named(about)
+    if key is None or key.edge:
+        return False
+    return key.name == edge if key.kind == "Edge" else key.name.endswith(f"-{edge}")
 
 
 def record(entry: Entry) -> Record:
@@ -126,7 +134,8 @@ def _require_known(wanted: Wanted, past: "Past") -> None:
         return
     now = past.replay.at()
     keys = {Key.parse(text): served.order for text, served in now.keys.items()}
-    edges = {*now.edges, *now.links, *(key.edge for key in keys if key.edge)}
+    objects = {key.name for key in keys if key.kind == "Edge" and not key.edge}
+    edges = {*now.edges, *now.links, *objects, *(key.edge for key in keys if key.edge)}
     if wanted.edge and wanted.edge not in edges and not _ever(Wanted(edge=wanted.edge), past):
         raise NameUnknown(f"the log has no edge {wanted.edge}", hint=f"it has {', '.join(sorted(edges)) or 'none yet'}")
     models = {named(key, order) for key, order in keys.items()}

@@ -65,7 +65,7 @@ class Preview:
         plan, expansions = self._loop.consider(batch)
         if not plan.steps:  # the commit is about nothing that waits: something else may
             plan, expansions = self._loop.consider(self._stage.preview())
-        self._record.append(self._stage.notice(expansions))
+        self._record.append(self._stage.notice(expansions, plan))
         return plan
 
     def declared(self) -> Declared:

@@ -36,7 +36,8 @@ def test_objects_are_counted_by_kind_and_only_those_that_wait_are_listed(capsys:
 
 
 def test_of_many_that_wait_the_first_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    show(seen(**{f"m{n:03}": served(open=True) for n in range(SHOWN + 7)}))
+    many: dict[str, Any] = {f"m{n:03}": served(open=True) for n in range(SHOWN + 7)}
+    show(seen(**many))
     assert "and 7 more" in capsys.readouterr().out
 
 

@@ -15,11 +15,12 @@ from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key
 from reconciler.history.state import State
+from reconciler.history.status import status
 from reconciler.history.why import why
 from reconciler.planning.declared import Object
 from reconciler.planning.diff import Observed
 from reconciler.planning.drifted import CORRECT, REPORT, Field
-from tests.fleets import edge, model_set, plain
+from tests.fleets import NOW, edge, fleet, model_set, plain
 from tests.log_events import StillClock
 from tests.stations import Branch, drain, types
 
@@ -35,6 +36,7 @@ class Objects:
         self.asked: list[list[Key]] = []
         self.drifts: dict[Key, Drift] = {}
         self.away = False
+        self.waits: dict[Key, dict[str, str]] = {}
         self.again_count = self.forgotten = self.published = 0
         self.fights: Event | None = None
 
@@ -43,7 +45,8 @@ class Objects:
         self.asked.append(keys)
         if self.away:
             raise ApiUnavailable("no answer")
-        return {key: Observed(self.there[key]) for key in keys if key in self.there}
+        there = (key for key in keys if key in self.there)
+        return {key: Observed(self.there[key], waits=self.waits.get(key, {})) for key in there}
 
     def apply(self, batches: Iterable[Sequence[Order]]) -> Iterable[Sequence[Event]]:
         for orders in batches:
@@ -76,7 +79,8 @@ class Objects:
 
     def unknown(self) -> Sequence[Event]:
         known = self.record.state.keys
-        return [self.record.event(ev.OBJECT_ADOPTED, key, {"uid": "u"}) for key in self.there if str(key) not in known]
+        new = [(key, spec) for key, spec in self.there.items() if str(key) not in known]
+        return [self.record.event(ev.OBJECT_ADOPTED, key, {"uid": "u", "spec": spec}) for key, spec in new]
 
     def adopted(self, key: Key) -> Event | None:
         return None
@@ -231,3 +235,71 @@ def test_why_walks_from_an_object_to_its_line(station: Station) -> None:
     assert [link.what for link in links] == ["applied", "outcome", "order", "plan", "line"]
     assert "version 2" in links[0].text
     assert links[-1].place == "deployments/digits.yaml:7"
+
+
+def test_what_waits_is_recorded_once_and_again_when_it_waits_no_more(station: Station) -> None:
+    station.push(plain("m"))
+    station.cluster.waits = {MODEL: {"": "suspended on the object itself"}}
+    seen = station.push(plain("m", "2"))
+    assert ev.STEPS_WAITING in types(seen)
+    assert station.record.state.waits == {str(MODEL): "suspended on the object itself"}
+    (row,) = status(station.record.state, NOW).objects
+    assert (row.settled, row.waits) == (False, "suspended on the object itself")
+    assert station.turn("audit") == []
+    station.cluster.waits = {}
+    assert types(station.turn("audit")) == [ev.STEPS_WAITING, ev.APPLY_INTENDED, ev.APPLY_SUCCEEDED]
+    assert status(station.record.state, NOW).converged
+
+
+def test_an_object_that_waits_to_be_adopted_is_shown_though_it_was_never_ordered(station: Station) -> None:
+    station.cluster.there[MODEL] = {"labels": {}, "spec": {"targetVersion": "9"}}
+    station.cluster.waits = {MODEL: {"update": "kubectl made it; `adopt: true` in the Fleet takes it over"}}
+    station.push(plain("m"))
+    (row,) = status(station.record.state, NOW).objects
+    assert (row.phase, row.settled) == ("Waiting", False)
+
+
+def test_an_adopted_object_is_in_the_inventory_as_it_was_found(station: Station) -> None:
+    station.push(plain("m"))
+    again = Station()
+    again.cluster.there = dict(station.cluster.there)
+    again.branch.commit(plain("m"))
+    seen = again.turn("start") + again.turn("commit")
+    assert ev.APPLY_INTENDED not in types(seen)
+    (row,) = status(again.record.state, NOW).objects
+    assert row.settled
+
+
+def test_other_rules_of_the_fleet_look_at_everything_again(station: Station) -> None:
+    station.push(plain("m"))
+    station.cluster.asked.clear()
+    station.push(fleet(drift=[{"policy": "ignore", "fields": ["spec.replicas"]}]))
+    assert any(MODEL in asked for asked in station.cluster.asked)
+
+
+def test_why_reaches_the_line_also_after_a_correction(station: Station) -> None:
+    station.push(plain("m"))
+    ordered = station.cluster.there[MODEL]
+    station.cluster.there[MODEL] = {**ordered, "spec": {**ordered["spec"], "targetVersion": "2"}}
+    station.cluster.drifts[MODEL] = Drift(
+        "changed", "k", CORRECT, (Field("spec.targetVersion", "k", "1", "2", CORRECT),)
+    )
+    station.turn("object", str(MODEL))
+    links = why(MODEL, station.record.state, station.log.find, lambda name: station.log.read(stream=name))
+    assert [link.what for link in links] == ["applied", "outcome", "order", ev.DRIFT_DETECTED, "order", "plan", "line"]
+
+
+def test_a_standby_takes_a_suspension_without_asking_the_cluster(station: Station) -> None:
+    station.push(plain("m"))
+    station.cluster.asked.clear()
+    request = {"verb": "suspend", "actor": "ada", "scope": "*", "reason": "night"}
+    station.loop.turn(Trigger("verb", "suspend", request=request))
+    assert station.cluster.asked == [[]]
+
+
+def test_nothing_is_taken_for_gone_before_a_commit_was_read(station: Station) -> None:
+    for n in range(3):
+        station.cluster.there[Key("InferenceModel", "default", f"m{n}", "")] = {"labels": {}, "spec": {}}
+    seen = station.turn("start") + station.turn("audit") + station.turn("object", "InferenceModel/default/m0")
+    assert set(types(seen)) <= {ev.OBJECT_ADOPTED}
+    assert len(station.cluster.there) == 3

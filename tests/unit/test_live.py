@@ -163,7 +163,7 @@ def test_memory_per_object() -> None:
 
 
 def test_an_annotation_of_any_group_is_kept_where_it_is_ours() -> None:
-    owned = {"f:metadata": {"f:annotations": {"f:example.com/note": {}}}}
+    owned: dict[str, Any] = {"f:metadata": {"f:annotations": {"f:example.com/note": {}}}}
     metadata = {
         "name": "a",
         "uid": "1",

@@ -23,7 +23,7 @@ from reconciler.history.events import Event
 from reconciler.history.keys import Key
 from reconciler.history.state import State
 from reconciler.planning.diff import Observed
-from reconciler.planning.plan import BATCH, Judgement
+from reconciler.planning.plan import BATCH, Judgement, Plan
 from reconciler.planning.wanted import Expansion, Gone, Wanted
 from tests.log_events import StillClock
 from tests.stations import types
@@ -58,7 +58,7 @@ class Script:
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
         return [Wanted(k, {"v": self.wanted[k]}, until=self.until) if k in self.wanted else Gone(k) for k in keys]
 
-    def notice(self, expansions: Iterable[Expansion]) -> Sequence[Event]:
+    def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
         return ()
 
     def judge(self, batch: Batch) -> Judgement:

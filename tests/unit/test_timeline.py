@@ -31,6 +31,7 @@ DATA: dict[str, dict[str, Any]] = {
     ev.APPLY_SUCCEEDED: {"live": LIVE},
     ev.APPLY_FAILED: {"error": "it is wrong", "code": "RX404", "phase": "RolledBack"},
     ev.APPLY_ABANDONED: {"error": "no route", "code": "RX302", "retryMs": 1500},
+    ev.STEPS_WAITING: {"waits": {"frozen until night: why": ["InferenceModel/default/a"], "": ["Edge//e1"]}},
     ev.HOLD_PLACED: {"reason": "failed elsewhere"},
     ev.HOLD_LIFTED: {},
     ev.RECONCILE_SUSPENDED: {"scope": "*", "reason": "night", "until": "2026-12-01T00:00:00Z"},
@@ -143,5 +144,5 @@ def test_an_object_is_told_by_what_changes() -> None:
 
 def test_drift_names_the_writer_and_at_most_three_fields() -> None:
     said = words(event(ev.DRIFT_DETECTED))
-    assert said.startswith("changed by kubectl-edit, which is taken back: spec.f0 by kubectl-edit, spec.f1")
+    assert said.startswith("changed by kubectl-edit, to be taken back: spec.f0 by kubectl-edit, spec.f1")
     assert said.endswith("and 2 more")
