@@ -22,7 +22,7 @@ from reconciler.planning import objects
 from reconciler.planning.drifted import IGNORE, Field
 from reconciler.planning.expand import Circumstances
 from reconciler.planning.plan import Judgement, Plan
-from reconciler.planning.wanted import Expansion
+from reconciler.planning.wanted import Expansion, Gone
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,10 @@ class Cluster(Protocol):
 
     def again(self) -> None:
         """Try again what was not answered; outcomes come as triggers."""
+        ...
+
+    def lacks(self, key: Key) -> bool:
+        """Whether there is certainly no such object."""
         ...
 
     def forget(self) -> None:
@@ -204,7 +208,17 @@ class Declare:
         """Problems of objects, and what waits, where they differ from what the log says."""
         expansions = list(expansions)
         problems = self.following.notice(one for one in expansions if one.key.kind != "Edge")  # an Edge's are its pins'
-        return [*problems, *self.following.waiting(expansions, plan)]
+        return [*problems, *self.following.waiting(expansions, plan), *self._gone(expansions, plan)]
+
+    def _gone(self, expansions: Iterable[Expansion], plan: Plan) -> Iterable[Event]:
+        """What is neither declared nor there, and not under way: it was never made, or somebody else deleted it."""
+        planned = {step.key for step in plan.steps}
+        for expansion in expansions:
+            key = expansion.key
+            known = self._record.state.keys.get(str(key))
+            idle = known is not None and not known.open and key not in planned
+            if idle and isinstance(expansion, Gone) and self._cluster.lacks(key):
+                yield self._record.event(ev.OBJECT_GONE, key, {})
 
     def judge(self, batch: Batch) -> Judgement:
         """Limits, windows and suspensions of the Fleet in force."""

@@ -239,7 +239,7 @@ class Loop:
             "spec": step.spec,
             "policy": step.policy,
             "reason": step.reason,
-            "changes": [[change.field, change.old, change.new] for change in step.changes],
+            "changes": [[one.field, one.old, one.new] for one in step.changes if one.field not in step.left],
         }
         data |= {"origin": step.origin} if step.origin else {}
         data |= {"found": dict(step.found)} if step.found else {}

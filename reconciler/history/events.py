@@ -38,6 +38,7 @@ DRIFT_DETECTED: Final = "drift.detected.v1"  # somebody else changed what Git de
 DRIFT_RESOLVED: Final = "drift.resolved.v1"  # what was reported is as declared again, and not by us
 DRIFT_FOUGHT: Final = "drift.fought.v1"  # one field was taken back too often in a minute: backed off
 OBJECT_ADOPTED: Final = "object.adopted.v1"  # an object that this log did not make is kept from now on
+OBJECT_GONE: Final = "object.gone.v1"  # it is neither declared nor there any more, and nobody had to delete it
 CLUSTER_LOST: Final = "cluster.lost.v1"  # the API server, or one kind of it, cannot be read
 CLUSTER_FOUND: Final = "cluster.found.v1"  # it can be read (first time or again)
 LEASE_ACQUIRED: Final = "lease.acquired.v1"  # this process alone may write to the cluster

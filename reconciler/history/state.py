@@ -434,6 +434,11 @@ def _object_adopted(state: State, entry: Entry) -> None:
         _phase(served, entry, "Committed")
 
 
+def _object_gone(state: State, entry: Entry) -> None:
+    state.keys.pop(entry.event.subject, None)
+    state.waits.pop(entry.event.subject, None)
+
+
 def _drift_detected(state: State, entry: Entry) -> None:
     data = entry.event.data
     served = state.served(entry.event.subject)
@@ -507,6 +512,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     ev.LINK_REFUSED: _link_refused,
     ev.LINK_RESTORED: _link_restored,
     ev.OBJECT_ADOPTED: _object_adopted,
+    ev.OBJECT_GONE: _object_gone,
     ev.DRIFT_DETECTED: _drift_detected,
     ev.DRIFT_FOUGHT: _drift_fought,
     ev.DRIFT_RESOLVED: _drift_resolved,

@@ -111,6 +111,8 @@ def _effect(data: Data) -> str:
         return "creates it"
     ordered = sorted(data.get("changes", ()), key=lambda change: "[" in change[0])  # what was chosen, then its entry
     changes = [f"{field} {_short(old)} → {_short(new)}" for field, old, new in ordered]
+    if not changes:
+        return "changes nothing of it"
     return f"changes {', '.join(changes[:3])}" + (f" and {len(changes) - 3} more" if len(changes) > 3 else "")
 
 
@@ -202,6 +204,7 @@ WORDS: Final[dict[str, Callable[[Event], str]]] = {
     ev.DRIFT_DETECTED: _drifted,
     ev.DRIFT_FOUGHT: lambda e: f"fought over {e.data['count']} times in a minute: {_fields(e.data)}",
     ev.DRIFT_RESOLVED: lambda _: "is as declared again",
+    ev.OBJECT_GONE: lambda _: "is neither declared nor there any more",
     ev.OBJECT_ADOPTED: lambda _: "was there already, kept from now on",
     ev.CLUSTER_LOST: lambda e: f"{e.data['what']} cannot be read{_reason(e.data)}",
     ev.CLUSTER_FOUND: lambda e: f"{e.data['what']} can be read",

@@ -37,9 +37,19 @@ def suspension(live: Live, now: str) -> dict[str, str]:
     until = live.annotations.get(UNTIL, "")
     if is_over(until, now):
         return {}
+    reason = live.annotations.get(REASON, "")
+    if until and not _is_time(until):  # it never ends, and says why
+        until, reason = "", f"{reason} ({UNTIL} {until[:40]!a} is no RFC 3339 time with a zone)".strip()
     actor = live.foreign.get(f'annotations["{RECONCILE}"]', "") or "Git"
-    found = {"actor": actor, "reason": live.annotations.get(REASON, ""), "until": until}
+    found = {"actor": actor, "reason": reason, "until": until}
     return {name: value for name, value in found.items() if value}
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 def is_over(until: str, now: str) -> bool:

@@ -12,7 +12,7 @@ from reconciler.controller.declare import Drift
 from reconciler.controller.loop import Order
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.controller.recorder import Recorder
-from reconciler.errors import KindMissing, RightMissing
+from reconciler.errors import ApiUnavailable, KindMissing, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
@@ -29,6 +29,7 @@ from reconciler.planning.diff import Observed
 from reconciler.planning.drift import policy_of, rules_of
 from reconciler.planning.drifted import CORRECT, REPORT, Owners, View, view
 from reconciler.planning.fields import without
+from reconciler.planning.objects import OWN_LABELS
 
 PRUNE: Final = f"{GROUP}/prune"
 
@@ -154,7 +155,7 @@ class ClusterTarget:
             return None
         until = rfc3339(self._record.clock.now() + PAUSE_S)
         self._triggers.add(Trigger("object", str(key)), PAUSE_S)
-        fields = [{"field": one.path, "manager": one.manager} for one in over]
+        fields = [{"field": one.path, "manager": one.manager or drift.writer} for one in over]
         data = {"count": self._fights.count((key, over[0].path), now), "fields": fields, "until": until}
         return self._record.event(ev.DRIFT_FOUGHT, key, data)
 
@@ -207,12 +208,12 @@ class ClusterTarget:
         for kind in OURS:
             with suppress(KindMissing, RightMissing):
                 found += self._cache.all(kind)
-        return [self._adopted(key, live) for key, live in found if live.ours and str(key) not in known]
+        return [self._adopted(key, live) for key, live in found if _is_marked(live) and str(key) not in known]
 
     def adopted(self, key: Key) -> Event | None:
         """See `controller.declare.Cluster`."""
         live = self._cache.get(key)
-        return self._adopted(key, live) if live is not None and live.ours else None
+        return self._adopted(key, live) if live is not None and _is_marked(live) else None
 
     def _adopted(self, key: Key, live: Live) -> Event:
         spec = without(seen_tree(key, live), live.foreign)
@@ -224,6 +225,13 @@ class ClusterTarget:
     def apply(self, batches: Iterable[Sequence[Order]]) -> Iterable[Sequence[Event]]:
         """Send what is intended (see controller.loop.Target)."""
         return self._deliveries.send(batches)
+
+    def lacks(self, key: Key) -> bool:
+        """See `controller.declare.Cluster`."""
+        try:
+            return self._cache.get(key) is None
+        except (ApiUnavailable, KindMissing, RightMissing):
+            return False
 
     def again(self) -> None:
         """Send once more what got no answer."""
@@ -239,6 +247,11 @@ class ClusterTarget:
 
     def _now(self) -> str:
         return rfc3339(self._record.clock.now())
+
+
+def _is_marked(live: Live) -> bool:
+    """Whether a reconciler made it: by its field manager and its label."""
+    return live.ours and OWN_LABELS.items() <= live.labels.items()
 
 
 def _ordered(served: Served) -> Mapping[str, Any]:

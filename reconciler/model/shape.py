@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from reconciler.model.fields import Text, at_most, problem
+from reconciler.model.identity import GROUP
 from reconciler.model.rules import Rule, checks, given, rule
 
 NAME: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 LABEL_NAME: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 LABEL_KEY: Final = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 LABEL_VALUE: Final = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
+STAMPS: Final = frozenset(f"{GROUP}/{name}" for name in ("operation-id", "commit", "seq"))
 SCHEMES: Final = ("https", "http", "file")
 LONGEST_URL: Final = 2048  # with the next, what the API server's budget for rules allows
 MOST_VERSIONS: Final = 500
@@ -119,6 +121,9 @@ def _namespace(value: str) -> str:
 def _annotations(value: dict[str, str]) -> dict[str, str]:
     for key in value:
         _label_key(key)
+        if key in STAMPS:
+            hint = "leave it out: the reconciler writes it with each apply"
+            raise problem("RX213", f"the annotation {key} is the reconciler's own", below=(key,), advice=hint)
     size = sum(len(key) + len(text.encode("utf-8", "replace")) for key, text in value.items())
     if size > 2**18:
         raise problem("RX213", f"the annotations have {size:,} bytes; Kubernetes keeps at most 256 KiB")

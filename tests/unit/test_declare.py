@@ -94,6 +94,9 @@ class Objects:
     def publish(self) -> None:
         self.published += 1
 
+    def lacks(self, key: Key) -> bool:
+        return key not in self.there
+
     def again(self) -> None:
         self.again_count += 1
 
@@ -303,3 +306,12 @@ def test_nothing_is_taken_for_gone_before_a_commit_was_read(station: Station) ->
     seen = station.turn("start") + station.turn("audit") + station.turn("object", "InferenceModel/default/m0")
     assert set(types(seen)) <= {ev.OBJECT_ADOPTED}
     assert len(station.cluster.there) == 3
+
+
+def test_what_was_never_made_and_is_no_longer_declared_is_forgotten(station: Station) -> None:
+    station.push(plain("m"), plain("other"))
+    del station.cluster.there[MODEL]  # as if it had been refused
+    station.branch.commit(without=[plain("m")])
+    assert ev.OBJECT_GONE in types(station.turn("commit"))
+    assert str(MODEL) not in station.record.state.keys
+    assert status(station.record.state, NOW).converged

@@ -55,6 +55,7 @@ DATA: dict[str, dict[str, Any]] = {
     ev.DRIFT_DETECTED: {"what": "changed", "writer": "kubectl-edit", "policy": "correct", "fields": FIELDS},
     ev.DRIFT_FOUGHT: {"count": 6, "fields": FIELDS, "until": ""},
     ev.DRIFT_RESOLVED: {},
+    ev.OBJECT_GONE: {},
     ev.OBJECT_ADOPTED: {"uid": "1"},
     ev.CLUSTER_LOST: {"what": "InferenceModel", "error": "no answer", "code": "RX305"},
     ev.CLUSTER_FOUND: {"what": "InferenceModel"},
