@@ -187,19 +187,21 @@ def _client(context: str, kubeconfig: Path | None) -> Any:
 
     from reconciler.kube.identity import Wanted, acts_for
 
-    if acting := acts_for(Wanted(kubeconfig, context, in_cluster=False)):
-        raise SettingInvalid(
-            f"the context {context} acts for {acting} (`as` of its user), which does not reach into Pods",
-            hint=f"name a context without `as`, or use `kubectl --as={acting} exec` to call the command in the Pod",
-        )
     new: Callable[..., Any] = config.new_client_from_config
+    where = f"--kubeconfig {kubeconfig}" if kubeconfig else "the kubeconfig"
     try:
-        return new(config_file=str(kubeconfig) if kubeconfig else None, context=context or None)
+        made = new(config_file=str(kubeconfig) if kubeconfig else None, context=context or None)
     except Exception as error:  # noqa: BLE001  # whatever its parts raise; a kubeconfig's text may hold secrets
-        where = f"--kubeconfig {kubeconfig}" if kubeconfig else "the kubeconfig"
         said = str(error) if isinstance(error, config.ConfigException) and context and context in str(error) else ""
         what = f"has no usable context {context}" if context else "cannot be used"
         raise SettingInvalid(f"{where} {what}{f': {printable(said)[:200]}' if said else ''}", hint=CONTEXTS) from None
+    if acting := acts_for(Wanted(kubeconfig, context, in_cluster=False)):
+        made.close()
+        raise SettingInvalid(
+            f"{where} acts for {acting} (`as` of its user), which is not passed on into Pods",
+            hint=f"name a context without `as`, or `kubectl --as={acting} exec` the command in the Pod",
+        )
+    return made
 
 
 @contextlib.contextmanager

@@ -146,6 +146,53 @@ def test_an_exec_plugin_gives_the_token(tmp_path: Path, caplog: pytest.LogCaptur
     assert len(caplog.records) == 1
 
 
+def test_whom_a_kubeconfig_acts_for(tmp_path: Path) -> None:
+    def of(**user: Any) -> Any:
+        path = kubeconfig(tmp_path / "k", users=[{"name": "u", "user": {"token": CANARY, **user}}])
+        return read(Wanted(path, "", in_cluster=False)).acting
+
+    assert of() == of(**{"as": "", "as-groups": []}) == ()
+    more = {"as-groups": ["b", "a"], "as-uid": "7", "as-user-extra": {"example.com/x y": ["1", "2"]}}
+    assert of(**{"as": "bob", **more}) == (
+        ("Impersonate-User", "bob"),
+        ("Impersonate-Uid", "7"),
+        ("Impersonate-Group", "b"),
+        ("Impersonate-Group", "a"),
+        ("Impersonate-Extra-example.com%2Fx%20y", "1"),
+        ("Impersonate-Extra-example.com%2Fx%20y", "2"),
+    )
+    line = opened(tmp_path / "k")
+    assert line.acts_for == "bob"
+    assert line._current.head.count(b"\r\nImpersonate-Group: ") == 2
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        {"as": "bob\r\nImpersonate-Group: system:masters"},
+        {"as": "bob\x00"},
+        {"as": " bob"},
+        {"as": 7},
+        {"as": ["bob"]},
+        {"as-groups": ["a"]},
+        {"as-uid": "7"},
+        {"as": "bob", "as-uid": "7\n"},
+        {"as": "bob", "as-groups": "system:masters"},
+        {"as": "bob", "as-groups": ["a\r\nX: y"]},
+        {"as": "bob", "as-groups": [""]},
+        {"as": "bob", "as-user-extra": ["a"]},
+        {"as": "bob", "as-user-extra": {"a": "b"}},
+        {"as": "bob", "as-user-extra": {"a\n": ["b"]}},
+        {"as": "bob", "as-user-extra": {"a": ["b\n"]}},
+    ],
+)
+def test_who_is_acted_for_cannot_carry_another_header(tmp_path: Path, user: dict[str, Any]) -> None:
+    path = kubeconfig(tmp_path / "k", users=[{"name": "u", "user": {"token": CANARY, **user}}])
+    with pytest.raises(SettingInvalid, match=r"the user of context here") as raised:
+        opened(path)
+    assert raised.value.message.isprintable()
+
+
 def test_no_certificate_or_key_stays_in_a_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import tempfile
 
