@@ -136,6 +136,18 @@ def test_nobody_may_write_before_the_lease_is_held(world: World) -> None:
     assert (lease.held, world.server.calls) == (False, [])
 
 
+def test_what_keeps_a_lease_from_being_had_is_said_with_its_fix(world: World) -> None:
+    lease = world.lease("a")
+    world.server.before = raises(ApiRefused("there is no namespace fleet", hint="`kubectl create namespace fleet`"))
+    lease._turn()
+    with pytest.raises(LeaseLost, match="fleet/reconciler cannot be had: there is no namespace fleet") as raised:
+        lease.permit()
+    assert raised.value.advice == "`kubectl create namespace fleet`"
+    world.server.before = NOTHING
+    lease._turn()
+    assert lease.permit() > 0
+
+
 def test_the_first_creates_it_and_tells_of_it_once(world: World) -> None:
     lease = world.holder()
     spec = world.server.spec
