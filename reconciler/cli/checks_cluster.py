@@ -3,16 +3,20 @@
 In: which cluster, as whom.  Out: findings. A check only reads, and never raises: what it meets is a finding.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from reconciler.cli.checks import Finding
-from reconciler.errors import ReconcilerError
+from reconciler.diagnostics import printable
+from reconciler.errors import ReconcilerError, RightMissing
 from reconciler.kube.api import Api
 from reconciler.kube.connection import Connection
 
 
-def of_cluster(home: str, *, kubeconfig: Path | None, context: str | None, in_cluster: bool | None) -> list[Finding]:
+def of_cluster(
+    home: str, lease: str, *, kubeconfig: Path | None, context: str | None, in_cluster: bool | None
+) -> list[Finding]:
     """Every check, in order; those behind a failure that they need are left out. home: the namespace of the Lease."""
     try:
         connection = Connection.open(kubeconfig=kubeconfig, context=context or "", in_cluster=bool(in_cluster))
@@ -22,7 +26,7 @@ def of_cluster(home: str, *, kubeconfig: Path | None, context: str | None, in_cl
         api = Api(connection)
         found = [_answers(api)]
         if found[0].verdict == "ok":
-            found += [*_trust(connection), *_kinds(api), *_rights(api, home)]
+            found += [*_trust(connection), *_kinds(api), *_rights(api, home), _lease(api, home, lease)]
         return found
     finally:
         connection.close()
@@ -41,7 +45,8 @@ def _answers(api: Api) -> Finding:
         version = decoded(api.raw("/version")).get("gitVersion", "without a version")
     except ReconcilerError as error:
         return _failed("cluster", error)
-    return Finding("ok", "cluster", f"{line.server}, {version}, as {line.context}")
+    acting = f", acting for {line.acts_for}" if line.acts_for else ""
+    return Finding("ok", "cluster", f"{line.server}, {version}, as {line.context}{acting}")
 
 
 def _trust(connection: Connection) -> Iterator[Finding]:
@@ -87,7 +92,48 @@ def _rights(api: Api, home: str) -> Iterator[Finding]:
     for rule in lacking:
         place = f" in namespace {home}" if rule.namespaced else ""
         said = f"may not {', '.join(rule.verbs)} {rule.resource}{place}, {rule.why}"
-        yield Finding("fail", "right", said, f"{rule.kubectl(home if rule.namespaced else '')}, and bind it")
+        yield Finding("fail", "right", said, rule.fix(home))
     if not lacking:
         count = sum(len(rule.verbs) for rule in (*RULES, *HOME))
         yield Finding("ok", "rights", f"all {count} that are needed")
+
+
+def _lease(api: Api, home: str, name: str) -> Finding:
+    """Who holds the Lease; where there is none, whether there could be one."""
+    from reconciler.kube.installed import decoded
+    from reconciler.kube.resources import LEASES
+
+    try:
+        body = api.get(LEASES, name, home)
+        if body is None:
+            return _home(api, home, name)
+    except ReconcilerError as error:
+        return _failed("lease", error)
+    spec = decoded(body).get("spec") or {}
+    holder = printable(str(spec.get("holderIdentity") or ""))[:200]
+    since = f" since {printable(str(spec.get('acquireTime') or ''))[:40]}" if holder else ""
+    renewed = f", renewed {printable(str(spec.get('renewTime') or 'never'))[:40]}" if holder else ""
+    return Finding("ok", "lease", f"{home}/{name} is held by {holder or 'nobody'}{since}{renewed}")
+
+
+def _home(api: Api, home: str, name: str) -> Finding:
+    """Whether the Lease's namespace is there. The hub's account may not read it, so a dry run may have to tell.
+
+    Raises what Api raises.
+    """
+    from reconciler.kube.installed import decoded
+    from reconciler.kube.resources import LEASES, NAMESPACES
+
+    free = Finding("ok", "lease", f"{home}/{name} is held by nobody: there is none yet")
+    try:
+        body = api.get(NAMESPACES, home)
+    except RightMissing:
+        made = {"apiVersion": LEASES.api_version, "kind": LEASES.kind, "metadata": {"name": name, "namespace": home}}
+        api.create(LEASES, home, json.dumps(made).encode(), dry_run=True)
+        return free
+    if body is None:
+        return Finding("fail", "lease", f"there is no namespace {home} for it", f"`kubectl create namespace {home}`")
+    if decoded(body).get("status", {}).get("phase") == "Terminating":
+        fix = f"wait until it is gone, then `kubectl create namespace {home}`"
+        return Finding("fail", "lease", f"its namespace {home} is being deleted", fix)
+    return free

@@ -21,12 +21,15 @@ BROKEN: Final = 4
     show_default=True,
     help="Where the Lease is, whose rights are looked at.",
 )
+@click.option(
+    "--lease", envvar="RECONCILER_LEASE", default="reconciler", show_default=True, help="The name of that Lease."
+)
 @forms
-def command(*, state_dir: Path, lease_namespace: str, form: str, **cluster: Any) -> int:
+def command(*, state_dir: Path, lease_namespace: str, lease: str, form: str, **cluster: Any) -> int:
     """Check this machine and its state directory; every line is ok, warn or fail, with what mends it. Changes nothing.
 
-    With a cluster: whether it answers, has the kinds, and grants every right that is needed. Exit code 4: something
-    fails.
+    With a cluster: whether it answers, has the kinds, and grants every right that is needed, and who holds the Lease.
+    Exit code 4: something fails.
     """
     from reconciler.cli.checks import every
 
@@ -34,7 +37,7 @@ def command(*, state_dir: Path, lease_namespace: str, form: str, **cluster: Any)
     if any(cluster.values()):
         from reconciler.cli.checks_cluster import of_cluster
 
-        findings += of_cluster(lease_namespace, **cluster)
+        findings += of_cluster(lease_namespace, lease, **cluster)
     if form == "table":
         from reconciler.cli.draw import table
 

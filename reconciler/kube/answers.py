@@ -23,7 +23,7 @@ from reconciler.errors import (
     RightMissing,
 )
 from reconciler.kube.connection import Reply
-from reconciler.kube.resources import Resource
+from reconciler.kube.resources import LEASES, Resource
 from reconciler.kube.rights import Rule
 
 TEXT_MAX: Final = 1000
@@ -34,6 +34,7 @@ _DENIED: Final = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]*)" in API group "(?P<group>[^"]*)"'
     r'(?: in the namespace "(?P<namespace>[^"]*)")?'
 )
+_ACCOUNT: Final = re.compile(r"system:serviceaccount:([-a-z0-9]+):[-.a-z0-9]+")
 _MANAGER: Final = re.compile(r'conflicts? with "(?P<manager>[^"]*)"')
 _TYPED_PATCH: Final = ("failed to create typed patch object", "failed to create manager for existing fields")
 
@@ -153,9 +154,12 @@ def _forbidden(asked: Asked, said: Status, text: str) -> ReconcilerError:
         return ApiRefused(f"{asked}: {text}", hint=_admission_hint(said))
     verb, resource, group = (printable(denied[name])[:100] for name in ("verb", "resource", "group"))
     rule = Rule(group, resource, (verb,), namespaced=bool(denied["namespace"]))
+    user, place = printable(denied["user"])[:200], printable(denied["namespace"] or "")[:100]
+    where = f" in namespace {place}" if place else ""
+    account = _ACCOUNT.fullmatch(user)
+    home = account[1] if account else place if (group, resource) == (LEASES.group, LEASES.plural) else ""
     return RightMissing(
-        f"{asked}: user {printable(denied['user'])[:200]} may not {verb} {resource}; the rule {rule.yaml()} grants it",
-        hint=f"{rule.kubectl(printable(denied['namespace'] or '')[:100])}, and bind it to that user",
+        f"{asked}: user {user} may not {verb} {resource}{where}; the rule {rule.yaml()} grants it", hint=rule.fix(home)
     )
 
 

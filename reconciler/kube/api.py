@@ -178,10 +178,10 @@ class Api:
         asked = Asked("patch", resource, namespace, name, sub)
         return _good(asked, self._ask(asked, "PATCH", query, body, content_type=APPLY))
 
-    def create(self, resource: Resource, namespace: str, body: bytes) -> bytes:
-        """A new object; one of that name already there is a FieldConflict without fields."""
+    def create(self, resource: Resource, namespace: str, body: bytes, *, dry_run: bool = False) -> bytes:
+        """A new object; one of that name already there is a FieldConflict without fields. dry_run: all but writing."""
         asked = Asked("create", resource, namespace)
-        return _good(asked, self._ask(asked, "POST", {}, body))
+        return _good(asked, self._ask(asked, "POST", {"dryRun": "All"} if dry_run else {}, body))
 
     def replace(self, resource: Resource, name: str, namespace: str, body: bytes) -> bytes:
         """The object as `body` has it; where that has a resourceVersion of an older one, a FieldConflict."""

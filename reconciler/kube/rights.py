@@ -23,13 +23,20 @@ class Rule(NamedTuple):
         """As one line of a Role's rules."""
         return f'{{apiGroups: ["{self.group}"], resources: ["{self.resource}"], verbs: [{", ".join(self.verbs)}]}}'
 
-    def kubectl(self, namespace: str = "") -> str:
-        """The command that makes a role of it; of a namespace where one is given."""
-        plural, slash, sub = self.resource.partition("/")
-        full = f"{plural}.{self.group}" if self.group else plural
-        kind = f"role --namespace={namespace}" if namespace else "clusterrole"
-        name = f"reconciler-{plural}"
-        return f"`kubectl create {kind} {name} --verb={','.join(self.verbs)} --resource={full}{slash}{sub}`"
+    def fix(self, home: str = "") -> str:
+        """How it is granted: by the roles that are bound to the hub's account; the rule itself to anybody else.
+
+        home: the namespace that the hub runs in, where it is known.
+        """
+        place = f" --namespace {home}" if home else ""
+        roles = f"`reconciler crds roles{place} | kubectl apply -f -` grants it to the hub's account; "
+        else_ = f"{self.yaml()} in a role bound to whoever asks"
+        return f"{roles}anybody else needs {else_}" if self._is_in(RULES) or self._is_in(HOME) else f"put {else_}"
+
+    def _is_in(self, rules: "tuple[Rule, ...]") -> bool:
+        """Whether one of `rules` grants it."""
+        mine = set(self.verbs)
+        return any((one.group, one.resource) == (self.group, self.resource) and mine <= {*one.verbs} for one in rules)
 
 
 _OBJECTS: Final = ("get", "list", "watch", "create", "patch", "delete")

@@ -182,7 +182,8 @@ def test_fault_041_rights_taken_away_at_run_time_are_named(
     cluster.kubeconfig_for("narrowed", {**rule, "verbs": ["get"]})  # the same user, with fewer rights
     with pytest.raises(RightMissing, match=r"may not patch inferencemodels.*verbs: \[patch\]") as raised:
         until_refused(api, namespace)
-    assert f"--namespace={namespace}" in raised.value.advice
+    assert f"in namespace {namespace}" in raised.value.message
+    assert "reconciler crds roles" in raised.value.advice
     assert api.get(MODELS, "one", namespace) is not None  # others go on
 
 

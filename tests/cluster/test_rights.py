@@ -9,9 +9,11 @@ import pytest
 import yaml
 
 from reconciler.cli.main import main
+from reconciler.errors import RightMissing, SettingInvalid
 from reconciler.kube.access import missing
 from reconciler.kube.api import Api
 from reconciler.kube.connection import Connection
+from reconciler.kube.reach import Pod
 from reconciler.kube.resources import OURS
 from reconciler.kube.rights import HOME, INSTALLER, OPERATOR, RULES, Rule
 from tests.control_plane.plane import ControlPlane
@@ -97,7 +99,7 @@ def test_the_hub_can_do_its_work_with_the_roles_that_are_written(cluster: Contro
 
 
 def test_doctor_is_content_with_an_admin(cluster: ControlPlane, call: Callable[..., Said]) -> None:
-    said = call("doctor", "--kubeconfig", cluster.kubeconfig, "--output", "json")
+    said = call("doctor", "--kubeconfig", cluster.kubeconfig, "--lease-namespace", HERE, "--output", "json")
     found = {one["check"]: one for one in json.loads(said.out)["findings"]}
     assert said.code == 0
     assert found["cluster"]["verdict"] == found["rights"]["verdict"] == "ok"
@@ -116,8 +118,79 @@ def test_doctor_names_each_missing_right_with_the_rule_that_grants_it(
     lacking = [one for one in json.loads(said.out)["findings"] if one["check"] == "right"]
     assert len(lacking) == 3
     assert "may not create, update leases in namespace edge" in lacking[-1]["found"]
-    assert "kubectl create role --namespace=edge" in lacking[-1]["fix"]
-    assert "--verb=create,update --resource=leases.coordination.k8s.io" in lacking[-1]["fix"]
+    for one in lacking:
+        assert one["fix"].startswith("`reconciler crds roles --namespace edge | kubectl apply -f -` grants it")
+    assert '["coordination.k8s.io"], resources: ["leases"], verbs: [create, update]' in lacking[-1]["fix"]
+
+
+def test_doctor_says_who_holds_the_lease_and_what_it_lacks(cluster: ControlPlane, call: Callable[..., Said]) -> None:
+    namespace = cluster.fresh_namespace("lease")
+    hub = cluster.kubeconfig_for("looker", *policy(*RULES, *HOME))  # who may not read namespaces
+
+    def lease(home: str, user: Path) -> dict[str, str]:
+        said = call("doctor", "--kubeconfig", user, "--lease-namespace", home, "--output", "json")
+        found: dict[str, str]
+        (found,) = [one for one in json.loads(said.out)["findings"] if one["check"] == "lease"]
+        assert said.code == (0 if found["verdict"] == "ok" else 4)
+        return found
+
+    for user in (cluster.kubeconfig, hub):
+        found = lease("nowhere", user)
+        assert (found["verdict"], found["fix"]) == ("fail", "`kubectl create namespace nowhere`")
+        assert "there is no namespace nowhere" in found["found"]
+        found = lease(namespace, user)
+        assert (found["verdict"], "held by nobody" in found["found"]) == ("ok", True)
+    leases = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+    assert cluster.get(leases)["items"] == []  # looking made none
+    cluster.post(leases, {"metadata": {"name": "reconciler"}, "spec": {"holderIdentity": "hub-7"}})
+    assert f"{namespace}/reconciler is held by hub-7" in lease(namespace, hub)["found"]
+
+
+def acting(cluster: ControlPlane, path: Path, **user: object) -> Path:
+    """The admin's kubeconfig, with more in its user."""
+    document = yaml.safe_load(cluster.kubeconfig.read_text())
+    document["users"][0]["user"] |= user
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def test_who_acts_for_another_has_no_right_but_that_ones(cluster: ControlPlane, api: Open, tmp_path: Path) -> None:
+    bob = api(acting(cluster, tmp_path / "bob", **{"as": "bob"}))
+    edges = OURS["Edge"]
+    with pytest.raises(RightMissing, match="user bob may not list edges"):
+        next(bob.pages(edges))
+    with pytest.raises(RightMissing, match="user bob may not watch edges"), bob.watch(edges, "", silence_s=30):
+        pass
+    with pytest.raises(RightMissing, match="user bob may not patch edges"):
+        bob.apply(edges, "berlin", "", b"{}", manager="reconciler")
+    assert len(missing(bob, namespace=HERE)) == len((*RULES, *HOME))
+    whole = {"as": "bob é", "as-uid": "7", "as-groups": ["a", "system:masters"], "as-user-extra": {"a/B%": ["x", "y"]}}
+    line = api(acting(cluster, tmp_path / "whole", **whole)).connection
+    review = b'{"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}'
+    reply = line.exchange("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=review)
+    seen = json.loads(reply.body)["status"]["userInfo"]
+    assert (seen["username"], seen["uid"]) == ("bob é", "7")
+    assert {"a", "system:masters"} <= {*seen["groups"]}
+    assert seen["extra"] == {"a/b%": ["x", "y"]}  # keys are header names, whose case is lost
+    assert missing(Api(line), namespace=HERE) == []
+
+
+def test_doctor_says_what_the_one_acted_for_lacks(
+    cluster: ControlPlane, call: Callable[..., Said], tmp_path: Path
+) -> None:
+    bob = acting(cluster, tmp_path / "bob", **{"as": "bob"})
+    said = call("doctor", "--kubeconfig", bob, "--lease-namespace", HERE, "--output", "json")
+    found = json.loads(said.out)["findings"]
+    assert said.code == 4
+    assert [one["found"].endswith(", acting for bob") for one in found if one["check"] == "cluster"] == [True]
+    assert len([one for one in found if one["check"] == "right"]) == len((*RULES, *HOME))
+
+
+def test_nobody_reaches_into_a_pod_for_another(cluster: ControlPlane, tmp_path: Path) -> None:
+    bob = acting(cluster, tmp_path / "bob", **{"as": "bob"})
+    with pytest.raises(SettingInvalid, match="acts for bob") as raised, Pod.of_hub("", bob, HERE):
+        pass
+    assert "kubectl --as=bob exec" in raised.value.advice
 
 
 def test_doctor_says_what_keeps_it_from_looking(

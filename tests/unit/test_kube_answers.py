@@ -80,10 +80,20 @@ def test_a_right_that_is_missing_comes_with_the_rule_that_grants_it() -> None:
     found = said(403, words, reason="Forbidden")
     assert isinstance(found, RightMissing)
     assert '{apiGroups: ["ai.kubeedge.io"], resources: ["inferencemodels/status"], verbs: [patch]}' in str(found)
-    assert "kubectl create role --namespace=edge" in found.advice
-    assert "--verb=patch --resource=inferencemodels.ai.kubeedge.io/status" in found.advice
-    found = said(403, words.partition(" in the namespace")[0], reason="Forbidden")
-    assert "kubectl create clusterrole" in found.advice
+    assert "may not patch inferencemodels/status in namespace edge; " in str(found)
+    assert found.advice.startswith("`reconciler crds roles --namespace a | kubectl apply -f -` grants it")
+    assert '{apiGroups: ["ai.kubeedge.io"], resources: ["inferencemodels/status"], verbs: [patch]}' in found.advice
+    found = said(403, words.replace("system:serviceaccount:a:b", "bob").partition(" in the namespace")[0])
+    assert found.advice.startswith("`reconciler crds roles | kubectl apply -f -` grants it")
+    lease = 'User "bob" cannot get resource "leases" in API group "coordination.k8s.io" in the namespace "home"'
+    assert "crds roles --namespace home |" in said(403, lease).advice
+
+
+def test_a_right_that_our_roles_do_not_give_is_not_promised_by_them() -> None:
+    found = said(403, 'User "bob" cannot impersonate resource "users" in API group "" at the cluster scope')
+    assert isinstance(found, RightMissing)
+    assert "crds roles" not in found.advice
+    assert '{apiGroups: [""], resources: ["users"], verbs: [impersonate]}' in found.advice
 
 
 @pytest.mark.parametrize(

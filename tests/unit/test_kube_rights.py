@@ -66,10 +66,15 @@ def test_a_rule_in_words() -> None:
         "resources": ["edges/status"],
         "verbs": ["get", "patch"],
     }
-    words = "--verb=get,patch --resource=edges.ai.kubeedge.io/status`"
-    assert rule.kubectl() == f"`kubectl create clusterrole reconciler-edges {words}"
-    assert rule.kubectl("home") == f"`kubectl create role --namespace=home reconciler-edges {words}"
-    assert "--resource=pods/exec`" in Rule("", "pods/exec", ("create",)).kubectl()
+    assert "crds roles" not in rule.fix()  # our roles do not have `get` of it
+
+
+def test_a_missing_rule_is_granted_by_the_roles_that_are_printed() -> None:
+    for rule in (*RULES, *HOME):
+        assert rule.fix("home").startswith("`reconciler crds roles --namespace home | kubectl apply -f -` ")
+        assert rule._replace(verbs=rule.verbs[:1]).fix().startswith("`reconciler crds roles | kubectl apply -f -` ")
+        assert rule.yaml() in rule.fix()
+    assert Rule("", "pods/exec", ("create",)).fix().startswith("put {")
 
 
 def test_the_command_prints_them(call: Call) -> None:
