@@ -4,6 +4,7 @@ May import: history, model.identity, planning. In: a scope, as a suspension or a
 """
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from reconciler.errors import NameUnknown
 from reconciler.history.keys import Key
@@ -12,6 +13,8 @@ from reconciler.model.identity import EDGE_LABEL, SET_LABEL, Identity
 from reconciler.planning import objects
 from reconciler.planning.declared import Declared
 
+FEW, NEAR = 10, 3
+LISTED = "`reconciler status --output json` lists what there is"
 SETS = "InferenceModelSet/"
 
 
@@ -23,11 +26,10 @@ def known(scope: str, declared: Declared, state: State) -> None:
     if key is None:
         if declared.edge(scope) is None:
             names = sorted(edge.name for edge in declared.of_kind("Edge"))
-            raise NameUnknown(f"there is no edge {scope}", hint=there("declared", names))
+            raise NameUnknown(f"there is no edge {scope}", hint=_instead(scope, "Edge", names))
         return
     if objects.source_of(declared, key)[0] is None and not state.known(key).operation:
-        names = sorted(f"{obj.namespace}/{obj.name}" for obj in declared.of_kind(key.kind))
-        raise NameUnknown(f"there is no {scope}", hint=there("declared", names[:10]))
+        raise NameUnknown(f"there is no {scope}", hint=_instead(scope, key.kind, _named(key.kind, declared, state)))
 
 
 def within(scope: str, key: Key, declared: Declared, state: State) -> bool:
@@ -40,6 +42,27 @@ def within(scope: str, key: Key, declared: Declared, state: State) -> bool:
     identity = source.identity if source is not None else Identity(*plain[:3])
     of_set = f"{SETS}{key.namespace}/{labels.get(SET_LABEL, '')}"
     return scope in {edge, labels.get(EDGE_LABEL), of_set, str(identity)}
+
+
+def _named(kind: str, declared: Declared, state: State) -> list[str]:
+    """What can be named of a kind: what is declared, what sets have made of it, and the sets themselves."""
+    kinds = {kind, "InferenceModelSet"} if kind == "InferenceModel" else {kind}
+    found = {str(obj.identity) for each in kinds for obj in declared.of_kind(each)}
+    made = (text for text, served in state.keys.items() if served.operation and "@" not in text)
+    return sorted(found | {text for text in made if text.startswith(f"{kind}/")})
+
+
+def _instead(scope: str, kind: str, names: Sequence[str]) -> str:
+    """What may have been meant: what is called nearly the same, else all of a few, else how to list them."""
+    of_name: dict[str, list[str]] = {}
+    for name in names:
+        of_name.setdefault(name.rpartition("/")[2], []).append(name)
+    near = [text for name in get_close_matches(scope.rpartition("/")[2], of_name, NEAR) for text in of_name[name]]
+    if near:
+        return f"is {' or '.join(near[:NEAR])} meant? {LISTED}"
+    if len(names) > FEW:
+        return f"there are {len(names)}, such as {names[0]}; {LISTED}"
+    return there("declared", names) if names else f"there is no {kind} just now; {LISTED}"
 
 
 def there(what: str, names: Sequence[str]) -> str:
