@@ -2,13 +2,13 @@
 
 In: counts of the running process, the fold of the log and its files, asked when somebody asks.  Out: the text format of
 Prometheus. Names follow those of the GitOps Toolkit (fluxcd.io/flux/monitoring/metrics) with our prefix. A label is a
-kind, a verb, a word of ours or an edge; an object, a commit, a URL or a person never is.
+kind, a verb, a word of ours, an edge or a hub's machine; an object, a commit, a URL or a person never is.
 """
 
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -28,6 +28,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.eventlog.segments import sealed_files
 from reconciler.history.events import rfc3339
 from reconciler.history.state import FAILED, Served, State
+from reconciler.history.status import Object, status
 from reconciler.web.tally import BOUNDS_S, Counts, Durations, Tally
 from reconciler.wiring.vitals import Vitals
 
@@ -97,13 +98,17 @@ def _fleet(state: State, counts: Counts, now: float) -> Iterator[Metric]:
     conditions = GaugeMetricFamily(
         PREFIX + "reconcile_condition", "Objects by condition.", labels=["kind", "type", "status"]
     )
-    for labels, many in sorted(_conditions(state).items()):
+    text = rfc3339(now)
+    objects = status(state, text).objects if state.keeps == "cluster" else None
+    counted = _conditions(state) if objects is None else _conditions_of(objects)
+    for labels, many in sorted(counted.items()):
         conditions.add_metric(list(labels), many)
     yield conditions
+    if objects is not None:
+        yield from _unsettled(objects, state)
     suspended = GaugeMetricFamily(
         PREFIX + "suspend_status", "Whether nothing more is ordered: for everything (*), or an edge.", labels=["scope"]
     )
-    text = rfc3339(now)
     standing = {scope for scope, why in state.suspended.items() if not why.get("until") or why["until"] > text}
     for scope in sorted({"*", *standing}):
         suspended.add_metric([scope], scope in standing)
@@ -120,6 +125,25 @@ def _fleet(state: State, counts: Counts, now: float) -> Iterator[Metric]:
         silent = 0.0 if seen.present or not seen.since else max(0.0, now - _seconds(seen.since))
         lag.add_metric([edge], max(silent, counts.lags.get(edge, 0.0)))
     yield lag
+
+
+def _unsettled(objects: Sequence[Object], state: State) -> Iterator[Metric]:
+    """Of what this log keeps in a cluster: by kind, 0 too; and which machine's reconciler writes there."""
+    kinds = sorted({one.kind for one in objects})
+    waiting = Counter(one.kind for one in objects if one.pending)
+    steps = GaugeMetricFamily(PREFIX + "steps_waiting", "Objects of which a planned change waits.", labels=["kind"])
+    drifted = Counter(one.kind for one in objects if one.drift)
+    drift = GaugeMetricFamily(PREFIX + "drift_open", "Objects of which a drift stands.", labels=["kind"])
+    for kind in kinds:
+        steps.add_metric([kind], waiting[kind])
+        drift.add_metric([kind], drifted[kind])
+    yield steps
+    yield drift
+    holder = GaugeMetricFamily(PREFIX + "lease_holder", "Whose reconciler holds the Lease, by host.", labels=["host"])
+    if state.lease.holder:
+        host = state.lease.holder.rsplit("_", 2)[0]  # without its process: a label that a restart leaves as it is
+        holder.add_metric([host], 1)
+    yield holder
 
 
 def _vital(vitals: Vitals) -> Iterator[Metric]:
@@ -166,6 +190,19 @@ def _log(past: "Past", state: State, now: float) -> Iterator[Metric]:
     if read is not None:
         at = _seconds(read.event.recordedtime or read.event.time)
         yield _gauge("last_sync_timestamp_seconds", "When the newest commit was read.", at)
+
+
+def _conditions_of(objects: Iterable[Object]) -> Counter[tuple[str, str, str]]:
+    """The same of what is kept in a cluster: Unknown while an answer is out, False while anything stands against it."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for one in objects:
+        ready = "Unknown" if one.open else "True" if one.settled else "False"
+        found[one.kind, "Ready", ready] += 1
+        if one.open or one.pending:
+            found[one.kind, "Reconciling", "True"] += 1
+        if one.phase in FAILED:
+            found[one.kind, "Stalled", "True"] += 1
+    return found
 
 
 def _conditions(state: State) -> Counter[tuple[str, str, str]]:

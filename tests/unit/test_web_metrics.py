@@ -1,12 +1,24 @@
 """/metrics in the text format, with few label values and no names of objects."""
 
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
+from reconciler.controller.recorder import Recorder
+from reconciler.edge.paths import StateDirectory
 from reconciler.errors import ApiUnavailable
+from reconciler.eventlog.sqlite import SqliteLog
+from reconciler.history import events as ev
+from reconciler.history.events import Event
+from reconciler.history.keys import Key
+from reconciler.history.state import State
 from reconciler.web.live import LiveLog
 from reconciler.web.metrics import Metrics
 from reconciler.web.tally import Tally
 from reconciler.wiring.vitals import Vitals
+from tests.log_events import StillClock
 from tests.unit.cli_world import SHA, World
 
 
@@ -17,6 +29,10 @@ def samples(world: World, vitals: Vitals | None = None) -> dict[str, dict[tuple[
         text = Metrics(live.past, Tally(), vitals or Vitals()).text().decode()
     finally:
         live.close()
+    return parsed_samples(text)
+
+
+def parsed_samples(text: str) -> dict[str, dict[tuple[str, ...], float]]:
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in parsed(text):
         for sample in family.samples:
@@ -75,3 +91,53 @@ def test_a_cluster_that_cannot_be_read_hides_nothing_else(story: World) -> None:
     found = samples(story, Vitals(cached=lost))
     assert "reconciler_watch_cache_objects" not in found
     assert found["reconciler_log_entries"][()] > 30
+
+
+def model(name: str) -> Key:
+    return Key("InferenceModel", "default", name, "")
+
+
+def ordered(record: Recorder, name: str) -> Event:
+    data = {"spec": {"spec": {"targetVersion": "1"}}, "action": "create", "reason": "declared"}
+    return record.event(ev.APPLY_INTENDED, model(name), data, operationid=f"o-{name}")
+
+
+def answered(record: Recorder, intent: Event, type_: str = ev.APPLY_SUCCEEDED, **data: Any) -> Event:
+    about = Key.parse(intent.subject)
+    return record.event(type_, about, data, causationid=intent.id, operationid=intent.operationid)
+
+
+def test_of_a_cluster_only_what_is_settled_is_ready(tmp_path: Path) -> None:
+    place, clock = StateDirectory(tmp_path), StillClock()
+    place.hub.log.parent.mkdir(parents=True)
+    with closing(SqliteLog(place.hub.log, "/hub", clock)) as log:
+        record = Recorder(log, clock, State(), "hub")
+        record.append([record.event(ev.LEASE_ACQUIRED, "hub", {"holder": "hub_0-0_17_ab12", "transitions": 3})])
+        intents = {name: ordered(record, name) for name in ("fine", "open", "refused", "drifted", "waiting")}
+        record.append(list(intents.values()))
+        record.append([answered(record, intents[name], live={"uid": "u"}) for name in ("fine", "drifted", "waiting")])
+        refused = {"error": "no", "code": "RX411"}
+        record.append([answered(record, intents["refused"], ev.APPLY_FAILED, **refused)])
+        drift = {"what": "changed", "writer": "kubectl", "policy": "report", "fields": [], "time": "t"}
+        record.append([record.event(ev.DRIFT_DETECTED, model("drifted"), drift)])
+        waits = {"suspended by ada: is moved": [str(model("waiting")), str(model("never"))]}
+        record.append([record.event(ev.STEPS_WAITING, "plan", {"waits": waits})])
+    live = LiveLog(place.root)
+    try:
+        found = parsed_samples(Metrics(live.past, Tally(), Vitals()).text().decode())
+    finally:
+        live.close()
+    assert found["reconciler_reconcile_condition"] == {
+        ("InferenceModel", "True", "Ready"): 1,
+        ("InferenceModel", "False", "Ready"): 4,
+        ("InferenceModel", "Unknown", "Ready"): 1,
+        ("InferenceModel", "True", "Reconciling"): 3,
+        ("InferenceModel", "True", "Stalled"): 1,
+    }
+    assert found["reconciler_steps_waiting"] == {("InferenceModel",): 2}
+    assert found["reconciler_drift_open"] == {("InferenceModel",): 1}
+    assert found["reconciler_lease_holder"] == {("hub_0-0",): 1}
+
+
+def test_where_no_cluster_is_kept_nothing_of_one_is_told(story: World) -> None:
+    assert not {"reconciler_steps_waiting", "reconciler_drift_open", "reconciler_lease_holder"} & {*samples(story)}
