@@ -15,7 +15,8 @@ PLURALS = {"NetworkPolicy": "networkpolicies"}
 @pytest.mark.parametrize("file", FILES)
 def test_an_api_server_takes_every_manifest(file: str, control_plane: ControlPlane) -> None:
     control_plane.request("POST", "/api/v1/namespaces", {"metadata": {"name": "reconciler-system"}})
-    for document in yaml.safe_load_all((DEPLOY / file).read_text()):
+    recipe = (DEPLOY / "README.md").read_text().partition("# metrics.yaml\n")[2].partition("```")[0]
+    for document in (*yaml.safe_load_all((DEPLOY / file).read_text()), yaml.safe_load(recipe)):
         group, metadata = document["apiVersion"], document["metadata"]
         root = f"/apis/{group}" if "/" in group else f"/api/{group}"
         scope = f"/namespaces/{metadata['namespace']}" if "namespace" in metadata else ""

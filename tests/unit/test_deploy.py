@@ -61,3 +61,23 @@ def test_the_image_copies_files_that_exist() -> None:
     copied = [line.split()[1] for line in lines if line.startswith("COPY") and "--from" not in line]
     assert copied
     assert all((DEPLOY.parent / path).exists() for path in copied)
+
+
+def test_the_recipe_for_metrics_fits_the_manifests() -> None:
+    blocks = (DEPLOY / "README.md").read_text().split("```yaml\n")[1:]
+    recipes = [yaml.safe_load(block.partition("```")[0]) for block in blocks]
+    (service,) = (one for one in documents() if one["kind"] == "Service")
+    (hub,) = (one for one in documents() if one["kind"] == "StatefulSet")
+    (policy,) = (one for one in recipes if isinstance(one, dict) and one.get("kind") == "NetworkPolicy")
+    (monitor,) = (one for one in recipes if isinstance(one, dict) and one.get("kind") == "ServiceMonitor")
+    (patch,) = (yaml.safe_load(one[0]["patch"])[0] for one in recipes if isinstance(one, list))
+    template = hub["spec"]["template"]
+    (port,) = template["spec"]["containers"][0]["ports"]
+    assert policy["spec"]["podSelector"]["matchLabels"] == template["metadata"]["labels"]
+    assert [one["port"] for one in policy["spec"]["ingress"][0]["ports"]] == [port["name"]]
+    assert monitor["spec"]["selector"]["matchLabels"] == service["metadata"]["labels"]
+    assert [one["port"] for one in monitor["spec"]["endpoints"]] == [one["name"] for one in service["spec"]["ports"]]
+    assert patch["value"]["prometheus.io/port"] == str(port["containerPort"])
+    assert "annotations" not in template["metadata"]  # `add` replaces what is there
+    namespaces = {one["metadata"]["namespace"] for one in (policy, monitor, service, hub)}
+    assert len(namespaces) == 1
