@@ -303,7 +303,7 @@ class World:
         """(time, verb, key, status) of every write about our kinds that the hub's user sent, as the server has it."""
         for one in self.plane.local().audited():
             ref = one.get("objectRef", {})
-            if not one["user"]["username"].endswith(f":{self.user}") or ref.get("resource") not in PLURALS:
+            if not one["user"].get("username", "").endswith(f":{self.user}") or ref.get("resource") not in PLURALS:
                 continue
             if one["verb"] in WRITES and ref.get("subresource") is None:
                 found = Key(PLURALS[ref["resource"]], ref.get("namespace", ""), ref["name"], "")

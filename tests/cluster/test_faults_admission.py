@@ -210,6 +210,6 @@ def test_fault_037_a_quota_that_is_used_up_is_named_and_others_go_on(world: Worl
 
     world.wait(raised, "the quota raised")
     world.look()
+    world.wait(lambda: set(world.versions()) == {"one", "a", "b"}, "tried again")
     world.wait_settled()
-    assert set(world.versions()) == {"one", "a", "b"}
     world.check()

@@ -243,9 +243,9 @@ def test_fault_043_what_the_schema_refuses_is_told_by_field(world: World, our_ob
         assert "replicas" in failed.event.data["error"]
         settled_but(world)
         assert set(world.versions()) == {"zero", "marker"}
+        world.check()
     finally:
         our_objects.clean()
-    world.check()
 
 
 def _body(name: str, **spec: Any) -> dict[str, Any]:
