@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from reconciler.web.answers import keys_of
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
 from reconciler.history.keys import Key
 from reconciler.history.state import Served, State
 from reconciler.history.why import Asked, Link, why
+from reconciler.web.answers import keys_of
 from reconciler.wiring.past import opened
 from tests.unit.cli_world import FILES, SET, SHA, World, key
 
