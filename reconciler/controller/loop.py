@@ -226,8 +226,9 @@ class Loop:
         planned = self._record.event(
             ev.CHANGE_PLANNED, "plan", data, causationid=batch.cause, gitcommit=batch.commit, newdigest=plan.digest
         )
+        other_rules = "fleet" in data and bool(state.ref.accepted)  # they may be about anything that is there
         self._record.append([planned], plans=state.plans)
-        if "fleet" in data:  # other rules may be about anything
+        if other_rules:
             self.queue.add(Trigger("audit"))
         return planned.id
 
