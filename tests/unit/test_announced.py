@@ -118,7 +118,7 @@ def test_what_is_taken_back_names_the_other_writer() -> None:
     drift = log.entry(ev.DRIFT_DETECTED, FACES, what="changed", writer="kubectl-edit", policy="correct", fields=fields)
     (told,) = tell(drift, *log.change(FACES, "update", "", drift.event.id))
     assert (told.reason, told.type) == ("DriftCorrected", "Warning")
-    assert told.note == "changed by kubectl-edit, which is taken back: spec.servingPort by kubectl-edit"
+    assert told.note == "changed by kubectl-edit, to be taken back: spec.servingPort by kubectl-edit"
 
 
 def test_what_is_reported_only_is_told_at_once() -> None:
