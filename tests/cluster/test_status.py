@@ -40,7 +40,15 @@ def started(world: World, *files: dict[str, str]) -> None:
     world.commit(together)
     world.hub()
     world.wait_settled()
+    for text in world.state.keys:  # what sums others up is always told of
+        kind, _, name = text.split("/")
+        if kind in {"Fleet", "InferenceModelSet"}:
+            _told(world, name, kind)
     rest(world)
+
+
+def _told(world: World, name: str, kind: str) -> None:
+    world.wait(lambda: "status" in (world.there(name, kind) or {}), f"{name} told")
 
 
 def rest(world: World) -> None:
