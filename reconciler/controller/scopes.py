@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from reconciler.errors import NameUnknown
-from reconciler.history.keys import Key
+from reconciler.history.keys import Key, set_scope
 from reconciler.history.state import State
-from reconciler.model.identity import EDGE_LABEL, SET_LABEL, Identity
+from reconciler.model.identity import EDGE_LABEL, Identity
 from reconciler.planning import objects
 from reconciler.planning.declared import Declared
 
 FEW, NEAR = 10, 3
 LISTED = "`reconciler status --output json` lists what there is"
-SETS = "InferenceModelSet/"
 
 
 def known(scope: str, declared: Declared, state: State) -> None:
@@ -40,8 +39,7 @@ def within(scope: str, key: Key, declared: Declared, state: State) -> bool:
     source, edge = objects.source_of(declared, plain)
     labels = state.known(plain).order.get("labels", {})
     identity = source.identity if source is not None else Identity(*plain[:3])
-    of_set = f"{SETS}{key.namespace}/{labels.get(SET_LABEL, '')}"
-    return scope in {edge, labels.get(EDGE_LABEL), of_set, str(identity)}
+    return scope in {edge, labels.get(EDGE_LABEL), set_scope(key.namespace, labels), str(identity)}
 
 
 def _named(kind: str, declared: Declared, state: State) -> list[str]:

@@ -5,17 +5,17 @@ In: requests (through the control socket, or by a command where no hub runs).  O
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from reconciler.controller.following import Following
 from reconciler.controller.loop import Batch
 from reconciler.controller.recorder import Recorder
-from reconciler.controller.scopes import SETS, known, there, within
+from reconciler.controller.scopes import known, there, within
 from reconciler.errors import NameUnknown, PlanHeld, UsageError
 from reconciler.history import events as ev
-from reconciler.history.keys import Key
+from reconciler.history.keys import SETS, Key
 from reconciler.history.timeline import named
+from reconciler.history.times import is_time
 
 
 class Verbs:
@@ -81,7 +81,8 @@ class Verbs:
             raise UsageError(
                 "a set is suspended in a cluster only", hint="suspend its edges, or its objects one by one"
             )
-        if not all(isinstance(value, str) for value in data.values()) or not _is_time(data.get("until")):
+        is_text = all(isinstance(value, str) for value in data.values())
+        if not is_text or ("until" in data and not is_time(data["until"])):
             raise UsageError("suspend takes text; `until` is an RFC 3339 time with its zone")
         return Batch(events=(self._record.event(ev.RECONCILE_SUSPENDED, "plan", data, actor=request["actor"]),))
 
@@ -115,10 +116,3 @@ class Verbs:
         scope = str(request["scope"])
         known(scope, self._following.repository.declared, self._record.state)
         return scope
-
-
-def _is_time(text: str | None) -> bool:
-    try:
-        return text is None or datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return False

@@ -1,9 +1,14 @@
 """What an order, its events and its status are about: an object of the API server, or one object on one edge.
 
-Imports nothing of ours.
+May import: model.identity.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from reconciler.model.identity import EDGE_LABEL, SET_LABEL
+
+SETS: Final = "InferenceModelSet/"  # how the key of every set begins
 
 
 class Key(NamedTuple):
@@ -38,3 +43,19 @@ class Key(NamedTuple):
         path, _, edge = text.partition("@")
         kind, namespace, name = path.split("/")
         return cls(kind, namespace, name, edge)
+
+
+def scopes_of(key: Key, labels: Mapping[str, str]) -> tuple[str, ...]:
+    """By which names what belongs to a key is suspended: everything, its edge, itself, its object, the object's set.
+
+    labels: of the object, where the key is one.
+    """
+    edge = key.edge or labels.get(EDGE_LABEL, "")
+    scopes = ("*", edge, str(key), str(key._replace(edge="")), set_scope(key.namespace, labels))
+    return tuple(filter(None, dict.fromkeys(scopes)))
+
+
+def set_scope(namespace: str, labels: Mapping[str, str]) -> str:
+    """The key of the set that makes an object with these labels; "" where none does."""
+    name = labels.get(SET_LABEL, "")
+    return f"{SETS}{namespace}/{name}" if name else ""

@@ -15,8 +15,8 @@ from reconciler.history.keys import Key
 from reconciler.history.state import FAILED, Served, State
 from reconciler.history.summed import dataset_counts, delivery, edge_counts, members_told, model_counts, set_counts
 from reconciler.history.timeline import drift_words
+from reconciler.model.identity import COMMIT
 
-COMMIT: Final = "ai.kubeedge.io/commit"
 MIRRORS: Final = frozenset({"InferenceModelSet", "Model", "Edge", "Fleet"})  # expanded from Git only
 
 

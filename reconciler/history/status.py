@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from reconciler.history.keys import Key
+from reconciler.history.keys import Key, scopes_of
 from reconciler.history.state import FAILED, EdgeSeen, Served, State
 from reconciler.history.timeline import drift_words, named
-from reconciler.model.identity import EDGE_LABEL, SET_LABEL
+from reconciler.model.identity import EDGE_LABEL
 
 NEVER = "never"  # stands where a time would: this edge has not been heard yet
 UNHEARD = EdgeSeen()
@@ -250,14 +250,9 @@ def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...]) 
         served = state.keys[text]
         if served.operation and "@" in text:
             key = Key.parse(text)
-            obj = text.partition("@")[0]
-            waits = (
-                stopped.get("*"),
-                stopped.get(key.edge),
-                stopped.get(obj),
-                _quarantined(key, served, state.holds.get(text, {})),
-            )
-            found.append(_row(key, served, state.edges, "; ".join(filter(None, waits))))
+            held = _quarantined(key, served, state.holds.get(text, {}))
+            waits = "; ".join(filter(None, (_stopped(stopped, key, {}), held)))
+            found.append(_row(key, served, state.edges, waits))
     return sorted(found, key=lambda row: (row.edge, row.kind != "InferenceModel", row.kind, row.name))
 
 
@@ -268,14 +263,13 @@ def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Itera
     for text in sorted({one for one in (*ordered, *state.waits) if "@" not in one}):
         served = state.known(text)
         key, labels = Key.parse(text), served.order.get("labels", {})
-        edge = str(labels.get(EDGE_LABEL, ""))
         fought = f"{served.message}, left alone until {served.fought}" if served.fought > now else ""
         yield Object(
             key=text,
             kind=key.kind,
             namespace=key.namespace,
             name=key.name,
-            edge=edge,
+            edge=str(labels.get(EDGE_LABEL, "")),
             wanted=str(served.order.get("spec", {}).get("targetVersion", "")),
             phase=served.phase if served.operation else "Waiting",
             since=served.phase_time,
@@ -284,16 +278,15 @@ def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Itera
             origin=served.origin,
             message=served.message,
             code=served.code,
-            waits=state.waits.get(text)
-            or "; ".join(filter(None, (stopped.get(scope) for scope in ("*", edge, text, _set_of(key, labels))))),
+            waits=state.waits.get(text) or _stopped(stopped, key, labels),
             drift=drift_words(served.drift) if served.left or served.drift.get("policy") == "report" else fought,
             pending=text in state.waits,
         )
 
 
-def _set_of(key: Key, labels: Mapping[str, str]) -> str:
-    """The key of the set that makes an object; of none, one that names nothing."""
-    return f"InferenceModelSet/{key.namespace}/{labels.get(SET_LABEL, '')}"
+def _stopped(stopped: Mapping[str, str], key: Key, labels: Mapping[str, str]) -> str:
+    """By whom what belongs to a key is suspended, and why; "" where nobody did."""
+    return "; ".join(stopped[scope] for scope in scopes_of(key, labels) if scope in stopped)
 
 
 def _quarantined(key: Key, served: Served, holds: Mapping[str, Any]) -> str:

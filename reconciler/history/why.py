@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
-from reconciler.history.keys import Key
+from reconciler.history.keys import Key, scopes_of
 from reconciler.history.state import Served, State
 from reconciler.history.timeline import drift_words, words
-from reconciler.model.identity import EDGE_LABEL
 
 Find = Callable[[str], Entry | None]
 Stream = Callable[[str], Iterable[Entry]]
@@ -57,7 +56,7 @@ def why(key: Key, state: State, find: Find, stream: Stream, asked: Asked | None 
         return [*_problems(key, state)]
     past = list(stream(key.stream))
     if not key.edge:
-        found = _object(key, served, past, find, stream)
+        found = _object(served, past, find, stream)
         return [*found, *_today(asked, served, state, find, stream), *_held(key, state, served), *_problems(key, state)]
     links = []
     running = _running(served, past)
@@ -68,7 +67,7 @@ def why(key: Key, state: State, find: Find, stream: Stream, asked: Asked | None 
     return [*links, *_today(asked, served, state, find, stream), *_held(key, state, served), *_problems(key, state)]
 
 
-def _object(key: Key, served: Served, past: list[Entry], find: Find, stream: Stream) -> Iterator[Link]:  # noqa: ARG001
+def _object(served: Served, past: list[Entry], find: Find, stream: Stream) -> Iterator[Link]:
     """The walk for an object of the API server: what was applied, by whom it was wanted, what others did to it."""
     applied = next((entry for entry in reversed(past) if entry.event.type == ev.APPLY_SUCCEEDED), None)
     drift = served.drift or {}
@@ -232,7 +231,7 @@ def _held(key: Key, state: State, served: Served) -> Iterator[Link]:
     if plan is not None and str(key) in plan.keys:
         text = f"plan {plan.digest} waits for a person: {plan.reason}"
         yield Link(what="held", text=text, time=plan.time, seq=plan.seq, commit=plan.commit)
-    for scope in ("*", key.edge or str(served.order.get("labels", {}).get(EDGE_LABEL, "")), str(key)):
+    for scope in scopes_of(key, served.order.get("labels", {})):
         found = state.suspended.get(scope)
         if found is not None and (served.open or not served.order):
             text = f"suspended by {found.get('actor', '')}: {found.get('reason', '')}"

@@ -16,8 +16,7 @@ from reconciler.history.keys import Key
 from reconciler.kube.api import Api
 from reconciler.kube.live import Live
 from reconciler.kube.resources import EVENTS, LEASES, OURS
-from reconciler.kube.sending import OPERATION, SEQ
-from reconciler.model.identity import GROUP
+from reconciler.model.identity import GROUP, OPERATION, SEQ
 
 CONTROLLER: Final = f"{GROUP}/reconciler"
 REVISION: Final = f"{GROUP}/revision"

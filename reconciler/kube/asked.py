@@ -16,6 +16,7 @@ from reconciler.controller.queue import Queue, Trigger
 from reconciler.controller.recorder import Recorder
 from reconciler.history.events import rfc3339
 from reconciler.history.keys import Key
+from reconciler.history.times import is_over, is_time
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS
 from reconciler.kube.sending import Objects
@@ -38,26 +39,11 @@ def suspension(live: Live, now: str) -> dict[str, str]:
     if is_over(until, now):
         return {}
     reason = live.annotations.get(REASON, "")
-    if until and not _is_time(until):  # it never ends, and says why
+    if until and not is_time(until):  # it never ends, and says why
         until, reason = "", f"{reason} ({UNTIL} {until[:40]!a} is no RFC 3339 time with a zone)".strip()
     actor = live.foreign.get(f'annotations["{RECONCILE}"]', "") or "Git"
     found = {"actor": actor, "reason": reason, "until": until}
     return {name: value for name, value in found.items() if value}
-
-
-def _is_time(text: str) -> bool:
-    try:
-        return datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return False
-
-
-def is_over(until: str, now: str) -> bool:
-    """Whether a time that a person wrote has passed; what cannot be read never does."""
-    try:
-        return bool(until) and datetime.fromisoformat(until) <= datetime.fromisoformat(now)
-    except (ValueError, TypeError):
-        return False
 
 
 class Asked:

@@ -17,9 +17,10 @@ import msgspec
 from reconciler.errors import ApiUnavailable, KindMissing, ReconcilerError, RightMissing
 from reconciler.history.keys import Key
 from reconciler.kube.lease import awake_or_not
-from reconciler.kube.live import OPERATION, Head, Live, Reader, differs
+from reconciler.kube.live import Head, Live, Reader, differs
 from reconciler.kube.resources import Resource
 from reconciler.kube.watching import ListWatch, WatchApi, later
+from reconciler.model.identity import OPERATION
 
 STALE_S: Final = 120.0  # two bookmarks, and some
 GONE_MAX: Final = 1 << 15  # uids of deleted objects that are remembered

@@ -1,4 +1,4 @@
-"""One object as the watch cache keeps it, and how it is read from the API server's bytes. May import: planning.fields.
+"""One object as the watch cache keeps it, read from the bytes of the API server. May import: planning, model.identity.
 
 In: an object's JSON.  Out: `Live`, without what is never needed: managedFields (once read), annotations of others.
 Ten thousand objects of one fleet say much the same, so equal parts are one object in memory: nothing in a `Live` may
@@ -10,12 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
+from reconciler.model.identity import GROUP, OPERATION, STAMPS
 from reconciler.planning.fields import above, leaves, managed
 
-OURS: Final = "ai.kubeedge.io/"
-KEPT: Final = (OURS, "config.kubernetes.io/")
-OPERATION: Final = OURS + "operation-id"
-BOOKKEEPING: Final = frozenset({OPERATION, OURS + "commit", OURS + "seq"})  # moves with an apply, means nothing alone
+KEPT: Final = (f"{GROUP}/", "config.kubernetes.io/")
 SHARED_MAX: Final = 1 << 12  # parts remembered to be shared
 SHARED_BYTES: Final = 1 << 12  # a longer part is not looked for
 
@@ -228,7 +226,7 @@ def differs(before: Live, after: Live) -> bool:
 
 
 def _meaning(annotations: Iterable[tuple[str, str]]) -> dict[str, str]:
-    return {key: value for key, value in annotations if key not in BOOKKEEPING}
+    return {key: value for key, value in annotations if key not in STAMPS}
 
 
 def _same(new: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:

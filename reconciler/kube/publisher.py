@@ -23,17 +23,18 @@ from reconciler.errors import ApiUnavailable, KindMissing, WorldRefused, WorldUn
 from reconciler.history import events as ev
 from reconciler.history.announced import Announcer
 from reconciler.history.events import Entry, rfc3339
-from reconciler.history.keys import Key
+from reconciler.history.keys import Key, set_scope
 from reconciler.history.published import MIRRORS, Around, published
+from reconciler.history.times import is_over
 from reconciler.kube.announcer import EventWriter, Lookup
 from reconciler.kube.api import Api
-from reconciler.kube.asked import WIDE, Asked, is_over, suspension
+from reconciler.kube.asked import WIDE, Asked, suspension
 from reconciler.kube.cache import Cache
 from reconciler.kube.gathered import Gathered
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS
 from reconciler.kube.watching import later
-from reconciler.model.identity import EDGE_LABEL, SET_LABEL, Identity
+from reconciler.model.identity import EDGE_LABEL, Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.freeze import frozen
 
@@ -250,10 +251,8 @@ class Publisher:
 
     def _suspended(self, key: Key, live: Live, wide: Mapping[str, Mapping[str, str]], now: str) -> dict[str, str]:
         """By what is said of everything, an edge, a set or this object. Everything is told by the Fleet alone."""
-        set_key = f"InferenceModelSet/{key.namespace}/{live.labels.get(SET_LABEL, '')}"
-        scopes = {"Fleet": ["*"], "Edge": [key.name]}.get(
-            key.kind, [str(key), live.labels.get(EDGE_LABEL, ""), set_key]
-        )
+        of_object = [str(key), live.labels.get(EDGE_LABEL, ""), set_scope(key.namespace, live.labels)]
+        scopes = {"Fleet": ["*"], "Edge": [key.name]}.get(key.kind, of_object)
         for table in (self._record.state.suspended, wide):
             for scope in scopes:
                 why = table.get(scope)

@@ -20,16 +20,12 @@ from reconciler.history.keys import Key
 from reconciler.kube.api import Api
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS
-from reconciler.model.identity import GROUP
+from reconciler.model.identity import COMMIT, OPERATION, SEQ, STAMPS
 from reconciler.planning.drifted import CORRECT
 from reconciler.planning.fields import leaves, without
 from reconciler.planning.objects import NUMBERS, numbered
 
 MANAGER: Final = "reconciler"
-OPERATION: Final = f"{GROUP}/operation-id"
-COMMIT: Final = f"{GROUP}/commit"
-SEQ: Final = f"{GROUP}/seq"
-STAMPS: Final = frozenset({OPERATION, COMMIT, SEQ})
 AGAIN: Final = 2  # times that an order is sent again with what a refusal has taught
 
 PolicyOf = Callable[[Key, str, str], str]  # key, leaf path, manager -> correct, report, ignore

@@ -23,8 +23,8 @@ from reconciler.kube.deliveries import Deliveries
 from reconciler.kube.fights import PAUSE_S, Fights
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS
-from reconciler.kube.sending import OPERATION, Objects, Sender, seen_tree
-from reconciler.model.identity import GROUP
+from reconciler.kube.sending import Objects, Sender, seen_tree
+from reconciler.model.identity import GROUP, OPERATION
 from reconciler.planning.diff import Observed
 from reconciler.planning.drift import policy_of, rules_of
 from reconciler.planning.drifted import CORRECT, REPORT, Owners, View, view

@@ -7,6 +7,11 @@ VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 DEFAULT_NAMESPACE: Final = "default"
 SET_LABEL: Final = f"{GROUP}/set"  # the InferenceModelSet that makes it
+# Annotations that go with each apply: which operation, of which commit, which entry of the log.
+OPERATION: Final = f"{GROUP}/operation-id"
+COMMIT: Final = f"{GROUP}/commit"
+SEQ: Final = f"{GROUP}/seq"
+STAMPS: Final = frozenset({OPERATION, COMMIT, SEQ})
 EDGE_LABEL: Final = f"{GROUP}/edge"  # on an object of the API server: the edge that it is for
 
 

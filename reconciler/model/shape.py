@@ -12,14 +12,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from reconciler.model.fields import Text, at_most, problem
-from reconciler.model.identity import GROUP
+from reconciler.model.identity import STAMPS
 from reconciler.model.rules import Rule, checks, given, rule
 
 NAME: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 LABEL_NAME: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 LABEL_KEY: Final = r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 LABEL_VALUE: Final = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?"
-STAMPS: Final = frozenset(f"{GROUP}/{name}" for name in ("operation-id", "commit", "seq"))
 SCHEMES: Final = ("https", "http", "file")
 LONGEST_URL: Final = 2048  # with the next, what the API server's budget for rules allows
 MOST_VERSIONS: Final = 500

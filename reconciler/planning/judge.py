@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from reconciler.history.state import State
+from reconciler.history.times import is_over
 from reconciler.planning.freeze import frozen
 from reconciler.planning.plan import Judgement
 
@@ -19,7 +20,7 @@ def judge_by(
     return Judgement(
         limits=limits if isinstance(limits, dict) else {},
         holds=state.holds,
-        suspended={scope: why for scope, why in state.suspended.items() if not _is_over(why.get("until", ""), now)},
+        suspended={scope: why for scope, why in state.suspended.items() if not is_over(why.get("until", ""), now)},
         unreadable=unreadable,
         deleted_lately=lately,
         inventory=there + lately,  # so that ten small commits meet the same limit as one
@@ -29,10 +30,3 @@ def judge_by(
         freeze=frozen(fleet, now, revert=state.ref.reverts),  # rollback must be possible
         ordered=state.keys,
     )
-
-
-def _is_over(until: str, now: str) -> bool:
-    try:
-        return bool(until) and datetime.fromisoformat(until) <= datetime.fromisoformat(now)
-    except (ValueError, TypeError):  # said by a writer that did not check: it holds until somebody resumes
-        return False

@@ -7,14 +7,13 @@ approved before anything happens; its steps become intents.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from reconciler.history.keys import Key
+from reconciler.history.keys import Key, scopes_of
 from reconciler.history.state import Served
-from reconciler.model.identity import EDGE_LABEL, SET_LABEL
+from reconciler.history.times import is_time
 from reconciler.planning.diff import Difference, FieldChange, Observed
 from reconciler.planning.freeze import Freeze
 from reconciler.planning.wanted import content_digest
@@ -131,9 +130,7 @@ def _order(step: Step) -> tuple[int, Key]:
 def _step(difference: Difference, judged_by: Judgement) -> Step:
     key, wanted, there = difference.key, difference.wanted, difference.there or Observed({})
     spec = {} if wanted is None else wanted.spec
-    edge = key.edge or str((spec or there.spec).get("labels", {}).get(EDGE_LABEL, ""))
-    set_name = str((spec or there.spec).get("labels", {}).get(SET_LABEL, ""))
-    waits, until = _suspension(key, edge, set_name, judged_by)
+    waits, until = _suspension(key, (spec or there.spec).get("labels", {}), judged_by)
     waits = waits or there.waits.get(difference.action) or there.waits.get("", "")
     if not waits and judged_by.freeze is not None and not _kept(key, spec, judged_by):
         waits, until = f"frozen until {judged_by.freeze.until}: {judged_by.freeze.reason}", judged_by.freeze.until
@@ -174,25 +171,15 @@ def _fetch_bytes(spec: Mapping[str, Any], there: Mapping[str, int]) -> int | Non
     return None if size is None else int(size)
 
 
-def _suspension(key: Key, edge: str, set_name: str, judged_by: Judgement) -> tuple[str, str]:
-    """(why nothing is done, until when) by what is suspended: everything, its edge, itself, or its set."""
-    if not judged_by.suspended:
-        return "", ""
-    obj = str(key).partition("@")[0]
-    scopes = ("*", edge, str(key), obj, f"InferenceModelSet/{key.namespace}/{set_name}")
+def _suspension(key: Key, labels: Mapping[str, str], judged_by: Judgement) -> tuple[str, str]:
+    """(why nothing is done, until when) by what is suspended."""
+    scopes = scopes_of(key, labels) if judged_by.suspended else ()
     found = next((judged_by.suspended[scope] for scope in scopes if scope in judged_by.suspended), None)
     if found is None:
         return "", ""
     why = f"suspended by {found.get('actor', 'somebody')}: {found.get('reason', 'no reason given')}"
-    return why, _timed(str(found.get("until", "")))
-
-
-def _timed(until: str) -> str:
-    """A time that a person wrote, where it can be waited for; else ""."""
-    try:
-        return until if until and datetime.fromisoformat(until).tzinfo is not None else ""
-    except ValueError:
-        return ""
+    until = str(found.get("until", ""))
+    return why, until if is_time(until) else ""
 
 
 def delete_limit(limits: Mapping[str, Any], inventory: int) -> int:

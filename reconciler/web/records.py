@@ -73,7 +73,7 @@ class Wanted:
             return False
         if not self.model:
             return True
-        key = Key.parse(event.subject) if event.subject.count("/") == 2 else None
+        key = Key.named(event.subject)
         return key is not None and self.model in {key.name, named(key, event.data.get("spec") or {})}
 
 

@@ -1,0 +1,22 @@
+"""Times that people write: until when something holds. Imports nothing of ours. Pure.
+
+In: RFC 3339 text from a verb, an annotation or an event.  Out: whether it is one, and whether it has passed.
+"""
+
+from datetime import datetime
+
+
+def is_time(text: str) -> bool:
+    """Whether it is an RFC 3339 time with its zone: without one nobody can tell when it is."""
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def is_over(until: str, now: str) -> bool:
+    """Whether `until` has passed at `now`; "" and what cannot be read never do: it holds until somebody ends it."""
+    try:
+        return bool(until) and datetime.fromisoformat(until) <= datetime.fromisoformat(now)
+    except (ValueError, TypeError):
+        return False
