@@ -7,7 +7,9 @@ import pytest
 
 from reconciler.errors import GitUnavailable
 from reconciler.history.events import rfc3339
+from reconciler.history.keys import Key
 from reconciler.wiring import hub as wiring
+from reconciler.wiring.cluster import ClusterStage
 from tests.cluster.cluster_hub import World, fleet, key, model
 from tests.cluster.test_status import a_set, edge, ready, rest, started
 from tests.unit.conftest import Call, call
@@ -39,6 +41,18 @@ def passed(world: World) -> None:
     """Until everything was looked at once more."""
     hub = world.hubs[-1][0]
     wiring.ask(hub.queue, {"verb": "reconcile", "scope": "*", "actor": "test"})
+
+
+def heard(world: World, name: str) -> None:
+    """Until the hub knows a model as it is at the API server: a watch tells it a moment after the answer of a write."""
+    stage = world.hubs[-1][0].stage
+    assert isinstance(stage, ClusterStage)
+
+    def same() -> bool:
+        live = stage.cache.get(Key.parse(key(name)))
+        return live is not None and live.version == (world.there(name) or {})["metadata"]["resourceVersion"]
+
+    world.wait(same, "heard")
 
 
 def soon(seconds: float) -> str:
@@ -73,9 +87,10 @@ def test_a_suspended_object_is_left_alone_until_the_annotation_goes(world: World
 
 def test_a_suspension_ends_by_itself_in_time(world: World) -> None:
     started(world, model("one", servingPort=1))
-    annotate(world, "one", reconcile="disabled", suspend_until=soon(4))
+    annotate(world, "one", reconcile="disabled", suspend_until=soon(8))
     noticed(world)
     world.edit("one", {"spec": {"servingPort": 2}})
+    heard(world, "one")
     passed(world)
     assert port(world) == 2
     world.wait(lambda: port(world) == 1, "taken up again", 20)
@@ -117,7 +132,7 @@ def test_nothing_is_made_or_deleted_for_what_is_suspended(world: World) -> None:
 
 def test_the_end_of_an_edges_suspension_is_noticed_without_anything_else(world: World) -> None:
     started(world, edge("a"), a_set())
-    annotate(world, "a", "Edge", reconcile="disabled", suspend_until=soon(4))
+    annotate(world, "a", "Edge", reconcile="disabled", suspend_until=soon(8))
     noticed(world, "Edge", "a")
     world.edit("faces-a", {"spec": {"modelName": "mine"}})
     passed(world)
@@ -205,6 +220,7 @@ def test_the_command_line_suspends_and_resumes_one_object(world: World, call: Ca
     world.edit("one", {"spec": {"servingPort": 2}})
     world.edit("two", {"spec": {"servingPort": 2}})
     world.wait(lambda: port(world, "two") == 1, "the other one")
+    heard(world, "one")
     assert call("reconcile", "--wait", *state).out == "looked at everything: 1 waiting\n"
     assert port(world) == 2
     assert "is measured" in call("status", *state).out
@@ -216,9 +232,10 @@ def test_the_command_line_suspends_and_resumes_one_object(world: World, call: Ca
 def test_the_command_line_suspends_a_set_until_a_time(world: World, call: Call) -> None:
     started(world, fleet(), edge("a"), a_set())
     state = ("--state", world.state_dir.root)
-    assert call("suspend", "ims/faces", "--reason", "x", "--until", soon(4), *state).code == 0
+    assert call("suspend", "ims/faces", "--reason", "x", "--until", soon(8), *state).code == 0
     noticed(world, "InferenceModelSet", "faces")
     world.edit("faces-a", {"spec": {"modelName": "mine"}})
+    heard(world, "faces-a")
     assert call("reconcile", "ims/faces", "--wait", *state).out == "looked at ims/faces: 1 waiting\n"
     world.wait(lambda: (world.there("faces-a") or {})["spec"]["modelName"] == "faces", "taken up again", 20)
 
