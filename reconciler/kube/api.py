@@ -18,6 +18,7 @@ from reconciler.kube.resources import Resource
 
 TIMEOUT_S: Final = 10.0
 LIST_TIMEOUT_S: Final = 60.0
+LISTS: Final = 3  # times that a list is begun which expires on the way
 JSON: Final = "application/json"
 APPLY: Final = "application/apply-patch+yaml"  # JSON is YAML
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._:]{0,252}")
@@ -111,6 +112,18 @@ class Api:
             more = found.metadata.more
             if not more:
                 return
+
+    def everything(self, resource: Resource) -> list[msgspec.Raw]:
+        """All objects of a kind as they were at one version; one that expires on the way is begun again.
+
+        Raises ApiUnavailable where that does not help: never a part as if it were all.
+        """
+        for _ in range(LISTS):
+            try:
+                return [item for page in self.pages(resource) for item in page.items]
+            except Expired:
+                continue
+        raise ApiUnavailable(f"{resource.plural}: the list expired before it was read")
 
     @contextmanager
     def watch(

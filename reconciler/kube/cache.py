@@ -17,7 +17,7 @@ import msgspec
 from reconciler.errors import ApiUnavailable, KindMissing, ReconcilerError, RightMissing
 from reconciler.history.keys import Key
 from reconciler.kube.lease import awake_or_not
-from reconciler.kube.live import Head, Live, Reader, differs
+from reconciler.kube.live import Head, Live, Reader, differs, key_of
 from reconciler.kube.resources import Resource
 from reconciler.kube.watching import ListWatch, WatchApi, later
 from reconciler.model.identity import OPERATION
@@ -27,18 +27,6 @@ GONE_MAX: Final = 1 << 15  # uids of deleted objects that are remembered
 CLOSE_S: Final = 5.0
 
 Changed = Callable[[Key, Live | None, Live | None], None]
-
-
-class _Identity(msgspec.Struct, frozen=True, gc=False):
-    metadata: "_Names"
-
-
-class _Names(msgspec.Struct, frozen=True, gc=False):
-    name: str
-    namespace: str = ""
-
-
-_identity = msgspec.json.Decoder(_Identity)
 
 
 class Shelf:
@@ -120,8 +108,7 @@ class Shelf:
 
     def page(self, items: Sequence[msgspec.Raw]) -> None:
         for item in items:
-            names = _identity.decode(item).metadata
-            key = Key(self._resource.kind, names.namespace, names.name, "")
+            key = key_of(self._resource.kind, item)
             self._found[key] = self._reader.object(item, self.objects.get(key))
         self.answered()
 

@@ -1,31 +1,29 @@
 """Orders on their way to the API server, on a bounded number of workers. May import: controller, errors, kube.sending.
 
 In: orders, a batch at a time.  Out: outcomes. An order that gets no answer stays open: it is sent again together with
-the others that got none, and its outcome comes back as a trigger. One failure ends a round, so an outage costs one
-request a worker, and not one an order.
+the others that got none (kube.rounds), and its outcome comes back as a trigger.
 """
 
 import queue
-import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
-from reconciler.controller.loop import Order, retry_delay_s
+from reconciler.controller.loop import Order
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.controller.steps import reached
 from reconciler.errors import ApiUnavailable, WorldUnavailable
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
+from reconciler.kube.rounds import Rounds
 from reconciler.kube.sending import Sender
 
 WORKERS: Final = 16  # what one API server on two cores answers without queueing
 AHEAD: Final = 256  # orders in flight below which the next batch is asked for: making it durable takes a while
 GATHER_S: Final = 0.01  # outcomes that come within it share one durable append
 GATHER_MANY_S: Final = 0.05  # the same while more than AHEAD are in flight, so that nobody waits for it
-LEAST_S: Final = 0.2  # before anything is sent again
 
 Answer = list[Event] | BaseException | None
 Answers = queue.SimpleQueue[tuple[Order, Answer]]
@@ -39,25 +37,24 @@ class Deliveries:
         self._sender, self._triggers = sender, triggers
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()  # an executor makes a Future for each
         self._closed = threading.Event()
-        self._workers = [threading.Thread(target=self._run, name=f"apply-{n}", daemon=True) for n in range(workers)]
-        for worker in self._workers:
-            worker.start()
+        self._many = workers
+        self._workers: list[threading.Thread] = []  # begun with the first order: who only looks needs none
         self._lock = threading.Condition()
         self._waiting: dict[Key, Order] = {}  # got no answer
         self._flying: set[Key] = set()  # on their way once more
         self._sent: set[str] = set()  # operations that may have had their effect without an answer
-        self._round, self._failed, self._attempts = 0, 0, 0
+        self._rounds = Rounds(triggers, "again")
 
     def send(self, batches: Iterable[Sequence[Order]]) -> Iterator[list[Event]]:
         """Outcomes as they come. The next batch is asked for while the last orders of the one before are in flight."""
         answers: Answers = queue.SimpleQueue()
         in_flight = 0
         for orders in batches:
-            number = self._next_round()
+            number = self._rounds.begin()
             for order in orders:
                 with self._lock:
                     self._waiting.pop(order.step.key, None)  # superseded
-                self._jobs.put(partial(self._work, order, number, answers))
+                self._put(partial(self._work, order, number, answers))
             in_flight += len(orders)
             while in_flight > AHEAD:
                 answered = _gathered(answers, in_flight)
@@ -70,12 +67,12 @@ class Deliveries:
 
     def again(self) -> None:
         """Send once more what got no answer; outcomes come as triggers `done`."""
-        number = self._next_round()
+        number = self._rounds.begin()
         with self._lock:
             orders, self._waiting = list(self._waiting.values()), {}
             self._flying |= {order.step.key for order in orders}
         for order in orders:
-            self._jobs.put(partial(self._retry, order, number))
+            self._put(partial(self._retry, order, number))
 
     @property
     def waiting(self) -> frozenset[Key]:
@@ -96,14 +93,18 @@ class Deliveries:
         for worker in self._workers:
             worker.join()
 
+    def _put(self, job: Job) -> None:
+        if not self._workers:
+            names = [f"apply-{n}" for n in range(self._many)]
+            self._workers = [threading.Thread(target=self._run, name=name, daemon=True) for name in names]
+            for worker in self._workers:
+                worker.start()
+        self._jobs.put(job)
+
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             if not self._closed.is_set():
                 job()
-
-    def _next_round(self) -> int:
-        self._round += 1
-        return self._round
 
     def _told(self, answered: Iterable[tuple[Order, Answer]]) -> list[Event]:
         """What is to be recorded. What failed by a bug of ours rises here, in the loop's thread."""
@@ -144,7 +145,7 @@ class Deliveries:
 
     def _sent_once(self, order: Order, number: int) -> list[Event] | None:
         """What became of an order; None where nobody answered."""
-        if self._failed >= number:
+        if self._rounds.is_over(number):
             return None
         operation = order.intent.event.operationid
         try:
@@ -153,22 +154,12 @@ class Deliveries:
         except WorldUnavailable as failure:
             if isinstance(failure, ApiUnavailable) and failure.unknown:
                 self._sent.add(operation)
-            self._pause(failure, number)
+            self._rounds.failed(failure, number)
             return None
         self._sent.discard(operation)
-        self._attempts = 0
+        self._rounds.succeeded()
         reached("cluster.sent")
         return told
-
-    def _pause(self, failure: WorldUnavailable, number: int) -> None:
-        """End the round; what got no answer is sent again when the server said, else later and later."""
-        with self._lock:
-            first = self._failed < number
-            self._failed = max(self._failed, number)
-            self._attempts += first
-        asked = failure.retry_after_s if isinstance(failure, ApiUnavailable) else None
-        delay_s = LEAST_S + retry_delay_s(self._attempts - 1, random.random())  # noqa: S311  # jitter, not a secret
-        self._triggers.add(Trigger("again"), delay_s if asked is None else asked + random.random())  # noqa: S311
 
 
 def _gathered(answers: Answers, in_flight: int) -> list[tuple[Order, Answer]]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from reconciler.diagnostics import printable
 from reconciler.errors import SettingInvalid
@@ -234,12 +234,8 @@ def _beside(documents: _Files, user: dict[str, Any]) -> Path:
 
 def _made(settings: Any, context: str, namespace: str, *, token_file: Path | None, own_proxy: bool = False) -> Identity:
     """The official client's Configuration as ours. Certificates are loaded now: their files may be short-lived."""
-    parts = urlsplit(str(settings.host))
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        port = 0
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not port:
+    parts, host, port = _address(str(settings.host))
+    if not port:
         raise SettingInvalid(
             f"the server of context {context} is not an address like https://HOST:PORT",
             hint="`kubectl config view` shows it as clusters[].cluster.server",
@@ -251,13 +247,13 @@ def _made(settings: Any, context: str, namespace: str, *, token_file: Path | Non
             hook(settings)
         return authorization(settings.api_key.get("BearerToken"))
 
-    proxy, proxy_headers = _proxy(settings, parts.hostname, own=own_proxy)
+    proxy, proxy_headers = _proxy(settings, host, own=own_proxy)
     return Identity(
         server=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/"),
         context=context,
         namespace=namespace,
         scheme=parts.scheme,
-        host=parts.hostname,
+        host=host,
         port=port,
         base=parts.path.rstrip("/"),
         authorization=authorization(settings.api_key.get("BearerToken")),
@@ -268,6 +264,17 @@ def _made(settings: Any, context: str, namespace: str, *, token_file: Path | Non
         token_file=token_file,
         refresh=refresh if hook else None,
     )
+
+
+def _address(text: str) -> tuple[SplitResult, str, int]:
+    """(its parts, host, port) of http://HOST:PORT or https://HOST:PORT; port 0 where it is none."""
+    parts = urlsplit(text)
+    try:
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        port = 0
+    host = parts.hostname or ""
+    return parts, host, port if parts.scheme in {"http", "https"} and host else 0
 
 
 def authorization(value: str | None) -> str:
@@ -320,12 +327,8 @@ def _proxy(settings: Any, host: str, *, own: bool) -> tuple[str, dict[str, str]]
     skipped = should_bypass_proxies(settings.host, settings.no_proxy or "")
     if not settings.proxy or skipped or (loopback and not own):
         return "", {}
-    parts = urlsplit(str(settings.proxy))
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        port = 0
-    if parts.scheme not in {"http", "https"} or not parts.hostname or not port:
+    parts, name, port = _address(str(settings.proxy))
+    if not port:
         raise SettingInvalid(
             "the proxy for the API server is not an address like http://HOST:PORT",
             hint="SOCKS is not supported; NO_PROXY names hosts that are asked directly",
@@ -334,5 +337,5 @@ def _proxy(settings: Any, host: str, *, own: bool) -> tuple[str, dict[str, str]]
     if parts.username is not None:
         secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         headers |= make_headers(proxy_basic_auth=secret)
-    bare = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    bare = f"[{name}]" if ":" in name else name
     return f"{parts.scheme}://{bare}:{port}", headers

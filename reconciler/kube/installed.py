@@ -9,13 +9,12 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from reconciler.errors import ApiUnavailable
-from reconciler.kube.api import Api, Expired
+from reconciler.kube.api import Api
 from reconciler.kube.resources import CRDS, OURS, Resource
 from reconciler.model.crds import definition
 from reconciler.model.kinds import KINDS
 
 MANAGER: Final = "reconciler"
-_AGAIN: Final = 3  # a list that expires under way is begun again
 
 
 class Standing(NamedTuple):
@@ -122,18 +121,8 @@ def served(standing: Standing) -> Resource:
 
 
 def objects(api: Api, resource: Resource) -> Iterator[dict[str, Any]]:
-    """Every object of a kind at one version of the cluster. Raises what Api raises; never a part as if it were all."""
-    for last in (*(False,) * (_AGAIN - 1), True):
-        found: list[dict[str, Any]] = []
-        try:
-            for page in api.pages(resource):
-                found += [decoded(bytes(item)) for item in page.items]
-        except Expired:
-            if last:
-                raise ApiUnavailable(f"{resource.plural}: the list expired before it was read") from None
-            continue
-        yield from found
-        return
+    """Every object of a kind at one version of the cluster. Raises what Api raises."""
+    return (decoded(bytes(item)) for item in api.everything(resource))
 
 
 def place(document: dict[str, Any]) -> str:

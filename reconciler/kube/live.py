@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from reconciler.history.keys import Key
 from reconciler.model.identity import GROUP, OPERATION, STAMPS
 from reconciler.planning.fields import above, leaves, managed
 
@@ -41,6 +42,16 @@ class Live(msgspec.Struct, frozen=True, gc=False):
     writer: str
     created: str
     deleting: bool
+
+    @property
+    def found(self) -> dict[str, str]:
+        """Which object it is and in which version, as an intent has it."""
+        return {"uid": self.uid, "resourceVersion": self.version}
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The same as an outcome has it."""
+        return {**self.found, "generation": self.generation}
 
 
 class Identified(msgspec.Struct, frozen=True, gc=False):
@@ -85,15 +96,31 @@ class _Document(msgspec.Struct, frozen=True, gc=False):
     status: dict[str, Any] | None = None
 
 
+class _Names(msgspec.Struct, frozen=True, gc=False):
+    name: str
+    namespace: str = ""
+
+
+class _Named(msgspec.Struct, frozen=True, gc=False):
+    metadata: _Names
+
+
 class _Event(msgspec.Struct, frozen=True, gc=False):
     object: _Document
 
 
+_named = msgspec.json.Decoder(_Named)
 _document = msgspec.json.Decoder(_Document)
 _event = msgspec.json.Decoder(_Event)
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _fields = msgspec.json.Decoder(dict[str, Any])
 _EMPTY: Final[dict[str, Any]] = {}
+
+
+def key_of(kind: str, body: bytes | msgspec.Raw) -> Key:
+    """The key of an object, from its head alone. Raises msgspec.MsgspecError."""
+    names = _named.decode(body).metadata
+    return Key(kind, names.namespace, names.name, "")
 
 
 class Reader:

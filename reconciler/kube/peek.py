@@ -6,27 +6,12 @@ In: an API.  Out: what `Cache` gives, by a GET an object, and by one LIST a kind
 from contextlib import AbstractContextManager
 from typing import Final
 
-import msgspec
-
-from reconciler.errors import ApiUnavailable
 from reconciler.history.keys import Key
-from reconciler.kube.api import Api, Expired
-from reconciler.kube.live import Live, Reader
+from reconciler.kube.api import Api
+from reconciler.kube.live import Live, Reader, key_of
 from reconciler.kube.resources import OURS
 
 FEW: Final = 32  # objects of a kind that are asked for one by one
-TRIES: Final = 3  # of a LIST that expires on the way
-
-
-class _Named(msgspec.Struct, gc=False):
-    class _Names(msgspec.Struct, gc=False):
-        name: str
-        namespace: str = ""
-
-    metadata: _Names
-
-
-_named = msgspec.json.Decoder(_Named)
 
 
 class Peek:
@@ -53,20 +38,9 @@ class Peek:
 
     def _listed(self, kind: str) -> dict[Key, Live]:
         if kind not in self._all:
-            for _ in range(TRIES):
-                try:
-                    pages = list(self._api.pages(OURS[kind]))
-                except Expired:
-                    continue
-                self._all[kind] = {self._key(kind, item): self._reader.object(item) for p in pages for item in p.items}
-                break
-            else:
-                raise ApiUnavailable(f"{OURS[kind].plural}: the list expired on the way {TRIES} times")
+            items = self._api.everything(OURS[kind])
+            self._all[kind] = {key_of(kind, item): self._reader.object(item) for item in items}
         return self._all[kind]
-
-    def _key(self, kind: str, item: msgspec.Raw) -> Key:
-        names = _named.decode(item).metadata
-        return Key(kind, names.namespace, names.name, "")
 
     def put(self, key: Key, body: bytes) -> Live:
         """Nothing is written by who only looks."""

@@ -7,7 +7,6 @@ that the watch has still to tell.
 """
 
 import logging
-import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,6 @@ from typing import Any, Final
 
 import msgspec
 
-from reconciler.controller.loop import retry_delay_s
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.controller.recorder import Recorder
 from reconciler.errors import ApiUnavailable, KindMissing, WorldRefused, WorldUnavailable
@@ -32,7 +30,8 @@ from reconciler.kube.asked import WIDE, Asked, suspension
 from reconciler.kube.cache import Cache
 from reconciler.kube.gathered import Gathered
 from reconciler.kube.live import Live
-from reconciler.kube.resources import OURS
+from reconciler.kube.resources import OURS, document
+from reconciler.kube.rounds import LEAST_S, Rounds
 from reconciler.kube.watching import later
 from reconciler.model.identity import EDGE_LABEL, Identity
 from reconciler.planning.declared import Declared
@@ -43,7 +42,6 @@ AFTER_S: Final = 1.0  # changes that come within it are one write an object
 WORKERS: Final = 4
 CHUNK: Final = 500  # objects that are worked out in one turn of the loop
 AHEAD: Final = 512  # writes under way above which no more are begun
-LEAST_S: Final = 0.2
 
 EVERYTHING, THE_FLEET = "everything", "fleet"
 AN_EDGE, WIDELY = "edge:", "all of:"  # what stands behind them: an edge; a key whose suspension is about others too
@@ -94,7 +92,7 @@ class Publisher:
         self._due: dict[Key, str] = {}  # when it is told anew by itself: RFC 3339
         self._under_way: set[Key] = set()
         self._landed: dict[Key, str] = {}  # version of our write that the cache has still to hear of
-        self._round, self._failed, self._attempts = 0, 0, 0
+        self._rounds = Rounds(triggers, "publish")
         self._refused: set[tuple[str, str]] = set()  # (kind, code) that was logged
         recorder.log.subscribe(self.hear)
 
@@ -181,7 +179,7 @@ class Publisher:
         self._begin(now)
 
     def _begin(self, now: str) -> None:
-        self._round += 1
+        number = self._rounds.begin()
         self._caught_up()
         wide = self._asked.suspended()
         waiting: dict[Key, None] = {}
@@ -197,7 +195,7 @@ class Publisher:
             if status is not None and status != live.status:
                 with self._lock:
                     self._under_way.add(key)
-                self._pool.submit(self._write, key, live.uid, status, self._round)
+                self._pool.submit(self._write, key, live.uid, status, number)
         if self._dirty:
             self._triggers.add(Trigger("publish"))
         elif waiting:
@@ -274,19 +272,19 @@ class Publisher:
 
     def _write(self, key: Key, uid: str, status: Mapping[str, Any], number: int) -> None:
         try:
-            if self._failed >= number:
+            if self._rounds.is_over(number):
                 self._again(key)
                 return
             answered = self._applied(key, status)
             with self._lock:
                 self._landed[key] = answered.version
-                self._attempts = 0
+            self._rounds.succeeded()
             if answered.uid != uid:  # another object has that name now: told anew, of that one
                 self._again(key)
                 self._triggers.add(Trigger("publish"), LEAST_S)
         except WorldUnavailable as failure:
             self._again(key)
-            self._pause(failure, number)
+            self._rounds.failed(failure, number)
         except WorldRefused as refused:
             self._told_once(key, refused)
         finally:
@@ -295,9 +293,7 @@ class Publisher:
 
     def _applied(self, key: Key, status: Mapping[str, Any]) -> _Meta:
         resource = OURS[key.kind]
-        metadata = {"name": key.name} | ({"namespace": key.namespace} if key.namespace else {})
-        document = {"apiVersion": resource.api_version, "kind": key.kind, "metadata": metadata, "status": status}
-        body = msgspec.json.encode(document)
+        body = msgspec.json.encode(document(key, status=status))
         answer = self._api.apply(
             resource, key.name, key.namespace, body, manager=MANAGER, force=True, sub="status"
         )  # nobody else writes it
@@ -309,15 +305,6 @@ class Publisher:
     def _again(self, key: Key) -> None:
         with self._lock:
             self._marked.add(str(key))
-
-    def _pause(self, failure: WorldUnavailable, number: int) -> None:
-        """One failure ends a round; the next one begins later and later, or when the server said."""
-        with self._lock:
-            self._attempts += self._failed < number
-            self._failed = max(self._failed, number)
-        asked = failure.retry_after_s if isinstance(failure, ApiUnavailable) else None
-        delay_s = LEAST_S + retry_delay_s(self._attempts - 1, random.random())  # noqa: S311  # jitter, not a secret
-        self._triggers.add(Trigger("publish"), delay_s if asked is None else asked)
 
     def _told_once(self, key: Key, refused: WorldRefused) -> None:
         """A status that is refused now would be again: it waits for the next change."""

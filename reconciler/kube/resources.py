@@ -1,10 +1,12 @@
-"""Where objects are at the API server. May import: model.kinds.
+"""Where objects are at the API server. May import: history.keys, model.kinds.
 
 In: a kind.  Out: paths of its collections and objects (Kubernetes API Concepts, "Resource URIs").
 """
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
+from reconciler.history.keys import Key
 from reconciler.model.identity import GROUP, VERSION
 from reconciler.model.kinds import KINDS
 
@@ -35,6 +37,19 @@ class Resource(NamedTuple):
 OURS: Final = {
     row.name: Resource(GROUP, VERSION, row.plural, row.name, row.scope == "Namespaced") for row in KINDS.values()
 }
+
+
+def document(key: Key, metadata: Mapping[str, Any] | None = None, **parts: Any) -> dict[str, Any]:
+    """An object of ours with its head. metadata: what stands there beside its name."""
+    named = {"name": key.name} | ({"namespace": key.namespace} if key.namespace else {})
+    return {
+        "apiVersion": OURS[key.kind].api_version,
+        "kind": key.kind,
+        "metadata": {**named, **(metadata or {})},
+        **parts,
+    }
+
+
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease", namespaced=True)
 CRDS: Final = Resource(
     "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False

@@ -19,7 +19,7 @@ from reconciler.history.events import Event
 from reconciler.history.keys import Key
 from reconciler.kube.api import Api
 from reconciler.kube.live import Live
-from reconciler.kube.resources import OURS
+from reconciler.kube.resources import OURS, document
 from reconciler.model.identity import COMMIT, OPERATION, SEQ, STAMPS
 from reconciler.planning.drifted import CORRECT
 from reconciler.planning.fields import leaves, without
@@ -137,23 +137,21 @@ class Sender:
         kept = [path for path, _ in conflict.fields if path not in taken]
         body = self.api.get(OURS[key.kind], key.name, key.namespace)
         live = self.cache.put(key, body) if body is not None else None
-        found = {"uid": live.uid, "resourceVersion": live.version} if live is not None else {}
+        found = live.found if live is not None else {}
         seen = order._replace(step=replace(order.step, found=found))
         return [told, *self._apply(seen, (*left, *kept), taken, tries - 1)]
 
     def _body(self, order: Order, spec: Mapping[str, Any], version: str) -> bytes:
         key, event = order.step.key, order.intent.event
         stamps = {OPERATION: event.operationid, SEQ: str(order.intent.seq), COMMIT: self._commit(order)}
-        metadata: dict[str, Any] = {"name": key.name} | ({"namespace": key.namespace} if key.namespace else {})
-        metadata |= {"labels": spec.get("labels", {}), "annotations": {**spec.get("annotations", {}), **stamps}}
+        metadata = {"labels": spec.get("labels", {}), "annotations": {**spec.get("annotations", {}), **stamps}}
         if version:
             metadata["resourceVersion"] = version
         fields = spec["spec"]
         path = NUMBERS.get(key.kind)
         if path is not None:
             fields = numbered(fields, path, float)
-        document = {"apiVersion": OURS[key.kind].api_version, "kind": key.kind, "metadata": metadata, "spec": fields}
-        return msgspec.json.encode(document)
+        return msgspec.json.encode(document(key, metadata, spec=fields))
 
     def _commit(self, order: Order) -> str:
         """The commit whose content is sent: of what only restores it, the one that it was of."""
@@ -209,7 +207,7 @@ def succeeded(
     """The effect is there. live: the object as it is then; None of one that is gone."""
     data: dict[str, Any] = {"recovered": True} if recovered else {}
     if live is not None:
-        data["live"] = {"uid": live.uid, "resourceVersion": live.version, "generation": live.generation}
+        data["live"] = live.told
         data["live"] |= {"mutated": mutated} if mutated else {}
     return outcome(record, ev.APPLY_SUCCEEDED, order, data)
 

@@ -20,13 +20,13 @@ from reconciler.history.state import FAILED, Served
 from reconciler.kube.api import Api
 from reconciler.kube.asked import DISABLED, Asked, suspension
 from reconciler.kube.deliveries import Deliveries
-from reconciler.kube.fights import PAUSE_S, Fights
+from reconciler.kube.fights import MOST, PAUSE_S, Fights
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS
 from reconciler.kube.sending import Objects, Sender, seen_tree
 from reconciler.model.identity import GROUP, OPERATION
 from reconciler.planning.diff import Observed
-from reconciler.planning.drift import policy_of, rules_of
+from reconciler.planning.drift import policy_for
 from reconciler.planning.drifted import CORRECT, REPORT, Owners, View, view
 from reconciler.planning.fields import without
 from reconciler.planning.objects import OWN_LABELS
@@ -72,7 +72,7 @@ class ClusterTarget:
                 found[key] = Observed(served.order, served.policy, under_way=served.open, waits=waits)
                 continue
             if served.open:
-                there = {} if live is None else {"uid": live.uid, "resourceVersion": live.version}
+                there = {} if live is None else live.found
                 going = served.action == "delete"
                 found[key] = Observed(served.order, served.policy, under_way=True, deleting=going, found=there)
             elif live is not None:
@@ -83,7 +83,7 @@ class ClusterTarget:
 
     def _observed(self, key: Key, served: Served, live: Live) -> Observed:
         tree = seen_tree(key, live)
-        there = {"uid": live.uid, "resourceVersion": live.version}
+        there = live.found
         waits = self._waits(served, live)
         if tree == served.order and not live.deleting:
             return Observed(served.order, found=there, waits=waits)
@@ -93,16 +93,16 @@ class ClusterTarget:
         )
 
     def _view(self, key: Key, served: Served, live: Live, tree: Mapping[str, Any]) -> View:
-        contested = served.fought > self._now()
+        contested, by_rule = served.fought > self._now(), policy_for(key.kind, self._fleet())
 
         def policy(path: str, manager: str) -> str:
-            said = self._policy(key, path, manager)
+            said = by_rule(path, manager)
             return REPORT if contested and said == CORRECT else said
 
         return view(_ordered(served), tree, Owners(live.foreign, live.writer), policy, served.live.get("mutated", {}))
 
     def _policy(self, key: Key, path: str, manager: str) -> str:
-        return policy_of(key.kind, path, manager, rules_of(self._fleet()))
+        return policy_for(key.kind, self._fleet())(path, manager)
 
     def _waits(self, served: Served, live: Live) -> dict[str, str]:
         """Why what is there may not be touched, by action; "" is any."""
@@ -156,7 +156,7 @@ class ClusterTarget:
         until = rfc3339(self._record.clock.now() + PAUSE_S)
         self._triggers.add(Trigger("object", str(key)), PAUSE_S)
         fields = [{"field": one.path, "manager": one.manager or drift.writer} for one in over]
-        data = {"count": self._fights.count((key, over[0].path), now), "fields": fields, "until": until}
+        data = {"count": MOST, "fields": fields, "until": until}
         return self._record.event(ev.DRIFT_FOUGHT, key, data)
 
     def settle(self) -> list[Event]:
@@ -189,7 +189,7 @@ class ClusterTarget:
         done = live is None if going else live is not None and live.annotations.get(OPERATION) == served.operation
         data: dict[str, Any] = {"recovered": True} if done else {"reason": "the reconciler ended before it was sent"}
         if done and live is not None:
-            data["live"] = {"uid": live.uid, "resourceVersion": live.version, "generation": live.generation}
+            data["live"] = live.told
         type_ = ev.APPLY_SUCCEEDED if done else ev.APPLY_ABANDONED
         return self._record.event(type_, key, data | {"settled": True}, operationid=served.operation)
 
@@ -217,8 +217,7 @@ class ClusterTarget:
 
     def _adopted(self, key: Key, live: Live) -> Event:
         spec = without(seen_tree(key, live), live.foreign)
-        data = {"uid": live.uid, "resourceVersion": live.version, "spec": spec}
-        return self._record.event(ev.OBJECT_ADOPTED, key, data)
+        return self._record.event(ev.OBJECT_ADOPTED, key, {**live.found, "spec": spec})
 
     # ── what is done ──────────────────────────────────────────────────────────────────────────────────────────────
 
