@@ -42,8 +42,13 @@ class _ListMeta(msgspec.Struct, frozen=True):
 
 
 class _List(msgspec.Struct, frozen=True):
+    kind: str
     metadata: _ListMeta
-    items: list[msgspec.Raw] | None = None
+    items: list[msgspec.Raw] | None
+
+    def of(self, resource: Resource) -> bool:
+        """Whether it is one of this kind, at a version: another document that holds nothing is no empty list."""
+        return self.kind == f"{resource.kind}List" and bool(self.metadata.version)
 
 
 class _WatchEvent(msgspec.Struct, frozen=True):
@@ -107,7 +112,9 @@ class Api:
             try:
                 found = _LIST.decode(_good(asked, reply))
             except msgspec.DecodeError:
-                raise ApiUnavailable(f"{asked}: what was answered is not a list") from None
+                found = None
+            if found is None or not found.of(resource):
+                raise ApiUnavailable(f"{asked}: what was answered is not a list of them")
             yield Page(found.items or [], found.metadata.version)
             more = found.metadata.more
             if not more:

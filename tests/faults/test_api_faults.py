@@ -222,7 +222,25 @@ def test_fault_040_only_this_object_not_found_is_absent(server: ScriptedServer, 
     assert not api.delete(MODELS, "one", "default", uid="u")
 
 
-@pytest.mark.parametrize("said", [answer(200, body=b'{"items":[]}'), answer(200, body=b"[]"), answer(500)])
+LIST: dict[str, Any] = {"kind": "InferenceModelList", "metadata": {"resourceVersion": "7"}, "items": []}
+NO_LISTS: list[dict[str, Any]] = [
+    LIST | {"kind": "Status"},
+    LIST | {"kind": "List"},
+    LIST | {"kind": "EdgeList"},
+    LIST | {"metadata": {}},
+    {name: LIST[name] for name in ("kind", "metadata")},
+]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        answer(200, body=b'{"items":[]}'),
+        answer(200, body=b"[]"),
+        answer(500),
+        *(answer(200, body=json.dumps(one).encode()) for one in NO_LISTS),
+    ],
+)
 def test_fault_040_a_list_that_is_none_is_not_empty(server: ScriptedServer, opened: Opened, said: bytes) -> None:
     server.say(said)
     with pytest.raises(ApiUnavailable):
