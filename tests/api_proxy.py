@@ -12,6 +12,7 @@ connections. Bearer tokens pass through, client certificates cannot: the kubecon
 Delay        wait before forwarding, or before answering       Cut      close before forwarding, or before answering
 Answer       this answer instead of the server's               Shuffle  a list's items in another order
 Hold         a watch goes silent and stays open                CutLine  a watch ends in the middle of a line
+CutBody      an answer ends in the middle of its body
 Repeat/Swap  a watch's line twice / behind the next one        Insert   a line of our own, at once where a watch is open
 BrokenTls    garbage, an end, or a certificate nobody signed   proxy.outage()  nothing at all gets through
 """
@@ -75,6 +76,11 @@ class Delay:
 
 
 @dataclass(frozen=True)
+class CutBody:
+    """Half of the answer's body, then the end of the connection."""
+
+
+@dataclass(frozen=True)
 class Shuffle:
     """A list's items the other way round."""
 
@@ -114,7 +120,7 @@ class BrokenTls:
     how: Literal["garbage", "cut", "untrusted"] = "garbage"
 
 
-Fault = Answer | Cut | Delay | Shuffle | Hold | CutLine | Repeat | Swap | Insert | BrokenTls
+Fault = Answer | Cut | CutBody | Delay | Shuffle | Hold | CutLine | Repeat | Swap | Insert | BrokenTls
 ON_LINES: Final = (Hold, CutLine, Repeat, Swap)
 GONE: Final = Insert({"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}, end=True)
 

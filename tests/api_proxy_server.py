@@ -26,6 +26,7 @@ from tests.api_proxy import (
     Answer,
     BrokenTls,
     Cut,
+    CutBody,
     CutLine,
     Delay,
     Fault,
@@ -175,7 +176,7 @@ class Lane:
         self.cell = [request]
         with self.proxy.lock:
             self.proxy.record.append(self.cell)
-        faults = self.proxy.act(request, (Answer, Cut, Delay, Shuffle))
+        faults = self.proxy.act(request, (Answer, Cut, CutBody, Delay, Shuffle))
         self._note(fault=" ".join(type(fault).__name__ for fault in faults))
         self._wait(faults, applied=False)
         for fault in faults:
@@ -206,7 +207,7 @@ class Lane:
             self.client.sendall(answer)
             return self._watch(request, headers)
         pieces = iter(()) if empty else _wire(self.answers, headers, endless=True)
-        if any(fault in (Cut(applied=True), Shuffle()) or isinstance(fault, Delay) for fault in faults):
+        if any(fault in (Cut(applied=True), CutBody(), Shuffle()) or isinstance(fault, Delay) for fault in faults):
             pieces = iter([b"".join(pieces)])  # the server has applied it, to the last byte of its answer
         self._wait(faults, applied=True)
         if Cut(applied=True) in faults:
@@ -214,6 +215,10 @@ class Lane:
         if Shuffle() in faults and status == HTTPStatus.OK:
             answer, pieces = _shuffled(answer, headers, b"".join(pieces))
         self._note(status=status)
+        if CutBody() in faults:
+            body = b"".join(pieces)
+            self.client.sendall(answer + body[: len(body) // 2])
+            return False
         waiting = answer
         for piece in pieces:
             waiting += piece

@@ -23,6 +23,7 @@ from tests.api_proxy import (
     ApiProxy,
     BrokenTls,
     Cut,
+    CutBody,
     CutLine,
     Delay,
     Fault,
@@ -343,6 +344,15 @@ def test_a_list_in_another_order(client: Client, proxy: ApiProxy) -> None:
     proxy.add(Rule(Shuffle(), verb="list"))
     ours = [[name for name in client.names() if name in {"a", "b", "c"}] for _ in range(2)]
     assert ours == [["c", "b", "a"], ["a", "b", "c"]]
+
+
+def test_a_list_that_ends_in_the_middle(client: Client, proxy: ApiProxy) -> None:
+    proxy.add(Rule(CutBody(), verb="list"))
+    with pytest.raises(ApiUnavailable):
+        client.names()
+    assert [(one.answered, one.status, one.fault) for one in proxy.requests(verb="list")] == [(200, 200, "CutBody")]
+    client.create("a")
+    assert "a" in client.names()
 
 
 def test_a_continue_token_that_is_over(client: Client, proxy: ApiProxy) -> None:
