@@ -1,21 +1,21 @@
 """HTTP/1.1 on one open socket: a request out, an answer in. May import: nothing of ours.
 
 In: a connected socket (TLS done), bytes to send, a deadline.  Out: status, headers and body, or lines as they come.
-The standard library reads the protocol (RFC 9112). Bounded here is what it leaves open: how long an answer may take,
+llhttp, in httptools, reads the protocol (RFC 9112). Bounded here is what it leaves open: how long an answer may take,
 how large it may be, and that it may end with the connection only where nothing else says where it ends.
 """
 
-import io
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
-from http.client import HTTPException, HTTPResponse
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
 RECEIVE: Final = 1 << 16
+HEAD_MAX: Final = 1 << 17
 ANSWER_MAX: Final = 1 << 28
 LINE_MAX: Final = 1 << 24  # one watch event; etcd takes objects of about 1.5 MB
 
@@ -27,83 +27,77 @@ class Broken(Exception):
 class Wire:
     """One socket to one server. Used by one thread at a time."""
 
-    __slots__ = ("_answer", "_incoming", "_reader", "identity", "keep", "sock", "used")
+    __slots__ = ("_answer", "_buffer", "_most", "answered", "identity", "keep", "sock", "used")
 
     def __init__(self, sock: Any, identity: int) -> None:
         self.sock, self.identity = sock, identity
         self.keep, self.used = True, False
-        self._incoming = _Incoming(sock)
-        self._reader: Any = _Reader(self._incoming, RECEIVE)
-        self._answer: HTTPResponse
-
-    @property
-    def answered(self) -> bool:
-        """Whether any byte has come since `send`, of an answer or of what is none."""
-        return self._incoming.came
+        self.answered = False  # whether any byte has come since `send`, of an answer or of what is none
+        self._answer = _Answer()
+        self._buffer = memoryview(bytearray(RECEIVE))
+        self._most = 0
 
     def idle(self) -> bool:
         """Whether it can take another request: nothing has come unasked, which would be the other side's end."""
-        self._incoming.expect(None, ANSWER_MAX)
+        if not self.keep:
+            return False
         try:
-            self._reader.peek(1)
+            self.sock.settimeout(0.0)
+            self.sock.recv_into(self._buffer)
         except (BlockingIOError, ssl.SSLWantReadError):
-            return self.keep
-        except (Broken, OSError):
+            return True
+        except OSError:
             pass
+        self.keep = False
         return False
 
     def send(self, request: bytes, deadline: float) -> None:
         """All of it. Raises OSError; TimeoutError once `deadline` (monotonic seconds) has passed."""
-        self._incoming.came = False
+        self.answered = False
+        self._answer.clear()
         self.sock.settimeout(_left(deadline))
         self.sock.sendall(request)
 
     def head(self, deadline: float) -> tuple[int, dict[str, str]]:
         """The status and headers of the answer; header names in lower case. Raises Broken, OSError."""
-        self._incoming.expect(deadline, ANSWER_MAX)
-        with _http():
-            answer = self._begun()
-            while answer.status < 200:  # interim; http.client passes over 100 only
-                answer = self._begun()
-        self._answer, self.keep = answer, not answer.will_close
-        return answer.status, {name.lower(): value.strip() for name, value in answer.headers.items()}
-
-    def _begun(self) -> HTTPResponse:
-        """http.client reads a body whose length it does not understand until the connection ends; that is refused."""
-        answer = HTTPResponse(self._reader)
-        answer.begin()
-        lengths = [said.strip() for said in answer.headers.get_all("content-length", [])]
-        if lengths not in ([], [str(answer.length)]) or answer.headers.defects:
-            raise HTTPException
-        if "transfer-encoding" in answer.headers and not answer.chunked:
-            raise HTTPException
-        return answer
+        answer, self._most = self._answer, HEAD_MAX
+        while not answer.status:
+            self._receive(deadline)
+        self.keep = answer.keep
+        return answer.status, answer.headers
 
     def body(self, deadline: float) -> bytes:
         """The whole body of the answer that `head` began. Raises Broken when it is cut, OSError."""
-        may_end = self._answer.length is None and not self._answer.chunked
-        self._incoming.expect(deadline, ANSWER_MAX, may_end=may_end)
-        return b"".join(_pieces(self._answer.read))
+        answer, self._most = self._answer, ANSWER_MAX
+        while not answer.ended:
+            self._receive(deadline)
+        self.keep = answer.keep
+        return b"".join(answer.taken())
 
     def lines(self, silence_s: float) -> Iterator[bytes]:
         """One line after another, without its end, until the body ends in order. `silence_s`: between two lines.
 
         Raises Broken when it is cut, TimeoutError on silence.
         """
-        if not self._answer.chunked:
+        answer = self._answer
+        if not answer.chunked:
             raise Broken("answered a watch with a whole document")
         begun: list[bytes] = []
-        self._incoming.expect(time.monotonic() + silence_s, LINE_MAX)
-        for piece in _pieces(self._answer.read1):  # its readline takes a chunk without a size for the end
-            *whole, last = piece.split(b"\n")
-            for line in whole:
-                begun.append(line)
-                if found := b"".join(begun):
-                    yield found
-                begun.clear()
-            if whole:
-                self._incoming.expect(time.monotonic() + silence_s, LINE_MAX)
-            begun.append(last)
+        deadline, self._most = time.monotonic() + silence_s, LINE_MAX
+        while True:
+            for piece in answer.taken():
+                *whole, last = piece.split(b"\n")
+                for line in whole:
+                    begun.append(line)
+                    if found := b"".join(begun):
+                        yield found
+                    begun.clear()
+                if whole:
+                    deadline, self._most = time.monotonic() + silence_s, LINE_MAX
+                begun.append(last)
+            if answer.ended:
+                return
+            self._receive(deadline)
 
     def close(self) -> None:
         """Let go of the socket."""
@@ -115,57 +109,87 @@ class Wire:
         with suppress(OSError):  # an SSLSocket's own shutdown takes away what the other thread reads with
             socket.socket.shutdown(getattr(self.sock, "socket", self.sock), socket.SHUT_RDWR)
 
-
-class _Incoming(io.RawIOBase):
-    """What comes from a socket, up to a deadline and a number of bytes."""
-
-    def __init__(self, sock: Any) -> None:
-        self._sock, self.came = sock, False
-        self.expect(None, 0)
-
-    def expect(self, deadline: float | None, most: int, *, may_end: bool = False) -> None:
-        """deadline: None for what is there already.  may_end: whether the end of the connection is one of the body."""
-        self._deadline, self._most, self._may_end = deadline, most, may_end
-
-    def readable(self) -> bool:
-        """Always: this is the reading end."""
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # the buffer is always a memoryview here
-        """Bytes put into the buffer; 0 at the end. Raises Broken, OSError."""
-        self._sock.settimeout(0.0 if self._deadline is None else _left(self._deadline))
-        count: int = self._sock.recv_into(buffer)
-        if not count and not self._may_end:
-            raise Broken("closed the connection")
-        self.came = True
-        self._most -= count
+    def _receive(self, deadline: float) -> None:
+        """What comes next, told to the answer: what of it is sound counts, what is not is met by the next call."""
+        answer = self._answer
+        if answer.refused:
+            raise Broken("sent something that is not HTTP/1.1") from answer.refused
         if self._most < 0:
             raise Broken("sent more than it may")
-        return count
+        self.sock.settimeout(_left(deadline))
+        count = self.sock.recv_into(self._buffer)
+        if not count:
+            answer.cut()
+            return
+        self.answered = True
+        self._most -= count
+        try:
+            answer.parser.feed_data(self._buffer[:count])
+        except (HttpParserError, HttpParserUpgrade) as error:
+            answer.refuse(error)
 
 
-class _Reader(io.BufferedReader):
-    """The one reader of a socket. With one for each answer, as http.client has it, what came behind one were lost."""
+class _Answer:
+    """What the parser tells of one answer: the methods that begin with `on_` are called by it."""
 
-    def makefile(self, _mode: str) -> "_Reader":
-        """What http.client asks a socket for."""
-        return self
+    def __init__(self) -> None:
+        self.parser = HttpResponseParser(self)
+        self.clear()
 
-    def close(self) -> None:
-        """Nothing: http.client closes behind each answer."""
+    def clear(self) -> None:
+        """Before the next one."""
+        self.status = 0  # of the answer itself, once its headers are whole
+        self.headers: dict[str, str] = {}
+        self.keep, self.chunked, self.ended = True, False, False
+        self.refused: Exception | None = None  # why nothing more can be read
+        self._pieces: list[bytes] = []
+        self._ends_with_connection = False
 
+    def taken(self) -> list[bytes]:
+        """What has come of the body and was not taken yet."""
+        pieces, self._pieces = self._pieces, []
+        return pieces
 
-def _pieces(read: Callable[[int], bytes]) -> Iterator[bytes]:
-    with _http():
-        yield from iter(partial(read, RECEIVE), b"")
+    def cut(self) -> None:
+        """The connection has ended. Raises Broken unless that ends the body."""
+        if not self._ends_with_connection:
+            raise Broken("closed the connection")
+        self.ended = True
 
+    def refuse(self, error: Exception) -> None:
+        """Nothing more can be read. Behind the end of an answer that is no fault of its own."""
+        self.keep, self.refused = False, error
 
-@contextmanager
-def _http() -> Iterator[None]:
-    try:
-        yield
-    except (HTTPException, ValueError) as error:
-        raise Broken("sent something that is not HTTP/1.1") from error
+    def on_message_begin(self) -> None:
+        if self.ended:  # nobody asked for another one
+            self.keep = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.status:  # else it is a trailer
+            self.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        status = self.parser.get_status_code()
+        if self.ended:
+            return
+        if status < 200:  # interim
+            self.headers.clear()
+            return
+        coding, version = self.headers.get("transfer-encoding"), self.parser.get_http_version()
+        if coding not in {None, "chunked"} or version not in {"1.0", "1.1"}:
+            self.refuse(ValueError(f"HTTP/{version}, transfer coding {coding}"))
+            return
+        self.chunked = coding is not None
+        self.keep = self.parser.should_keep_alive()
+        self._ends_with_connection = not (self.chunked or "content-length" in self.headers or status in {204, 304})
+        self.status = status
+
+    def on_body(self, body: bytes) -> None:
+        if not self.ended:
+            self._pieces.append(body)
+
+    def on_message_complete(self) -> None:
+        self.ended = bool(self.status)
 
 
 def _left(deadline: float) -> float:
