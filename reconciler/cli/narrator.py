@@ -60,11 +60,12 @@ class Narrator:
             while True:
                 bars.show(self._progress(downloading) if downloading else [], time.monotonic())
                 try:
-                    entry = self._heard.get(timeout=REDRAW_S if downloading else None)
+                    entry = self._next(REDRAW_S if downloading else None)
                 except queue.Empty:
                     downloading = self._downloading()
                     continue
                 if entry is None:
+                    sys.stdout.flush()
                     return
                 self._tell(entry)
                 if downloading or entry.event.type in FETCHES:  # it looks at every key, so not for every event
@@ -80,7 +81,14 @@ class Narrator:
         copied_intent = event.type == ev.APPLY_INTENDED and entry.origin is not None
         if event.type not in QUIET and not copied_intent:
             show(record(entry), self._form)
+
+    def _next(self, timeout_s: float | None) -> Entry | None:
+        """The next entry. Lines are written out when none waits: of thousands at once not one by one."""
+        try:
+            return self._heard.get_nowait()
+        except queue.Empty:
             sys.stdout.flush()
+            return self._heard.get(timeout=timeout_s)
 
     def _downloading(self) -> list[str]:
         """The edges that fetch something just now."""

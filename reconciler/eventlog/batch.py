@@ -6,7 +6,7 @@ A log holds two chains. The *row chain* covers every row in the order of this lo
 events of one source, numbered without gaps; it travels with them, so whoever copies them can see a gap or a fork.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import NamedTuple, Protocol
 
@@ -51,8 +51,8 @@ class Lookup(Protocol):
         """The entries of `source` that have one of these ids, by id."""
         ...
 
-    def version_of(self, stream: str) -> int:
-        """The last version of `stream`; 0 where there is none."""
+    def versions_of(self, streams: Collection[str]) -> dict[str, int]:
+        """The last version of each of these streams; 0 where there is none."""
         ...
 
     def held(self, source: str) -> Head:
@@ -87,6 +87,9 @@ class Batch:
         """Stamp events written here. One that is already stored, or twice in this commit, yields its first entry."""
         known = self._ids.setdefault(self._source, {})
         known |= self._lookup.stored(self._source, [event.id for event in events if event.id not in known])
+        streams = {event.partitionkey for event in events} - self._versions.keys()
+        if streams:  # all at once: one look-up each is dear where a thousand are new
+            self._versions |= self._lookup.versions_of(streams)
         if expected and any(event.id not in known for event in events):
             self._expect(expected)
         return [known.get(event.id) or self._stamp(event) for event in events]
@@ -103,7 +106,7 @@ class Batch:
 
     def _version(self, stream: str) -> int:
         if stream not in self._versions:
-            self._versions[stream] = self._lookup.version_of(stream)
+            self._versions |= self._lookup.versions_of((stream,))
         return self._versions[stream]
 
     def _held(self, source: str) -> Head:

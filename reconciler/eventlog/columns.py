@@ -5,7 +5,7 @@ commit writes beside its events, so it is kept small; `verify` compares every co
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -14,6 +14,7 @@ from reconciler.eventlog.batch import Row
 OWN: Final = 0  # the log itself, in the column `source`
 # ROLLBACK: what is refused ends the log object, so no statement needs a journal of its own.
 _INSERT: Final = "INSERT OR ROLLBACK INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_AT_ONCE: Final = 500  # names in one question
 _REMEMBERED: Final = 65_536  # streams whose number is known without asking
 
 
@@ -50,21 +51,29 @@ class Numbers:
         streams, sources = self._streams, self._sources
         if len(streams) > _REMEMBERED:
             streams.clear()
+        _number(connection, "stream", streams, [(row.stream, row.seq) for row in rows])
+        _number(connection, "source", sources, [(row.source, row.seq) for row in rows])
         stored = []
         for seq, hash_, stream, version, source, id_, sequence, source_hash, own, _, body in rows:
-            if stream not in streams:
-                streams[stream] = _number(connection, "stream", stream, seq)
-            if source not in sources:
-                sources[source] = _number(connection, "source", source, seq)
             kept = None if source_hash == hash_ else source_hash
             number, from_ = streams[stream], sources[source]
             stored.append((seq, hash_, number, version, from_, id_key(id_), sequence, own, kept, body))
         connection.executemany(_INSERT, stored)
 
 
-def _number(connection: sqlite3.Connection, table: str, name: str, new: int) -> int:
-    """The number of `name`; `new`, which is stored, where it has none."""
-    row = connection.execute(f"SELECT number FROM {table} WHERE name = ?", (name,)).fetchone()  # noqa: S608  # ours
-    if row is None:
-        connection.execute(f"INSERT INTO {table} VALUES (?, ?)", (name, new))  # noqa: S608  # as above
-    return row[0] if row else new
+def _number(
+    connection: sqlite3.Connection, table: str, known: dict[str, int], named: Iterable[tuple[str, int]]
+) -> None:
+    """Make `known` the numbers of these (name, seq): a name that has none in the file gets its first seq as its own."""
+    new: dict[str, int] = {}
+    for name, seq in named:
+        if name not in known:
+            new.setdefault(name, seq)
+    names = list(new)
+    for start in range(0, len(names), _AT_ONCE):
+        some = names[start : start + _AT_ONCE]
+        sql = f"SELECT name, number FROM {table} WHERE name IN ({','.join('?' * len(some))})"  # noqa: S608  # ours
+        known.update(connection.execute(sql, some))
+    added = [(name, seq) for name, seq in new.items() if name not in known]
+    connection.executemany(f"INSERT INTO {table} VALUES (?, ?)", added)  # noqa: S608  # as above
+    known.update(added)

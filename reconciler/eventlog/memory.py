@@ -5,7 +5,7 @@ In: events.  Out: entries. Nothing is durable; everything else is as in the SQLi
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from reconciler.errors import ChainBroken
 from reconciler.eventlog.batch import Lookup, Row, Tail
@@ -112,8 +112,8 @@ class MemoryLog(Ledger):
         key = self._key(source)
         return {id_: self._entry(self._by_id[id_][key]) for id_ in ids if key in self._by_id.get(id_, {})}
 
-    def version_of(self, stream: str) -> int:
-        return len(self._by_stream.get(stream, ()))
+    def versions_of(self, streams: Collection[str]) -> dict[str, int]:
+        return {stream: len(self._by_stream.get(stream, ())) for stream in streams}
 
     def source_hash(self, source: str, sequence: int) -> bytes | None:
         seqs = self._by_source.get(self._key(source), [])

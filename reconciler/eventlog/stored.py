@@ -3,7 +3,7 @@
 In: look-ups from a batch, rows that are durable now.  Out: entries, versions, heads. Called under the writer's lock.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from reconciler.eventlog.batch import Row, Tail
@@ -46,12 +46,14 @@ class Stored:
             found |= volume.stored(source, [id_ for id_ in ids if id_ not in found] if found else ids)
         return found
 
-    def version_of(self, stream: str) -> int:
+    def versions_of(self, streams: Collection[str]) -> dict[str, int]:
         """See `batch.Lookup`."""
-        if stream not in self._versions:
-            versions = (volume.version_of(stream) for volume in self._newest_first)
-            self._versions[stream] = next((version for version in versions if version), 0)
-        return self._versions[stream]
+        known = {stream: self._versions[stream] for stream in streams if stream in self._versions}
+        missing = [stream for stream in streams if stream not in known]
+        for volume in self._newest_first:
+            known |= volume.versions_of(missing)
+            missing = [stream for stream in missing if stream not in known]
+        return known | dict.fromkeys(missing, 0)
 
     def held(self, source: str) -> Head:
         """See `batch.Lookup`."""

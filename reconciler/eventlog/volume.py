@@ -112,12 +112,13 @@ class Volume:
         """(sequence, hash, body) of the log's own events behind `sequence`, in its own chain."""
         return self.query(_OWN_PAGE, (sequence, limit))
 
-    def version_of(self, stream: str) -> int:
-        """The last version of `stream` in this file; 0 where there is none."""
-        rows = self.query(
-            "SELECT max(version) FROM entry WHERE stream = (SELECT number FROM stream WHERE name = ?)", (stream,)
-        )
-        return int(rows[0][0] or 0)
+    def versions_of(self, streams: Sequence[str]) -> dict[str, int]:
+        """The last version of those of these streams that are in this file."""
+        found: dict[str, int] = {}
+        for some in _chunks(streams):
+            sql = f"SELECT name, (SELECT max(version) FROM entry WHERE stream = number) FROM stream WHERE name IN ({_marks(some)})"  # noqa: S608, E501  # marks
+            found |= dict(self.query(sql, some))
+        return found
 
     def stored(self, source: str, ids: Sequence[str]) -> dict[str, Entry]:
         """The entries of `source` that have one of these ids."""
