@@ -13,7 +13,7 @@ import msgspec
 
 from reconciler.controller.loop import Order
 from reconciler.controller.recorder import Recorder
-from reconciler.errors import FieldConflict, WorldRefused
+from reconciler.errors import ApiUnavailable, FieldConflict, WorldRefused
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
@@ -87,7 +87,10 @@ class Sender:
     def recovered(self, order: Order) -> list[Event] | None:
         """The outcome of an order that was sent before and not answered, by what is there; None: it had no effect."""
         key = order.step.key
-        body = self.api.get(OURS[key.kind], key.name, key.namespace)
+        try:
+            body = self.api.get(OURS[key.kind], key.name, key.namespace)
+        except WorldRefused as refused:  # whether it had its effect is not known, so it stays open
+            raise ApiUnavailable(refused.message, hint=refused.advice) from None
         if body is None:
             return [succeeded(self.record, order, None, recovered=True)] if order.step.action == "delete" else None
         live = self.cache.put(key, body)
@@ -136,6 +139,8 @@ class Sender:
         taken = [path for path, manager in conflict.fields if self.policy_of(key, path, manager) == CORRECT]
         kept = [path for path, _ in conflict.fields if path not in taken]
         body = self.api.get(OURS[key.kind], key.name, key.namespace)
+        if body is not None and not order.step.found:  # it was not there when this was planned: the watch tells of it
+            return [told, failed(self.record, order, conflict)]
         live = self.cache.put(key, body) if body is not None else None
         found = live.found if live is not None else {}
         seen = order._replace(step=replace(order.step, found=found))
