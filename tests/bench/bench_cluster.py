@@ -80,7 +80,7 @@ def rows(plane: ControlPlane, place: Path, size: Size) -> Iterator[Figure]:
     ours.clean()
     for namespace in ("reconciler-system", "limit"):
         plane.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
-    memory = {models: _memory(plane, place / str(models), models, ours) for models in size.smaller}
+    memory = {models: _memory(plane, place / str(models), models, ours) for models in (*size.smaller, size.models)}
     world, cold, limits = World(place, size.models), list[_Deed](), list[float]()
     for turn in range(1, size.turns + 1):
         limits.append(_bare(plane, size))
@@ -95,7 +95,6 @@ def rows(plane: ControlPlane, place: Path, size: Size) -> Iterator[Figure]:
     updates = bench.bare_updates()
     for deed in many:
         yield from _against([deed], updates)
-    memory[size.models] = bench.memory
     yield from _resident(memory)
     _empty(plane, ours)
 
@@ -199,7 +198,6 @@ class _Bench:
     size: Size
     world: World
     hub: Hub
-    memory: tuple[float, float] = (0.0, 0.0)
     _updates: list[Entry] = field(default_factory=list)
 
     def cold(self) -> _Deed:
@@ -210,7 +208,6 @@ class _Bench:
         entries = self.hub.applied(models)
         self.hub.turned()
         calls = self._calls() - before
-        self.memory = self.hub.resident(), 0.0
         intents = of_type(entries, ev.APPLY_INTENDED)
         declared = {one["metadata"]["name"]: one["spec"] for one in map(model, range(models))}
         ordered = {_name(entry): entry.event.data["spec"] for entry in intents}
@@ -344,7 +341,6 @@ class _Bench:
         self.hub.steady()
         taken = time.time() - self.hub.began
         calls = self._calls() - before
-        self.memory = self.memory[0], self.hub.resident()
         lists = sum(n for (verb, _), n in calls.items() if verb == "LIST")
         told = f"{LIMIT}; {lists} LISTs of at most 500 objects"
         yield Figure("restart on a warm cluster → steady", taken, "s", "lower", told, 5)
