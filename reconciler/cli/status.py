@@ -8,7 +8,7 @@ from reconciler.cli.options import forms, where
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
-    from reconciler.history.status import Object, Row, Status
+    from reconciler.history.status import Row, Status
 
 
 @click.command(epilog="Example: reconciler status --output json | jq '.rows[] | select(.open)'")
@@ -82,22 +82,13 @@ def _show_objects(seen: "Status") -> None:
     from reconciler.history.status import age
 
     line("")
-    kinds: dict[str, list[Object]] = {}
-    for one in seen.objects:
-        kinds.setdefault(one.kind, []).append(one)
-    counts = ((kind, len(all_), sum(one.settled for one in all_)) for kind, all_ in sorted(kinds.items()))
-    table(("KIND", "OBJECTS", "AS WANTED"), ((kind, str(n), str(fine)) for kind, n, fine in counts))
-    waiting = [one for one in seen.objects if not one.settled or one.waits]
+    counts = ((each.kind, str(each.objects), str(each.settled)) for each in seen.counted)
+    table(("KIND", "OBJECTS", "AS WANTED"), counts)
+    waiting = seen.unsettled
     if waiting:
         line("")
         rows = (
-            (
-                one.key,
-                one.wanted or "-",
-                "Drifted" if one.drift else one.phase,
-                age(one.since, seen.as_of),
-                printable("; ".join(filter(None, (_coded(one), one.drift, one.waits)))),
-            )
+            (one.key, one.wanted or "-", one.stands, age(one.since, seen.as_of), printable(one.said))
             for one in waiting[:SHOWN]
         )
         table(("OBJECT", "WANTED", "PHASE", "SINCE", "MESSAGE"), rows)
@@ -105,25 +96,20 @@ def _show_objects(seen: "Status") -> None:
         line(f"and {len(waiting) - SHOWN} more: `reconciler status --output json`")
 
 
-def _coded(one: "Object") -> str:
-    return f"{one.code}: {one.message}" if one.code else one.message
-
-
 def _cells(row: "Row", seen: "Status") -> tuple[str, ...]:
-    from reconciler.history.status import NEVER, age
+    from reconciler.history.status import NEVER, age, sentence
     from reconciler.history.timeline import labelled
 
     model = labelled(row.kind, row.model)
     wanted = (row.wanted or "(none)") + (" (pin)" if row.pinned else "")
-    message = "; ".join(filter(None, (f"{row.code}: {row.message}" if row.code else row.message, row.waits)))
     if row.unknown_since:
         heard = (
             "the edge was never heard" if row.unknown_since == NEVER else f"unknown since {shown(row.unknown_since)}"
         )
-        message = f"{heard}, last event {row.last_sequence}" + (f"; {message}" if message else "")
+        message = sentence(f"{heard}, last event {row.last_sequence}", row.said)
         serving = f"{row.serving}?" if row.serving else "?"
         return row.edge, model, wanted, serving, "Unknown", age(row.unknown_since, seen.as_of), message
-    return row.edge, model, wanted, row.serving or "-", row.phase, age(row.since, seen.as_of), message
+    return row.edge, model, wanted, row.serving or "-", row.phase, age(row.since, seen.as_of), row.said
 
 
 def shown(time: str) -> str:

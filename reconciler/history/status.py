@@ -4,7 +4,7 @@ In: State, the fold of a log, and the time.  Out: Status, to the command line an
 stored: deleted, it is there again after a replay, byte for byte.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -53,6 +53,11 @@ class Row:
         """Whether the edge has said that it is as wanted."""
         return not self.open and self.phase == "Committed" and not self.unknown_since
 
+    @property
+    def said(self) -> str:
+        """What stands against it, in words; "" where nothing does."""
+        return sentence(coded(self.code, self.message), self.waits)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Object:
@@ -83,6 +88,27 @@ class Object:
     def settled(self) -> bool:
         """Whether the API server has it as wanted."""
         return not self.open and self.phase == "Committed" and not self.drift and not self.pending
+
+    @property
+    def stands(self) -> str:
+        """Its phase for people: a drift hides the phase of the order."""
+        return "Drifted" if self.drift else self.phase
+
+    @property
+    def said(self) -> str:
+        """What stands against it, in words; "" where nothing does."""
+        return sentence(coded(self.code, self.message), self.drift, self.waits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """How many objects of the API server there are of one kind, and how many of them are as wanted, wait or drifted."""
+
+    kind: str
+    objects: int
+    settled: int
+    pending: int
+    drifted: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +202,19 @@ class Status:
     problems: tuple[Mapping[str, Any], ...]
 
     @property
+    def counted(self) -> tuple[Counted, ...]:
+        """The objects of the API server by kind, in the order of the kinds' names."""
+        kinds: dict[str, list[Object]] = {}
+        for one in self.objects:
+            kinds.setdefault(one.kind, []).append(one)
+        return tuple(_counted(kind, every) for kind, every in sorted(kinds.items()))
+
+    @property
+    def unsettled(self) -> tuple[Object, ...]:
+        """The objects of the API server that are not as wanted or wait for something, in their order."""
+        return tuple(one for one in self.objects if not one.settled or one.waits)
+
+    @property
     def refused(self) -> bool:
         """Whether a document is refused."""
         return any(problem.get("severity", "error") == "error" for problem in self.problems)
@@ -196,10 +235,11 @@ class Status:
 def refused_rows(state: State, now: str) -> list[Row]:
     """The rows whose order their edge refused, and nobody has ordered anything else since."""
     failed = (text for text, served in state.keys.items() if served.phase in FAILED)
-    return _rows(state, failed, _suspensions(state, now))
+    return _rows(state, failed, suspensions(state, now))
 
 
-def _suspensions(state: State, now: str) -> tuple[Suspension, ...]:
+def suspensions(state: State, now: str) -> tuple[Suspension, ...]:
+    """Those that are not over at `now`, by scope."""
     every = (
         Suspension(
             scope=scope,
@@ -215,7 +255,7 @@ def _suspensions(state: State, now: str) -> tuple[Suspension, ...]:
 
 def status(state: State, now: str) -> Status:
     """What the log says at `now` (RFC 3339, UTC)."""
-    suspended = _suspensions(state, now)
+    suspended = suspensions(state, now)
     return Status(
         as_of=now,
         seq=state.seq,
@@ -251,7 +291,7 @@ def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...]) 
         if served.operation and "@" in text:
             key = Key.parse(text)
             held = _quarantined(key, served, state.holds.get(text, {}))
-            waits = "; ".join(filter(None, (_stopped(stopped, key, {}), held)))
+            waits = sentence(_stopped(stopped, key, {}), held)
             found.append(_row(key, served, state.edges, waits))
     return sorted(found, key=lambda row: (row.edge, row.kind != "InferenceModel", row.kind, row.name))
 
@@ -282,6 +322,16 @@ def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Itera
             drift=drift_words(served.drift) if served.left or served.drift.get("policy") == "report" else fought,
             pending=text in state.waits,
         )
+
+
+def _counted(kind: str, every: Sequence[Object]) -> Counted:
+    return Counted(
+        kind=kind,
+        objects=len(every),
+        settled=sum(one.settled for one in every),
+        pending=sum(one.pending for one in every),
+        drifted=sum(bool(one.drift) for one in every),
+    )
 
 
 def _stopped(stopped: Mapping[str, str], key: Key, labels: Mapping[str, str]) -> str:
@@ -352,6 +402,16 @@ def _holds(state: State) -> list[Hold]:
         for key, digests in sorted(state.holds.items())
         for digest, hold in sorted(digests.items())
     ]
+
+
+def coded(code: str, message: str) -> str:
+    """A message behind its code, where it has one."""
+    return f"{code}: {message}" if code else message
+
+
+def sentence(*parts: str) -> str:
+    """What is said one after the other; parts that are "" say nothing."""
+    return "; ".join(filter(None, parts))
 
 
 def age(since: str, now: str) -> str:

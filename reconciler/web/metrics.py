@@ -8,7 +8,7 @@ kind, a verb, a word of ours, an edge or a hub's machine; an object, a commit, a
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -28,7 +28,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.eventlog.segments import sealed_files
 from reconciler.history.events import rfc3339
 from reconciler.history.state import FAILED, Served, State
-from reconciler.history.status import Object, status
+from reconciler.history.status import Object, Status, status, suspensions
 from reconciler.web.tally import BOUNDS_S, Counts, Durations, Tally
 from reconciler.wiring.vitals import Vitals
 
@@ -99,17 +99,17 @@ def _fleet(state: State, counts: Counts, now: float) -> Iterator[Metric]:
         PREFIX + "reconcile_condition", "Objects by condition.", labels=["kind", "type", "status"]
     )
     text = rfc3339(now)
-    objects = status(state, text).objects if state.keeps == "cluster" else None
-    counted = _conditions(state) if objects is None else _conditions_of(objects)
+    cluster = status(state, text) if state.keeps == "cluster" else None
+    counted = _conditions(state) if cluster is None else _conditions_of(cluster.objects)
     for labels, many in sorted(counted.items()):
         conditions.add_metric(list(labels), many)
     yield conditions
-    if objects is not None:
-        yield from _unsettled(objects, state)
+    if cluster is not None:
+        yield from _unsettled(cluster)
     suspended = GaugeMetricFamily(
         PREFIX + "suspend_status", "Whether nothing more is ordered: for everything (*), or an edge.", labels=["scope"]
     )
-    standing = {scope for scope, why in state.suspended.items() if not why.get("until") or why["until"] > text}
+    standing = {one.scope for one in suspensions(state, text)}
     for scope in sorted({"*", *standing}):
         suspended.add_metric([scope], scope in standing)
     yield suspended
@@ -127,21 +127,18 @@ def _fleet(state: State, counts: Counts, now: float) -> Iterator[Metric]:
     yield lag
 
 
-def _unsettled(objects: Sequence[Object], state: State) -> Iterator[Metric]:
+def _unsettled(seen: Status) -> Iterator[Metric]:
     """Of what this log keeps in a cluster: by kind, 0 too; and which machine's reconciler writes there."""
-    kinds = sorted({one.kind for one in objects})
-    waiting = Counter(one.kind for one in objects if one.pending)
     steps = GaugeMetricFamily(PREFIX + "steps_waiting", "Objects of which a planned change waits.", labels=["kind"])
-    drifted = Counter(one.kind for one in objects if one.drift)
     drift = GaugeMetricFamily(PREFIX + "drift_open", "Objects of which a drift stands.", labels=["kind"])
-    for kind in kinds:
-        steps.add_metric([kind], waiting[kind])
-        drift.add_metric([kind], drifted[kind])
+    for each in seen.counted:
+        steps.add_metric([each.kind], each.pending)
+        drift.add_metric([each.kind], each.drifted)
     yield steps
     yield drift
     holder = GaugeMetricFamily(PREFIX + "lease_holder", "Whose reconciler holds the Lease, by host.", labels=["host"])
-    if state.lease.holder:
-        host = state.lease.holder.rsplit("_", 2)[0]  # without its process: a label that a restart leaves as it is
+    if seen.lease_holder:
+        host = seen.lease_holder.rsplit("_", 2)[0]  # without its process: a label that a restart leaves as it is
         holder.add_metric([host], 1)
     yield holder
 

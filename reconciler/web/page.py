@@ -11,7 +11,7 @@ from typing import Final
 
 from reconciler.diagnostics import Diagnostic, printable, render
 from reconciler.history.state import FAILED
-from reconciler.history.status import NEVER, Object, Row, Status, age
+from reconciler.history.status import NEVER, Object, Row, Status, age, sentence
 from reconciler.history.timeline import counted, labelled
 
 ROWS: Final = 500  # more are counted only: the command line shows all
@@ -116,15 +116,12 @@ def _objects(seen: Status) -> Iterator[str]:
     """How many objects of the cluster are as wanted, by kind, and those that are not."""
     if not seen.objects:
         return
-    kinds: dict[str, list[Object]] = {}
-    for one in seen.objects:
-        kinds.setdefault(one.kind, []).append(one)
     yield "<h2>Objects of the cluster</h2>"
     yield from _grid(
         ("kind", "objects", "as wanted"),
-        ([_safe(kind), str(len(all_)), str(sum(one.settled for one in all_))] for kind, all_ in sorted(kinds.items())),
+        ([_safe(each.kind), str(each.objects), str(each.settled)] for each in seen.counted),
     )
-    waiting = [one for one in seen.objects if not one.settled or one.waits]
+    waiting = seen.unsettled
     if not waiting:
         return
     yield "<h2>Not as wanted</h2>"
@@ -136,14 +133,13 @@ def _objects(seen: Status) -> Iterator[str]:
 
 
 def _object_cells(one: Object, seen: Status) -> list[str]:
-    message = f"{one.code}: {one.message}" if one.code else one.message
     color = "bad" if one.phase in FAILED else "busy" if one.open else "wait"
     return [
         _safe(one.key),
         _safe(one.wanted) or "-",
-        f'<span class="{color}">{"Drifted" if one.drift else _safe(one.phase)}</span>',
+        f'<span class="{color}">{_safe(one.stands)}</span>',
         _safe(age(one.since, seen.as_of)),
-        _safe("; ".join(filter(None, (message, one.drift, one.waits)))),
+        _safe(one.said),
     ]
 
 
@@ -163,13 +159,12 @@ def _table(seen: Status) -> Iterator[str]:
 
 
 def _cells(row: Row, seen: Status) -> list[str]:
-    said = "; ".join(filter(None, (f"{row.code}: {row.message}" if row.code else row.message, row.waits)))
-    since, phase, color = row.since, row.phase, _color(row)
+    said, since, phase, color = row.said, row.since, row.phase, _color(row)
     serving = _safe(row.serving) or "-"
     if row.unknown_since:
         since, phase = row.unknown_since, "Unknown"
         heard = "the edge was never heard" if since == NEVER else f"last event {row.last_sequence}"
-        said = "; ".join(filter(None, (heard, said)))
+        said = sentence(heard, said)
         serving = f"{serving}?"
     return [
         _safe(row.edge) or "-",

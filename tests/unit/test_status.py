@@ -1,11 +1,12 @@
 """Status is a fold of the log, and never shows what it does not know."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from reconciler.history.state import EdgeSeen, HeldPlan, Served, State
-from reconciler.history.status import NEVER, Row, age, status
+from reconciler.history.status import NEVER, Counted, Row, age, status
 
 NOW = "2026-11-30T15:00:00.000000Z"
 KEY = "InferenceModel/default/defect-a@a"
@@ -143,3 +144,35 @@ def test_the_same_state_and_time_give_the_same_value() -> None:
 )
 def test_ages_in_their_largest_unit(since: str, said: str) -> None:
     assert age(since, NOW) == said
+
+
+def of_the_cluster(name: str, **served: Any) -> tuple[str, Served]:
+    known = {"order": {"spec": {}}, "operation": "o", "phase": "Committed", "phase_time": NOW}
+    return f"InferenceModel/default/{name}", Served(**known | served)
+
+
+def test_objects_are_counted_by_kind_and_those_that_wait_are_listed_with_all_that_stands_against_them() -> None:
+    drift = {"what": "changed", "writer": "kubectl", "policy": "report", "fields": []}
+    state = State(
+        keys=dict(
+            [
+                of_the_cluster("a"),
+                of_the_cluster("b", phase="Rejected", code="RX411", message="quota"),
+                of_the_cluster("c", drift=drift),
+                of_the_cluster("d"),
+            ]
+        ),
+        waits={"InferenceModel/default/b": "frozen", "Edge/default/e": "frozen"},
+        suspended={"InferenceModel/default/d": {"actor": "ada", "reason": "moving"}},
+    )
+    seen = status(state, NOW)
+    assert seen.counted == (
+        Counted(kind="Edge", objects=1, settled=0, pending=1, drifted=0),
+        Counted(kind="InferenceModel", objects=4, settled=2, pending=1, drifted=1),
+    )
+    assert [(one.name, one.stands, one.said) for one in seen.unsettled] == [
+        ("e", "Waiting", "frozen"),
+        ("b", "Rejected", "RX411: quota; frozen"),
+        ("c", "Drifted", "changed by kubectl: the object"),
+        ("d", "Committed", "suspended by ada: moving"),
+    ]
