@@ -203,14 +203,14 @@ def _conditions_of(objects: Iterable[Object]) -> Counter[tuple[str, str, str]]:
 
 
 def _conditions(state: State) -> Counter[tuple[str, str, str]]:
-    """(kind, type, status) -> objects: Ready is one of three; Reconciling and Stalled only where they are True."""
+    """(kind, type, status) -> objects on edges: Ready is one of three; Reconciling and Stalled only where True."""
     found: Counter[tuple[str, str, str]] = Counter()
     for text, served in state.keys.items():
         if not served.operation:
             continue  # only reported, never ordered
         kind, edge = text.partition("/")[0], text.partition("@")[2]
         seen = state.edges.get(edge)
-        found[kind, "Ready", _ready(served, is_heard=not edge or (seen is not None and seen.present))] += 1
+        found[kind, "Ready", _ready(served, is_heard=seen is not None and seen.present)] += 1
         if served.open:
             found[kind, "Reconciling", "True"] += 1
         if served.phase in FAILED:
