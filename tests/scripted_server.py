@@ -8,6 +8,7 @@ Answers are taken in order, one a request, whichever connection it comes on; beh
 import json
 import socket
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -72,6 +73,13 @@ class ScriptedServer:
     def say(self, *script: bytes | None) -> None:
         with self._lock:
             self._script += script
+
+    def left_open(self, wait_s: float = 5.0) -> int:
+        """How many connections their clients have not ended, once all have or `wait_s` is over."""
+        deadline = time.monotonic() + wait_s
+        for thread in self._threads[1:]:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return sum(thread.is_alive() for thread in self._threads[1:])
 
     def drop(self) -> None:
         """Close every connection that is open, as a server does with idle ones."""

@@ -1,5 +1,7 @@
 """The cluster's stage for whoever looks and does not stay. In: settings, a log.  Out: source, target."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 from reconciler.controller.declare import Declare
@@ -13,19 +15,19 @@ from reconciler.kube.sending import MANAGER
 from reconciler.kube.target import ClusterTarget
 
 
-def looking(settings: Any, repository: Repository, recorder: Recorder) -> tuple[Declare, ClusterTarget]:
+@contextmanager
+def looking(settings: Any, repository: Repository, recorder: Recorder) -> Iterator[tuple[Declare, ClusterTarget]]:
     """Source and target that read only what is asked for, and need no Lease. Raises SettingInvalid."""
-    connection = Connection.open(
-        kubeconfig=settings.kubeconfig, context=settings.context, in_cluster=settings.in_cluster
-    )
-    api = Api(connection)
-    target = ClusterTarget(
-        api,
-        Peek(api, MANAGER),
-        recorder,
-        Queue(recorder.clock),
-        fleet=lambda: declare.following.fleet(),  # noqa: PLW0108  # it is made below
-        allowed=lambda: None,
-    )
-    declare = Declare(repository, recorder, target)
-    return declare, target
+    opened = Connection.open(kubeconfig=settings.kubeconfig, context=settings.context, in_cluster=settings.in_cluster)
+    with closing(opened) as connection:
+        api = Api(connection)
+        target = ClusterTarget(
+            api,
+            Peek(api, MANAGER),
+            recorder,
+            Queue(recorder.clock),
+            fleet=lambda: declare.following.fleet(),  # noqa: PLW0108  # it is made below
+            allowed=lambda: None,
+        )
+        declare = Declare(repository, recorder, target)
+        yield declare, target

@@ -33,8 +33,11 @@ from reconciler.wiring.process import SystemClock, recorded
 class Preview:
     """What a hub would do next, by the same engine over a log in memory. Nothing is kept but the mirror, a cache."""
 
-    def __init__(self, settings: Any, past: Past | None, *, uncommitted: bool) -> None:
-        """past: the log that it goes on from; None begins with nothing.  uncommitted: take a work tree as it is."""
+    def __init__(self, settings: Any, past: Past | None, stack: contextlib.ExitStack, *, uncommitted: bool) -> None:
+        """past: the log that it goes on from; None begins with nothing.  uncommitted: take a work tree as it is.
+
+        stack: ends what is opened here.
+        """
         place, clock = StateDirectory(Path(settings.state_dir)), SystemClock()
         state = past.replay.at() if past else State()
         self._record = Recorder(MemoryLog("/hub", clock), clock, state, "hub")
@@ -47,7 +50,7 @@ class Preview:
         if settings.has_cluster:
             from reconciler.wiring.looking import looking  # a preview of edges needs no Kubernetes client
 
-            self._stage, target = looking(settings, repository, self._record)
+            self._stage, target = stack.enter_context(looking(settings, repository, self._record))
             self._loop = Loop(self._stage, target, self._record, Queue(clock))
             self._record.append(target.unknown() if past is None else ())
         else:
@@ -101,7 +104,7 @@ def preview(settings: Any, *, uncommitted: bool = False) -> Iterator[Preview]:
     with turn, contextlib.ExitStack() as stack:
         fcntl.flock(turn, fcntl.LOCK_EX)
         past = stack.enter_context(opened(root)) if StateDirectory(root).hub.log.exists() else None
-        yield Preview(settings, past, uncommitted=uncommitted)
+        yield Preview(settings, past, stack, uncommitted=uncommitted)
 
 
 def alone(state_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:

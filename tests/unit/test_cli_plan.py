@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from reconciler.history import events as ev
+from reconciler.kube.resources import OURS
 from reconciler.planning.plan import Plan, Step
 from reconciler.wiring.past import opened
+from tests.scripted_server import ScriptedServer, answer
 from tests.unit.cli_world import FILES, SET, SHA, World, key
 from tests.unit.conftest import Call, Said
 
@@ -196,3 +198,18 @@ def test_bytes_of_one_digest_are_fetched_once_by_an_edge() -> None:
 
     steps = (step("a", "x", 10), step("a", "x", 10), step("a", "y", 5), step("b", "x", None), step("c", "x", 9, "held"))
     assert fetched(Plan(steps)) == {"a": 15, "b": None}
+
+
+@pytest.mark.enable_socket
+@pytest.mark.parametrize(("code", "ends"), [(200, 1), (503, 4)])
+def test_a_plan_for_a_cluster_ends_every_connection_that_it_opened(
+    call: Call, world: World, tmp_path: Path, code: int, ends: int
+) -> None:
+    world.repository.commit(dict(FILES))
+    lists = ({"kind": f"{kind}List", "metadata": {"resourceVersion": "1"}, "items": []} for kind in OURS)
+    with ScriptedServer([answer(code, body=json.dumps(one).encode()) for one in lists]) as server:
+        place = ("--repo", world.repository.path, "--state", tmp_path / "state")
+        said = call("plan", *place, "--kubeconfig", server.kubeconfig(tmp_path))
+        assert said.code == ends
+        assert server.connections == 1
+        assert server.left_open() == 0
