@@ -97,14 +97,18 @@ class Declare:
         reach = Reach(objects.affected, objects.every, lambda key: not key.edge)
         self.following = Following(repository, recorder, reach)
         self._verbs = Verbs(self.following, recorder, self._audit)
+        self._led = False  # whether the Lease was won, and so everything looked at, since this began
 
     def take(self, trigger: Trigger) -> Batch:
         """What the trigger means (see controller.loop.Source)."""
         match trigger.cause:
+            case "start" if self._led:
+                return Batch()  # the Lease came first, and all was looked at then
             case "start" | "lease":
                 self._cluster.forget()
                 events = [*trigger.events, *self._cluster.settle(), *self._cluster.unknown()]
                 self._record.append(events)  # what is settled is no longer open when everything is looked at
+                self._led = trigger.cause == "lease"
                 return self.following.unfinished(replace(self._audit(), events=tuple(self._missed())))
             case "found":  # a kind can be read: what could not be settled is
                 self._record.append([*self._cluster.settle(), *self._cluster.unknown()])
@@ -186,7 +190,10 @@ class Declare:
         return self._record.event(ev.DRIFT_DETECTED, key, data, actor=drift.writer or "somebody")
 
     def _missed(self) -> list[Event]:
-        """What others did while nobody watched."""
+        """What others did while nobody watched.
+
+        The audit behind it compares once more: it finds what to mend, not who did it, nor what is only to be told.
+        """
         found = []
         for text, known in self._record.state.keys.items():
             key = Key.parse(text)

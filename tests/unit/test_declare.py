@@ -230,6 +230,28 @@ def test_the_lease_that_comes_back_settles_what_was_open(station: Station) -> No
     assert station.cluster.forgotten == 1
 
 
+def test_a_start_behind_the_lease_does_not_look_at_everything_once_more(station: Station) -> None:
+    station.push(plain("m"))
+    station.cluster.away = True
+    station.loop.turn(Trigger("lease"))  # has looked at nothing
+    station.cluster.away = False
+    station.cluster.asked.clear()
+    for _ in range(2):  # a start whose plan could not be made comes again
+        station.turn("start")
+    assert station.cluster.asked == [[MODEL], [MODEL]]
+    station.cluster.asked.clear()
+    station.turn("lease")
+    station.turn("start")
+    assert station.cluster.asked == [[MODEL], []]
+
+
+def test_what_was_done_while_nobody_watched_is_told_also_where_nothing_is_done_about_it(station: Station) -> None:
+    station.push(plain("m"))
+    station.cluster.drifts[MODEL] = Drift("changed", "k", REPORT, (Field("spec.replicas", "k", None, "3", REPORT),))
+    (told,) = station.turn("lease")
+    assert (told.event.type, told.event.actor) == (ev.DRIFT_DETECTED, "k")
+
+
 def test_why_walks_from_an_object_to_its_line(station: Station) -> None:
     station.push(edge("e1"), model_set("digits"))
     station.push(model_set("digits", "2"))
