@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reconciler.history.events import Entry, Event, event_id, rfc3339
+from reconciler.history.fold import fold
 from reconciler.history.keys import Key
-from reconciler.history.state import State, fold
+from reconciler.history.state import State
 from reconciler.ports import Clock, EventLog
 
 

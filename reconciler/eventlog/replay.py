@@ -14,7 +14,8 @@ import msgspec
 from reconciler.errors import PointUnknown, StorageExhausted
 from reconciler.eventlog.snapshots import Snapshot, Snapshots
 from reconciler.history.events import Entry, Head
-from reconciler.history.state import CODE_VERSION, State, fold
+from reconciler.history.fold import CODE_VERSION, fold
+from reconciler.history.state import State
 
 EVERY: Final = 10_000  # entries between two snapshots: about a tenth of a second of reading and folding
 

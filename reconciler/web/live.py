@@ -12,7 +12,8 @@ from typing import TypeVar
 from reconciler.edge.paths import StateDirectory
 from reconciler.eventlog.reader import SqliteReader
 from reconciler.eventlog.replay import Replay
-from reconciler.history.state import State, fold
+from reconciler.history.fold import fold
+from reconciler.history.state import State
 from reconciler.wiring.past import Past
 
 _T = TypeVar("_T")

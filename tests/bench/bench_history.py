@@ -18,7 +18,8 @@ from reconciler.eventlog.reader import SqliteReader
 from reconciler.eventlog.replay import EVERY, Replay
 from reconciler.eventlog.snapshots import Snapshots
 from reconciler.eventlog.sqlite import SqliteLog
-from reconciler.history.state import CODE_VERSION, State, fold
+from reconciler.history.fold import CODE_VERSION, fold
+from reconciler.history.state import State
 from reconciler.wiring.process import recorded
 from tests.bench import Figure
 from tests.bench.rollout import Rollouts

@@ -23,8 +23,9 @@ from reconciler.edge.paths import StateDirectory
 from reconciler.errors import WorldUnavailable
 from reconciler.eventlog.reader import SqliteReader
 from reconciler.history.events import Entry
+from reconciler.history.fold import fold
 from reconciler.history.keys import Key
-from reconciler.history.state import Served, State, fold
+from reconciler.history.state import Served, State
 from reconciler.history.status import Status, status
 from reconciler.kube.resources import OURS
 from reconciler.kube.rights import HOME, RULES

@@ -8,8 +8,9 @@ import pytest
 
 from reconciler.history import events as ev
 from reconciler.history.events import Event
+from reconciler.history.fold import fold
 from reconciler.history.keys import Key
-from reconciler.history.state import State, fold
+from reconciler.history.state import State
 from reconciler.sources.cache import DocumentCache
 from reconciler.sources.git_safety import Remote
 from reconciler.sources.mirror import Mirror

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
-from reconciler.history.state import State, fold
+from reconciler.history.fold import fold
+from reconciler.history.state import State
 from reconciler.planning.declared import Object
 from tests.fleets import catalogue, dataset, edge, fleet, model_set, plain
 from tests.log_events import StillClock

@@ -7,9 +7,10 @@ import pytest
 
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
+from reconciler.history.fold import fold
 from reconciler.history.keys import Key
 from reconciler.history.published import Around, published
-from reconciler.history.state import State, fold
+from reconciler.history.state import State
 from reconciler.model.kinds import KINDS
 
 NOW = "2026-11-22T12:00:00.500000Z"

@@ -7,8 +7,9 @@ import pytest
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Event, event_id, rfc3339
+from reconciler.history.fold import fold
 from reconciler.history.keys import Key
-from reconciler.history.state import FAILED, State, fold
+from reconciler.history.state import FAILED, State
 from tests.log_events import T0, StillClock
 
 KEY = Key("InferenceModel", "default", "m", "e1")

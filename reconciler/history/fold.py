@@ -1,0 +1,388 @@
+"""The fold of the log: the one projection behind `status`, `plan`, `state --at` and a restart. May import: history.
+
+In: entries of one log, in order.  Out: State, moved on. The hub and every edge fold their own logs with this function.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Final
+
+from reconciler.history import events as ev
+from reconciler.history.events import Entry, Event
+from reconciler.history.state import FAILED, HeldPlan, Leading, Served, State
+
+CODE_VERSION: Final = 7  # of the fold: snapshots made by another one are dropped
+
+
+def fold(state: State, entries: Iterable[Entry]) -> State:
+    """`state`, moved on by `entries` in place; unknown types count as seen and change nothing else."""
+    for entry in entries:
+        event = entry.event
+        state.seq, state.hash, state.time = entry.seq, entry.hash, event.recordedtime or event.time
+        handler = HANDLERS.get(event.type)
+        if entry.origin is None:
+            state.source = state.source or event.source
+            state.plans = event.version if event.partitionkey == "plan" else state.plans
+        if event.source.startswith("/edge/") and entry.origin is not None:
+            _heard(state, entry)
+        if handler is not None:
+            handler(state, entry)
+    return state
+
+
+def _heard(state: State, entry: Entry) -> None:
+    seen = state.edge(entry.event.source.split("/")[2])
+    seen.last_time, seen.last_sequence = entry.event.time, entry.origin.sequence if entry.origin else 0
+    seen.source = entry.event.source
+
+
+def _ref_advanced(state: State, entry: Entry) -> None:
+    data, event = entry.event.data, entry.event
+    unbroken = state.ref.reverts or state.ref.commit == state.ref.accepted
+    state.ref.reverts = bool(data.get("reverts")) and unbroken
+    state.ref.commit, state.ref.seq, state.ref.event = data["commit"], entry.seq, event.id
+    state.ref.time, state.ref.author, state.ref.subject = data["committed"], data["author"], data["subject"]
+    for path, oid in data["files"].items():
+        if oid is None:
+            state.files.pop(path, None)
+        else:
+            state.files[path] = oid
+    for path, oids in data["documents"].items():
+        if oids is None:
+            state.documents.pop(path, None)
+        else:
+            state.documents[path] = oids
+
+
+def _ref_rewritten(state: State, entry: Entry) -> None:
+    state.ref.rewritten_from = state.ref.rewritten_from or entry.event.data["from"]  # what was accepted, not in between
+
+
+def _ref_lost(state: State, entry: Entry) -> None:
+    state.ref.lost, state.ref.lost_since = entry.event.data["error"], entry.event.time
+
+
+def _ref_found(state: State, entry: Entry) -> None:  # noqa: ARG001  # every handler takes both
+    state.ref.lost = state.ref.lost_since = ""
+
+
+def _manifests_checked(state: State, entry: Entry) -> None:
+    for slot, problems in entry.event.data["problems"].items():
+        if problems:
+            state.problems[slot] = problems
+        else:
+            state.problems.pop(slot, None)
+
+
+def _change_planned(state: State, entry: Entry) -> None:
+    data, before = entry.event.data, state.held_plan
+    if data.get("held"):
+        state.held_plan = held = HeldPlan(
+            digest=entry.event.newdigest,
+            reason=data["held"],
+            keys=data["keys"],
+            counts=data["counts"],
+            commit=entry.event.gitcommit,
+            seq=entry.seq,
+            time=entry.event.time,
+        )
+        if before is not None and not held.commit:  # an audit's plan is held beside a commit's: both wait together
+            held.commit, held.keys = before.commit, sorted({*before.keys, *held.keys})
+        return
+    if data.get("releases") or entry.event.gitcommit:
+        state.held_plan = None
+    if entry.event.gitcommit:
+        state.ref.accepted, state.ref.rewritten_from = entry.event.gitcommit, ""
+        state.fleet = data.get("fleet", state.fleet)
+
+
+def _apply_intended(state: State, entry: Entry) -> None:
+    event, data = entry.event, entry.event.data
+    served = state.served(event.subject)
+    if entry.origin is None and event.source.startswith("/edge/"):  # an edge's own intent, in its own log
+        served.own, served.own_spec = event.operationid, data["spec"]
+        return
+    if event.source.startswith("/edge/"):  # the hub's copy of it: the order itself says all
+        return
+    served.order, served.policy, served.action = data["spec"], data.get("policy", {}), data["action"]
+    served.operation, served.ordered_seq, served.ordered_id = event.operationid, entry.seq, event.id
+    served.reason, served.origin, served.open = data["reason"], data.get("origin", ""), True
+    served.lifted, served.left = False, bool(data.get("left"))
+    _phase(served, entry, "Desired")
+    if data["action"] == "delete":
+        state.deletes = [*_within_hour(state.deletes, event.time), event.time]
+
+
+def _within_hour(times: list[str], now: str) -> list[str]:
+    start = datetime.fromisoformat(now) - timedelta(hours=1)
+    return [time for time in times if datetime.fromisoformat(time) > start]
+
+
+def _not_deleted(state: State, served: Served) -> None:
+    """A delete that had no effect counts for no limit."""
+    if served.action == "delete" and served.phase == "Desired" and served.phase_time in state.deletes:
+        state.deletes.remove(served.phase_time)
+
+
+def _phase(served: Served, entry: Entry, phase: str) -> None:
+    served.phase, served.phase_seq, served.phase_time = phase, entry.seq, entry.event.time
+    served.message = served.code = ""
+
+
+def _is_current(served: Served, event: Event) -> bool:
+    return not event.operationid or event.operationid == served.operation
+
+
+def _apply_succeeded(state: State, entry: Entry) -> None:
+    event, data = entry.event, entry.event.data
+    served = state.served(event.subject)
+    served.own, served.own_spec = "", {}
+    if data.get("live") is not None:
+        served.live = data["live"]
+    if not _is_current(served, event):
+        return
+    served.open = False
+    if not served.left:  # nothing of it is left to others any more
+        served.drift, served.fought = {}, ""
+    if served.action == "delete":
+        state.keys.pop(event.subject, None)
+        state.holds.pop(event.subject, None)
+        state.waits.pop(event.subject, None)
+        return
+    _phase(served, entry, "Committed")
+
+
+def _apply_failed(state: State, entry: Entry) -> None:
+    event, data = entry.event, entry.event.data
+    served = state.served(event.subject)
+    served.own, served.own_spec = "", {}
+    if data.get("live") is not None:
+        served.live = data["live"]
+    if data.get("quarantine"):
+        state.holds.setdefault(event.subject, {})[data["quarantine"]] = {
+            "reason": data["error"],
+            "code": data["code"],
+            "seq": entry.seq,
+            "time": event.time,
+        }
+    if not _is_current(served, event):
+        return
+    served.open = False
+    _not_deleted(state, served)
+    _phase(served, entry, data.get("phase", "Rejected"))
+    served.message, served.code = data["error"], data["code"]
+
+
+def _apply_abandoned(state: State, entry: Entry) -> None:
+    event, data = entry.event, entry.event.data
+    served = state.served(event.subject)
+    served.own, served.own_spec = "", {}
+    if not _is_current(served, event):
+        return
+    if data.get("settled"):  # nobody works on it any more, and it had no effect: what is there is simply there
+        served.open, served.order = False, {}
+        _not_deleted(state, served)
+    if data.get("error"):
+        served.message, served.code = data["error"], data.get("code", "")
+
+
+def _progressed(phase: str) -> "Handler":
+    def handler(state: State, entry: Entry) -> None:
+        served = state.served(entry.event.subject)
+        if _is_current(served, entry.event):
+            _phase(served, entry, phase)
+
+    return handler
+
+
+def _download_failed(state: State, entry: Entry) -> None:
+    served = state.served(entry.event.subject)
+    served.message, served.code = entry.event.data["error"], entry.event.data["code"]
+
+
+def _edge_of(entry: Entry) -> str:
+    return entry.event.subject.rpartition("@")[2] or entry.event.data.get("edge", "")
+
+
+def _artifact_staged(state: State, entry: Entry) -> None:
+    data = entry.event.data
+    state.edge(_edge_of(entry)).artifacts[data["sha256"]] = data["size"]
+    if data.get("trusted"):
+        state.digests[data["trusted"]] = data["sha256"]
+    _progressed("Staged")(state, entry)
+
+
+def _artifact_evicted(state: State, entry: Entry) -> None:
+    state.edge(entry.event.data["edge"]).artifacts.pop(entry.event.data["sha256"], None)
+
+
+def _model_activated(state: State, entry: Entry) -> None:
+    served = state.served(entry.event.subject)
+    served.live = entry.event.data["live"]
+    served.previous = entry.event.data.get("previous", served.previous)
+    _flipped(served, entry)
+    if _is_current(served, entry.event):
+        _phase(served, entry, "Active" if served.open else "Committed")
+
+
+def _flipped(served: Served, entry: Entry) -> None:
+    served.flips = [*served.flips, entry.event.time][-5:]
+
+
+def _model_rolledback(state: State, entry: Entry) -> None:
+    served = state.served(entry.event.subject)
+    served.live = entry.event.data["live"]
+    _phase(served, entry, "RolledBack")
+    served.message, served.code = entry.event.data["error"], entry.event.data["code"]
+
+
+def _model_degraded(state: State, entry: Entry) -> None:
+    served = state.served(entry.event.subject)
+    served.live = entry.event.data["live"]
+    _flipped(served, entry)
+    if served.phase not in FAILED:  # an order that was refused stays refused; what stands instead is `live`
+        _phase(served, entry, "Degraded")
+        served.message = entry.event.data["error"]
+
+
+def _state_unstable(state: State, entry: Entry) -> None:
+    served, data = state.served(entry.event.subject), entry.event.data
+    served.live, served.unstable = data["live"], entry.event.time
+    served.message = f"it was served or lost {data['count']} times in {data['seconds'] // 60} minutes"
+
+
+def _steps_waiting(state: State, entry: Entry) -> None:
+    for reason, keys in entry.event.data["waits"].items():
+        for key in keys:
+            if reason:
+                state.waits[key] = reason
+            else:
+                state.waits.pop(key, None)
+
+
+def _hold_lifted(state: State, entry: Entry) -> None:
+    state.holds.pop(entry.event.subject, None)
+    state.served(entry.event.subject).lifted = True
+
+
+def _suspended(state: State, entry: Entry) -> None:
+    data = entry.event.data
+    state.suspended[data["scope"]] = {k: data[k] for k in ("reason", "until") if data.get(k)} | {
+        "actor": entry.event.actor,
+        "time": entry.event.time,
+    }
+
+
+def _resumed(state: State, entry: Entry) -> None:
+    state.suspended.pop(entry.event.data["scope"], None)
+
+
+def _link_refused(state: State, entry: Entry) -> None:
+    if entry.origin is None:
+        state.links[entry.event.data["peer"]] = entry.event.data["error"]
+
+
+def _link_restored(state: State, entry: Entry) -> None:
+    if entry.origin is None:
+        state.links.pop(entry.event.data["peer"], None)
+
+
+def _object_adopted(state: State, entry: Entry) -> None:
+    event, data = entry.event, entry.event.data
+    served = state.served(event.subject)
+    served.live = {name: data[name] for name in ("uid", "resourceVersion") if name in data}
+    if data.get("spec"):  # as it was found, so that nothing is sent for what is as wanted
+        served.order, served.operation, served.action = data["spec"], event.id, "create"
+        served.ordered_seq, served.ordered_id, served.reason = entry.seq, event.id, "it was there already"
+        _phase(served, entry, "Committed")
+
+
+def _object_gone(state: State, entry: Entry) -> None:
+    state.keys.pop(entry.event.subject, None)
+    state.waits.pop(entry.event.subject, None)
+
+
+def _drift_detected(state: State, entry: Entry) -> None:
+    data = entry.event.data
+    served = state.served(entry.event.subject)
+    served.drift = {name: data[name] for name in ("what", "writer", "policy", "fields")} | {"time": entry.event.time}
+
+
+def _drift_resolved(state: State, entry: Entry) -> None:
+    state.served(entry.event.subject).drift = {}
+
+
+def _drift_fought(state: State, entry: Entry) -> None:
+    served = state.served(entry.event.subject)
+    served.fought = entry.event.data["until"]
+    managers = ", ".join(sorted({one["manager"] or "somebody" for one in entry.event.data["fields"]}))
+    served.message, served.code = f"{managers} and reconciler fight over it", "RX412"
+
+
+def _cluster_lost(state: State, entry: Entry) -> None:
+    data = entry.event.data
+    state.lost[data["what"]] = {"error": data["error"], "code": data.get("code", ""), "since": entry.event.time}
+
+
+def _cluster_found(state: State, entry: Entry) -> None:
+    state.lost.pop(entry.event.data["what"], None)
+
+
+def _lease(state: State, entry: Entry) -> None:
+    data, held = entry.event.data, entry.event.type == ev.LEASE_ACQUIRED
+    state.lease = Leading(
+        held=held, holder=data.get("holder", ""), transitions=data["transitions"], since=entry.event.time
+    )
+
+
+def _edge_found(state: State, entry: Entry) -> None:
+    seen = state.edge(entry.event.data["edge"])
+    seen.present, seen.since, seen.error = True, entry.event.time, ""
+
+
+def _edge_lost(state: State, entry: Entry) -> None:
+    seen = state.edge(entry.event.data["edge"])
+    seen.present, seen.since, seen.error = False, entry.event.time, entry.event.data.get("error", "")
+
+
+Handler = Callable[[State, Entry], None]
+
+HANDLERS: Final[dict[str, Handler]] = {
+    ev.REF_ADVANCED: _ref_advanced,
+    ev.REF_REWRITTEN: _ref_rewritten,
+    ev.REF_LOST: _ref_lost,
+    ev.REF_FOUND: _ref_found,
+    ev.MANIFESTS_CHECKED: _manifests_checked,
+    ev.CHANGE_PLANNED: _change_planned,
+    ev.APPLY_INTENDED: _apply_intended,
+    ev.APPLY_SUCCEEDED: _apply_succeeded,
+    ev.APPLY_FAILED: _apply_failed,
+    ev.APPLY_ABANDONED: _apply_abandoned,
+    ev.DOWNLOAD_STARTED: _progressed("Downloading"),
+    ev.DOWNLOAD_RESUMED: _progressed("Downloading"),
+    ev.DOWNLOAD_FAILED: _download_failed,
+    ev.ARTIFACT_VERIFIED: _progressed("Verified"),
+    ev.ARTIFACT_STAGED: _artifact_staged,
+    ev.ARTIFACT_EVICTED: _artifact_evicted,
+    ev.MODEL_ACTIVATED: _model_activated,
+    ev.MODEL_ROLLEDBACK: _model_rolledback,
+    ev.MODEL_DEGRADED: _model_degraded,
+    ev.STATE_UNSTABLE: _state_unstable,
+    ev.HOLD_LIFTED: _hold_lifted,
+    ev.STEPS_WAITING: _steps_waiting,
+    ev.RECONCILE_SUSPENDED: _suspended,
+    ev.RECONCILE_RESUMED: _resumed,
+    ev.LINK_REFUSED: _link_refused,
+    ev.LINK_RESTORED: _link_restored,
+    ev.OBJECT_ADOPTED: _object_adopted,
+    ev.OBJECT_GONE: _object_gone,
+    ev.DRIFT_DETECTED: _drift_detected,
+    ev.DRIFT_FOUGHT: _drift_fought,
+    ev.DRIFT_RESOLVED: _drift_resolved,
+    ev.CLUSTER_LOST: _cluster_lost,
+    ev.CLUSTER_FOUND: _cluster_found,
+    ev.LEASE_ACQUIRED: _lease,
+    ev.LEASE_LOST: _lease,
+    ev.EDGE_FOUND: _edge_found,
+    ev.EDGE_LOST: _edge_lost,
+}
