@@ -24,6 +24,7 @@ from reconciler.kube.publisher import Publisher
 from reconciler.kube.resources import OURS
 from reconciler.kube.sending import MANAGER
 from reconciler.kube.target import ClusterTarget
+from reconciler.kube.telling import Telling
 from reconciler.wiring.vitals import Vitals
 
 LISTED_S: Final = 10.0  # how long a start waits for the Lease and the first lists, before it goes on by retries
@@ -52,14 +53,20 @@ class ClusterStage:
         self.cache = Cache(free, OURS.values(), manager=MANAGER, changed=self._changed, trouble=self._trouble)
         self.target = ClusterTarget(api, self.cache, recorder, queue, fleet=self._fleet, allowed=self.lease.permit)
         self.source = Declare(repository, recorder, self.target)
+        telling = Telling(
+            self.cache,
+            recorder,
+            self.target.asked,
+            declared=lambda: repository.declared,
+            fleet=self._fleet,
+            branch=settings.branch,
+        )
         self.publisher = Publisher(
             api,
             self.cache,
             recorder,
             queue,
-            self.target.asked,
-            declared=lambda: repository.declared,
-            fleet=self._fleet,
+            telling,
             branch=settings.branch,
             lease=(settings.lease_namespace, settings.lease),
             instance=identity,

@@ -56,11 +56,11 @@ def rest(world: World) -> None:
     hub = world.hubs[-1][0]
     stage = hub.stage
     assert isinstance(stage, ClusterStage)
-    publisher = stage.publisher
+    publisher, telling = stage.publisher, stage.publisher._telling
 
     def is_done() -> bool:
-        with publisher._lock:
-            return not any((publisher._marked, publisher._unresolved, publisher._dirty, publisher._under_way))
+        with publisher._lock, telling._lock:
+            return not any((telling._marked, telling._unresolved, telling.dirty, publisher._under_way))
 
     world.wait(is_done, "published")
 
