@@ -1,6 +1,6 @@
 """`reconciler crds`: the kinds, as Kubernetes takes them, and their way into a cluster and out of it."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,10 +58,7 @@ def apply(*, take_over: bool, form: str, **cluster: Any) -> None:
 
     with _opened(**cluster) as api:
         done = install(api, _progress(form), take_over=take_over)
-    if form != "table":
-        from reconciler.cli.output import write
-
-        write(form, "Kinds", {"kinds": [one._asdict() for one in done]})
+    _told(form, done)
 
 
 @command.command(epilog="Example: reconciler crds remove --context kind-edge --confirm 12")
@@ -77,10 +74,7 @@ def remove(*, confirm: int | None, take_over: bool, form: str, **cluster: Any) -
 
     with _opened(**cluster) as api:
         done = taken_out(api, _progress(form), confirmed=confirm, take_over=take_over)
-    if form != "table":
-        from reconciler.cli.output import write
-
-        write(form, "Kinds", {"kinds": [one._asdict() for one in done]})
+    _told(form, done)
 
 
 @command.command(epilog="Example: reconciler crds roles --namespace edge | kubectl apply -f -")
@@ -107,6 +101,14 @@ def _opened(*, kubeconfig: Path | None, context: str | None, in_cluster: bool | 
         yield Api(connection)
     finally:
         connection.close()
+
+
+def _told(form: str, done: Iterable["Done"]) -> None:
+    """The whole answer; as a table it was told kind by kind."""
+    if form != "table":
+        from reconciler.cli.output import write
+
+        write(form, "Kinds", {"kinds": [one._asdict() for one in done]})
 
 
 def _progress(form: str) -> "Callable[[Done], None]":

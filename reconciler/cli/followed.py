@@ -21,7 +21,6 @@ def names_a_repository(said: Mapping[str, str | None]) -> bool:
 def followed(state_dir: Path, *, repo: str | None, branch: str | None, path: str | None, **world: Any) -> "Settings":
     """The settings for looking at the followed repository, or changing it. Raises SettingInvalid, UsageError."""
     from reconciler.errors import UsageError
-    from reconciler.settings import Settings
 
     options: dict[str, Any] = {"repo": repo, "branch": branch, "path": path, "state_dir": state_dir, **world}
     if not repo and not os.environ.get("RECONCILER_REPO"):
@@ -31,6 +30,13 @@ def followed(state_dir: Path, *, repo: str | None, branch: str | None, path: str
             options["repo"] = "."
         if not options["repo"]:
             raise UsageError("which repository?", hint="add --repo REPO, or call this in your work tree")
+    return settings_of(options)
+
+
+def settings_of(options: dict[str, Any]) -> "Settings":
+    """The settings in force; a local path is made absolute, so that every process means the same."""
+    from reconciler.settings import Settings
+
     settings = Settings.load(options, os.environ)
     if Path(settings.repo).is_dir():
         settings = settings.model_copy(update={"repo": str(Path(settings.repo).resolve())})

@@ -1,18 +1,17 @@
 """`reconciler run`: the hub in the foreground, saying what happens as it happens."""
 
 import contextlib
-import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from reconciler.cli.followed import settings_of
 from reconciler.cli.options import cluster, forms, repository, state
 
 if TYPE_CHECKING:
     from reconciler.history.status import Status
-    from reconciler.settings import Settings
     from reconciler.web.door import Door
 
 SHOWN: Final = 20
@@ -82,16 +81,6 @@ def _door(listen: str, stack: contextlib.ExitStack) -> "Door":
     from reconciler.web.door import Door
 
     return stack.enter_context(contextlib.closing(Door(listen)))
-
-
-def settings_of(options: dict[str, Any]) -> "Settings":
-    """The settings in force; a local path is made absolute, so that every process means the same."""
-    from reconciler.settings import Settings
-
-    settings = Settings.load(options, os.environ)
-    if Path(settings.repo).is_dir():
-        settings = settings.model_copy(update={"repo": str(Path(settings.repo).resolve())})
-    return settings
 
 
 def verdict(seen: "Status") -> int:

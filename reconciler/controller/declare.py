@@ -15,12 +15,11 @@ from reconciler.controller.recorder import Recorder
 from reconciler.controller.verbs import Verbs
 from reconciler.errors import ReconcilerError
 from reconciler.history import events as ev
-from reconciler.history.events import Event, rfc3339
+from reconciler.history.events import Event
 from reconciler.history.keys import Key
 from reconciler.history.state import Served
 from reconciler.planning import objects
 from reconciler.planning.drifted import IGNORE, Field
-from reconciler.planning.expand import Circumstances
 from reconciler.planning.plan import Judgement, Plan
 from reconciler.planning.wanted import Expansion, Gone
 
@@ -204,12 +203,8 @@ class Declare:
 
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
         """What each object should be, by what Git declares."""
-        state = self._record.state
-        now = rfc3339(self._record.clock.now())
-        around = Circumstances(self.following.fleet(), state.digests, now, state.keys)
-        return self.following.expanded(
-            keys, lambda key: objects.expand(key, self.following.repository.declared, around)
-        )
+        declared, around = self.following.repository.declared, self.following.around()
+        return self.following.expanded(keys, lambda key: objects.expand(key, declared, around))
 
     def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
         """Problems of objects, and what waits, where they differ from what the log says."""

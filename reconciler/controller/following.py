@@ -17,7 +17,7 @@ from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared
-from reconciler.planning.expand import unmatched_pins
+from reconciler.planning.expand import Circumstances, unmatched_pins
 from reconciler.planning.judge import judge_by
 from reconciler.planning.plan import Judgement, Plan
 from reconciler.planning.wanted import Expansion, Frozen, Wanted
@@ -133,6 +133,11 @@ class Following:
             for problem in group
             if BLOCKS_PRUNING in problem.get("notes", ())
         )
+
+    def around(self) -> Circumstances:
+        """What expansion needs now beside the declarations."""
+        state, now = self._record.state, rfc3339(self._record.clock.now())
+        return Circumstances(self.fleet(), state.digests, now, state.keys)
 
     def fleet(self) -> dict[str, Any]:
         """The policy in force: of the last accepted commit; before there is one, the first commit's own."""

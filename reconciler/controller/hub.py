@@ -14,11 +14,11 @@ from reconciler.controller.recorder import Recorder
 from reconciler.controller.verbs import Verbs
 from reconciler.errors import ReconcilerError
 from reconciler.history import events as ev
-from reconciler.history.events import Event, rfc3339
+from reconciler.history.events import Event
 from reconciler.history.keys import Key
 from reconciler.history.state import FAILED
 from reconciler.planning.diff import Observed
-from reconciler.planning.expand import Circumstances, affected, all_keys, expand
+from reconciler.planning.expand import affected, all_keys, expand
 from reconciler.planning.plan import Judgement, Plan
 from reconciler.planning.wanted import Expansion
 from reconciler.ports import Link
@@ -118,10 +118,8 @@ class Hub:
 
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
         """What each key should be, by what Git declares."""
-        state = self._record.state
-        now = rfc3339(self._record.clock.now())
-        around = Circumstances(self._following.fleet(), state.digests, now, state.keys)
-        return self._following.expanded(keys, lambda key: expand(key, self._following.repository.declared, around))
+        declared, around = self._following.repository.declared, self._following.around()
+        return self._following.expanded(keys, lambda key: expand(key, declared, around))
 
     def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:  # noqa: ARG002  # rows tell what waits
         """Problems of keys, where they differ from what the log says."""

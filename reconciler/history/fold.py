@@ -5,7 +5,7 @@ In: entries of one log, in order.  Out: State, moved on. The hub and every edge 
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
@@ -43,15 +43,17 @@ def _ref_advanced(state: State, entry: Entry) -> None:
     state.ref.commit, state.ref.seq, state.ref.event = data["commit"], entry.seq, event.id
     state.ref.time, state.ref.author, state.ref.subject = data["committed"], data["author"], data["subject"]
     for path, oid in data["files"].items():
-        if oid is None:
-            state.files.pop(path, None)
-        else:
-            state.files[path] = oid
+        _put(state.files, path, oid)
     for path, oids in data["documents"].items():
-        if oids is None:
-            state.documents.pop(path, None)
-        else:
-            state.documents[path] = oids
+        _put(state.documents, path, oids)
+
+
+def _put(table: dict[str, Any], name: str, value: Any) -> None:
+    """Keep what has this name now; None: nothing has it any more."""
+    if value is None:
+        table.pop(name, None)
+    else:
+        table[name] = value
 
 
 def _ref_rewritten(state: State, entry: Entry) -> None:
@@ -68,10 +70,7 @@ def _ref_found(state: State, entry: Entry) -> None:  # noqa: ARG001  # every han
 
 def _manifests_checked(state: State, entry: Entry) -> None:
     for slot, problems in entry.event.data["problems"].items():
-        if problems:
-            state.problems[slot] = problems
-        else:
-            state.problems.pop(slot, None)
+        _put(state.problems, slot, problems or None)
 
 
 def _change_planned(state: State, entry: Entry) -> None:
@@ -133,12 +132,18 @@ def _is_current(served: Served, event: Event) -> bool:
     return not event.operationid or event.operationid == served.operation
 
 
-def _apply_succeeded(state: State, entry: Entry) -> None:
-    event, data = entry.event, entry.event.data
+def _answered(state: State, event: Event) -> Served:
+    """Whose order was answered: nothing of its own is under way there any more, and what is live was told."""
     served = state.served(event.subject)
     served.own, served.own_spec = "", {}
-    if data.get("live") is not None:
-        served.live = data["live"]
+    if event.data.get("live") is not None:
+        served.live = event.data["live"]
+    return served
+
+
+def _apply_succeeded(state: State, entry: Entry) -> None:
+    event = entry.event
+    served = _answered(state, event)
     if not _is_current(served, event):
         return
     served.open = False
@@ -154,10 +159,7 @@ def _apply_succeeded(state: State, entry: Entry) -> None:
 
 def _apply_failed(state: State, entry: Entry) -> None:
     event, data = entry.event, entry.event.data
-    served = state.served(event.subject)
-    served.own, served.own_spec = "", {}
-    if data.get("live") is not None:
-        served.live = data["live"]
+    served = _answered(state, event)
     if data.get("quarantine"):
         state.holds.setdefault(event.subject, {})[data["quarantine"]] = {
             "reason": data["error"],
@@ -254,10 +256,7 @@ def _state_unstable(state: State, entry: Entry) -> None:
 def _steps_waiting(state: State, entry: Entry) -> None:
     for reason, keys in entry.event.data["waits"].items():
         for key in keys:
-            if reason:
-                state.waits[key] = reason
-            else:
-                state.waits.pop(key, None)
+            _put(state.waits, key, reason or None)
 
 
 def _hold_lifted(state: State, entry: Entry) -> None:

@@ -284,7 +284,7 @@ def status(state: State, now: str) -> Status:
 
 def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...]) -> list[Row]:
     """Those of `keys` that were ordered; by edge, models first."""
-    stopped = {one.scope: f"suspended by {one.actor}: {one.reason}" for one in suspended}
+    stopped = _stops(suspended)
     found = []
     for text in keys:
         served = state.keys[text]
@@ -298,7 +298,7 @@ def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...]) 
 
 def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Iterable[Object]:
     """Those of the API server that were ordered or wait to be, by kind, namespace and name."""
-    stopped = {one.scope: f"suspended by {one.actor}: {one.reason}" for one in suspended}
+    stopped = _stops(suspended)
     ordered = (text for text, served in state.keys.items() if served.operation)
     for text in sorted({one for one in (*ordered, *state.waits) if "@" not in one}):
         served = state.known(text)
@@ -332,6 +332,11 @@ def _counted(kind: str, every: Sequence[Object]) -> Counted:
         pending=sum(one.pending for one in every),
         drifted=sum(bool(one.drift) for one in every),
     )
+
+
+def _stops(suspended: Iterable[Suspension]) -> dict[str, str]:
+    """What is suspended -> by whom, and why."""
+    return {one.scope: f"suspended by {one.actor}: {one.reason}" for one in suspended}
 
 
 def _stopped(stopped: Mapping[str, str], key: Key, labels: Mapping[str, str]) -> str:
