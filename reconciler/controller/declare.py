@@ -168,7 +168,8 @@ class Declare:
             source, _ = objects.source_of(self.following.repository.declared, key)
             adopted = self._cluster.adopted(key) if known is None else None  # a restored etcd brings it back
             events = [adopted] if adopted is not None else []
-            return self.following.batch({key}, events) if source is not None or events else Batch()
+            concerns = source is not None or events or str(key) in self._record.state.waits
+            return self.following.batch({key}, events) if concerns else Batch()
         if known.open:
             ended = self._cluster.ended(key)
             return self.following.batch({key}, [ended] if ended is not None else [])

@@ -116,7 +116,8 @@ class Following:
 
     def everything(self, declared: Declared | None = None) -> set[Key]:
         """Every key there is or should be."""
-        known = (Key.parse(text) for text in self._record.state.keys)
+        state = self._record.state
+        known = (Key.parse(text) for text in state.keys.keys() | state.waits.keys())
         return self._reach.every(declared or self.repository.declared) | {key for key in known if self._reach.owns(key)}
 
     def held_keys(self) -> frozenset[Key]:

@@ -117,6 +117,9 @@ def _beside(key: Key, state: State, around: Around, verdict: Verdict | None) -> 
     if served.drift.get("policy") == "report":
         message = f"{drift_words(served.drift)}; a drift rule of the Fleet lets it stand, since {served.drift['time']}"
         return base._replace(reason=said.DRIFT_REPORTED, message=message)
+    waits = state.waits.get(str(key))
+    if waits and not base.stuck:
+        return Verdict(said.FALSE, said.SUSPENDED, f"a change of it waits: {waits[:512]}", going=True)
     return verdict
 
 
@@ -247,6 +250,10 @@ def _fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa
     if refused:
         message = f"{refused} of {len(ours)} objects are refused; `reconciler status`"
         return facts, Verdict(said.FALSE, said.FAILED, message, stuck=True)
+    fought = sum(served.fought > around.now for served in ours)
+    if fought:
+        message = f"{fought} of {len(ours)} objects are fought over with other writers; `reconciler status`"
+        return facts, Verdict(said.FALSE, said.CONFLICT, message, stuck=True)
     waiting = [reason for text, reason in state.waits.items() if "@" not in text]
     if waiting:
         message = f"{len(waiting)} changes wait: {waiting[0][:512]}; `reconciler status`"

@@ -6,6 +6,7 @@ not known is never taken for absent: where the cache cannot say, this raises.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Final
 
 from reconciler.controller.declare import Drift
@@ -89,11 +90,21 @@ class ClusterTarget:
             return Observed(served.order, found=there, waits=waits)
         seen = self._view(key, served, live, tree)
         return Observed(
-            tree, deleting=live.deleting, found=there, left=seen.left, forced=seen.forced, waits=waits, seen=seen.seen
+            tree,
+            deleting=live.deleting,
+            foreign=not served.operation and not live.ours,
+            found=there,
+            left=seen.left,
+            forced=seen.forced,
+            waits=waits,
+            seen=seen.seen,
         )
 
     def _view(self, key: Key, served: Served, live: Live, tree: Mapping[str, Any]) -> View:
         contested, by_rule = served.fought > self._now(), policy_for(key.kind, self._fleet())
+        if contested:  # at each look: an earlier trigger of this object takes the place of a later one
+            left_s = datetime.fromisoformat(served.fought).timestamp() - self._record.clock.now()
+            self._triggers.add(Trigger("object", str(key)), max(0.0, left_s))
 
         def policy(path: str, manager: str) -> str:
             said = by_rule(path, manager)
@@ -154,7 +165,6 @@ class ClusterTarget:
         if not over:
             return None
         until = rfc3339(self._record.clock.now() + PAUSE_S)
-        self._triggers.add(Trigger("object", str(key)), PAUSE_S)
         fields = [{"field": one.path, "manager": one.manager or drift.writer} for one in over]
         data = {"count": MOST, "fields": fields, "until": until}
         return self._record.event(ev.DRIFT_FOUGHT, key, data)

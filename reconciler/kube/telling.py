@@ -197,6 +197,11 @@ def _marks(entry: Entry) -> Iterator[str]:
             yield EVERYTHING
         case ev.APPLY_INTENDED if "@" not in event.subject:
             return
+        case ev.STEPS_WAITING:
+            yield THE_FLEET
+            yield from (key for keys in event.data["waits"].values() for key in keys)
+        case ev.DRIFT_FOUGHT:
+            yield from (THE_FLEET, event.subject)
         case ev.EDGE_FOUND | ev.EDGE_LOST:
             yield f"{AN_EDGE}{event.data['edge']}"
         case ev.MANIFESTS_CHECKED:

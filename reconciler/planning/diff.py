@@ -22,10 +22,11 @@ class Observed:
     spec: as ordered last (on the hub) or as found (on an edge).  under_way: an answer is still to come, so `policy`
     counts too.  failed: the last answer was a refusal.
 
-    Of an object of the API server, beside that: spec is `{labels, annotations, spec}`.  found: its uid and
-    resourceVersion.  left: leaf paths that rules leave to others, so that they are not sent.  forced: leaf paths of
-    others that rules take back.  waits: action ("": any) -> why it may not be done.  seen: leaf path -> value, where
-    that is not what the spec says (others' own fields are left out, and what rules let stand counts as declared).
+    Of an object of the API server, beside that: spec is `{labels, annotations, spec}`.  foreign: others made it, and it
+    was never ordered.  found: its uid and resourceVersion.  left: leaf paths that rules leave to others, so that they
+    are not sent.  forced: leaf paths of others that rules take back.  waits: action ("": any) -> why it may not be
+    done.  seen: leaf path -> value, where that is not what the spec says (others' own fields are left out, and what
+    rules let stand counts as declared).
     """
 
     spec: Mapping[str, Any]
@@ -33,6 +34,7 @@ class Observed:
     under_way: bool = False
     failed: bool = False
     deleting: bool = False
+    foreign: bool = False
     found: Mapping[str, str] = field(default_factory=dict)
     left: tuple[str, ...] = ()
     forced: tuple[str, ...] = ()
@@ -69,7 +71,7 @@ def diff(wanted: Iterable[Expansion], observed: Mapping[Key, Observed]) -> list[
             case Frozen():
                 continue
             case Gone():
-                if there is not None and not there.deleting:
+                if there is not None and not there.deleting and not there.foreign:
                     changes = tuple(FieldChange(name, value, MISSING) for name, value in sorted(leaves(there.spec)))
                     found.append(Difference(expansion.key, "delete", None, changes, there))
             case Wanted():

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from reconciler.kube import target
 from reconciler.kube.fights import PAUSE_S
 from reconciler.wiring import hub as wiring
 from reconciler.wiring.process import SystemClock
@@ -176,6 +177,7 @@ def test_fault_038_what_somebody_else_made_is_taken_over_only_where_that_is_allo
         world.commit(model("three"))
         world.wait(lambda: "three" in world.versions(), "three")
         assert uid(world) == made  # never deleted
+        assert world.state.waits == {}  # and nothing waits for what Git no longer speaks of
     world.check()
 
 
@@ -210,6 +212,25 @@ def test_fault_028_two_writers_of_one_field_are_named_and_given_up_for_a_while(
     world.look("again")  # wakes the queue, whose clock has moved
     world.wait(lambda: port(world) == 1, "taken back after the pause")
     assert len(world.events("drift.fought")) == 1
+
+
+def test_fault_028_a_fight_is_over_after_its_pause_without_anybody_looking(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, "PAUSE_S", 4.0)
+    begun(world)
+    for number in range(5):
+        world.edit("one", {"spec": {"servingPort": 100 + number}}, "other-controller")
+        world.wait(lambda: port(world) == 1, "taken back")
+        world.wait_settled()
+    world.edit("one", {"spec": {"servingPort": 200}}, "other-controller")
+    world.wait_event("drift.fought", ONE)
+    world.edit("one", {"spec": {"servingPort": 201}}, "other-controller")  # looked at, and still left alone
+    world.wait(lambda: "201" in str(world.events("drift.detected", ONE)[-1].event.data["fields"]), "looked at")
+    assert port(world) == 201
+    world.wait(lambda: port(world) == 1, "taken back after the pause", 30)
+    world.wait_settled()
+    world.check()
 
 
 @pytest.mark.parametrize("fault", [Repeat(), Swap()])

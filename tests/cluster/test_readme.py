@@ -18,10 +18,14 @@ README = (ROOT / "README.md").read_text()
 CONTEXT = "kind-fleet"
 
 
-def commands() -> list[list[str]]:
-    block = re.search(r"```console\n(\$ reconciler crds apply.*?)```", README, re.DOTALL)
+def lines() -> list[list[str]]:
+    block = re.search(r"```console\n(\$ export RECONCILER_STATE=.*?)```", README, re.DOTALL)
     assert block is not None
     return [shlex.split(line.removeprefix("$ ")) for line in block[1].strip().splitlines()]
+
+
+def commands() -> list[list[str]]:
+    return [words for words in lines() if words[0] != "export"]
 
 
 def named(kubeconfig: Path, to: Path) -> Path:
@@ -34,7 +38,7 @@ def named(kubeconfig: Path, to: Path) -> Path:
 
 def test_the_commands_for_a_cluster_work_as_written(cluster: ControlPlane, tmp_path: Path) -> None:
     environment = {**os.environ, "KUBECONFIG": str(named(cluster.kubeconfig, tmp_path / "kubeconfig"))}
-    environment["RECONCILER_STATE"] = str(tmp_path / "state")
+    environment |= dict([words[1].split("=") for words in lines() if words[0] == "export"])
     told = {}
 
     def run(words: list[str], *, codes: tuple[int, ...] = (0,)) -> None:

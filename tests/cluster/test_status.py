@@ -228,6 +228,18 @@ def test_a_mirror_that_is_made_by_hand_is_stalled(world: World) -> None:
     assert len(world.sent("patch")) == 1  # it is not touched otherwise
 
 
+def test_what_a_freeze_holds_is_told_by_the_object_itself(world: World) -> None:
+    started(world, fleet(), model("one"))
+    window = {"from": "2020-01-01T00:00:00Z", "until": "2120-01-01T00:00:00Z", "reason": "it is Christmas"}
+    world.commit(fleet(freeze=[window]))
+    world.wait(lambda: world.state.fleet.get("freeze"), "frozen")
+    world.commit(model("one", "2"))
+    world.wait(lambda: ready(world, "one") == ("False", "Suspended"), "told")
+    assert "a change of it waits: frozen until 2120" in conditions(world, "one")["Ready"]["message"]
+    world.commit(model("one"))  # as it is: nothing waits any more
+    world.wait(lambda: ready(world, "one")[0] != "False", "told")
+
+
 def test_reported_drift_names_who_did_it(world: World) -> None:
     rule = {"kinds": ["InferenceModel"], "fields": ["spec.servingPort"], "policy": "report"}
     started(world, fleet(drift=[rule]), model("one", servingPort=1))

@@ -214,6 +214,17 @@ def test_fault_028_a_fight_names_both_managers_until_it_is_looked_at_again(log: 
     assert ask(log, now="2026-11-22T14:00:00.000000Z") is None
 
 
+def test_what_waits_is_not_as_git_says_and_says_why(log: Log) -> None:
+    log.heard()
+    log.serves(ON_EDGE)
+    log.add(ev.STEPS_WAITING, "waits", waits={"frozen until Monday": [str(PLAIN)]})
+    status = ask(log, members=[str(ON_EDGE)])
+    assert told(status) == ("False", "Suspended", "Reconciling")
+    assert words(status) == "a change of it waits: frozen until Monday"
+    log.add(ev.STEPS_WAITING, "waits", waits={"": [str(PLAIN)]})
+    assert told(ask(log, members=[str(ON_EDGE)])) == ("True", "Succeeded", "")
+
+
 def test_what_is_suspended_keeps_what_its_edge_said(log: Log) -> None:
     log.heard()
     log.serves(ON_EDGE)
@@ -370,6 +381,15 @@ def test_the_fleet_says_how_far_the_branch_is_carried_out() -> None:
     assert status is not None
     assert status["heldPlan"]["digest"] == "d1g357"
     assert words(status).endswith("`reconciler approve d1g357`")
+
+
+def test_fault_028_the_fleet_is_not_ready_while_a_fight_is_left_alone() -> None:
+    log = Log()
+    log.applied(PLAIN)
+    log.state.ref.accepted = COMMIT
+    log.add(ev.DRIFT_FOUGHT, PLAIN, count=5, fields=[], until=LATER)
+    assert told(ask(log, FLEET)) == ("False", "Conflict", "Stalled")
+    assert told(ask(log, FLEET, now="2026-11-22T14:00:00.000000Z")) == ("True", "Succeeded", "")
 
 
 def test_the_fleet_says_that_the_branch_cannot_be_read() -> None:
