@@ -10,7 +10,6 @@ is the only writer of its log: what workers did comes back as triggers. Nobody h
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
 from reconciler.controller.queue import Queue, Trigger
@@ -20,6 +19,7 @@ from reconciler.errors import HistoryError, ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event, event_id
 from reconciler.history.keys import Key
+from reconciler.history.times import seconds_left
 from reconciler.planning.diff import Observed, diff
 from reconciler.planning.plan import Judgement, Plan, Step, make_plan
 from reconciler.planning.wanted import Expansion, Wanted, digest_of
@@ -196,11 +196,10 @@ class Loop:
         """A key whose wish ends at a known time (a pin expires) is due again then; all are when a freeze ends."""
         now = self._record.clock.now()
         for until in {step.until for step in plan.steps if step.until}:
-            self.queue.add(Trigger("audit"), max(0.0, datetime.fromisoformat(until).timestamp() - now))
+            self.queue.add(Trigger("audit"), seconds_left(until, now))
         for expansion in expansions:
             if isinstance(expansion, Wanted) and expansion.until:
-                delay_s = datetime.fromisoformat(expansion.until).timestamp() - now
-                self.queue.add(Trigger("keys", str(expansion.key)), max(0.0, delay_s))
+                self.queue.add(Trigger("keys", str(expansion.key)), seconds_left(expansion.until, now))
 
     def _announce(self, batch: Batch, plan: Plan) -> str:
         """Record the plan where it says more than its intents do: for a commit, when held, when approved."""

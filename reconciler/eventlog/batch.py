@@ -115,9 +115,9 @@ class Batch:
         return self._heads[source]
 
     def _stamp(self, event: Event) -> Entry:
-        """The hot path: a call is only made where something has to be looked up."""
+        """The hot path. The version of its stream was looked up with those of all others."""
         stream, prev = event.partitionkey, self._hash
-        version = (self._versions.get(stream) or self._version(stream)) + 1
+        version = self._versions[stream] + 1
         own_seq = self._own_seq = self._own_seq + 1
         stamped = msgspec.structs.replace(
             event,

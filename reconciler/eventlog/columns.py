@@ -5,7 +5,7 @@ commit writes beside its events, so it is kept small; `verify` compares every co
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -14,7 +14,7 @@ from reconciler.eventlog.batch import Row
 OWN: Final = 0  # the log itself, in the column `source`
 # ROLLBACK: what is refused ends the log object, so no statement needs a journal of its own.
 _INSERT: Final = "INSERT OR ROLLBACK INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_AT_ONCE: Final = 500  # names in one question
+_AT_ONCE: Final = 500  # values in one question
 _REMEMBERED: Final = 65_536  # streams whose number is known without asking
 
 
@@ -39,6 +39,13 @@ def id_text(key: bytes | str) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
+def asked(values: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:
+    """As many of these values as one question takes, and their question marks for `IN (…)`."""
+    for start in range(0, len(values), _AT_ONCE):
+        some = values[start : start + _AT_ONCE]
+        yield some, ",".join("?" * len(some))
+
+
 class Numbers:
     """The numbers of streams and sources in one live file, as its writer knows them: the seq of their first entry."""
 
@@ -51,8 +58,8 @@ class Numbers:
         streams, sources = self._streams, self._sources
         if len(streams) > _REMEMBERED:
             streams.clear()
-        _number(connection, "stream", streams, [(row.stream, row.seq) for row in rows])
-        _number(connection, "source", sources, [(row.source, row.seq) for row in rows])
+        _number(connection, "stream", streams, ((row.stream, row.seq) for row in rows))
+        _number(connection, "source", sources, ((row.source, row.seq) for row in rows))
         stored = []
         for seq, hash_, stream, version, source, id_, sequence, source_hash, own, _, body in rows:
             kept = None if source_hash == hash_ else source_hash
@@ -69,10 +76,10 @@ def _number(
     for name, seq in named:
         if name not in known:
             new.setdefault(name, seq)
-    names = list(new)
-    for start in range(0, len(names), _AT_ONCE):
-        some = names[start : start + _AT_ONCE]
-        sql = f"SELECT name, number FROM {table} WHERE name IN ({','.join('?' * len(some))})"  # noqa: S608  # ours
+    if not new:  # nearly always
+        return
+    for some, marks in asked(list(new)):
+        sql = f"SELECT name, number FROM {table} WHERE name IN ({marks})"  # noqa: S608  # ours
         known.update(connection.execute(sql, some))
     added = [(name, seq) for name, seq in new.items() if name not in known]
     connection.executemany(f"INSERT INTO {table} VALUES (?, ?)", added)  # noqa: S608  # as above

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler.errors import ChainBroken, WorldUnavailable
-from reconciler.eventlog.columns import OWN, id_key
+from reconciler.eventlog.columns import OWN, asked, id_key
 from reconciler.history import codec
 from reconciler.history.events import Entry, Head
 
 PAGE: Final = 1024  # entries read in one go: no read keeps the writer from checkpointing
 LIVE: Final = 2**63 - 1
-_IDS: Final = 500  # ids asked for in one query
+_VERSIONS: Final = "SELECT name, (SELECT max(version) FROM entry WHERE stream = number) FROM stream"
 _PAGE: Final = "SELECT seq, hash, body FROM entry WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 _STREAM_PAGE: Final = (
     "SELECT seq, hash, body FROM entry WHERE stream = (SELECT number FROM stream WHERE name = ?) "
@@ -115,16 +115,16 @@ class Volume:
     def versions_of(self, streams: Sequence[str]) -> dict[str, int]:
         """The last version of those of these streams that are in this file."""
         found: dict[str, int] = {}
-        for some in _chunks(streams):
-            sql = f"SELECT name, (SELECT max(version) FROM entry WHERE stream = number) FROM stream WHERE name IN ({_marks(some)})"  # noqa: S608, E501  # marks
+        for some, marks in asked(streams):
+            sql = f"{_VERSIONS} WHERE name IN ({marks})"
             found |= dict(self.query(sql, some))
         return found
 
     def stored(self, source: str, ids: Sequence[str]) -> dict[str, Entry]:
         """The entries of `source` that have one of these ids."""
         rows = []
-        for some in _chunks(ids):
-            sql = f"SELECT seq, hash, body FROM entry WHERE id IN ({_marks(some)}) AND source = ?"  # noqa: S608  # marks
+        for some, marks in asked(ids):
+            sql = f"SELECT seq, hash, body FROM entry WHERE id IN ({marks}) AND source = ?"  # noqa: S608  # marks
             rows += self.query(sql, (*map(id_key, some), self._number(source)))
         if not rows:  # nearly always
             return {}
@@ -148,8 +148,8 @@ class Volume:
     def known_blobs(self, oids: Sequence[str]) -> set[str]:
         """Those of `oids` that this file has."""
         known = set()
-        for some in _chunks(oids):
-            sql = f"SELECT oid FROM blob WHERE oid IN ({_marks(some)})"  # noqa: S608  # only question marks
+        for some, marks in asked(oids):
+            sql = f"SELECT oid FROM blob WHERE oid IN ({marks})"  # noqa: S608  # only question marks
             known |= {oid for (oid,) in self.query(sql, some)}
         return known
 
@@ -166,11 +166,3 @@ class Volume:
         """Let go of the file. Idempotent."""
         with self._lock:
             self._connection.close()
-
-
-def _chunks(values: Sequence[str]) -> list[Sequence[str]]:
-    return [values[start : start + _IDS] for start in range(0, len(values), _IDS)]
-
-
-def _marks(values: Sequence[str]) -> str:
-    return ",".join("?" * len(values))

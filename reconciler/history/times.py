@@ -1,6 +1,6 @@
 """Times that people write: until when something holds. Imports nothing of ours. Pure.
 
-In: RFC 3339 text from a verb, an annotation or an event.  Out: whether it is one, and whether it has passed.
+In: RFC 3339 text from a verb, an annotation or an event.  Out: whether it is one, whether it has passed, the time left.
 """
 
 from datetime import datetime
@@ -20,3 +20,8 @@ def is_over(until: str, now: str) -> bool:
         return bool(until) and datetime.fromisoformat(until) <= datetime.fromisoformat(now)
     except (ValueError, TypeError):
         return False
+
+
+def seconds_left(until: str, now: float) -> float:
+    """Seconds from `now` (since 1970) to `until`; 0 once it has passed. Raises ValueError, OverflowError."""
+    return max(0.0, datetime.fromisoformat(until).timestamp() - now)

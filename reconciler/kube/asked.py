@@ -9,14 +9,13 @@ In: objects as the watch cache has them.  Out: suspensions by scope, as plans ar
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Final
 
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.controller.recorder import Recorder
 from reconciler.history.events import rfc3339
 from reconciler.history.keys import Key
-from reconciler.history.times import is_over, is_time
+from reconciler.history.times import is_over, is_time, seconds_left
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS
 from reconciler.kube.sending import Objects
@@ -103,7 +102,7 @@ class Asked:
     def _again(self, key: Key, until: str) -> None:
         """It is looked at when its suspension is over."""
         try:
-            delay_s = datetime.fromisoformat(until).timestamp() - self._record.clock.now()
+            delay_s = seconds_left(until, self._record.clock.now())
         except (ValueError, OverflowError):
             return
         if delay_s > 0:

@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +20,7 @@ from reconciler.errors import ApiUnavailable, KindMissing, WorldRefused, WorldUn
 from reconciler.history.announced import Announcer
 from reconciler.history.events import Entry, rfc3339
 from reconciler.history.keys import Key
+from reconciler.history.times import seconds_left
 from reconciler.kube.announcer import EventWriter, Lookup
 from reconciler.kube.api import Api
 from reconciler.kube.cache import Cache
@@ -130,8 +130,8 @@ class Publisher:
         elif waiting:
             self._triggers.add(Trigger("publish"), LEAST_S)
         dirty.update(waiting)
-        if self._telling.due:  # each time: of equal triggers only the first one stays
-            next_s = datetime.fromisoformat(self._telling.due).timestamp() - self._record.clock.now()
+        if due := self._telling.due:  # each time: of equal triggers only the first one stays
+            next_s = seconds_left(due, self._record.clock.now())
             self._triggers.add(Trigger("publish"), max(LEAST_S, next_s))
 
     def _caught_up(self) -> None:

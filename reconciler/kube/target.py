@@ -6,7 +6,6 @@ not known is never taken for absent: where the cache cannot say, this raises.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from typing import Any, Final
 
 from reconciler.controller.declare import Drift
@@ -18,6 +17,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.state import FAILED, Served
+from reconciler.history.times import seconds_left
 from reconciler.kube.api import Api
 from reconciler.kube.asked import DISABLED, Asked, suspension
 from reconciler.kube.deliveries import Deliveries
@@ -103,8 +103,7 @@ class ClusterTarget:
     def _view(self, key: Key, served: Served, live: Live, tree: Mapping[str, Any]) -> View:
         contested, by_rule = served.fought > self._now(), policy_for(key.kind, self._fleet())
         if contested:  # at each look: an earlier trigger of this object takes the place of a later one
-            left_s = datetime.fromisoformat(served.fought).timestamp() - self._record.clock.now()
-            self._triggers.add(Trigger("object", str(key)), max(0.0, left_s))
+            self._triggers.add(Trigger("object", str(key)), seconds_left(served.fought, self._record.clock.now()))
 
         def policy(path: str, manager: str) -> str:
             said = by_rule(path, manager)

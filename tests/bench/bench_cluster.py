@@ -132,8 +132,8 @@ class _Deed:
 def _against(deeds: Sequence[_Deed], limits: Sequence[float]) -> Iterator[Figure]:
     """The same deed, once or more, and its limits."""
     deed, taken = deeds[-1], [one.seconds for one in deeds]
-    times = f"{_listed(taken)} s" if len(taken) > 1 else "one"
-    against = f"{LIMIT}: a bare loop of 16 connections, {_listed(limits)} s, beside {times}; {deed.words}"
+    beside = f", beside {_listed(taken)} s" if len(taken) > 1 else ""
+    against = f"{LIMIT}: a bare loop of 16 connections, {_listed(limits)} s{beside}; {deed.words}"
     yield Figure(deed.name, _mean(taken), "s", "lower", against, _mean(limits), 1.25)
     writes = max(_writes(one.calls) for one in deeds)
     yield Figure(f"{deed.name}: writes", writes, "writes", "lower", _beside(deed.calls), deed.expected)
