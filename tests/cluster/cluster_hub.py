@@ -81,6 +81,36 @@ def key(name: str, kind: str = "InferenceModel") -> str:
     return str(Key(kind, "default" if OURS[kind].namespaced else "", name, ""))
 
 
+def started(world: "World", files: Mapping[str, str], **policy: Any) -> None:
+    """A hub that has done the first commit. policy: of the Fleet."""
+    world.commit({**fleet(**policy), **files})
+    world.hub()
+    world.wait_settled()
+    world.proxy.forget()
+
+
+def uid(world: "World", name: str = "one") -> str:
+    """Of an InferenceModel; "" where there is none."""
+    found = world.there(name)
+    return str(found["metadata"]["uid"]) if found else ""
+
+
+def uids(world: "World") -> dict[str, str]:
+    """Of every InferenceModel, by name."""
+    return {name: uid(world, name) for name in world.versions()}
+
+
+def port(world: "World", name: str = "one") -> int | None:
+    """On which an InferenceModel serves; None where there is none."""
+    found = world.there(name)
+    return found["spec"].get("servingPort") if found else None
+
+
+def written(world: "World") -> list[str]:
+    """The names of the objects that were written with success, each time one was."""
+    return sorted(one.path.rpartition("/")[2] for one in world.writes() if one.answered in {200, 201})
+
+
 class World:
     """Everything of one test. `close` ends what it started."""
 

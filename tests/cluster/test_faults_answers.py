@@ -7,18 +7,10 @@ import pytest
 
 from reconciler.controller.queue import Trigger
 from tests.api_proxy import Answer, BrokenTls, Cut, Delay, Rule, retry_after_date
-from tests.cluster.cluster_hub import World, fleet, key, model, models
+from tests.cluster.cluster_hub import World, fleet, key, model, models, started
 
 MODELS = "inferencemodels/[^/]+$"
 WORKERS = 16
-
-
-def started(world: World, files: dict[str, str]) -> None:
-    """A hub that has done the first commit."""
-    world.commit({**fleet(), **files})
-    world.hub()
-    world.wait_settled()
-    world.proxy.forget()
 
 
 @pytest.mark.parametrize("form", ["seconds", "date"])

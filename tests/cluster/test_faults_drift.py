@@ -11,7 +11,7 @@ from reconciler.kube.fights import PAUSE_S
 from reconciler.wiring import hub as wiring
 from reconciler.wiring.process import SystemClock
 from tests.api_proxy import Repeat, Rule, Swap
-from tests.cluster.cluster_hub import World, fleet, key, manifest, model, models
+from tests.cluster.cluster_hub import World, fleet, key, manifest, model, models, port, started, uid
 
 ONE = key("one")
 
@@ -30,23 +30,18 @@ class Shifted(SystemClock):
 
 def begun(world: World, *more: dict[str, str], **policy: Any) -> None:
     """A hub that keeps `one`, on port 1, and what more there is."""
-    files = {**fleet(**policy), **model("one", servingPort=1)}
+    files = model("one", servingPort=1)
     for each in more:
         files |= each
-    world.commit(files)
-    world.hub()
-    world.wait_settled()
-    world.proxy.forget()
+    started(world, files, **policy)
 
 
-def port(world: World, name: str = "one") -> int | None:
-    found = world.there(name)
-    return found["spec"].get("servingPort") if found else None
-
-
-def uid(world: World, name: str = "one") -> str:
-    found = world.there(name)
-    return found["metadata"]["uid"] if found else ""
+def taken_back(world: World, times: int) -> None:
+    """Another controller writes a field of `one`, and each time it is as Git says again."""
+    for number in range(times):
+        world.edit("one", {"spec": {"servingPort": 100 + number}}, "other-controller")
+        world.wait(lambda: port(world) == 1, "taken back")
+        world.wait_settled()
 
 
 def rule(policy: str, **more: Any) -> dict[str, Any]:
@@ -187,10 +182,7 @@ def test_fault_028_two_writers_of_one_field_are_named_and_given_up_for_a_while(
     monkeypatch.setattr(wiring, "SystemClock", Shifted)
     monkeypatch.setattr(Shifted, "by_s", 0.0)
     begun(world)
-    for number in range(5):
-        world.edit("one", {"spec": {"servingPort": 100 + number}}, "other-controller")
-        world.wait(lambda: port(world) == 1, "taken back")
-        world.wait_settled()
+    taken_back(world, 5)
     assert world.events("drift.fought") == []
     for number in range(3):
         world.edit("one", {"spec": {"servingPort": 200 + number}}, "other-controller")
@@ -219,10 +211,7 @@ def test_fault_028_a_fight_is_over_after_its_pause_without_anybody_looking(
 ) -> None:
     monkeypatch.setattr(target, "PAUSE_S", 4.0)
     begun(world)
-    for number in range(5):
-        world.edit("one", {"spec": {"servingPort": 100 + number}}, "other-controller")
-        world.wait(lambda: port(world) == 1, "taken back")
-        world.wait_settled()
+    taken_back(world, 5)
     world.edit("one", {"spec": {"servingPort": 200}}, "other-controller")
     world.wait_event("drift.fought", ONE)
     world.edit("one", {"spec": {"servingPort": 201}}, "other-controller")  # looked at, and still left alone

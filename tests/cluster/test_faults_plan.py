@@ -10,19 +10,11 @@ from reconciler.errors import ReconcilerError
 from reconciler.kube import watching
 from reconciler.kube.resources import OURS
 from reconciler.wiring.hub import ask
-from tests.cluster.cluster_hub import World, fleet, key, manifest, model, models, service
+from tests.cluster.cluster_hub import World, fleet, key, manifest, model, models, service, started
 from tests.control_plane.our_objects import CRDS, OurObjects
 
 ONE = key("one")
 GROUP = "ai.kubeedge.io"
-
-
-def begun(world: World, files: dict[str, str], **policy: Any) -> None:
-    """A hub that has done the first commit."""
-    world.commit({**fleet(**policy), **files})
-    world.hub()
-    world.wait_settled()
-    world.proxy.forget()
 
 
 def settled_but(world: World) -> None:
@@ -36,7 +28,7 @@ def problems(world: World) -> str:
 
 
 def test_fault_045_what_the_api_server_could_not_keep_is_refused_in_the_plan(world: World) -> None:
-    begun(world, {})
+    started(world, {})
     long_value = "x" * 64
     bad = {
         "big.yaml": manifest("InferenceModel", "big", service(), annotations={"example.com/a": "x" * (260 << 10)}),
@@ -55,7 +47,7 @@ def test_fault_045_what_the_api_server_could_not_keep_is_refused_in_the_plan(wor
 @pytest.mark.parametrize("count", [2000])
 def test_fault_046_a_pass_over_many_objects_that_are_as_wanted_asks_nothing(world: World, count: int) -> None:
     """Two thousand here; ten thousand in `make bench-cluster`, and of the cache alone in test_cache."""
-    begun(world, models(count))
+    started(world, models(count))
     before = world.plane.calls()
     for _ in range(3):
         world.look()
@@ -73,7 +65,7 @@ def test_fault_046_a_pass_over_many_objects_that_are_as_wanted_asks_nothing(worl
 def test_fault_047_a_wrong_node_and_a_port_that_is_taken_are_refused_in_the_plan(world: World) -> None:
     edge = manifest("Edge", "e1", {"nodeName": "n1"}, labels={"ring": "a"})
     files = {"edge.yaml": edge, **model("first", nodeName="n1", servingPort=9000)}
-    begun(world, files)
+    started(world, files)
     world.commit(
         {
             **model("second", nodeName="n1", servingPort=9000),
@@ -94,7 +86,7 @@ def test_fault_048_a_pod_that_needs_an_immutable_change() -> None:
 
 
 def test_prune_is_held_over_a_sliding_hour_and_done_when_it_is_approved(world: World) -> None:
-    begun(world, models(30), prune={"maxDeletes": 3, "maxShare": "100%"})
+    started(world, models(30), prune={"maxDeletes": 3, "maxShare": "100%"})
     rows = models(30)["models/0.yaml"].split("\n---\n")
     world.commit({"models/0.yaml": "\n---\n".join(rows[2:])})
     world.wait_settled()
@@ -118,7 +110,7 @@ def test_prune_is_held_over_a_sliding_hour_and_done_when_it_is_approved(world: W
 
 
 def test_what_says_so_is_not_pruned_and_what_others_made_never_is(world: World) -> None:
-    begun(world, {**model("kept"), **model("gone")})
+    started(world, {**model("kept"), **model("gone")})
     world.plane.post(OURS["InferenceModel"].path("default"), _body("theirs"))
     world.edit("kept", {"metadata": {"annotations": {f"{GROUP}/prune": "disabled"}}})
     world.wait(lambda: world.there("kept") is not None, "there")
@@ -135,7 +127,7 @@ def test_what_says_so_is_not_pruned_and_what_others_made_never_is(world: World) 
 
 
 def test_a_suspension_on_the_object_holds_until_it_is_taken_away(world: World) -> None:
-    begun(world, model("one"))
+    started(world, model("one"))
     suspended = {f"{GROUP}/reconcile": "disabled", f"{GROUP}/suspend-reason": "I look into it"}
     world.edit("one", {"metadata": {"annotations": suspended}})
     world.edit("one", {"spec": {"nodeName": "elsewhere"}})
@@ -157,7 +149,7 @@ def test_a_freeze_holds_a_change_and_lets_a_revert_pass_unless_it_is_of_all(worl
     now = datetime.now(UTC)
     times = {"from": now - timedelta(hours=1), "until": now + timedelta(hours=1)}
     window = {name: at.isoformat(timespec="seconds").replace("+00:00", "Z") for name, at in times.items()}
-    begun(world, model("one", "1"))
+    started(world, model("one", "1"))
     world.commit(model("one", "2"))
     world.wait_settled()
     frozen = {**window, "reason": "it is Christmas", "scope": scope}
@@ -205,7 +197,7 @@ def test_fault_044_a_kind_that_goes_while_objects_live_is_told_and_comes_back(
     world: World, our_objects: OurObjects
 ) -> None:
     model_of = manifest("Model", "m", {"frameworkType": "onnx", "versions": service()["manifest"]})
-    begun(world, {**model("one"), "model.yaml": model_of})
+    started(world, {**model("one"), "model.yaml": model_of})
     name = f"{OURS['InferenceModel'].plural}.{GROUP}"
     world.plane.request("DELETE", f"{CRDS}/{name}")
     world.wait_event("cluster.lost", what="InferenceModel")
@@ -237,7 +229,7 @@ def test_fault_043_what_the_schema_refuses_is_told_by_field(world: World, our_ob
         collection = OURS["InferenceModel"].path("default")
         query = {"dryRun": "All", "fieldValidation": "Strict"}
         world.wait(lambda: world.plane.request("POST", collection, body, query=query)[0] == 400, "the older schema")
-        begun(world, model("zero"))
+        started(world, model("zero"))
         world.commit({**model("one", replicas=1), **model("marker")})
         failed = world.wait_event("apply.failed", ONE)
         assert "replicas" in failed.event.data["error"]

@@ -9,35 +9,13 @@ import yaml
 
 from reconciler.wiring import cluster as wiring
 from tests.api_proxy import GONE, Answer, Cut, CutBody, Delay, Hold, Rule, Shuffle
-from tests.cluster.cluster_hub import World, fleet, key, manifest, model, models
+from tests.cluster.cluster_hub import World, key, manifest, model, models, port, started, uid, uids, written
 from tests.control_plane.plane import USERS
 
 KIND: Final = "inferencemodels$"
 OBJECT: Final = "inferencemodels/[^/]+$"
 ONE: Final = key("one")
 SOMEBODY: Final = "somebody"
-
-
-def started(world: World, files: dict[str, str], **policy: Any) -> None:
-    """A hub that has done the first commit."""
-    world.commit({**fleet(**policy), **files})
-    world.hub()
-    world.wait_settled()
-    world.proxy.forget()
-
-
-def uid(world: World, name: str) -> str:
-    """Of an object; "" where there is none."""
-    return str((world.there(name) or {}).get("metadata", {}).get("uid", ""))
-
-
-def uids(world: World) -> dict[str, str]:
-    return {name: uid(world, name) for name in world.versions()}
-
-
-def written(world: World) -> list[str]:
-    """The names of the objects that were written with success, each time one was."""
-    return sorted(one.path.rpartition("/")[2] for one in world.writes() if one.answered in {200, 201})
 
 
 def made_by_hand(world: World, name: str, **spec: Any) -> str:
@@ -51,11 +29,6 @@ def made_by_hand(world: World, name: str, **spec: Any) -> str:
 def deaf(world: World) -> None:
     """From now on the hub hears nothing of InferenceModels; `proxy.clear` ends it."""
     world.proxy.add(Rule(Hold(), verb="watch", path=KIND, times=None))
-
-
-def port(world: World, name: str = "one") -> int | None:
-    found = world.there(name)
-    return found["spec"].get("servingPort") if found else None
 
 
 # ── 33: what is read may be old ───────────────────────────────────────────────────────────────────────────────────────
@@ -164,12 +137,9 @@ def begun_while(world: World, fault: Rule, monkeypatch: pytest.MonkeyPatch, coun
     before = uids(world)
     world.stop()
     world.delete("m00002")
-    files = models(count)
-    rows = [manifest("InferenceModel", f"m{n:05}", json.loads(row)["spec"]) for n, row in enumerate(first(files))]
-    rows[1] = (
-        rows[1].replace('"targetVersion": "1"', '"targetVersion": "2"').replace('"version": "1"', '"version": "2"')
-    )
-    world.commit({**files, "models/0.yaml": "\n---\n".join(rows[1:]), **model("new")})
+    files, newer = models(count), models(count, "2")
+    rows = [first(newer)[1], *first(files)[2:]]
+    world.commit({**files, "models/0.yaml": "\n---\n".join(rows), **model("new")})
     world.proxy.forget()
     world.proxy.add(fault)
     world.hub()

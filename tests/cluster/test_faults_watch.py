@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.kube import watching
 from tests.api_proxy import GONE, Hold, Rule
-from tests.cluster.cluster_hub import World, fleet, key, model, models
+from tests.cluster.cluster_hub import World, fleet, key, model, models, started, uids, written
 
 COUNT: Final = 20
 WATCH: Final = "inferencemodels"
@@ -15,11 +15,8 @@ WATCH: Final = "inferencemodels"
 
 def begun(world: World) -> dict[str, str]:
     """uid by name."""
-    world.commit({**fleet(), **models(COUNT)})
-    world.hub()
-    world.wait_settled()
-    world.proxy.forget()
-    return {name: (world.there(name) or {})["metadata"]["uid"] for name in world.versions()}
+    started(world, models(COUNT))
+    return uids(world)
 
 
 def harm(world: World) -> None:
@@ -38,8 +35,7 @@ def mended(world: World, uids: dict[str, str]) -> None:
     world.wait_settled()
     now = {name: (world.there(name) or {})["metadata"]["uid"] for name in uids}
     assert {name for name in uids if now[name] != uids[name]} == {"m00001"}
-    written = [one.path.rpartition("/")[2] for one in world.writes() if one.answered in {200, 201}]
-    assert sorted(written) == ["m00001", "m00002"]
+    assert written(world) == ["m00001", "m00002"]
     assert len(world.events("drift.detected")) == 2
     world.check()
 
