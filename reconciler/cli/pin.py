@@ -45,7 +45,9 @@ def command(
     from reconciler.sources.publish import publish
     from reconciler.wiring.preview import preview
 
-    name, _, version = model.partition("@")
+    name, at, version = model.partition("@")
+    if at and not version:
+        raise UsageError(f"{model}: no version behind the @", hint=f"write {name}@VERSION, or {name} for what it has")
     if remove and (version or reason is not None or expires is not None):
         raise UsageError("--remove takes a name and nothing else")
     with preview(followed(state_dir, **where)) as ahead:

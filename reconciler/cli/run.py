@@ -49,7 +49,7 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
     """
     from reconciler.cli.narrator import Narrator
     from reconciler.wiring.hub import HubProcess
-    from reconciler.wiring.process import stopped_by_signals
+    from reconciler.wiring.process import failed_by_threads, stopped_by_signals
 
     settings = settings_of(options)
     with contextlib.ExitStack() as stack:
@@ -68,7 +68,7 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
                 door.end()
             hub.stop()
 
-        with narrator, stopped_by_signals(stop):
+        with narrator, stopped_by_signals(stop), failed_by_threads(hub.queue.fail):
             if not once:
                 hub.run()
                 return 0

@@ -105,10 +105,14 @@ class Declare:
                 return Batch()  # the Lease came first, and all was looked at then
             case "start" | "lease":
                 self._cluster.forget()
-                events = [*trigger.events, *self._cluster.settle(), *self._cluster.unknown()]
-                self._record.append(events)  # what is settled is no longer open when everything is looked at
+                settled = [*trigger.events, *self._cluster.settle(), *self._cluster.unknown()]
+                self._record.append(settled)  # what is settled is no longer open when everything is looked at
                 self._led = trigger.cause == "lease"
-                return self.following.unfinished(replace(self._audit(), events=tuple(self._missed())))
+                newest = self.following.newest()
+                events = (*newest.events, *self._missed())
+                if newest.commit:
+                    return replace(newest, events=events, then="audit")
+                return self.following.unfinished(replace(self._audit(), events=events))
             case "found":  # a kind can be read: what could not be settled is
                 self._record.append([*self._cluster.settle(), *self._cluster.unknown()])
                 return self._audit()
@@ -122,7 +126,9 @@ class Declare:
                 return Batch()
             case "keys":
                 return self.following.batch({Key.parse(trigger.subject)})
-            case "done" | "happened":
+            case "done":
+                return self._done(trigger)
+            case "happened":
                 return Batch(events=trigger.events)
             case "again":
                 self._cluster.again()
@@ -142,6 +148,13 @@ class Declare:
 
     def _audit(self) -> Batch:
         return self.following.batch(self.following.everything(), cause=self._record.state.ref.event)
+
+    def _done(self, trigger: Trigger) -> Batch:
+        """Outcomes. One of an order that is not the newest made the object what nobody wants now: it is looked at."""
+        key = Key.parse(trigger.subject)
+        newest = self._record.state.known(key).operation
+        stale = any(event.operationid != newest for event in trigger.events)
+        return self.following.batch({key} if stale else (), trigger.events)
 
     def _waiting(self, batch: Batch) -> Batch:
         """Where the branch has not moved: the commit whose plan could not be made, as the cluster did not answer."""

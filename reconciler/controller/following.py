@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from reconciler.controller.loop import Batch
 from reconciler.controller.recorder import Recorder
 from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ReconcilerError, WorldRefused, WorldUnavailable
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
@@ -91,6 +91,16 @@ class Following:
         reading = self.repository.read()
         found = (self._record.event(ev.REF_FOUND, "git", {}),) if self._record.state.ref.lost else ()
         return Batch(events=found) if reading is None else self._adopt(reading, found)
+
+    def newest(self) -> Batch:
+        """What is new in the branch at a start, before anything is done: what stood when this ended may be withdrawn.
+
+        Nothing where it cannot be read: then what is known stands, and a `commit` trigger tells why.
+        """
+        try:
+            return self.commit()
+        except (WorldUnavailable, WorldRefused):
+            return Batch()
 
     def lost(self, failure: ReconcilerError) -> Sequence[Event]:
         """That the branch cannot be read, once for each reason."""

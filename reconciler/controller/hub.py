@@ -4,6 +4,7 @@ In: commits (through `Repository`), what edges said (through links), verbs of pe
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from reconciler.controller.following import Following, Reach, Repository
@@ -59,7 +60,11 @@ class Hub:
         """What the trigger means (see controller.loop.Source)."""
         match trigger.cause:
             case "start":
-                return self._following.unfinished(self._audit())
+                newest = self._following.newest()
+                if newest.commit:
+                    return replace(newest, then="audit")
+                audit = self._audit()
+                return self._following.unfinished(replace(audit, events=(*newest.events, *audit.events)))
             case "commit":
                 batch = self._following.commit()
                 if batch.commit:

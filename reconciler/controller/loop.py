@@ -10,7 +10,7 @@ is the only writer of its log: what workers did comes back as triggers. Nobody h
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.controller.recorder import Recorder
@@ -25,6 +25,7 @@ from reconciler.planning.plan import Judgement, Plan, Step, make_plan
 from reconciler.planning.wanted import Expansion, Wanted, digest_of
 
 RETRY_BASE_S, RETRY_CAP_S = 1.0, 300.0
+NEEDED: Final = frozenset({"start", "lease", "found"})  # causes that nothing else would bring again
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Batch:
     keys: what may have changed.  events: what was seen, recorded before anything is planned.  cause: id of the event
     that explains the plan.  commit: the commit that this is about, "" when it is not about one.  fleet: the policy that
     comes into force when the plan of this commit is accepted.  approved: a plan digest that a person released.
-    unreadable: places that cannot be read, so that nothing is pruned.
+    unreadable: places that cannot be read, so that nothing is pruned.  then: cause of a trigger to follow.
     """
 
     keys: frozenset[Key] = frozenset()
@@ -44,6 +45,7 @@ class Batch:
     fleet: dict[str, Any] = field(default_factory=dict)
     approved: str = ""
     unreadable: tuple[str, ...] = ()
+    then: str = ""
 
 
 class Considered(NamedTuple):
@@ -152,7 +154,7 @@ class Loop:
             if trigger.reply is not None:
                 return
             self._record.append(self._source.failed(trigger, failure))
-            if failure.retryable:
+            if failure.retryable or trigger.cause in NEEDED:
                 attempt = self._attempts[name] = self._attempts.get(name, -1) + 1
                 self.queue.add(trigger, retry_delay_s(attempt, random.random()))  # noqa: S311  # jitter, not a secret
                 return
@@ -180,6 +182,8 @@ class Loop:
             self._record.append(outcomes)
         reached("loop.applied")
         self._look_again(expansions, plan)
+        if batch.then:
+            self.queue.add(Trigger(batch.then))
         return plan
 
     def _orders(self, plan: Plan, batch: Batch, cause: str) -> Iterator[list[Order]]:

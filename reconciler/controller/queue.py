@@ -50,6 +50,7 @@ class Queue:
         self._due: dict[tuple[str, str], float] = {}
         self._order = itertools.count()
         self._in_hand: Trigger | None = None
+        self._bug: BaseException | None = None
         self._closed = False
 
     def add(self, trigger: Trigger, delay_s: float = 0.0) -> None:
@@ -66,10 +67,15 @@ class Queue:
             self._changed.notify()
 
     def take(self) -> Trigger | None:
-        """The next trigger that is due; blocks until there is one. None once the queue is closed."""
+        """The next trigger that is due; blocks until there is one. None once the queue is closed.
+
+        Raises what `fail` was told.
+        """
         with self._changed:
             self._in_hand = None
             while not self._closed:
+                if self._bug is not None:
+                    raise self._bug
                 now = self._clock.monotonic()
                 while self._heap and self._is_stale(self._heap[0]):
                     heapq.heappop(self._heap)
@@ -85,6 +91,12 @@ class Queue:
     def _is_stale(self, row: tuple[float, int, Trigger]) -> bool:
         due, _, trigger = row
         return trigger.mergeable and self._due.get((trigger.cause, trigger.subject)) != due
+
+    def fail(self, bug: BaseException) -> None:
+        """End with `bug` who takes: a thread that everything relies on has ended by it."""
+        with self._changed:
+            self._bug = self._bug or bug
+            self._changed.notify_all()
 
     def close(self) -> None:
         """End every `take`, now and later. What waits is dropped: it is found again from state at the next start."""

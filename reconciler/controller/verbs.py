@@ -5,7 +5,7 @@ In: requests (through the control socket, or by a command where no hub runs).  O
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from reconciler.controller.following import Following
 from reconciler.controller.loop import Batch
@@ -16,6 +16,8 @@ from reconciler.history import events as ev
 from reconciler.history.keys import SETS, Key
 from reconciler.history.timeline import named
 from reconciler.history.times import is_time
+
+REASON_MAX: Final = 1000  # characters; it is shown in one line and written to each object's status
 
 
 class Verbs:
@@ -84,6 +86,8 @@ class Verbs:
         is_text = all(isinstance(value, str) for value in data.values())
         if not is_text or ("until" in data and not is_time(data["until"])):
             raise UsageError("suspend takes text; `until` is an RFC 3339 time with its zone")
+        if len(data.get("reason", "")) > REASON_MAX:
+            raise UsageError(f"the reason is longer than {REASON_MAX} characters", hint="name a page that says more")
         return Batch(events=(self._record.event(ev.RECONCILE_SUSPENDED, "plan", data, actor=request["actor"]),))
 
     def _resume(self, request: Mapping[str, Any]) -> Batch:

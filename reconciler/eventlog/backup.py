@@ -3,6 +3,7 @@
 In: a log, read while its writer goes on.  Out: files or lines.
 """
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -21,8 +22,8 @@ from reconciler.ports import Verification
 def backup(log: Path, target: Path) -> Verification:
     """What was verified of the copy of `log` at `target`, with its sealed files beside it; durable.
 
-    The writer may go on meanwhile: the copy ends at one moment. Raises HistoryError when something is at `target`,
-    StorageExhausted when it does not fit, and whatever `verify` raises about the copy.
+    The writer may go on meanwhile: the copy ends at one moment. Raises HistoryError when something is at `target`
+    or it cannot be written, StorageExhausted when the copy does not fit, and whatever `verify` raises about it.
     """
     live = log.resolve()
     if target.exists() or segments.sealed_files(target):
@@ -41,9 +42,17 @@ def backup(log: Path, target: Path) -> Verification:
             name.chmod(0o444)
         seal.sync_directory(target)
     except (OSError, sqlite3.OperationalError) as error:
-        raise StorageExhausted(f"the backup to {target} broke off: {error}") from error
+        raise _broke_off(target, error) from error
     with closing(SqliteReader(target)) as reader:
         return reader.verify()
+
+
+def _broke_off(target: Path, error: Exception) -> HistoryError | StorageExhausted:
+    full = isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+    words = f"the backup to {target} broke off: {error}"
+    if full or "full" in str(error):
+        return StorageExhausted(words)
+    return HistoryError(words, hint="name a file in a directory that can be written")
 
 
 def export(log: SqliteReader, after: int = 0) -> Iterator[bytes]:

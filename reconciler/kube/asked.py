@@ -9,10 +9,12 @@ In: objects as the watch cache has them.  Out: suspensions by scope, as plans ar
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.controller.recorder import Recorder
+from reconciler.errors import KindMissing, RightMissing
 from reconciler.history.events import rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.times import is_over, is_time, seconds_left
@@ -28,6 +30,10 @@ REQUESTED: Final = f"{GROUP}/requestedAt"
 DISABLED: Final = "disabled"
 WIDE: Final = ("Fleet", "Edge", "InferenceModelSet")  # what is said of these is said of others
 ALL, POLL = "all", "poll"
+ALL_SCOPES: Final = "*"
+UNKNOWN: Final = "whether anything is suspended by annotation cannot be read"
+
+Wide = dict[str, dict[str, str]]  # scope -> {actor, reason, until}
 
 
 def suspension(live: Live, now: str) -> dict[str, str]:
@@ -50,41 +56,52 @@ class Asked:
 
     def __init__(self, objects: Objects, recorder: Recorder, triggers: Queue) -> None:
         self._objects, self._record, self._triggers = objects, recorder, triggers
-        self._wide: dict[str, dict[str, str]] | None = None  # scope -> {actor, reason, until}
+        self._wide: dict[str, Wide] = {}  # by kind: one that was never read is not in it
         self.handled: dict[Key, str] = {}  # the newest request that was answered
 
     def read(self) -> None:
-        """Look at everything: at a start, when all of it is reconciled anyway. Raises ApiUnavailable, KindMissing."""
-        self._wide = {}
+        """Look at everything: at a start, when all of it is reconciled anyway. Raises ApiUnavailable.
+
+        Of a kind that cannot be read counts what was known of it.
+        """
         for kind in OURS:
-            for key, live in self._objects.all(kind):
-                if live.annotations:
-                    self._note(key, live)
+            with suppress(KindMissing, RightMissing):
+                self._read(kind)
 
     def look(self, key: Key) -> str:
         """What is asked anew on this object for more than itself: "", `all`, or `poll`. Raises ApiUnavailable."""
-        live = self._objects.get(key)
-        before, handled = dict(self._scopes()), self.handled.get(key, "")
-        self._note(key, live)
+        live, handled = self._objects.get(key), self.handled.get(key, "")
+        wide = self._wide.get(key.kind, {})
+        before = dict(wide)
+        self._note(key, live, wide)
         if key.kind == "Fleet" and self.handled.get(key, "") != handled:
             return POLL
-        return ALL if self._scopes() != before else ""
+        return ALL if wide != before else ""
 
     def suspended(self) -> Mapping[str, Mapping[str, str]]:
-        """Scope -> {actor, reason, until}, of what is suspended beyond one object. Raises ApiUnavailable."""
+        """Scope -> {actor, reason, until}, of what is suspended beyond one object. Raises ApiUnavailable.
+
+        Everything is where that cannot be known: nobody's wish to leave it alone is overlooked.
+        """
+        found: Wide = {}
+        for kind in WIDE:
+            try:
+                found |= self._wide[kind] if kind in self._wide else self._read(kind)
+            except (KindMissing, RightMissing) as failure:
+                return {ALL_SCOPES: {"actor": "reconciler", "reason": f"{UNKNOWN}: {failure.message}"}}
         now = self._now()
-        return {scope: why for scope, why in self._scopes().items() if not is_over(why.get("until", ""), now)}
+        return {scope: why for scope, why in found.items() if not is_over(why.get("until", ""), now)}
 
-    def _scopes(self) -> dict[str, dict[str, str]]:
-        if self._wide is None:  # asked before a start: by a preview
-            self._wide = {}
-            for kind in WIDE:
-                for key, live in self._objects.all(kind):
-                    self._note(key, live)
-        return self._wide
+    def _read(self, kind: str) -> Wide:
+        """What all objects of a kind ask. Raises ApiUnavailable, KindMissing, RightMissing, and nothing is changed."""
+        wide: Wide = {}
+        for key, live in self._objects.all(kind):
+            if live.annotations:
+                self._note(key, live, wide)
+        self._wide[kind] = wide
+        return wide
 
-    def _note(self, key: Key, live: Live | None) -> None:
-        wide = self._scopes()
+    def _note(self, key: Key, live: Live | None, wide: Wide) -> None:
         why = suspension(live, self._now()) if live is not None else {}
         if live is not None and live.annotations.get(REQUESTED):
             self.handled[key] = live.annotations[REQUESTED]
@@ -114,4 +131,4 @@ class Asked:
 
 def scope_of(key: Key) -> str:
     """By which name the log suspends what belongs to an object."""
-    return {"Fleet": "*", "Edge": key.name}.get(key.kind, str(key))
+    return {"Fleet": ALL_SCOPES, "Edge": key.name}.get(key.kind, str(key))

@@ -17,7 +17,7 @@ import msgspec
 from reconciler.errors import ApiUnavailable, KindMissing, ReconcilerError, RightMissing
 from reconciler.history.keys import Key
 from reconciler.kube.lease import awake_or_not
-from reconciler.kube.live import Head, Live, Reader, differs, key_of
+from reconciler.kube.live import Head, Live, Reader, differs, key_named, key_of
 from reconciler.kube.resources import Resource
 from reconciler.kube.watching import ListWatch, WatchApi, later
 from reconciler.model.identity import OPERATION
@@ -65,6 +65,8 @@ class Shelf:
 
     def put(self, key: Key, body: bytes) -> Live:
         live = self._reader.object(body, self.objects.get(key))
+        if not (live.uid and live.version):
+            raise msgspec.ValidationError("an object without uid or resourceVersion")
         with self._lock:
             there = self.objects.get(key)
             went = self._gone.get(live.uid)
@@ -138,7 +140,7 @@ class Shelf:
 
     def event(self, deed: str, head: Head, line: bytes) -> None:
         names = head.metadata
-        key = Key(self._resource.kind, names.namespace, names.name, "")
+        key = key_named(self._resource.kind, names.namespace, names.name)
         there = self.objects.get(key)
         if deed == "DELETED":
             self._deleted(key, names.uid, names.resourceVersion)

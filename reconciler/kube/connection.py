@@ -123,9 +123,10 @@ class Connection:
         try:
             if time.monotonic() < deadline:  # also after the process was stopped for a while
                 sent = True
-                wire.send(request, deadline)
+                whole = _is_sent(wire, request, deadline)
                 status, headers = wire.head(deadline)
                 reply = Reply(status, headers, wire.body(deadline))
+                wire.keep = wire.keep and whole
                 self._put_back(wire)
                 return reply
             error: Exception = TimeoutError()
@@ -266,6 +267,15 @@ class Connection:
 
     def _words(self, error: BaseException) -> str:
         return f"{self.server}: {_reason(error)}"
+
+
+def _is_sent(wire: Wire, request: bytes, deadline: float) -> bool:
+    """Whether all of it went out: a server may answer and close before it has read the body (RFC 9112 §9.5)."""
+    try:
+        wire.send(request, deadline)
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
 
 
 def _line(who: Identity, timeout_s: float) -> Any:

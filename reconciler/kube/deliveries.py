@@ -42,6 +42,7 @@ class Deliveries:
         self._lock = threading.Condition()
         self._waiting: dict[Key, Order] = {}  # got no answer
         self._flying: set[Key] = set()  # on their way once more
+        self._superseded: set[Key] = set()  # of those: a newer order waits for the end of this one
         self._sent: set[str] = set()  # operations that may have had their effect without an answer
         self._rounds = Rounds(triggers, "again")
 
@@ -52,8 +53,7 @@ class Deliveries:
         for orders in batches:
             number = self._rounds.begin()
             for order in orders:
-                with self._lock:
-                    self._waiting.pop(order.step.key, None)  # superseded
+                self._supersede(order.step.key)
                 self._put(partial(self._work, order, number, answers))
             in_flight += len(orders)
             while in_flight > AHEAD:
@@ -64,6 +64,13 @@ class Deliveries:
             answered = _gathered(answers, in_flight)
             in_flight -= len(answered)
             yield self._told(answered)
+
+    def _supersede(self, key: Key) -> None:
+        """What was ordered of it before is sent no more, once it is not on its way already."""
+        with self._lock:
+            self._waiting.pop(key, None)
+            if key in self._flying:
+                self._superseded.add(key)
 
     def again(self) -> None:
         """Send once more what got no answer; outcomes come as triggers `done`."""
@@ -132,16 +139,19 @@ class Deliveries:
             answers.put((order, bug))
 
     def _retry(self, order: Order, number: int) -> None:
+        told: list[Event] | None = None
         try:
             told = self._sent_once(order, number)
-            if told is None:
-                self._keep(order)
-            else:
-                self._triggers.add(Trigger("done", str(order.step.key), events=tuple(told)))
-        finally:
-            with self._lock:
-                self._flying.discard(order.step.key)
-                self._lock.notify_all()
+        except BaseException as bug:  # noqa: BLE001  # risen again by the loop
+            self._triggers.fail(bug)
+        with self._lock:
+            if told is None and order.step.key not in self._superseded:
+                self._waiting[order.step.key] = order
+            self._superseded.discard(order.step.key)
+            self._flying.discard(order.step.key)
+            self._lock.notify_all()
+        if told is not None:
+            self._triggers.add(Trigger("done", str(order.step.key), events=tuple(told)))
 
     def _sent_once(self, order: Order, number: int) -> list[Event] | None:
         """What became of an order; None where nobody answered."""

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from os import getpid
-from typing import Any, Final, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 
@@ -32,6 +32,26 @@ RETRY_S: Final = 2.0
 _CLOCK_RATE: Final = 0.01  # how much faster another machine's clock may run; NTP slews by at most 0.0005
 _RACES: Final = 3  # lost one after another in one turn, before the next turn looks again
 _RELEASED_S: Final = 1  # the shortest duration that the API server takes
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    version: Annotated[str, msgspec.Meta(min_length=1)] = msgspec.field(name="resourceVersion")
+
+
+class _Spec(msgspec.Struct, frozen=True):
+    holder: str | None = msgspec.field(default=None, name="holderIdentity")
+    transitions: int | None = msgspec.field(default=None, name="leaseTransitions")
+    duration_s: int | None = msgspec.field(default=None, name="leaseDurationSeconds")
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """What is looked at of a Lease."""
+
+    metadata: _Meta
+    spec: _Spec | None = None
+
+
+_SEEN: Final = msgspec.json.Decoder(_Seen)
 
 
 class LeaseApi(Protocol):
@@ -200,17 +220,24 @@ class Lease:
         self._renewed_at = sent_at
 
     def _see(self, body: bytes | None) -> None:
-        """Take in the Lease as an answer has it. The time counts from here: what it says was written before."""
-        self._document = None if body is None else msgspec.json.decode(body)
+        """Take in the Lease as an answer has it. The time counts from here: what it says was written before.
+
+        Raises ApiUnavailable where it is no Lease.
+        """
+        try:
+            seen = None if body is None else _SEEN.decode(body)
+            self._document = None if body is None else msgspec.json.decode(body)
+        except msgspec.MsgspecError as error:
+            lease = f"the Lease {self.namespace}/{self.name}"
+            raise ApiUnavailable(f"{lease}: what was answered cannot be read: {error}", unknown=True) from None
         self._looked = True
-        version = "" if self._document is None else self._document["metadata"]["resourceVersion"]
+        version = "" if seen is None else seen.metadata.version
         if version == self._version:
             return
-        if self._document is not None:
-            spec = self._document.get("spec") or {}
-            self.holder = spec.get("holderIdentity") or ""
-            self.transitions = spec.get("leaseTransitions") or 0
-            self._wait_s = (spec.get("leaseDurationSeconds") or self._duration_s) if self.holder else 0.0
+        if seen is not None:
+            spec = seen.spec or _Spec()
+            self.holder, self.transitions = spec.holder or "", spec.transitions or 0
+            self._wait_s = (spec.duration_s or self._duration_s) if self.holder else 0.0
         self._version, self._seen_at = version, self._clock()  # one that was deleted may still be believed in
 
     def _is_free(self) -> bool:

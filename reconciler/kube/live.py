@@ -15,6 +15,7 @@ from reconciler.model.identity import GROUP, OPERATION, STAMPS
 from reconciler.planning.fields import above, leaves, managed
 
 KEPT: Final = (f"{GROUP}/", "config.kubernetes.io/")
+_SEPARATORS: Final = frozenset("/@")  # of the parts of a key
 SHARED_MAX: Final = 1 << 12  # parts remembered to be shared
 SHARED_BYTES: Final = 1 << 12  # a longer part is not looked for
 
@@ -120,7 +121,14 @@ _EMPTY: Final[dict[str, Any]] = {}
 def key_of(kind: str, body: bytes | msgspec.Raw) -> Key:
     """The key of an object, from its head alone. Raises msgspec.MsgspecError."""
     names = _named.decode(body).metadata
-    return Key(kind, names.namespace, names.name, "")
+    return key_named(kind, names.namespace, names.name)
+
+
+def key_named(kind: str, namespace: str, name: str) -> Key:
+    """The key of these names. Raises msgspec.ValidationError where no API server has such names."""
+    if not name or not _SEPARATORS.isdisjoint(f"{namespace}{name}"):
+        raise msgspec.ValidationError(f"an object named {namespace[:40]!a} {name[:40]!a}")
+    return Key(kind, namespace, name, "")
 
 
 class Reader:

@@ -55,15 +55,19 @@ class Objects(Protocol):
         ...
 
 
-class _Finalized(msgspec.Struct, frozen=True):
+class _Deleted(msgspec.Struct, frozen=True):
+    """The answer to a DELETE: a Status, or the object itself."""
+
     class _Meta(msgspec.Struct, frozen=True):
+        uid: str = ""
         deletion: str = msgspec.field(default="", name="deletionTimestamp")
         finalizers: tuple[str, ...] = ()
 
+    kind: str
     metadata: _Meta = _Meta()
 
 
-_FINALIZED: Final = msgspec.json.Decoder(_Finalized)
+_DELETED: Final = msgspec.json.Decoder(_Deleted)
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class Sender:
         with self.cache.sending(key):
             answer = self.api.delete(OURS[key.kind], key.name, key.namespace, uid=uid)
             if answer is not None:
-                meta = _FINALIZED.decode(answer).metadata
+                meta = _deleted(key, answer).metadata
                 if meta.deletion and meta.finalizers:
                     reason = f"it is being deleted, and waits for {', '.join(meta.finalizers)}"
                     data = {"error": reason, "code": "RX411", "waits": True}
@@ -175,6 +179,17 @@ class Sender:
         changed = {path: [value, there.get(path)] for path, value in asked.items() if there.get(path) != value}
         added = there.keys() - asked.keys() - live.foreign.keys()
         return changed | {path: [None, there[path]] for path in added}
+
+
+def _deleted(key: Key, answer: bytes) -> _Deleted:
+    """Raises ApiUnavailable where it is neither of the two: whether anything was deleted is not known."""
+    try:
+        found = _DELETED.decode(answer)
+    except msgspec.MsgspecError as error:
+        raise ApiUnavailable(f"{key}: what was answered cannot be read: {error}", unknown=True) from None
+    if found.kind != "Status" and not (found.kind == key.kind and found.metadata.uid):
+        raise ApiUnavailable(f"{key}: what was answered to the DELETE is not an API server's", unknown=True)
+    return found
 
 
 def seen_tree(key: Key, live: Live) -> dict[str, Any]:

@@ -89,14 +89,24 @@ _event = msgspec.json.Decoder(_Event)
 
 def later(version: str, than: str) -> bool:
     """Whether a resourceVersion is newer than another; where they are not both numbers, whether it is another."""
-    if version.isdecimal() and than.isdecimal():
-        return int(version) > int(than)
+    if _is_number(version) and _is_number(than):
+        return _size(version) > _size(than)
     return version != than
 
 
 def went_back(version: str, known: str) -> bool:
     """Whether a version of now is older than one known before. False where they cannot be compared."""
-    return version.isdecimal() and known.isdecimal() and int(version) < int(known)
+    return _is_number(version) and _is_number(known) and _size(version) < _size(known)
+
+
+def _is_number(version: str) -> bool:
+    return version.isascii() and version.isdecimal()
+
+
+def _size(number: str) -> tuple[int, str]:
+    """What numbers are compared by: `int` refuses more than some thousand digits."""
+    digits = number.lstrip("0")
+    return len(digits), digits
 
 
 class ListWatch:

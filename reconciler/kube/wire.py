@@ -176,7 +176,7 @@ class _Answer:
             self.headers.clear()
             return
         coding, version = self.headers.get("transfer-encoding"), self.parser.get_http_version()
-        if coding not in {None, "chunked"} or version not in {"1.0", "1.1"}:
+        if (coding or "chunked").lower() != "chunked" or version not in {"1.0", "1.1"}:
             self.refuse(ValueError(f"HTTP/{version}, transfer coding {coding}"))
             return
         self.chunked = coding is not None

@@ -14,6 +14,7 @@ from reconciler.errors import PointUnknown, UsageError
 from reconciler.history.events import REF_ADVANCED, Entry, Head, rfc3339
 
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
+_YEARS = range(1970, 9999)
 
 
 class Readable(Protocol):
@@ -33,11 +34,13 @@ class Readable(Protocol):
 
 
 def moment(text: str) -> str:
-    """A time as the log writes it. Without an offset it is UTC. Raises UsageError."""
+    """A time as the log writes it, from 1970 to 9998. Without an offset it is UTC. Raises UsageError."""
     try:
         when = datetime.fromisoformat(text)
     except ValueError as error:
         raise UsageError(f"{text!r} is not a time", hint="write it as 2026-11-30 or 2026-11-30T14:02:00Z") from error
+    if when.year not in _YEARS:  # an offset moves it by a day at most
+        raise UsageError(f"{text!r} is in no year from {_YEARS[0]} to {_YEARS[-1]}", hint="no log has such a time")
     when = when if when.tzinfo else when.replace(tzinfo=UTC)
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 

@@ -11,6 +11,7 @@ import threading
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from reconciler.errors import PortTaken, SettingInvalid
 
@@ -18,6 +19,7 @@ HEADER_CAP: Final = 16 << 10  # bytes of one request's line and headers
 CONNECTIONS: Final = 128
 BACKLOG: Final = 128
 IDLE_S: Final = 5
+REQUEST_S: Final = 5.0  # a request is whole within twice as long
 GRACE_S: Final = 2  # for answers in flight at the end
 START_S: Final = 30.0
 
@@ -65,7 +67,7 @@ class Listener:
             log_level="critical",  # what goes wrong is told by the application
             access_log=False,
             lifespan="off",
-            http="h11",
+            http=_Impatient,
             loop="asyncio",
             ws="none",
             server_header=False,
@@ -85,6 +87,24 @@ class Listener:
         """Take no more, give answers in flight a moment. Idempotent."""
         self._server.end()
         self._thread.join()
+
+
+class _Impatient(H11Protocol):
+    """Closes a connection whose request does not become whole: a hundred of them would leave no room for others."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.loop.call_later(REQUEST_S, self._look, None)
+
+    def _look(self, before: Any) -> None:
+        """before: the answer that was the last one then. Behind a whole answer uvicorn itself waits for IDLE_S."""
+        if self.transport.is_closing():
+            return
+        last = self.cycle
+        if last is before and (last is None or last.response_complete):
+            self.transport.abort()
+        else:
+            self.loop.call_later(REQUEST_S, self._look, last)
 
 
 class _Server(uvicorn.Server):

@@ -63,6 +63,20 @@ def writer_of(log: Path) -> int | None:
 
 
 @contextlib.contextmanager
+def failed_by_threads(fail: Callable[[BaseException], None]) -> Iterator[None]:
+    """Within, a thread that ends by a bug of ours calls `fail`: what it did is done by nobody any more."""
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        fail(args.exc_value or args.exc_type())
+
+    before, threading.excepthook = threading.excepthook, hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+@contextlib.contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Within, SIGTERM and SIGINT call `stop`, from a thread of their own (a handler may not wait for locks)."""
 

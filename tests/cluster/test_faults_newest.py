@@ -1,0 +1,235 @@
+"""Only what is wanted now is done: not what was wanted before, by a retry, at a start, or for want of a read."""
+
+import json
+from typing import Any
+
+import pytest
+
+from reconciler.kube.resources import OURS
+from reconciler.wiring import cluster as wiring
+from tests.api_proxy import GONE, Answer, Delay, Rule
+from tests.cluster.cluster_hub import World, fleet, key, model, models, port, started, uid
+
+BUSY = Answer(503)
+NOT_SERVED = Answer(404, body=b"404 page not found")
+ONE = "inferencemodels/one$"
+
+
+def path_of(kind: str) -> str:
+    """All of a kind, as a pattern."""
+    return f"/{OURS[kind].plural}$"
+
+
+def unreadable(kind: str, fault: Answer, times: int | None = None) -> tuple[Rule, Rule]:
+    """From now on a kind cannot be listed, and its watch ends."""
+    return (
+        Rule(fault, verb="list", path=path_of(kind), times=times),
+        Rule(GONE, verb="watch", path=path_of(kind)),
+    )
+
+
+def accepted(world: World) -> bool:
+    return world.state.ref.accepted == world.repository.head()
+
+
+def edit_fleet(world: World, **annotations: str) -> None:
+    values = {f"ai.kubeedge.io/{name}": value for name, value in annotations.items()}
+    world.edit("fleet", {"metadata": {"annotations": values}}, "kubectl-annotate", "Fleet")
+
+
+# ── an order that is sent again ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def in_flight_again(world: World, verb: str) -> None:
+    """An order on `one` got no answer, and its second try is on its way and gets none either."""
+    world.proxy.add(Rule(BUSY, verb=verb, path=ONE, times=2))
+    world.proxy.add(Rule(Delay(2.0), verb=verb, path=ONE, after=1))
+
+
+def nothing_waits(world: World) -> None:
+    """Until no order is on its way or is to be sent again."""
+    stage = world.hubs[-1][0].stage
+    assert isinstance(stage, wiring.ClusterStage)
+    world.look("again")
+    world.wait(lambda: not stage.target._deliveries.waiting, "nothing is to be sent again")
+
+
+def test_fault_026_a_retry_never_undoes_what_a_newer_commit_ordered(world: World) -> None:
+    started(world, model("one"))
+    in_flight_again(world, "patch")
+    world.commit(model("one", "2"))
+    world.wait(lambda: "Delay" in "".join(one.fault for one in world.sent("patch")), "sent again")
+    world.commit(model("one", "3"))
+    world.wait(lambda: accepted(world) and world.served("one").phase == "Committed", "answered")
+    nothing_waits(world)
+    assert world.versions() == {"one": "3"}
+    assert world.served("one").order["spec"]["targetVersion"] == "3"
+    world.check()
+
+
+def test_fault_026_a_retried_delete_never_takes_what_was_declared_again(world: World) -> None:
+    started(world, model("one"))
+    before = uid(world)
+    in_flight_again(world, "delete")
+    world.commit({"models/one.yaml": None})
+    world.wait(lambda: "Delay" in "".join(one.fault for one in world.sent("delete")), "sent again")
+    world.commit(model("one", "2"))
+    world.wait(lambda: accepted(world) and world.served("one").phase == "Committed", "answered")
+    nothing_waits(world)
+    assert (uid(world), world.versions()) == (before, {"one": "2"})
+    assert not any(one.status == 200 for one in world.sent("delete"))
+    world.check()
+
+
+# ── a suspension that is still there ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("fault", [NOT_SERVED, Answer(403), BUSY], ids=["404", "403", "503"])
+def test_fault_040_a_suspension_holds_where_another_kind_cannot_be_read(world: World, fault: Answer) -> None:
+    started(world, model("one"))
+    edit_fleet(world, reconcile="disabled")
+    world.wait(lambda: _reason(world) == "Suspended", "noticed")
+    world.proxy.add(*unreadable("Dataset", fault))
+    world.proxy.add(*unreadable("InferenceModel", BUSY, times=3))
+    world.wait_event("cluster.found", what="InferenceModel")
+    world.commit(model("one", "2"))
+    world.wait(lambda: accepted(world), "the commit judged")
+    assert world.versions() == {"one": "1"}
+    assert "suspended by kubectl-annotate" in world.state.waits[key("one")]
+
+
+@pytest.mark.parametrize("kind", ["Dataset", "Fleet"])
+def test_fault_040_a_restart_that_cannot_read_a_kind_drops_no_suspension(
+    world: World, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what suspends others nothing is guessed: all waits until it can be read."""
+    monkeypatch.setattr(wiring, "LISTED_S", 0.2)
+    started(world, model("one"))
+    edit_fleet(world, reconcile="disabled")
+    world.wait(lambda: _reason(world) == "Suspended", "noticed")
+    world.stop()
+    world.commit(model("one", "2"))
+    world.proxy.add(*unreadable(kind, NOT_SERVED))
+    world.hub()
+    world.wait(lambda: accepted(world), "the commit judged")
+    assert world.versions() == {"one": "1"}
+    told = "suspended by kubectl-annotate" if kind == "Dataset" else "suspended by reconciler: whether anything is"
+    assert told in world.state.waits[key("one")]
+    world.proxy.clear()
+    world.wait(lambda: "by kubectl-annotate" in world.state.waits[key("one")], "known again")
+    assert world.versions() == {"one": "1"}
+    world.edit("fleet", {"metadata": {"annotations": {"ai.kubeedge.io/reconcile": None}}}, kind="Fleet")
+    world.wait(lambda: world.versions() == {"one": "2"}, "taken up again")
+    world.check()
+
+
+def _reason(world: World) -> str:
+    status: dict[str, Any] = (world.there("fleet", "Fleet") or {}).get("status", {})
+    return next((one["reason"] for one in status.get("conditions", ()) if one["type"] == "Ready"), "")
+
+
+# ── a start ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_fault_057_what_was_rolled_back_while_the_hub_was_away_is_not_rolled_out_again(world: World) -> None:
+    started(world, model("one", servingPort=1))
+    world.commit(model("one", servingPort=2))
+    world.wait_settled()
+    world.stop()
+    world.commit(model("one", servingPort=1))
+    world.edit("one", {"spec": {"servingPort": 1}})
+    world.proxy.forget()
+    world.hub()
+    world.wait(lambda: accepted(world), "the commit judged")
+    world.wait(lambda: not world.served("one").open, "answered")
+    sent = [one.event.data["spec"]["spec"]["servingPort"] for one in world.events("apply.intended", key("one"))[2:]]
+    assert 2 not in sent
+    assert port(world) == 1
+    world.check()
+
+
+def test_fault_038_what_git_dropped_and_somebody_made_anew_while_the_hub_was_away_is_theirs(world: World) -> None:
+    started(world, {**model("one"), **model("two")})
+    world.stop()
+    world.commit({"models/one.yaml": None})
+    world.delete("one")
+    spec = {"metadata": {"name": "one", "namespace": "default"}, "spec": _spec("9")}
+    resource = OURS["InferenceModel"]
+    document = {"apiVersion": resource.api_version, "kind": resource.kind, **spec}
+    code, made = world.plane.request("POST", resource.path("default"), document)
+    assert code == 201, made
+    world.hub()
+    world.wait(lambda: accepted(world), "the commit judged")
+    world.look()
+    world.commit(model("two", "2"))
+    world.wait_settled()
+    assert uid(world) == made["metadata"]["uid"]
+    assert world.versions() == {"one": "9", "two": "2"}
+    world.check()
+
+
+def _spec(version: str) -> dict[str, Any]:
+    spec: dict[str, Any] = json.loads(model("one", version)["models/one.yaml"])["spec"]
+    return spec
+
+
+def test_fault_053_a_start_without_git_still_takes_back_what_others_did(world: World) -> None:
+    started(world, model("one", servingPort=1))
+    world.stop()
+    world.edit("one", {"spec": {"servingPort": 2}})
+    away = world.repository.path.rename(world.repository.path.with_name("away"))
+    world.hub()
+    world.wait(lambda: port(world) == 1, "taken back")
+    away.rename(world.repository.path)
+    world.check()
+
+
+@pytest.mark.parametrize("kind", ["Model", "Edge"])
+def test_fault_043_a_start_without_one_kind_settles_and_heals_the_others(
+    world: World, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an Edge, which may say that others are to be left alone, there is more to wait for."""
+    monkeypatch.setattr(wiring, "LISTED_S", 0.2)
+    world.commit({**fleet(), **model("one", servingPort=1)})
+    dying = world.process(failpoint="cluster.answered:kill:1")
+    assert dying.wait(60) == -9
+    world.bury()
+    assert any(one.open for one in world.state.keys.values())
+    world.edit("one", {"spec": {"servingPort": 2}})
+    world.proxy.add(*unreadable(kind, NOT_SERVED))
+    world.hub()
+    world.wait(lambda: not any(one.open for one in world.state.keys.values()), "settled")
+    if kind == "Edge":
+        world.wait(lambda: "cannot be read" in world.state.waits.get(key("one"), ""), "it waits")
+        assert port(world) == 2
+        world.proxy.clear()
+    world.wait(lambda: port(world) == 1, "taken back")
+    world.wait_settled()
+    world.check()
+
+
+# ── an answer that is none ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b'{"metadata":{"resourceVersion":7}}', b"<html>"])
+def test_fault_042_an_odd_answer_for_the_lease_is_no_lease(world: World, body: bytes) -> None:
+    started(world, model("one"))
+    world.proxy.add(Rule(Answer(200, body=body), path="/leases/", times=2))
+    world.wait_event("cluster.lost", what="Lease")
+    world.wait_event("cluster.found", what="Lease")
+    world.commit(model("one", "2"))
+    world.wait_settled()
+    assert world.versions() == {"one": "2"}
+    world.check()
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"kind":"InferenceModel"}', b'{"kind":1}', b'{"kind":"Pod","metadata":{}}'])
+def test_fault_040_an_odd_answer_to_a_write_is_no_success(world: World, body: bytes) -> None:
+    started(world, models(2))
+    world.proxy.add(Rule(Answer(200, body=body), verb="delete", path="m00000"))
+    world.proxy.add(Rule(Answer(200, body=body), verb="patch", path="m00001$"))
+    rows = models(2, "2")["models/0.yaml"].split("\n---\n")
+    world.commit({"models/0.yaml": rows[1]})
+    world.wait_settled()
+    world.wait(lambda: world.versions() == {"m00001": "2"}, "as Git says")
+    world.check()
