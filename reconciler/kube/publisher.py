@@ -8,8 +8,8 @@ still to tell.
 
 import logging
 import threading
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
@@ -100,7 +100,7 @@ class Publisher:
         with self._lock:
             told = self._announcer.take()
         for one in told:
-            self._pool.submit(self._writer.write, one)
+            self._submit(self._writer.write, one)
         if self._telling.resolve():
             self._begin(rfc3339(self._record.clock.now()))
         else:  # first all of it: a set is told once
@@ -124,7 +124,7 @@ class Publisher:
             if status is not None and status != live.status:
                 with self._lock:
                     self._under_way.add(key)
-                self._pool.submit(self._write, key, live.uid, status, number)
+                self._submit(self._write, key, live.uid, status, number)
         if dirty:
             self._triggers.add(Trigger("publish"))
         elif waiting:
@@ -133,6 +133,15 @@ class Publisher:
         if due := self._telling.due:  # each time: of equal triggers only the first one stays
             next_s = seconds_left(due, self._record.clock.now())
             self._triggers.add(Trigger("publish"), max(LEAST_S, next_s))
+
+    def _submit(self, work: Callable[..., None], *given: Any) -> None:
+        """To a worker. What it ends by is a bug of ours: the future keeps it from everybody unless it is asked."""
+        self._pool.submit(work, *given).add_done_callback(self._ended)
+
+    def _ended(self, work: Future[None]) -> None:
+        bug = None if work.cancelled() else work.exception()
+        if bug is not None:
+            self._triggers.fail(bug)
 
     def _caught_up(self) -> None:
         """Forget those of our writes that the watch has brought by now."""

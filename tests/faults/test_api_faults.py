@@ -1,8 +1,10 @@
 """What an API server and the way to it do wrong, played by a server on loopback: requests counted, errors named."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from email.utils import formatdate
 from pathlib import Path
 from time import time
@@ -74,6 +76,29 @@ def test_fault_024_a_wrong_retry_after_does_no_harm(server: ScriptedServer, open
     with pytest.raises(ApiUnavailable) as raised:
         apply(opened())
     assert raised.value.retry_after_s in {None, 0}
+
+
+def test_fault_045_a_refusal_before_the_body_was_read_is_heard(tmp_path: Path) -> None:
+    """A proxy that takes no such body answers and hangs up, while it is still being sent."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def refuse() -> None:
+            line, _ = listener.accept()
+            with line:
+                line.recv(1000)
+                line.sendall(answer(413, {"Connection": "close"}, status(413, "too large")))
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        with ScriptedServer() as server:
+            server.port, port = listener.getsockname()[1], server.port
+            kubeconfig = server.kubeconfig(tmp_path)
+            server.port = port
+        with closing(Connection.open(kubeconfig=kubeconfig)) as connection:
+            with pytest.raises(ApiRefused, match="too large"):
+                Api(connection).apply(MODELS, "one", "default", b" " * (64 << 20), manager="reconciler")
+            assert connection._idle == []
+        thread.join()
 
 
 def test_fault_025_connection_refused(opened: Opened, server: ScriptedServer) -> None:

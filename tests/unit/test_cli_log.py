@@ -82,6 +82,8 @@ def test_a_backup_is_a_log_again(call: Call, settled: World, tmp_path: Path) -> 
     assert here
     assert call("history", "--state", tmp_path / "copy").out == here
     assert call("log", "backup", target, "--state", settled.place.root).code == 6
+    nowhere = call("log", "backup", "/proc/x/log.db", "--state", settled.place.root)
+    assert (nowhere.code, "a directory that can be written" in nowhere.err) == (6, True)
 
 
 def test_crds_are_those_of_the_repository(call: Call, tmp_path: Path) -> None:

@@ -132,6 +132,7 @@ def test_a_pin_that_would_end_before_it_begins_is_refused(
         (("berlin-09", "defect@1"), "berlin-07, berlin-08"),
         (("berlin-07", "defec@1"), "it gets defect, parts"),
         (("berlin-07", "defect@9"), "defect has 1, 2"),
+        (("berlin-07", "defect@"), "no version behind the @"),
         (("berlin-07", "parts@9"), "dataset parts has no version 9"),
         (("berlin-07", "defect@1", "--remove"), "--remove takes a name"),
         (("berlin-07", "defect", "--remove"), "no pin for model defect"),

@@ -116,3 +116,17 @@ def test_state_and_rollback_look_names_up(call: Call, settled: World, monkeypatc
 )
 def test_a_moment_is_written_as_the_log_writes_it(text: str, said: str) -> None:
     assert moment(text) == said
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "1969-12-31", "0001-01-01"])
+def test_a_time_that_no_log_has_is_a_mistake(text: str) -> None:
+    with pytest.raises(UsageError, match="in no year from 1970 to 9998"):
+        moment(text)
+
+
+@pytest.mark.parametrize("option", ["--since", "--until", "--as-of"])
+def test_a_time_that_no_log_has_is_told_wherever_one_is_taken(call: Call, settled: World, option: str) -> None:
+    verbs = {"--since": ("history",), "--until": ("suspend", "--reason", "x"), "--as-of": ("status",)}
+    for text in ("0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"):
+        done = call(*verbs[option], option, text, "--state", settled.place.root)
+        assert (done.code, "no year" in done.err) == (2, True), done.err

@@ -42,6 +42,7 @@ def test_a_suspension_that_is_over_already_is_refused(call: Call, settled: World
 
 def test_suspending_everything_needs_a_reason(call: Call, settled: World) -> None:
     assert call("suspend", "--state", settled.place.root).code == 2
+    assert call("suspend", "--reason", "n" * 1001, "--state", settled.place.root).code == 2
     assert call("suspend", "--reason", "night", "--state", settled.place.root).out.startswith("suspended everything;")
     assert events(settled, ev.RECONCILE_SUSPENDED)[0].data["scope"] == "*"
 

@@ -16,7 +16,7 @@ from reconciler.kube.api import Expired, Page
 from reconciler.kube.cache import STALE_S, Cache, Shelf
 from reconciler.kube.live import Live, Reader
 from reconciler.kube.resources import OURS, Resource
-from reconciler.kube.watching import DELAY_MAX_S, SILENCE_S, ListWatch
+from reconciler.kube.watching import DELAY_MAX_S, SILENCE_S, ListWatch, later, went_back
 from tests.kube_objects import MODELS, Line, Miniature, bookmark, event, in_band, model
 
 CUT = ApiUnavailable("cut")
@@ -502,3 +502,21 @@ def test_waiting_for_a_server_that_is_away_comes_to_an_end() -> None:
     cache.start()
     assert not cache.wait(0.01)
     cache.close()
+
+
+DIGITS = "1" + "0" * 5000  # more than `int` reads
+
+
+@pytest.mark.parametrize(("version", "than"), [(DIGITS, "7"), (DIGITS + "0", DIGITS), ("10", "9"), ("010", "9")])
+def test_versions_of_any_length_are_compared_as_numbers(version: str, than: str) -> None:
+    assert (later(version, than), later(than, version)) == (True, False)
+    assert (went_back(than, version), went_back(version, than)) == (True, False)
+
+
+@pytest.mark.parametrize("name", ["a/b", "a@b", ""])
+def test_fault_034_a_name_that_no_api_server_has_is_what_cannot_be_read(world: World, name: str) -> None:
+    world.server.set(name)
+    world.watch.turn()
+    world.watch.turn()
+    assert set(world.specs()) == set("abc")
+    assert world.troubles[-1] == "RX305"

@@ -115,6 +115,10 @@ def test_a_socket_that_was_closed_is_useless() -> None:
     assert not line.idle()
 
 
+def test_names_of_codings_are_read_in_any_case() -> None:
+    assert read(wire(OK + b"Transfer-Encoding: Chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")) == (200, b"ok")
+
+
 def test_interim_answers_and_empty_ones() -> None:
     interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
     line = wire(interim + b"HTTP/1.1 204 No Content\r\n\r\n")

@@ -10,6 +10,7 @@ from reconciler.controller.queue import Queue, Trigger
 from reconciler.errors import HubUnreachable
 from reconciler.history.events import Event
 from reconciler.wiring.hub import ask
+from reconciler.wiring.process import failed_by_threads
 from tests.log_events import StillClock, an_event
 
 
@@ -134,3 +135,18 @@ def test_triggers_that_tell_something_are_never_merged(queue: Queue) -> None:
     queue.add(Trigger("edge", "edge-1"))
     queue.add(Trigger("edge", "edge-1", request={"error": "it ended"}))
     assert waiting(queue) == 2
+
+
+def test_who_takes_ends_by_the_bug_that_ended_another_thread(queue: Queue) -> None:
+    bug = ValueError("of a worker")
+    with failed_by_threads(queue.fail):
+        ended = threading.Thread(target=_raise, args=(bug,))
+        ended.start()
+        ended.join()
+    queue.add(Trigger("audit"))
+    with pytest.raises(ValueError, match="of a worker"):
+        queue.take()
+
+
+def _raise(bug: Exception) -> None:
+    raise bug
