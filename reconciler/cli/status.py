@@ -60,7 +60,8 @@ def show(seen: "Status") -> None:
     for lost in seen.cluster_lost:
         line(f"\n{lost.what} of the cluster cannot be read since {shown(lost.since)}: {lost.error}", "red")
     for one in seen.suspended:
-        until = f" until {shown(one.until)}" if one.until else ", until `reconciler resume`"
+        ends = f", until `{one.ends}`" if one.ends else ""
+        until = f" until {shown(one.until)}" if one.until else ends
         what = "everything is" if one.scope == "*" else f"{one.scope} is"
         line(f"\n{what} suspended by {one.actor}{until}: {one.reason}", "yellow")
     for link in seen.links:

@@ -4,7 +4,7 @@ In: commits, which objects changed in the cluster (by watch), verbs of people.  
 the cluster (kube.target), which it asks for what the log cannot know: what somebody else did to an object.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -15,9 +15,10 @@ from reconciler.controller.recorder import Recorder
 from reconciler.controller.verbs import Verbs
 from reconciler.errors import ReconcilerError
 from reconciler.history import events as ev
-from reconciler.history.events import Event
+from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.state import Served
+from reconciler.history.times import is_over
 from reconciler.planning import objects
 from reconciler.planning.drifted import IGNORE, Field
 from reconciler.planning.plan import Judgement, Plan
@@ -68,7 +69,7 @@ class Cluster(Protocol):
         ...
 
     def suspended(self) -> Mapping[str, Mapping[str, str]]:
-        """What annotations suspend beyond one object: scope -> {actor, reason, until}. Raises ApiUnavailable."""
+        """What annotations suspend: scope -> {actor, reason, until, object}. Raises ApiUnavailable."""
         ...
 
     def publish(self) -> None:
@@ -109,13 +110,13 @@ class Declare:
                 self._record.append(settled)  # what is settled is no longer open when everything is looked at
                 self._led = trigger.cause == "lease"
                 newest = self.following.newest()
-                events = (*newest.events, *self._missed())
+                events = (*newest.events, *self._annotated(), *self._missed())
                 if newest.commit:
                     return replace(newest, events=events, then="audit")
                 return self.following.unfinished(replace(self._audit(), events=events))
             case "found":  # a kind can be read: what could not be settled is
                 self._record.append([*self._cluster.settle(), *self._cluster.unknown()])
-                return self._audit()
+                return replace(self._audit(), events=tuple(self._annotated()))
             case "commit":
                 batch = self.following.commit()
                 return batch if batch.commit else self._waiting(batch)
@@ -167,12 +168,26 @@ class Declare:
     def _seen(self, key: Key) -> Batch:
         """An object is not as it was; an annotation on it may be about more than itself."""
         asked, batch = self._cluster.look(key), self._changed(key)
+        batch = replace(batch, events=(*batch.events, *self._annotated()))
         if not asked:
             return batch
         polled = self.following.commit() if asked == "poll" else Batch()
         events = (*batch.events, *polled.events)
         keys = batch.keys | polled.keys | self._audit().keys
         return replace(polled, keys=keys, events=events) if polled.commit else replace(batch, keys=keys, events=events)
+
+    def _annotated(self) -> Iterator[Event]:
+        """What annotations suspend, where the log says otherwise. What has ended by its own time needs no word."""
+        known, asked, now = self._record.state.annotated, self._cluster.suspended(), rfc3339(self._record.clock.now())
+        for scope, why in asked.items():
+            said = {name: why[name] for name in ("reason", "until", "object") if why.get(name)}
+            if {name: value for name, value in known.get(scope, {}).items() if name not in {"actor", "time"}} != said:
+                data = {"scope": scope, "annotated": True, **said}
+                yield self._record.event(ev.RECONCILE_SUSPENDED, "plan", data, actor=why.get("actor", ""))
+        for scope, why in known.items():
+            if scope not in asked and not is_over(why.get("until", ""), now):
+                data = {"scope": scope, "annotated": True, "object": why.get("object", "")}
+                yield self._record.event(ev.RECONCILE_RESUMED, "plan", data, actor="somebody")
 
     def _changed(self, key: Key) -> Batch:
         """An object is not as it was seen last: looked at, if it is one of ours."""

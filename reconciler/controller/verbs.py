@@ -13,7 +13,9 @@ from reconciler.controller.recorder import Recorder
 from reconciler.controller.scopes import known, there, within
 from reconciler.errors import NameUnknown, PlanHeld, UsageError
 from reconciler.history import events as ev
+from reconciler.history.events import rfc3339
 from reconciler.history.keys import SETS, Key
+from reconciler.history.status import suspensions
 from reconciler.history.timeline import named
 from reconciler.history.times import is_time
 
@@ -93,6 +95,9 @@ class Verbs:
     def _resume(self, request: Mapping[str, Any]) -> Batch:
         scope = request["scope"]
         if scope not in self._record.state.suspended:
+            for one in suspensions(self._record.state, rfc3339(self._record.clock.now())):
+                if one.scope == scope and one.object:
+                    raise NameUnknown(f"it is suspended by an annotation on {one.object}", hint=f"`{one.ends}` ends it")
             scopes = sorted(self._record.state.suspended)
             whole = "*" in scopes
             hint = "everything is suspended: `reconciler resume` ends it" if whole else there("suspended", scopes)

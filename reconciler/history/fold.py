@@ -11,7 +11,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.state import FAILED, HeldPlan, Leading, Served, State
 
-CODE_VERSION: Final = 7  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 8  # of the fold: snapshots made by another one are dropped
 
 
 def fold(state: State, entries: Iterable[Entry]) -> State:
@@ -266,14 +266,20 @@ def _hold_lifted(state: State, entry: Entry) -> None:
 
 def _suspended(state: State, entry: Entry) -> None:
     data = entry.event.data
-    state.suspended[data["scope"]] = {k: data[k] for k in ("reason", "until") if data.get(k)} | {
+    _suspensions(state, data)[data["scope"]] = {k: data[k] for k in ("reason", "until", "object") if data.get(k)} | {
         "actor": entry.event.actor,
         "time": entry.event.time,
     }
 
 
 def _resumed(state: State, entry: Entry) -> None:
-    state.suspended.pop(entry.event.data["scope"], None)
+    data = entry.event.data
+    _suspensions(state, data).pop(data["scope"], None)
+
+
+def _suspensions(state: State, data: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Those that an event is about: of verbs, or of annotations, which `resume` does not end."""
+    return state.annotated if data.get("annotated") else state.suspended
 
 
 def _link_refused(state: State, entry: Entry) -> None:

@@ -110,6 +110,7 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     edges: dict[str, EdgeSeen] = {}
     links: dict[str, str] = {}  # peers whose log is refused -> why
     suspended: dict[str, dict[str, Any]] = {}  # "*" or an edge -> {actor, reason, until}
+    annotated: dict[str, dict[str, Any]] = {}  # the same by annotation on a live object, and which object
     lost: dict[str, dict[str, str]] = {}  # what of the cluster cannot be read -> {error, code, since}
     lease: Leading = msgspec.field(default_factory=Leading)
     plans: int = 0  # version of the stream `plan`: who plans from an older state is refused by the log

@@ -12,7 +12,7 @@ from typing import Any
 from reconciler.history.keys import Key, scopes_of
 from reconciler.history.state import FAILED, EdgeSeen, Served, State
 from reconciler.history.timeline import drift_words, named
-from reconciler.model.identity import EDGE_LABEL
+from reconciler.model.identity import EDGE_LABEL, GROUP
 
 NEVER = "never"  # stands where a time would: this edge has not been heard yet
 UNHEARD = EdgeSeen()
@@ -157,13 +157,30 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspension:
-    """What is suspended: `*` is everything, else an edge. until: "" for as long as nobody resumes it."""
+    """What is suspended: `*` is everything, else an edge or an object. until: "" for as long as nobody resumes it.
+
+    annotated: an annotation on the live `object` (a key) says so, and not the verb `suspend`; where the object is "",
+    whether one does cannot be read.
+    """
 
     scope: str
     actor: str
     reason: str
     time: str
     until: str
+    annotated: bool = False
+    object: str = ""
+
+    @property
+    def ends(self) -> str:
+        """What a person does to end it; "" where it ends by itself."""
+        if self.annotated and not self.object:
+            return ""
+        if not self.annotated:
+            return "reconciler resume" + (f" {self.scope}" if self.scope != "*" else "")
+        key = Key.parse(self.object)
+        place = f" -n {key.namespace}" if key.namespace else ""
+        return f"kubectl annotate {key.kind.lower()} {key.name}{place} {GROUP}/reconcile-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,8 +264,11 @@ def suspensions(state: State, now: str) -> tuple[Suspension, ...]:
             reason=why.get("reason", ""),
             time=why.get("time", ""),
             until=why.get("until", ""),
+            annotated=annotated,
+            object=why.get("object", ""),
         )
-        for scope, why in sorted(state.suspended.items())
+        for annotated, table in ((False, state.suspended), (True, state.annotated))
+        for scope, why in sorted(table.items())
     )
     return tuple(one for one in every if not one.until or one.until > now)
 

@@ -161,8 +161,16 @@ def _drifted(event: Event) -> str:
 def _suspended(event: Event) -> str:
     data = event.data
     until = f" until {data['until']}" if data.get("until") else ""
-    what = "everything" if data.get("scope") == "*" else data.get("scope")
-    return f"{event.actor} suspended {what}{until}{_reason(data)}"
+    return f"{event.actor} suspended {_scope(data)}{until}{_reason(data)}"
+
+
+def _resumed(event: Event) -> str:
+    return f"{event.actor} resumed {_scope(event.data)}"
+
+
+def _scope(data: Data) -> str:
+    how = f" by annotation on {data['object']}" if data.get("object") else ""
+    return ("everything" if data.get("scope") == "*" else str(data.get("scope"))) + how
 
 
 def _download(what: str) -> Callable[[Event], str]:
@@ -199,7 +207,7 @@ WORDS: Final[dict[str, Callable[[Event], str]]] = {
     ev.HOLD_PLACED: lambda e: f"held back{_reason(e.data)}",
     ev.HOLD_LIFTED: lambda e: f"{e.actor} released what was held",
     ev.RECONCILE_SUSPENDED: _suspended,
-    ev.RECONCILE_RESUMED: lambda e: f"{e.actor} resumed {'everything' if e.data['scope'] == '*' else e.data['scope']}",
+    ev.RECONCILE_RESUMED: _resumed,
     ev.APPLY_CONFLICTED: lambda e: f"not taken by force: {_fields(e.data)}",
     ev.DRIFT_DETECTED: _drifted,
     ev.DRIFT_FOUGHT: lambda e: f"fought over {e.data['count']} times in a minute: {_fields(e.data)}",

@@ -33,7 +33,7 @@ ALL, POLL = "all", "poll"
 ALL_SCOPES: Final = "*"
 UNKNOWN: Final = "whether anything is suspended by annotation cannot be read"
 
-Wide = dict[str, dict[str, str]]  # scope -> {actor, reason, until}
+Wide = dict[str, dict[str, str]]  # scope -> {actor, reason, until, object: the key of what is annotated}
 
 
 def suspension(live: Live, now: str) -> dict[str, str]:
@@ -76,19 +76,20 @@ class Asked:
         self._note(key, live, wide)
         if key.kind == "Fleet" and self.handled.get(key, "") != handled:
             return POLL
-        return ALL if wide != before else ""
+        return ALL if wide != before and key.kind in WIDE else ""
 
     def suspended(self) -> Mapping[str, Mapping[str, str]]:
-        """Scope -> {actor, reason, until}, of what is suspended beyond one object. Raises ApiUnavailable.
+        """Scope -> {actor, reason, until, object}, of what annotations suspend. Raises ApiUnavailable.
 
         Everything is where that cannot be known: nobody's wish to leave it alone is overlooked.
         """
         found: Wide = {}
-        for kind in WIDE:
+        for kind in OURS:
             try:
                 found |= self._wide[kind] if kind in self._wide else self._read(kind)
             except (KindMissing, RightMissing) as failure:
-                return {ALL_SCOPES: {"actor": "reconciler", "reason": f"{UNKNOWN}: {failure.message}"}}
+                if kind in WIDE:
+                    return {ALL_SCOPES: {"actor": "reconciler", "reason": f"{UNKNOWN}: {failure.message}"}}
         now = self._now()
         return {scope: why for scope, why in found.items() if not is_over(why.get("until", ""), now)}
 
@@ -109,10 +110,8 @@ class Asked:
             self.handled.pop(key, None)
         if why.get("until"):
             self._again(key, why["until"])
-        if key.kind not in WIDE:
-            return
         if why:
-            wide[scope_of(key)] = why
+            wide[scope_of(key)] = {**why, "object": str(key)}
         else:
             wide.pop(scope_of(key), None)
 

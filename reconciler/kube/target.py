@@ -119,7 +119,7 @@ class ClusterTarget:
         found: dict[str, str] = {}
         why = suspension(live, self._now())
         if why:
-            found[""] = f"suspended on the object itself by {why['actor']}: {why.get('reason', 'no reason given')}"
+            found[""] = f"suspended by {why['actor']}: {why.get('reason', 'no reason given')}"
         if live.deleting:
             found[""] = "it is being deleted, and waits for its finalizers"
         if live.annotations.get(PRUNE) == DISABLED:
