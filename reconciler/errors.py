@@ -155,7 +155,7 @@ class CredentialsRefused(WorldUnavailable):
 class LeaseLost(WorldUnavailable):
     """Another reconciler holds the Lease of this cluster, or it was not renewed in time: nothing is sent."""
 
-    code, hint = "RX307", "`kubectl get lease` names the holder; this one goes on by itself when that one ends"
+    code, hint = "RX307", "`kubectl get leases -A` names the holder; this one goes on by itself when that one ends"
 
 
 class WorldRefused(ReconcilerError):

@@ -43,7 +43,7 @@ def command(ctx: click.Context, *, directory: Path | None, form: str) -> None:
     click.echo(f"{len(made)} files in {directory}", err=True)
 
 
-@command.command(epilog="Example: reconciler crds apply --context kind-edge")
+@command.command(epilog="Example: reconciler crds apply --context kind-fleet")
 @click.option(
     "--take-over", is_flag=True, help="Also where another field manager, such as kubectl, has installed them."
 )
@@ -61,7 +61,7 @@ def apply(*, take_over: bool, form: str, **cluster: Any) -> None:
     _told(form, done)
 
 
-@command.command(epilog="Example: reconciler crds remove --context kind-edge --confirm 12")
+@command.command(epilog="Example: reconciler crds remove --context kind-fleet --confirm 12")
 @click.option("--confirm", type=int, metavar="N", help="How many objects are deleted with them, as the refusal says.")
 @click.option(
     "--take-over", is_flag=True, help="Also where another field manager, such as kubectl, has installed them."

@@ -11,7 +11,7 @@ from reconciler.cli.options import cluster, forms, state
 BROKEN: Final = 4
 
 
-@click.command(epilog="Example: reconciler doctor --context kind-edge")
+@click.command(epilog="Example: reconciler doctor --context kind-fleet")
 @state
 @cluster
 @click.option(

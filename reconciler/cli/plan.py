@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from reconciler.diagnostics import Diagnostic
     from reconciler.history.state import State
     from reconciler.planning.plan import Plan, Step
+    from reconciler.wiring.preview import Preview
 
 DIFFERENCES, REFUSED = 1, 3
 NO_POLICY: Final = "no Fleet is declared any more: its limits and permissions go back to the defaults"
@@ -69,7 +71,7 @@ def command(*, where: Where, form: str, **about: str | None) -> int:
             steps=tuple(_step(step) for step in plan.steps),
             fetch_bytes=fetched(plan),
             refused=tuple(_refused(plan, ahead.state)),
-            notes=(NO_POLICY,) if ahead.loses_policy else (),
+            notes=tuple(_notes(ahead)),
             problems=tuple(problem.as_dict() for problem in problems),
         )
     if form == "table":
@@ -119,6 +121,17 @@ def _step(step: "Step") -> dict[str, Any]:
         "fetchBytes": step.fetch_bytes,
         "waits": step.waits,
     }
+
+
+def _notes(ahead: "Preview") -> Iterator[str]:
+    from reconciler.history.events import rfc3339
+    from reconciler.history.status import status
+
+    if ahead.loses_policy:
+        yield NO_POLICY
+    for one in status(ahead.state, rfc3339(time())).objects:
+        if one.drift:
+            yield f"{one.key} is left as it is: {one.drift}"
 
 
 def _refused(plan: "Plan", state: "State") -> Iterator[dict[str, Any]]:

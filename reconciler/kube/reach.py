@@ -85,7 +85,8 @@ class Pod:
             states = ", ".join(sorted(f"{p['metadata']['name']} is {p.get('status', {}).get('phase')}" for p in pods))
             raise HubUnreachable(
                 f"no Pod with {SELECTOR} runs in the namespace {namespace}" + (f": {states}" if states else ""),
-                hint="name its namespace by --namespace; `kubectl get pods -A -l " + SELECTOR + "` looks everywhere",
+                hint=f"name its namespace by --namespace (`kubectl get pods -A -l {SELECTOR}` looks everywhere); a hub "
+                "that runs elsewhere is asked by its state directory, --state DIR, or its address, --hub URL",
             )
         pod = min(running, key=lambda one: (not _is_ready(one), one["metadata"]["name"]))
         containers = pod["spec"]["containers"]

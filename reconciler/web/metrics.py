@@ -96,7 +96,9 @@ def _folded(counts: Counts) -> Iterator[Metric]:
 
 def _fleet(state: State, counts: Counts, now: float) -> Iterator[Metric]:
     conditions = GaugeMetricFamily(
-        PREFIX + "reconcile_condition", "Objects by condition.", labels=["kind", "type", "status"]
+        PREFIX + "reconcile_condition",
+        "Objects by condition: Applied in a cluster, Ready on an edge.",
+        labels=["kind", "type", "status"],
     )
     text = rfc3339(now)
     cluster = status(state, text) if state.keeps == "cluster" else None
@@ -190,11 +192,14 @@ def _log(past: "Past", state: State, now: float) -> Iterator[Metric]:
 
 
 def _conditions_of(objects: Iterable[Object]) -> Counter[tuple[str, str, str]]:
-    """The same of what is kept in a cluster: Unknown while an answer is out, False while anything stands against it."""
+    """The same of what is kept in a cluster, Applied for Ready: whether the object is as Git says, not what it serves.
+
+    Unknown while an answer is out, False while anything stands against it.
+    """
     found: Counter[tuple[str, str, str]] = Counter()
     for one in objects:
-        ready = "Unknown" if one.open else "True" if one.settled else "False"
-        found[one.kind, "Ready", ready] += 1
+        applied = "Unknown" if one.open else "True" if one.settled else "False"
+        found[one.kind, "Applied", applied] += 1
         if one.open or one.pending:
             found[one.kind, "Reconciling", "True"] += 1
         if one.phase in FAILED:

@@ -75,7 +75,7 @@ class ClusterStage:
         vitals.lease = lambda: self.lease.held
         vitals.cached = self._cached
         vitals.waits = lambda: [] if self.cache.wait(0) else ["the watch cache is not filled yet"]  # a standby is ready
-        self._told_held = False
+        self._told: tuple[bool, str] = (False, "")  # whether it is held, and by whom where another one holds it
         self._closing = threading.Event()
 
     def start(self, wanted: Callable[[], bool]) -> None:
@@ -115,11 +115,12 @@ class ClusterStage:
             self._tell(ev.CLUSTER_LOST, {"what": kind, "error": error.message, "code": error.code})
 
     def _led(self, held: bool, transitions: int, holder: str) -> None:
-        """The Lease was won, lost, or cannot be had."""
+        """The Lease was won, lost, or cannot be had; a standby tells once for whom it waits."""
         data: dict[str, Any] = {"holder": holder, "transitions": transitions}
         self._record.epoch = f"lease/{transitions}" if held else ""
-        if held != self._told_held:
-            self._told_held = held
+        told = (held, "" if held or holder == self.lease.identity else holder)
+        if told[0] != self._told[0] or (told != self._told and told[1]):
+            self._told = told
             event = self._event(ev.LEASE_ACQUIRED if held else ev.LEASE_LOST, data)
             self._queue.add(Trigger("lease" if held else "happened", events=(event,)))
         trouble = self.lease.trouble

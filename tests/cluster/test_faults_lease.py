@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.history.timeline import words
 from reconciler.kube.resources import OURS
-from tests.cluster.cluster_hub import World, fleet, models
+from tests.cluster.cluster_hub import World, fleet, models, started
 
 COUNT = 500
 
@@ -51,3 +52,20 @@ def _lease(world: World) -> dict[str, str]:
     path = f"/apis/coordination.k8s.io/v1/namespaces/{world.home}/leases/reconciler"
     found: dict[str, str] = world.plane.get(path)["spec"]
     return found
+
+
+def test_a_standby_says_for_whom_it_waits(world: World, tmp_path: Path) -> None:
+    started(world, fleet())
+    other = World(world.plane, tmp_path / "other", "other", world.home)
+    other.repository = world.repository
+    try:
+        other.hub(other.direct)
+        told = other.wait_event("lease.lost").event
+        assert told.data["holder"] == world.state.lease.holder
+        assert words(told) == f"does not hold the lease, {world.state.lease.holder} does"
+        assert other.status().lease_holder == world.state.lease.holder
+        world.stop()
+        other.wait_event("lease.acquired")
+        assert len(other.events("lease.lost")) == 1
+    finally:
+        other.close()

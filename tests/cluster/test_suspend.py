@@ -117,6 +117,30 @@ def test_what_is_said_of_an_edge_a_set_or_the_fleet_is_about_all_of_it(world: Wo
     world.wait(lambda: port(world) == 1, "taken up again")
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "scope"), [("Fleet", "fleet", "*"), ("Edge", "a", "a"), ("InferenceModel", "one", ONE)]
+)
+def test_the_log_has_who_suspends_by_annotation(world: World, call: Call, kind: str, name: str, scope: str) -> None:
+    started(world, fleet(), edge("a"), model("one"))
+    annotate(world, name, kind, reconcile="disabled", suspend_reason="is moved")
+    told = world.wait_event("reconcile.suspended", scope=scope, reason="is moved", annotated=True).event
+    assert told.actor == "kubectl-annotate"
+    (row,) = world.status().suspended
+    assert (row.scope, row.actor, row.reason, row.annotated) == (scope, "kubectl-annotate", "is moved", True)
+    assert row.ends.startswith(f"kubectl annotate {kind.lower()} {name}")
+    said = call("resume", *([scope] if scope != "*" else []), "--state", world.state_dir.root)
+    assert said.code == 2
+    assert f"`{row.ends}` ends it" in said.err
+    world.stop()
+    world.hub()
+    world.wait_event("lease.acquired", count=2)
+    passed(world)
+    annotate(world, name, kind, reconcile=None)
+    world.wait_event("reconcile.resumed", scope=scope, annotated=True)
+    assert len(world.events("reconcile.suspended")) == 1  # a start that finds what the log says is no news
+    assert world.status().suspended == ()
+
+
 def test_nothing_is_made_or_deleted_for_what_is_suspended(world: World) -> None:
     started(world, fleet(), edge("a"), a_set())
     annotate(world, "a", "Edge", reconcile="disabled")

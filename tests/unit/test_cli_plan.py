@@ -3,14 +3,18 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from reconciler.cli.plan import NO_POLICY, _notes
 from reconciler.history import events as ev
+from reconciler.history.state import Served, State
 from reconciler.kube.resources import OURS
 from reconciler.planning.plan import Plan, Step
 from reconciler.wiring.past import opened
+from reconciler.wiring.preview import Preview
 from tests.scripted_server import ScriptedServer, answer
 from tests.unit.cli_world import FILES, SET, SHA, World, key
 from tests.unit.conftest import Call, Said
@@ -213,3 +217,14 @@ def test_a_plan_for_a_cluster_ends_every_connection_that_it_opened(
         assert said.code == ends
         assert server.connections == 1
         assert server.left_open() == 0
+
+
+def test_what_is_fought_over_is_said_though_nothing_is_planned_for_it() -> None:
+    until = "2999-01-01T00:00:00.000000Z"
+    model = Served(operation="o", phase="Committed", fought=until, message="kubectl and reconciler fight over it")
+    state = State(keys={"InferenceModel/default/a": model, "InferenceModel/default/b": Served(operation="o")})
+    ahead = cast("Preview", SimpleNamespace(loses_policy=True, state=state))
+    assert list(_notes(ahead)) == [
+        NO_POLICY,
+        f"InferenceModel/default/a is left as it is: kubectl and reconciler fight over it, left alone until {until}",
+    ]

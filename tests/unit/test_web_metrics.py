@@ -128,9 +128,9 @@ def test_of_a_cluster_only_what_is_settled_is_ready(tmp_path: Path) -> None:
     finally:
         live.close()
     assert found["reconciler_reconcile_condition"] == {
-        ("InferenceModel", "True", "Ready"): 1,
-        ("InferenceModel", "False", "Ready"): 4,
-        ("InferenceModel", "Unknown", "Ready"): 1,
+        ("InferenceModel", "True", "Applied"): 1,
+        ("InferenceModel", "False", "Applied"): 4,
+        ("InferenceModel", "Unknown", "Applied"): 1,
         ("InferenceModel", "True", "Reconciling"): 3,
         ("InferenceModel", "True", "Stalled"): 1,
     }
