@@ -15,6 +15,7 @@ from reconciler.history.keys import Key
 from reconciler.history.state import FAILED, Served, State
 from reconciler.history.summed import dataset_counts, delivery, edge_counts, members_told, model_counts, set_counts
 from reconciler.history.timeline import drift_words
+from reconciler.history.times import shown
 from reconciler.model.identity import COMMIT
 
 MIRRORS: Final = frozenset({"InferenceModelSet", "Model", "Edge", "Fleet"})  # expanded from Git only
@@ -115,7 +116,9 @@ def _beside(key: Key, state: State, around: Around, verdict: Verdict | None) -> 
     if around.suspended and not base.stuck:
         return Verdict(base.ready, said.SUSPENDED, _suspended(around.suspended, base.message))
     if served.drift.get("policy") == "report":
-        message = f"{drift_words(served.drift)}; a drift rule of the Fleet lets it stand, since {served.drift['time']}"
+        message = (
+            f"{drift_words(served.drift)}; a drift rule of the Fleet lets it stand, since {shown(served.drift['time'])}"
+        )
         return base._replace(reason=said.DRIFT_REPORTED, message=message)
     waits = state.waits.get(str(key))
     if waits and not base.stuck:
@@ -150,11 +153,13 @@ def _refused(state: State, served: Served) -> Verdict:
 def _fought(served: Served) -> str:
     fields = ", ".join(str(one["field"]) for one in served.drift.get("fields", ())[:3])
     over = f" ({fields})" if fields else ""
-    return f"{served.message}{over}: left as it is until {served.fought}; stop one of the two, or add a drift rule"
+    return (
+        f"{served.message}{over}: left as it is until {shown(served.fought)}; stop one of the two, or add a drift rule"
+    )
 
 
 def _suspended(why: Mapping[str, str], otherwise: str) -> str:
-    until = f" until {why['until']}" if why.get("until") else ""
+    until = f" until {shown(why['until'])}" if why.get("until") else ""
     beside = f"; {otherwise}" if otherwise else ""
     return f"suspended by {why.get('actor') or 'somebody'}{until}: {why.get('reason') or 'no reason given'}{beside}"
 
@@ -219,7 +224,7 @@ def _edge(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa:
     facts |= {"present": heard.present, "since": heard.since, "lastHeard": heard.last_time}
     if not heard.present:
         why = f": {heard.error}" if heard.error else ""
-        message = f"unknown since {heard.since} (last event {heard.last_sequence}){why}"
+        message = f"unknown since {shown(heard.since)} (last event {heard.last_sequence}){why}"
         return facts, Verdict(said.UNKNOWN, said.DEPENDENCY, message)
     return facts, members_told(wanted, serving, len(failures), failures, "models")
 
@@ -240,7 +245,7 @@ def _fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa
     }
     refused = sum(served.phase in FAILED for served in ours)
     if ref.lost:
-        message = f"the branch cannot be read since {ref.lost_since}: {ref.lost}"
+        message = f"the branch cannot be read since {shown(ref.lost_since)}: {ref.lost}"
         return facts, Verdict(said.FALSE, said.DEPENDENCY, message, going=True)
     if held is not None:
         message = f"plan {held.digest} waits for a person: {held.reason[:512]}; `reconciler approve {held.digest}`"
@@ -259,7 +264,7 @@ def _fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa
         message = f"{len(waiting)} changes wait: {waiting[0][:512]}; `reconciler status`"
         return facts, Verdict(said.FALSE, said.SUSPENDED, message, going=True)
     if around.frozen_until:
-        return facts, Verdict(said.TRUE, said.SUSPENDED, f"frozen until {around.frozen_until}")
+        return facts, Verdict(said.TRUE, said.SUSPENDED, f"frozen until {shown(around.frozen_until)}")
     if not ref.accepted:
         return facts, Verdict(said.UNKNOWN, said.PROGRESSING, "no commit was accepted yet", going=True)
     told = f"{len(ours)} objects are as commit {ref.accepted[:12]} says"

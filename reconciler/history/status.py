@@ -12,6 +12,7 @@ from typing import Any
 from reconciler.history.keys import Key, scopes_of
 from reconciler.history.state import FAILED, EdgeSeen, Served, State
 from reconciler.history.timeline import drift_words, named
+from reconciler.history.times import shown
 from reconciler.model.identity import EDGE_LABEL, GROUP
 
 NEVER = "never"  # stands where a time would: this edge has not been heard yet
@@ -323,7 +324,7 @@ def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Itera
     for text in sorted({one for one in (*ordered, *state.waits) if "@" not in one}):
         served = state.known(text)
         key, labels = Key.parse(text), served.order.get("labels", {})
-        fought = f"{served.message}, left alone until {served.fought}" if served.fought > now else ""
+        fought = f"{served.message}, left alone until {shown(served.fought)}" if served.fought > now else ""
         yield Object(
             key=text,
             kind=key.kind,

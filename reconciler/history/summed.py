@@ -12,6 +12,7 @@ from reconciler.history import conditions as said
 from reconciler.history.conditions import Verdict
 from reconciler.history.keys import Key
 from reconciler.history.state import FAILED, EdgeSeen, Served, State
+from reconciler.history.times import shown
 
 MOST_VERSIONS: Final = 50
 NAMED: Final = 3  # failures that are told by name
@@ -23,7 +24,9 @@ def delivery(served: Served, edge: str, heard: EdgeSeen | None) -> Verdict:
     log = f" (log entry {served.phase_seq})"
     code = f"{served.code}: " if served.code else ""
     if heard is None or not heard.present:
-        since = f"unknown since {heard.since} (last event {heard.last_sequence})" if heard else "it was never heard"
+        since = (
+            f"unknown since {shown(heard.since)} (last event {heard.last_sequence})" if heard else "it was never heard"
+        )
         return Verdict(said.UNKNOWN, said.DEPENDENCY, f"edge {edge}: {since}")
     if served.phase in FAILED:
         reason = said.ROLLED_BACK if served.phase == "RolledBack" else said.REJECTED

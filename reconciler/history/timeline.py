@@ -10,6 +10,7 @@ from typing import Any, Final
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
+from reconciler.history.times import shown
 
 Data = Mapping[str, Any]
 
@@ -160,7 +161,7 @@ def _drifted(event: Event) -> str:
 
 def _suspended(event: Event) -> str:
     data = event.data
-    until = f" until {data['until']}" if data.get("until") else ""
+    until = f" until {shown(data['until'])}" if data.get("until") else ""
     return f"{event.actor} suspended {_scope(data)}{until}{_reason(data)}"
 
 

@@ -3,7 +3,16 @@
 In: RFC 3339 text from a verb, an annotation or an event.  Out: whether it is one, whether it has passed, the time left.
 """
 
+import re
 from datetime import datetime
+from typing import Final
+
+_FRACTION: Final = re.compile(r"(:\d\d)\.\d+")
+
+
+def shown(time: str) -> str:
+    """A time as sentences have it: without parts of a second."""
+    return _FRACTION.sub(r"\1", time)
 
 
 def is_time(text: str) -> bool:

@@ -13,7 +13,7 @@ import msgspec
 
 from reconciler.history.keys import Key, scopes_of
 from reconciler.history.state import Served
-from reconciler.history.times import is_time
+from reconciler.history.times import is_time, shown
 from reconciler.planning.diff import Difference, FieldChange, Observed
 from reconciler.planning.freeze import Freeze
 from reconciler.planning.wanted import content_digest
@@ -133,7 +133,10 @@ def _step(difference: Difference, judged_by: Judgement) -> Step:
     waits, until = _suspension(key, (spec or there.spec).get("labels", {}), judged_by)
     waits = waits or there.waits.get(difference.action) or there.waits.get("", "")
     if not waits and judged_by.freeze is not None and not _kept(key, spec, judged_by):
-        waits, until = f"frozen until {judged_by.freeze.until}: {judged_by.freeze.reason}", judged_by.freeze.until
+        waits, until = (
+            f"frozen until {shown(judged_by.freeze.until)}: {judged_by.freeze.reason}",
+            judged_by.freeze.until,
+        )
     if wanted is None:
         blocked = f"nothing is pruned while {judged_by.unreadable[0]} cannot be read" if judged_by.unreadable else ""
         waits = waits or blocked

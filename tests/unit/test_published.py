@@ -233,7 +233,7 @@ def test_what_is_suspended_keeps_what_its_edge_said(log: Log) -> None:
     assert told(status) == ("True", "Suspended", "")
     assert status is not None
     assert status["suspended"] == why
-    assert words(status).startswith(f"suspended by ada until {LATER}: is measured")
+    assert words(status).startswith("suspended by ada until 2026-11-22T13:00:00Z: is measured")
 
 
 def test_what_was_said_before_does_not_stay_when_nothing_is_known_any_more(log: Log) -> None:
