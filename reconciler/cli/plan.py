@@ -125,13 +125,14 @@ def _step(step: "Step") -> dict[str, Any]:
 
 def _notes(ahead: "Preview") -> Iterator[str]:
     from reconciler.history.events import rfc3339
+    from reconciler.history.keys import spoken
     from reconciler.history.status import status
 
     if ahead.loses_policy:
         yield NO_POLICY
     for one in status(ahead.state, rfc3339(time())).objects:
         if one.drift:
-            yield f"{one.key} is left as it is: {one.drift}"
+            yield f"{spoken(one.key)} is left as it is: {one.drift}"
 
 
 def _refused(plan: "Plan", state: "State") -> Iterator[dict[str, Any]]:
@@ -195,8 +196,9 @@ def _nothing(shown: Shown) -> str:
 def _show_step(step: "Step") -> None:
     from reconciler.cli.draw import STYLES, line
     from reconciler.diagnostics import printable
+    from reconciler.history.keys import spoken
 
-    line(printable(f"{step.action} {step.key}"), STYLES.get(step.action, ""))
+    line(printable(f"{step.action} {spoken(step.key)}"), STYLES.get(step.action, ""))
     width = max((len(change.field) for change in step.changes), default=0)
     for change in step.changes if step.action != "delete" else ():
         old = "" if step.action == "create" else f"{_value(change.old)} → "

@@ -85,13 +85,15 @@ def _door(listen: str, stack: contextlib.ExitStack) -> "Door":
 
 def verdict(seen: "Status") -> int:
     """The exit code of `run --once`, with the reason on stderr where it is not 0."""
+    from reconciler.history.keys import spoken
+
     waiting = [row for row in seen.rows if not row.settled]
     objects = [one for one in seen.objects if not one.settled]
     unanswered = any(row.open or row.unknown_since for row in waiting) or any(one.open for one in objects)
     for row in waiting:
         click.echo(f"{row.edge} {row.model}: {row.phase}: {row.message or 'no answer yet'}", err=True)
     for one in objects[:SHOWN]:
-        click.echo(f"{one.key}: {one.phase}: {one.message or one.drift or 'no answer yet'}", err=True)
+        click.echo(f"{spoken(one.key)}: {one.phase}: {one.message or one.drift or 'no answer yet'}", err=True)
     if len(objects) > SHOWN:
         click.echo(f"and {len(objects) - SHOWN} objects more", err=True)
     if seen.refused:

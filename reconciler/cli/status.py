@@ -80,6 +80,7 @@ def _show_objects(seen: "Status") -> None:
     """How many objects of the cluster there are and are as wanted, by kind, and those that are not."""
     from reconciler.cli.draw import line, table
     from reconciler.diagnostics import printable
+    from reconciler.history.keys import spoken
     from reconciler.history.status import age
 
     line("")
@@ -89,7 +90,7 @@ def _show_objects(seen: "Status") -> None:
     if waiting:
         line("")
         rows = (
-            (one.key, one.wanted or "-", one.stands, age(one.since, seen.as_of), printable(one.said))
+            (spoken(one.key), one.wanted or "-", one.stands, age(one.since, seen.as_of), printable(one.said))
             for one in waiting[:SHOWN]
         )
         table(("OBJECT", "WANTED", "PHASE", "SINCE", "MESSAGE"), rows)

@@ -42,8 +42,9 @@ def show(walk: "Walk") -> None:
     from reconciler.cli.draw import line
     from reconciler.cli.status import shown
     from reconciler.diagnostics import printable
+    from reconciler.history.keys import spoken
 
-    line(walk.key, "bold")
+    line(spoken(walk.key), "bold")
     for link in walk.links:
         arrow = "   " if link.what in BEGINS else " ← "
         when = f"{shown(link.time)}  " if link.time else ""

@@ -45,6 +45,11 @@ class Key(NamedTuple):
         return cls(kind, namespace, name, edge)
 
 
+def spoken(key: Key | str) -> str:
+    """A key as sentences have it: `Edge/berlin` for what is in no namespace."""
+    return str(key).replace("//", "/", 1)
+
+
 def scopes_of(key: Key, labels: Mapping[str, str]) -> tuple[str, ...]:
     """By which names what belongs to a key is suspended: everything, its edge, itself, its object, the object's set.
 

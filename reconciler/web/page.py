@@ -10,6 +10,7 @@ from html import escape
 from typing import Final
 
 from reconciler.diagnostics import Diagnostic, printable, render
+from reconciler.history.keys import spoken
 from reconciler.history.state import FAILED
 from reconciler.history.status import NEVER, Object, Row, Status, age, sentence
 from reconciler.history.timeline import counted, labelled
@@ -135,7 +136,7 @@ def _objects(seen: Status) -> Iterator[str]:
 def _object_cells(one: Object, seen: Status) -> list[str]:
     color = "bad" if one.phase in FAILED else "busy" if one.open else "wait"
     return [
-        _safe(one.key),
+        _safe(spoken(one.key)),
         _safe(one.wanted) or "-",
         f'<span class="{color}">{_safe(one.stands)}</span>',
         _safe(age(one.since, seen.as_of)),

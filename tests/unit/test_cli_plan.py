@@ -226,5 +226,8 @@ def test_what_is_fought_over_is_said_though_nothing_is_planned_for_it() -> None:
     ahead = cast("Preview", SimpleNamespace(loses_policy=True, state=state))
     assert list(_notes(ahead)) == [
         NO_POLICY,
-        "InferenceModel/default/a is left as it is: kubectl and reconciler fight over it, left alone until 2999-01-01T00:00:00Z",
+        (
+            "InferenceModel/default/a is left as it is: kubectl and reconciler fight over it, "
+            "left alone until 2999-01-01T00:00:00Z"
+        ),
     ]
