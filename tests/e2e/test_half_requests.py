@@ -2,6 +2,8 @@
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -17,6 +19,18 @@ async def ok(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
+@contextmanager
+def serving() -> Iterator[Any]:
+    """The address of a listener."""
+    place = bound("127.0.0.1:0")
+    address = place.getsockname()
+    served = Listener(place, ok)
+    try:
+        yield address
+    finally:
+        served.close()
+
+
 def asked(line: socket.socket) -> bytes:
     line.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     return line.recv(1000)
@@ -24,10 +38,7 @@ def asked(line: socket.socket) -> bytes:
 
 def test_half_sent_requests_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "REQUEST_S", 0.5)
-    place = bound("127.0.0.1:0")
-    address = place.getsockname()
-    served = Listener(place, ok)
-    try:
+    with serving() as address:
         halves = [socket.create_connection(address, timeout=20) for _ in range(CONNECTIONS + 2)]
         for half in halves:
             half.sendall(b"GET /healthz HTTP/1.1\r\nHost: loc")
@@ -36,19 +47,11 @@ def test_half_sent_requests_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
                 assert half.recv(1000) == b""  # let go without an answer
         with socket.create_connection(address, timeout=20) as whole:
             assert asked(whole).startswith(b"HTTP/1.1 200")
-    finally:
-        served.close()
 
 
 def test_a_connection_that_asks_now_and_then_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "REQUEST_S", 0.4)
-    place = bound("127.0.0.1:0")
-    address = place.getsockname()
-    served = Listener(place, ok)
-    try:
-        with socket.create_connection(address, timeout=20) as line:
-            for _ in range(5):
-                assert asked(line).startswith(b"HTTP/1.1 200")
-                time.sleep(0.3)
-    finally:
-        served.close()
+    with serving() as address, socket.create_connection(address, timeout=20) as line:
+        for _ in range(5):
+            assert asked(line).startswith(b"HTTP/1.1 200")
+            time.sleep(0.3)
