@@ -3,7 +3,8 @@
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -31,9 +32,10 @@ def serving() -> Iterator[Any]:
         served.close()
 
 
-def asked(line: socket.socket) -> bytes:
-    line.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    return line.recv(1000)
+def asked(line: HTTPConnection) -> tuple[int, bytes]:
+    line.request("GET", "/healthz")
+    answer = line.getresponse()
+    return answer.status, answer.read()
 
 
 def test_half_sent_requests_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,13 +47,16 @@ def test_half_sent_requests_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
         for half in halves:
             with half:
                 assert half.recv(1000) == b""  # let go without an answer
-        with socket.create_connection(address, timeout=20) as whole:
-            assert asked(whole).startswith(b"HTTP/1.1 200")
+        with closing(HTTPConnection(*address, timeout=20)) as whole:
+            assert asked(whole) == (200, b"ok")
 
 
 def test_a_connection_that_asks_now_and_then_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "REQUEST_S", 0.4)
-    with serving() as address, socket.create_connection(address, timeout=20) as line:
+    with serving() as address, closing(HTTPConnection(*address, timeout=20)) as line:
+        line.connect()
+        first = line.sock
         for _ in range(5):
-            assert asked(line).startswith(b"HTTP/1.1 200")
+            assert asked(line) == (200, b"ok")
             time.sleep(0.3)
+        assert line.sock is first
