@@ -21,7 +21,7 @@ async def ok(scope: Any, receive: Any, send: Any) -> None:
 
 
 @contextmanager
-def serving() -> Iterator[Any]:
+def serving() -> Iterator[tuple[str, int]]:
     """The address of a listener."""
     place = bound("127.0.0.1:0")
     address = place.getsockname()
@@ -47,13 +47,13 @@ def test_half_sent_requests_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
         for half in halves:
             with half:
                 assert half.recv(1000) == b""  # let go without an answer
-        with closing(HTTPConnection(*address, timeout=20)) as whole:
+        with closing(HTTPConnection(address[0], address[1], timeout=20)) as whole:
             assert asked(whole) == (200, b"ok")
 
 
 def test_a_connection_that_asks_now_and_then_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener, "REQUEST_S", 0.4)
-    with serving() as address, closing(HTTPConnection(*address, timeout=20)) as line:
+    with serving() as address, closing(HTTPConnection(address[0], address[1], timeout=20)) as line:
         line.connect()
         first = line.sock
         for _ in range(5):
