@@ -59,6 +59,9 @@ bench: $(VENV)/dev.stamp control-plane ## every figure of the README, with its p
 bench-cluster: $(VENV)/dev.stamp control-plane ## the figures of a cluster of 10,000 objects, on a real etcd and kube-apiserver
 	$(BIN)/python -m tests.bench bench_cluster --json build/bench-cluster.json
 
+docs: $(VENV)/dev.stamp control-plane ## do what README.md says, command by command
+	$(BIN)/python -m pytest tests/e2e/test_readme.py tests/cluster/test_readme.py
+
 crds: $(VENV)/run.stamp ## generate crds/ again
 	$(BIN)/reconciler crds --write crds
 
