@@ -4,12 +4,12 @@ In: commits, which objects changed in the cluster (by watch), verbs of people.  
 the cluster (kube.target), which it asks for what the log cannot know: what somebody else did to an object.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from reconciler.controller.following import Following, Reach, Repository
-from reconciler.controller.loop import Batch
+from reconciler.controller.loop import Batch, Order
 from reconciler.controller.queue import Trigger
 from reconciler.controller.recorder import Recorder
 from reconciler.controller.verbs import Verbs
@@ -17,12 +17,13 @@ from reconciler.errors import ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
-from reconciler.history.state import Served
+from reconciler.history.state import FAILED, Served
 from reconciler.history.times import is_over
 from reconciler.planning import objects
 from reconciler.planning.drifted import IGNORE, Field
-from reconciler.planning.plan import Judgement, Plan
-from reconciler.planning.wanted import Expansion, Gone
+from reconciler.planning.freeze import frozen
+from reconciler.planning.plan import Judgement, Plan, Step, stopped
+from reconciler.planning.wanted import Expansion, Gone, Wanted
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,24 @@ class Cluster(Protocol):
         """Write into status what has changed."""
         ...
 
-    def again(self) -> None:
-        """Try again what was not answered; outcomes come as triggers."""
+    def again(self, judge: Callable[[Sequence[Order]], Mapping[Key, str]]) -> None:
+        """Try again what was not answered; outcomes come as triggers. judge: what is not to be done, and why."""
+        ...
+
+    def forbidden(self, key: Key) -> Mapping[str, str]:
+        """Action ("": any) -> why the object that is there may not be touched. Raises ApiUnavailable."""
+        ...
+
+    def stands(self, key: Key, spec: Mapping[str, Any]) -> Event | None:
+        """That an object of ours is as `spec` says without having been ordered so; None where that is not known."""
+        ...
+
+    def may_write(self) -> None:
+        """Raises LeaseLost where nothing may be written now."""
         ...
 
     def lacks(self, key: Key) -> bool:
-        """Whether there is certainly no such object."""
+        """Whether there is certainly no such object, or one that others made and that was never ordered."""
         ...
 
     def forget(self) -> None:
@@ -132,12 +145,15 @@ class Declare:
             case "happened":
                 return Batch(events=trigger.events)
             case "again":
-                self._cluster.again()
+                self._cluster.again(self._withdrawn)
                 return Batch()
             case "verb":
-                return self._verbs.batch(trigger.request)
+                batch = self._verbs.batch(trigger.request)
+                if batch.keys:
+                    self._cluster.may_write()  # what is asked is done, or refused before anything is recorded
+                return batch
             case _:
-                return self._audit()
+                return self.following.unfinished(self._audit())
 
     def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:
         """That the branch cannot be read, once for each reason. The cluster's own failures are told by its watches."""
@@ -151,10 +167,10 @@ class Declare:
         return self.following.batch(self.following.everything(), cause=self._record.state.ref.event)
 
     def _done(self, trigger: Trigger) -> Batch:
-        """Outcomes. One of an order that is not the newest made the object what nobody wants now: it is looked at."""
+        """Outcomes. Of an order that is not the newest, or was withdrawn, the object is looked at again."""
         key = Key.parse(trigger.subject)
         newest = self._record.state.known(key).operation
-        stale = any(event.operationid != newest for event in trigger.events)
+        stale = any(event.operationid != newest or event.data.get("settled") for event in trigger.events)
         return self.following.batch({key} if stale else (), trigger.events)
 
     def _waiting(self, batch: Batch) -> Batch:
@@ -171,10 +187,7 @@ class Declare:
         batch = replace(batch, events=(*batch.events, *self._annotated()))
         if not asked:
             return batch
-        polled = self.following.commit() if asked == "poll" else Batch()
-        events = (*batch.events, *polled.events)
-        keys = batch.keys | polled.keys | self._audit().keys
-        return replace(polled, keys=keys, events=events) if polled.commit else replace(batch, keys=keys, events=events)
+        return replace(batch, keys=batch.keys | self._audit().keys, then="commit" if asked == "poll" else "")
 
     def _annotated(self) -> Iterator[Event]:
         """What annotations suspend, where the log says otherwise. What has ended by its own time needs no word."""
@@ -239,7 +252,8 @@ class Declare:
         """Problems of objects, and what waits, where they differ from what the log says."""
         expansions = list(expansions)
         problems = self.following.notice(one for one in expansions if one.key.kind != "Edge")  # an Edge's are its pins'
-        return [*problems, *self.following.waiting(expansions, plan), *self._gone(expansions, plan)]
+        waiting = self.following.waiting(expansions, plan)
+        return [*problems, *waiting, *self._gone(expansions, plan), *self._standing(expansions, plan)]
 
     def _gone(self, expansions: Iterable[Expansion], plan: Plan) -> Iterable[Event]:
         """What is neither declared nor there, and not under way: it was never made, or somebody else deleted it."""
@@ -251,6 +265,37 @@ class Declare:
             if idle and isinstance(expansion, Gone) and self._cluster.lacks(key):
                 yield self._record.event(ev.OBJECT_GONE, key, {})
 
+    def _standing(self, expansions: Iterable[Expansion], plan: Plan) -> Iterable[Event]:
+        """What was refused or given up last, and is as Git says now, without an order: a commit took the wish back."""
+        planned = {step.key for step in plan.steps}
+        for expansion in expansions:
+            known = self._record.state.known(expansion.key)
+            gave_up = known.operation and not known.open and (known.phase in FAILED or not known.order)
+            if gave_up and isinstance(expansion, Wanted) and expansion.key not in planned:
+                event = self._cluster.stands(expansion.key, expansion.spec)
+                if event is not None:
+                    yield event
+
+    def _withdrawn(self, orders: Sequence[Order]) -> dict[Key, str]:
+        """Which of the orders that wait to be sent again are not to be done now, and why. Raises ApiUnavailable."""
+        keys = frozenset(order.step.key for order in orders)
+        wanted = {one.key: one for one in self.expand(keys)}
+        judged = self.judge(Batch(keys, unreadable=self.following.unreadable()))
+        found: dict[Key, str] = {}
+        for step, intent in orders:
+            labels = (step.spec or self._record.state.known(step.key).order).get("labels", {})
+            there = self._cluster.forbidden(step.key)
+            why, _ = stopped(step.key, step.action, labels, judged, there, kept=self._passes_freeze(intent.event))
+            why = why or ("" if _is_wanted(step, wanted[step.key]) else "Git wants it otherwise by now")
+            found |= {step.key: why} if why else {}
+        return found
+
+    def _passes_freeze(self, intent: Event) -> bool:
+        """Whether it only restores, or was ordered in this freeze: by the commit that begins it, or goes back in it."""
+        of_newest = intent.gitcommit and intent.gitcommit == self._record.state.ref.accepted
+        ordered_in = of_newest and frozen(self.following.fleet(), intent.time) is not None
+        return bool(ordered_in) or intent.prevdigest == intent.newdigest
+
     def judge(self, batch: Batch) -> Judgement:
         """Limits, windows and suspensions of the Fleet in force."""
         judgement = self.following.judge(batch)
@@ -260,6 +305,16 @@ class Declare:
     def operation(self, key: Key) -> str:  # noqa: ARG002  # every apply begins an operation
         """None: an apply begins its own operation."""
         return ""
+
+
+def _is_wanted(step: Step, expansion: Expansion) -> bool:
+    match expansion:
+        case Wanted(spec=spec):
+            return step.action != "delete" and step.spec == spec
+        case Gone():
+            return step.action == "delete"
+        case _:
+            return True  # it cannot be said: what was ordered last stands
 
 
 def _told(drift: Drift) -> dict[str, Any]:

@@ -122,7 +122,9 @@ class Following:
         if ref.commit == ref.accepted or (held is not None and held.commit == ref.commit):
             return audit
         fleet = self.repository.declared.fleet() or {}
-        return replace(audit, keys=audit.keys | self.held_keys(), commit=ref.commit, fleet=fleet)
+        waited = {Key.parse(text) for text in self._record.state.waits}  # for something else: it is not of this commit
+        keys, about = audit.keys | self.held_keys(), audit.keys - waited
+        return replace(audit, keys=keys, commit=ref.commit, fleet=fleet, about=about)
 
     def everything(self, declared: Declared | None = None) -> set[Key]:
         """Every key there is or should be."""
@@ -158,7 +160,15 @@ class Following:
     def judge(self, batch: Batch) -> Judgement:
         """Limits of the Fleet in force; the first commit is judged by its own."""
         now = rfc3339(self._record.clock.now())
-        return judge_by(self._record.state, self.fleet(), now=now, unreadable=batch.unreadable, approved=batch.approved)
+        return judge_by(
+            self._record.state,
+            self.fleet(),
+            now=now,
+            unreadable=batch.unreadable,
+            approved=batch.approved,
+            commit=batch.commit,
+            about=batch.about,
+        )
 
     def expanded(self, keys: Iterable[Key], one: Callable[[Key], Expansion]) -> list[Expansion]:
         """What each key should be. Before a commit was read nothing can be said, so nothing is taken for gone."""
@@ -187,7 +197,8 @@ class Following:
     def _adopt(self, reading: Reading, found: tuple[Event, ...]) -> Batch:
         record, before = self._record, self.repository.declared
         self._record.log.put_blobs(reading.blobs)
-        keys = self._reach.affected(before, reading.declared, reading.changed) | self.held_keys()
+        about = self._reach.affected(before, reading.declared, reading.changed)
+        keys = about | self.held_keys()
         if self.unreadable() and not reading.unreadable:  # what could not be pruned while a line was unreadable
             keys |= self.everything(reading.declared)
         problems = {**reading.problems, **self._pin_problems(reading, keys)}
@@ -210,6 +221,7 @@ class Following:
             commit=newest.commit,
             fleet=reading.declared.fleet() or {},
             unreadable=reading.unreadable,
+            about=frozenset(about),
         )
 
     def _pin_problems(self, reading: Reading, keys: Iterable[Key]) -> dict[str, list[dict[str, Any]]]:

@@ -21,7 +21,7 @@ from reconciler.history.events import Entry, Event, event_id
 from reconciler.history.keys import Key
 from reconciler.history.times import seconds_left
 from reconciler.planning.diff import Observed, diff
-from reconciler.planning.plan import Judgement, Plan, Step, make_plan
+from reconciler.planning.plan import Judgement, Plan, Step, make_plan, suspended_now
 from reconciler.planning.wanted import Expansion, Wanted, digest_of
 
 RETRY_BASE_S, RETRY_CAP_S = 1.0, 300.0
@@ -36,6 +36,7 @@ class Batch:
     that explains the plan.  commit: the commit that this is about, "" when it is not about one.  fleet: the policy that
     comes into force when the plan of this commit is accepted.  approved: a plan digest that a person released.
     unreadable: places that cannot be read, so that nothing is pruned.  then: cause of a trigger to follow.
+    about: the keys that the commit itself concerns.
     """
 
     keys: frozenset[Key] = frozenset()
@@ -46,6 +47,7 @@ class Batch:
     approved: str = ""
     unreadable: tuple[str, ...] = ()
     then: str = ""
+    about: frozenset[Key] = frozenset()
 
 
 class Considered(NamedTuple):
@@ -188,13 +190,24 @@ class Loop:
 
     def _orders(self, plan: Plan, batch: Batch, cause: str) -> Iterator[list[Order]]:
         """The plan's steps in batches, each batch's intents durable when it is handed out."""
-        for steps in plan.batches():
-            begun = self._record.log.head().seq
+        for number, planned in enumerate(plan.batches()):
+            steps = planned if not number else self._still(planned, batch)
+            begun = self._record.log.head().hash.hex()  # of no other log: not of one that was put back to here
             intents = self._record.append(
                 [self._intent(step, batch, cause, f"{begun}\x1f{n}") for n, step in enumerate(steps)]
             )
             reached("loop.intended")
             yield [Order(step, intent) for step, intent in zip(steps, intents, strict=True)]
+
+    def _still(self, steps: Sequence[Step], batch: Batch) -> list[Step]:
+        """Those that may still be begun: who stops a long plan does not wait for its end."""
+        for trigger in self.queue.taken("verb", "suspend"):
+            self.turn(trigger)
+        judged = self._source.judge(batch)
+        found = [step for step in steps if not suspended_now(step, judged)]
+        if len(found) < len(steps):
+            self.queue.add(Trigger("audit"))  # which tells what they wait for
+        return found
 
     def _look_again(self, expansions: Iterable[Expansion], plan: Plan) -> None:
         """A key whose wish ends at a known time (a pin expires) is due again then; all are when a freeze ends."""

@@ -88,6 +88,20 @@ class Queue:
                 self._changed.wait(min(self._heap[0][0] - now, WAIT_S) if self._heap else None)
             return None
 
+    def taken(self, cause: str, subject: str) -> list[Trigger]:
+        """Those of one kind that are due and carry something of their own, out of their turn."""
+        with self._changed:
+            now = self._clock.monotonic()
+            found = [
+                row
+                for row in sorted(self._heap, key=lambda row: row[:2])
+                if row[0] <= now and not row[2].mergeable and (row[2].cause, row[2].subject) == (cause, subject)
+            ]
+            for row in found:
+                self._heap.remove(row)
+            heapq.heapify(self._heap)
+            return [trigger for _, _, trigger in found]
+
     def _is_stale(self, row: tuple[float, int, Trigger]) -> bool:
         due, _, trigger = row
         return trigger.mergeable and self._due.get((trigger.cause, trigger.subject)) != due

@@ -298,7 +298,8 @@ def _object_adopted(state: State, entry: Entry) -> None:
     served.live = {name: data[name] for name in ("uid", "resourceVersion") if name in data}
     if data.get("spec"):  # as it was found, so that nothing is sent for what is as wanted
         served.order, served.operation, served.action = data["spec"], event.id, "create"
-        served.ordered_seq, served.ordered_id, served.reason = entry.seq, event.id, "it was there already"
+        served.ordered_seq, served.ordered_id = entry.seq, event.id
+        served.reason = data.get("reason", "it was there already")
         _phase(served, entry, "Committed")
 
 

@@ -1,4 +1,5 @@
-"""What people ask by annotation on live objects: leave it alone, look at it now. May import: controller, history, kube.
+"""What people ask by annotation on live objects: leave it alone, look at it now. May import: controller,
+history, planning, kube.
 
     ai.kubeedge.io/reconcile: disabled      nothing is changed: of this object; on an Edge, a set or the Fleet, of all
     ai.kubeedge.io/suspend-reason: TEXT     that belongs to it
@@ -8,7 +9,7 @@
 In: objects as the watch cache has them.  Out: suspensions by scope, as plans are judged by them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -21,13 +22,15 @@ from reconciler.history.times import is_over, is_time, seconds_left
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS
 from reconciler.kube.sending import Objects
-from reconciler.model.identity import GROUP
+from reconciler.model.identity import GROUP, Identity
+from reconciler.planning.declared import Declared
 
 RECONCILE: Final = f"{GROUP}/reconcile"
 REASON: Final = f"{GROUP}/suspend-reason"
 UNTIL: Final = f"{GROUP}/suspend-until"
 REQUESTED: Final = f"{GROUP}/requestedAt"
 DISABLED: Final = "disabled"
+_PATH: Final = f'annotations["{RECONCILE}"]'
 WIDE: Final = ("Fleet", "Edge", "InferenceModelSet")  # what is said of these is said of others
 ALL, POLL = "all", "poll"
 ALL_SCOPES: Final = "*"
@@ -36,9 +39,12 @@ UNKNOWN: Final = "whether anything is suspended by annotation cannot be read"
 Wide = dict[str, dict[str, str]]  # scope -> {actor, reason, until, object: the key of what is annotated}
 
 
-def suspension(live: Live, now: str) -> dict[str, str]:
-    """Who keeps an object from being changed: {actor, reason, until}; {} where nobody does at `now` (RFC 3339)."""
-    if live.annotations.get(RECONCILE) != DISABLED:
+def suspension(live: Live, now: str, *, lifted: bool = False) -> dict[str, str]:
+    """Who keeps an object from being changed: {actor, reason, until}; {} where nobody does at `now` (RFC 3339).
+
+    lifted: Git declares the object without the annotation: where it is from Git, it is to go.
+    """
+    if live.annotations.get(RECONCILE) != DISABLED or (lifted and _PATH not in live.foreign):
         return {}
     until = live.annotations.get(UNTIL, "")
     if is_over(until, now):
@@ -46,7 +52,7 @@ def suspension(live: Live, now: str) -> dict[str, str]:
     reason = live.annotations.get(REASON, "")
     if until and not is_time(until):  # it never ends, and says why
         until, reason = "", f"{reason} ({UNTIL} {until[:40]!a} is no RFC 3339 time with a zone)".strip()
-    actor = live.foreign.get(f'annotations["{RECONCILE}"]', "") or "Git"
+    actor = live.foreign.get(_PATH, "") or "Git"
     found = {"actor": actor, "reason": reason, "until": until}
     return {name: value for name, value in found.items() if value}
 
@@ -54,9 +60,10 @@ def suspension(live: Live, now: str) -> dict[str, str]:
 class Asked:
     """What is asked now. Of the loop's thread alone."""
 
-    def __init__(self, objects: Objects, recorder: Recorder, triggers: Queue) -> None:
-        self._objects, self._record, self._triggers = objects, recorder, triggers
-        self._wide: dict[str, Wide] = {}  # by kind: one that was never read is not in it
+    def __init__(self, objects: Objects, recorder: Recorder, triggers: Queue, declared: Callable[[], Declared]) -> None:
+        """declared: what Git says."""
+        self._objects, self._record, self._triggers, self._declared = objects, recorder, triggers, declared
+        self._noted: dict[str, Wide] = {}  # by kind, as it was looked at last: one that was never read is not in it
         self.handled: dict[Key, str] = {}  # the newest request that was answered
 
     def read(self) -> None:
@@ -71,7 +78,7 @@ class Asked:
     def look(self, key: Key) -> str:
         """What is asked anew on this object for more than itself: "", `all`, or `poll`. Raises ApiUnavailable."""
         live, handled = self._objects.get(key), self.handled.get(key, "")
-        wide = self._wide.get(key.kind, {})
+        wide = self._noted.get(key.kind, {})
         before = dict(wide)
         self._note(key, live, wide)
         if key.kind == "Fleet" and self.handled.get(key, "") != handled:
@@ -81,17 +88,48 @@ class Asked:
     def suspended(self) -> Mapping[str, Mapping[str, str]]:
         """Scope -> {actor, reason, until, object}, of what annotations suspend. Raises ApiUnavailable.
 
-        Everything is where that cannot be known: nobody's wish to leave it alone is overlooked.
+        Everything is where that cannot be known: nobody's wish to leave it alone is overlooked. Of the kinds that are
+        about others it is as it is now, whether or not they were looked at: a long plan asks between its batches.
         """
         found: Wide = {}
         for kind in OURS:
             try:
-                found |= self._wide[kind] if kind in self._wide else self._read(kind)
+                found |= self._of(kind)
             except (KindMissing, RightMissing) as failure:
                 if kind in WIDE:
                     return {ALL_SCOPES: {"actor": "reconciler", "reason": f"{UNKNOWN}: {failure.message}"}}
         now = self._now()
-        return {scope: why for scope, why in found.items() if not is_over(why.get("until", ""), now)}
+        return {
+            scope: why
+            for scope, why in found.items()
+            if not is_over(why.get("until", ""), now) and not (why["actor"] == "Git" and self.lifted(why["object"]))
+        }
+
+    def lifted(self, key: str) -> bool:
+        """Whether Git declares the object, and not that it is suspended."""
+        declared = self._declared().get(Identity(*Key.parse(key)[:3]))
+        return declared is not None and declared.annotations.get(RECONCILE) != DISABLED
+
+    def suspension(self, key: Key, live: Live) -> dict[str, str]:
+        """Who keeps one object from being changed now: see `suspension`."""
+        if live.annotations.get(RECONCILE) != DISABLED:
+            return {}
+        return suspension(live, self._now(), lifted=self.lifted(str(key)))
+
+    def _of(self, kind: str) -> Wide:
+        """What objects of a kind suspend; what was known of it where it can no longer be read. Raises as `_read`."""
+        if kind not in self._noted:
+            return self._read(kind)
+        if kind in WIDE:
+            with suppress(KindMissing, RightMissing):
+                return self._found(kind)
+        return self._noted[kind]
+
+    def _found(self, kind: str) -> Wide:
+        """What is suspended by objects of a kind. Raises ApiUnavailable, KindMissing, RightMissing."""
+        now = self._now()
+        asking = ((key, live) for key, live in self._objects.all(kind) if RECONCILE in live.annotations)
+        return {scope_of(key): {**why, "object": str(key)} for key, live in asking if (why := suspension(live, now))}
 
     def _read(self, kind: str) -> Wide:
         """What all objects of a kind ask. Raises ApiUnavailable, KindMissing, RightMissing, and nothing is changed."""
@@ -99,7 +137,7 @@ class Asked:
         for key, live in self._objects.all(kind):
             if live.annotations:
                 self._note(key, live, wide)
-        self._wide[kind] = wide
+        self._noted[kind] = wide
         return wide
 
     def _note(self, key: Key, live: Live | None, wide: Wide) -> None:

@@ -7,7 +7,7 @@ the others that got none (kube.rounds), and its outcome comes back as a trigger.
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -18,7 +18,7 @@ from reconciler.errors import ApiUnavailable, WorldUnavailable
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
 from reconciler.kube.rounds import Rounds
-from reconciler.kube.sending import Sender
+from reconciler.kube.sending import Sender, withdrawn
 
 WORKERS: Final = 16  # what one API server on two cores answers without queueing
 AHEAD: Final = 256  # orders in flight below which the next batch is asked for: making it durable takes a while
@@ -72,14 +72,21 @@ class Deliveries:
             if key in self._flying:
                 self._superseded.add(key)
 
-    def again(self) -> None:
-        """Send once more what got no answer; outcomes come as triggers `done`."""
+    def again(self, judge: Callable[[Sequence[Order]], Mapping[Key, str]]) -> None:
+        """Send once more what got no answer; outcomes come as triggers `done`.
+
+        judge: which of them are not to be done any more, and why. What it raises leaves them all as they are.
+        """
+        with self._lock:
+            orders = list(self._waiting.values())
+        stopped = judge(orders) if orders else {}
         number = self._rounds.begin()
         with self._lock:
-            orders, self._waiting = list(self._waiting.values()), {}
-            self._flying |= {order.step.key for order in orders}
+            for order in orders:
+                del self._waiting[order.step.key]
+                self._flying.add(order.step.key)
         for order in orders:
-            self._put(partial(self._retry, order, number))
+            self._put(partial(self._retry, order, number, stopped.get(order.step.key, "")))
 
     @property
     def waiting(self) -> frozenset[Key]:
@@ -138,10 +145,10 @@ class Deliveries:
         except BaseException as bug:  # noqa: BLE001  # risen again by the loop, which waits for an answer
             answers.put((order, bug))
 
-    def _retry(self, order: Order, number: int) -> None:
+    def _retry(self, order: Order, number: int, stopped: str) -> None:
         told: list[Event] | None = None
         try:
-            told = self._sent_once(order, number)
+            told = self._sent_once(order, number, stopped)
         except BaseException as bug:  # noqa: BLE001  # risen again by the loop
             self._triggers.fail(bug)
         with self._lock:
@@ -153,14 +160,15 @@ class Deliveries:
         if told is not None:
             self._triggers.add(Trigger("done", str(order.step.key), events=tuple(told)))
 
-    def _sent_once(self, order: Order, number: int) -> list[Event] | None:
-        """What became of an order; None where nobody answered."""
+    def _sent_once(self, order: Order, number: int, stopped: str = "") -> list[Event] | None:
+        """What became of an order; None where nobody answered. stopped: why it is not to be sent any more."""
         if self._rounds.is_over(number):
             return None
         operation = order.intent.event.operationid
         try:
             told = self._sender.recovered(order) if operation in self._sent else None
-            told = self._sender.send(order) if told is None else told
+            if told is None:
+                told = [withdrawn(self._sender.record, order, stopped)] if stopped else self._sender.send(order)
         except WorldUnavailable as failure:
             if isinstance(failure, ApiUnavailable) and failure.unknown:
                 self._sent.add(operation)

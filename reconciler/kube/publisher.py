@@ -16,7 +16,7 @@ import msgspec
 
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.controller.recorder import Recorder
-from reconciler.errors import ApiUnavailable, KindMissing, WorldRefused, WorldUnavailable
+from reconciler.errors import ApiUnavailable, KindMissing, RightMissing, WorldRefused, WorldUnavailable
 from reconciler.history.announced import Announcer
 from reconciler.history.events import Entry, rfc3339
 from reconciler.history.keys import Key
@@ -156,13 +156,13 @@ class Publisher:
     def _live(self, key: Key) -> Live | None:
         try:
             return self._cache.get(key)
-        except (ApiUnavailable, KindMissing):
+        except (ApiUnavailable, KindMissing, RightMissing):
             return None
 
     def _first_fleet(self) -> Key | None:
         try:
             return min((key for key, _ in self._cache.all("Fleet")), default=None)
-        except (ApiUnavailable, KindMissing):
+        except (ApiUnavailable, KindMissing, RightMissing):
             return None
 
     # ── on the workers ────────────────────────────────────────────────────────────────────────────────────────────

@@ -164,9 +164,10 @@ class Sender:
 
     def _commit(self, order: Order) -> str:
         """The commit whose content is sent: of what only restores it, the one that it was of."""
-        if order.intent.event.gitcommit:
-            return order.intent.event.gitcommit
-        live = self.cache.get(order.step.key)
+        event = order.intent.event
+        if event.gitcommit:
+            return event.gitcommit
+        live = self.cache.get(order.step.key) if event.prevdigest == event.newdigest else None
         there = live.annotations.get(COMMIT) if live is not None else None
         return there or self.record.state.ref.accepted
 
@@ -214,6 +215,11 @@ def outcome(record: Recorder, type_: str, order: Order, data: Mapping[str, Any])
         prevdigest=event.prevdigest,
         newdigest=event.newdigest,
     )
+
+
+def withdrawn(record: Recorder, order: Order, why: str) -> Event:
+    """It was not done, and is not to be done any more."""
+    return outcome(record, ev.APPLY_ABANDONED, order, {"reason": why, "settled": True})
 
 
 def succeeded(

@@ -19,13 +19,14 @@ from reconciler.history.keys import Key
 from reconciler.history.state import FAILED, Served
 from reconciler.history.times import seconds_left
 from reconciler.kube.api import Api
-from reconciler.kube.asked import DISABLED, Asked, suspension
+from reconciler.kube.asked import DISABLED, Asked
 from reconciler.kube.deliveries import Deliveries
 from reconciler.kube.fights import MOST, PAUSE_S, Fights
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS
 from reconciler.kube.sending import Objects, Sender, seen_tree
 from reconciler.model.identity import GROUP, OPERATION
+from reconciler.planning.declared import Declared
 from reconciler.planning.diff import Observed
 from reconciler.planning.drift import policy_for
 from reconciler.planning.drifted import CORRECT, REPORT, Owners, View, view
@@ -47,12 +48,13 @@ class ClusterTarget:
         *,
         fleet: Callable[[], Mapping[str, Any]],
         allowed: Callable[[], object],
+        declared: Callable[[], Declared],
     ) -> None:
-        """fleet: the policy in force.  allowed: raises LeaseLost where nothing may be written."""
+        """fleet: the policy in force.  allowed: raises LeaseLost where nothing may be written.  declared: by Git."""
         self._cache, self._record, self._triggers = cache, recorder, triggers
         self._fleet, self._allowed = fleet, allowed
         self._fights = Fights()
-        self.asked = Asked(cache, recorder, triggers)
+        self.asked = Asked(cache, recorder, triggers, declared)
         self.publish: Callable[[], None] = lambda: None  # set by wiring, where status is written
         self._deliveries = Deliveries(Sender(api, cache, recorder, self._policy), triggers)
 
@@ -74,8 +76,14 @@ class ClusterTarget:
                 continue
             if served.open:
                 there = {} if live is None else live.found
-                going = served.action == "delete"
-                found[key] = Observed(served.order, served.policy, under_way=True, deleting=going, found=there)
+                found[key] = Observed(
+                    served.order,
+                    served.policy,
+                    under_way=True,
+                    deleting=served.action == "delete",
+                    found=there,
+                    waits={} if live is None else self._waits(key, served, live),
+                )
             elif live is not None:
                 found[key] = self._observed(key, served, live)
             elif _ordered(served) and served.live.get("uid") and self._policy(key, "", "") != CORRECT:
@@ -85,14 +93,14 @@ class ClusterTarget:
     def _observed(self, key: Key, served: Served, live: Live) -> Observed:
         tree = seen_tree(key, live)
         there = live.found
-        waits = self._waits(served, live)
+        waits = self._waits(key, served, live)
         if tree == served.order and not live.deleting:
             return Observed(served.order, found=there, waits=waits)
         seen = self._view(key, served, live, tree)
         return Observed(
             tree,
             deleting=live.deleting,
-            foreign=not served.operation and not live.ours,
+            foreign=_is_theirs(served, live),
             found=there,
             left=seen.left,
             forced=seen.forced,
@@ -114,10 +122,10 @@ class ClusterTarget:
     def _policy(self, key: Key, path: str, manager: str) -> str:
         return policy_for(key.kind, self._fleet())(path, manager)
 
-    def _waits(self, served: Served, live: Live) -> dict[str, str]:
+    def _waits(self, key: Key, served: Served, live: Live) -> dict[str, str]:
         """Why what is there may not be touched, by action; "" is any."""
         found: dict[str, str] = {}
-        why = suspension(live, self._now())
+        why = self.asked.suspension(key, live)
         if why:
             found[""] = f"suspended by {why['actor']}: {why.get('reason', 'no reason given')}"
         if live.deleting:
@@ -237,13 +245,37 @@ class ClusterTarget:
     def lacks(self, key: Key) -> bool:
         """See `controller.declare.Cluster`."""
         try:
-            return self._cache.get(key) is None
+            live = self._cache.get(key)
         except (ApiUnavailable, KindMissing, RightMissing):
             return False
+        return live is None or _is_theirs(self._record.state.known(key), live)
 
-    def again(self) -> None:
-        """Send once more what got no answer."""
-        self._deliveries.again()
+    def forbidden(self, key: Key) -> Mapping[str, str]:
+        """See `controller.declare.Cluster`."""
+        try:
+            live = self._cache.get(key)
+        except (KindMissing, RightMissing):
+            return {}
+        return {} if live is None else self._waits(key, self._record.state.known(key), live)
+
+    def stands(self, key: Key, spec: Mapping[str, Any]) -> Event | None:
+        """See `controller.declare.Cluster`."""
+        try:
+            live = self._cache.get(key)
+        except (ApiUnavailable, KindMissing, RightMissing):
+            return None
+        if live is None or not live.ours:
+            return None
+        data = {**live.found, "spec": spec, "reason": "it is as Git says again"}
+        return self._record.event(ev.OBJECT_ADOPTED, key, data)
+
+    def may_write(self) -> None:
+        """See `controller.declare.Cluster`."""
+        self._allowed()
+
+    def again(self, judge: Callable[[Sequence[Order]], Mapping[Key, str]]) -> None:
+        """See `controller.declare.Cluster`."""
+        self._deliveries.again(judge)
 
     def forget(self) -> None:
         """See `controller.declare.Cluster`."""
@@ -255,6 +287,11 @@ class ClusterTarget:
 
     def _now(self) -> str:
         return rfc3339(self._record.clock.now())
+
+
+def _is_theirs(served: Served, live: Live) -> bool:
+    """Whether others made it, and nothing of ours was ever done to it."""
+    return not live.ours and not _ordered(served) and not served.live.get("uid")
 
 
 def _is_marked(live: Live) -> bool:

@@ -15,7 +15,7 @@ from reconciler.history.events import Entry, rfc3339
 from reconciler.history.keys import Key, set_scope
 from reconciler.history.published import MIRRORS, Around, published
 from reconciler.history.times import is_over
-from reconciler.kube.asked import WIDE, Asked, suspension
+from reconciler.kube.asked import WIDE, Asked
 from reconciler.kube.cache import Cache
 from reconciler.kube.gathered import Gathered
 from reconciler.kube.live import Live
@@ -149,7 +149,7 @@ class Telling:
     def _around(self, key: Key, live: Live) -> Around:
         now, state = self._now, self._record.state
         source = self._declared().get(Identity(key.kind, key.namespace, key.name))
-        why = suspension(live, now) or self._suspended(key, live)
+        why = self._asked.suspension(key, live) or self._suspended(key, live)
         ends = ""
         if key.kind == "Fleet":
             freeze = frozen(self._fleet(), now)

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from reconciler.history.keys import Key
 from reconciler.history.state import State
 from reconciler.history.times import is_over
 from reconciler.planning.freeze import frozen
@@ -9,9 +10,21 @@ from reconciler.planning.plan import Judgement
 
 
 def judge_by(
-    state: State, fleet: dict[str, object], *, now: str, unreadable: tuple[str, ...], approved: str
+    state: State,
+    fleet: dict[str, object],
+    *,
+    now: str,
+    unreadable: tuple[str, ...] = (),
+    approved: str = "",
+    commit: str = "",
+    about: frozenset[Key] = frozenset(),
 ) -> Judgement:
-    """The circumstances of a plan made at `now` (RFC 3339 UTC) under the policy `fleet`."""
+    """The circumstances of a plan made at `now` (RFC 3339 UTC) under the policy `fleet`.
+
+    commit: that the plan is about, "" where about none.  about: the keys that it concerns.
+    """
+    held = state.held_plan
+    is_asked = held is not None and held.commit == state.ref.commit and not commit  # about the rest, which stays
     start = datetime.fromisoformat(now) - timedelta(hours=1)
     limits = fleet.get("prune")
     lately = sum(datetime.fromisoformat(time) > start for time in state.deletes)
@@ -24,9 +37,11 @@ def judge_by(
         unreadable=unreadable,
         deleted_lately=lately,
         inventory=there + lately,  # so that ten small commits meet the same limit as one
-        rewritten_from=state.ref.rewritten_from,
+        rewritten_from="" if is_asked else state.ref.rewritten_from,
         approved=approved,
         held_bytes={name: edge.artifacts for name, edge in state.edges.items()},
-        freeze=frozen(fleet, now, revert=state.ref.reverts),  # rollback must be possible
+        freeze=frozen(fleet, now),
+        strict=frozen(fleet, now, revert=True),
+        reverted=about if state.ref.reverts and commit == state.ref.commit else frozenset(),  # it must be possible
         ordered=state.keys,
     )

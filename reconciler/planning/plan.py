@@ -55,6 +55,7 @@ class Judgement:
     inventory: how many keys there were when it began.  rewritten_from: the commit that the branch no longer contains.
     approved: the digest that a person has released.  held_bytes: edge -> digests on its disk.
     freeze: the window that is open now; what was ordered is still kept so.  ordered: what was ordered, by key.
+    reverted: the keys that go back by the commit in hand, which only windows of the scope `all` hold: `strict`.
     """
 
     limits: Mapping[str, Any] | None = None
@@ -67,6 +68,8 @@ class Judgement:
     approved: str = ""
     held_bytes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     freeze: Freeze | None = None
+    strict: Freeze | None = None
+    reverted: frozenset[Key] = frozenset()
     ordered: Mapping[str, Served] = field(default_factory=dict)
 
 
@@ -130,16 +133,9 @@ def _order(step: Step) -> tuple[int, Key]:
 def _step(difference: Difference, judged_by: Judgement) -> Step:
     key, wanted, there = difference.key, difference.wanted, difference.there or Observed({})
     spec = {} if wanted is None else wanted.spec
-    waits, until = _suspension(key, (spec or there.spec).get("labels", {}), judged_by)
-    waits = waits or there.waits.get(difference.action) or there.waits.get("", "")
-    if not waits and judged_by.freeze is not None and not _kept(key, spec, judged_by):
-        waits, until = (
-            f"frozen until {shown(judged_by.freeze.until)}: {judged_by.freeze.reason}",
-            judged_by.freeze.until,
-        )
+    labels, kept = (spec or there.spec).get("labels", {}), _kept(key, spec, judged_by)
+    waits, until = stopped(key, difference.action, labels, judged_by, there.waits, kept=kept)
     if wanted is None:
-        blocked = f"nothing is pruned while {judged_by.unreadable[0]} cannot be read" if judged_by.unreadable else ""
-        waits = waits or blocked
         changes = difference.changes
         return Step(key, "delete", {}, {}, changes, "no longer declared", waits=waits, until=until, found=there.found)
     held = judged_by.holds.get(str(key), {}).get(content_digest(spec)) if key.edge else None
@@ -159,6 +155,37 @@ def _step(difference: Difference, judged_by: Judgement) -> Step:
         left=there.left,
         forced=there.forced,
     )
+
+
+def stopped(
+    key: Key,
+    action: str,
+    labels: Mapping[str, str],
+    judged_by: Judgement,
+    there: Mapping[str, str],
+    *,
+    kept: bool,
+) -> tuple[str, str]:
+    """(why a step is not done now, until when that is known), or two empty texts.
+
+    labels: of the object, where the key is one.  there: what the object itself says: see Observed.waits.  kept: whether
+    the step only restores what was ordered before.
+    """
+    waits, until = _suspension(key, labels, judged_by)
+    waits = waits or there.get(action) or there.get("", "")
+    freeze = judged_by.strict if key in judged_by.reverted else judged_by.freeze
+    if not waits and freeze is not None and not kept:
+        return f"frozen until {shown(freeze.until)}: {freeze.reason}", freeze.until
+    if not waits and action == "delete" and judged_by.unreadable:
+        return f"nothing is pruned while {judged_by.unreadable[0]} cannot be read", ""
+    return waits, until
+
+
+def suspended_now(step: Step, judged_by: Judgement) -> bool:
+    """Whether a step that was ready when it was planned is not to be begun any more."""
+    ordered = judged_by.ordered.get(str(step.key))
+    labels = (step.spec or (ordered.order if ordered is not None else {})).get("labels", {})
+    return bool(_suspension(step.key, labels, judged_by)[0])
 
 
 def _kept(key: Key, spec: Mapping[str, Any], judged_by: Judgement) -> bool:
@@ -198,7 +225,7 @@ def _held(steps: list[Step], judged_by: Judgement) -> str:
     plan = Plan(tuple(steps))
     if judged_by.approved and judged_by.approved == plan.digest:
         return ""
-    if judged_by.rewritten_from and plan.ready:
+    if judged_by.rewritten_from and steps:
         return f"history was rewritten: commit {judged_by.rewritten_from[:12]} is no longer in the branch"
     deletes = sum(step.action == "delete" for step in plan.ready)
     if judged_by.limits is None:

@@ -51,7 +51,15 @@ class ClusterStage:
         )
         api = free.within(self.lease.permit)
         self.cache = Cache(free, OURS.values(), manager=MANAGER, changed=self._changed, trouble=self._trouble)
-        self.target = ClusterTarget(api, self.cache, recorder, queue, fleet=self._fleet, allowed=self.lease.permit)
+        self.target = ClusterTarget(
+            api,
+            self.cache,
+            recorder,
+            queue,
+            fleet=self._fleet,
+            allowed=self.lease.permit,
+            declared=lambda: repository.declared,
+        )
         self.source = Declare(repository, recorder, self.target)
         telling = Telling(
             self.cache,

@@ -28,6 +28,7 @@ def looking(settings: Any, repository: Repository, recorder: Recorder) -> Iterat
             Queue(recorder.clock),
             fleet=lambda: declare.following.fleet(),  # noqa: PLW0108  # it is made below
             allowed=lambda: None,
+            declared=lambda: repository.declared,
         )
         declare = Declare(repository, recorder, target)
         yield declare, target

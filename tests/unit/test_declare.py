@@ -1,6 +1,6 @@
 """Git -> objects of a cluster, by the real loop over a log in memory; the cluster is a dictionary."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ from reconciler.controller.declare import Declare, Drift
 from reconciler.controller.loop import Loop, Order
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.controller.recorder import Recorder
-from reconciler.errors import ApiUnavailable
+from reconciler.errors import ApiUnavailable, LeaseLost
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
@@ -97,8 +97,18 @@ class Objects:
     def lacks(self, key: Key) -> bool:
         return key not in self.there
 
-    def again(self) -> None:
+    def again(self, judge: Callable[[Sequence[Order]], Mapping[Key, str]]) -> None:
         self.again_count += 1
+
+    def forbidden(self, key: Key) -> Mapping[str, str]:
+        return self.waits.get(key, {})
+
+    def stands(self, key: Key, spec: Mapping[str, Any]) -> Event | None:
+        return self.record.event(ev.OBJECT_ADOPTED, key, {"uid": "u", "spec": spec, "reason": "again"})
+
+    def may_write(self) -> None:
+        if self.away:
+            raise LeaseLost("held by another")
 
     def forget(self) -> None:
         self.forgotten += 1
