@@ -123,13 +123,13 @@ class Declare:
                 self._record.append(settled)  # what is settled is no longer open when everything is looked at
                 self._led = trigger.cause == "lease"
                 newest = self.following.newest()
-                events = (*newest.events, *self._annotated(), *self._missed())
+                events = (*newest.events, *self._missed())
                 if newest.commit:
                     return replace(newest, events=events, then="audit")
                 return self.following.unfinished(replace(self._audit(), events=events))
             case "found":  # a kind can be read: what could not be settled is
                 self._record.append([*self._cluster.settle(), *self._cluster.unknown()])
-                return replace(self._audit(), events=tuple(self._annotated()))
+                return self._audit()
             case "commit":
                 batch = self.following.commit()
                 return batch if batch.commit else self._waiting(batch)
@@ -149,7 +149,7 @@ class Declare:
                 return Batch()
             case "verb":
                 batch = self._verbs.batch(trigger.request)
-                if batch.keys:
+                if batch.keys | batch.kept:
                     self._cluster.may_write()  # what is asked is done, or refused before anything is recorded
                 return batch
             case _:
@@ -187,7 +187,8 @@ class Declare:
         batch = replace(batch, events=(*batch.events, *self._annotated()))
         if not asked:
             return batch
-        return replace(batch, keys=batch.keys | self._audit().keys, then="commit" if asked == "poll" else "")
+        every, then = self._audit(), "commit" if asked == "poll" else ""
+        return replace(batch, keys=batch.keys | every.keys, kept=batch.kept | every.kept, then=then)
 
     def _annotated(self) -> Iterator[Event]:
         """What annotations suspend, where the log says otherwise. What has ended by its own time needs no word."""
@@ -253,7 +254,8 @@ class Declare:
         expansions = list(expansions)
         problems = self.following.notice(one for one in expansions if one.key.kind != "Edge")  # an Edge's are its pins'
         waiting = self.following.waiting(expansions, plan)
-        return [*problems, *waiting, *self._gone(expansions, plan), *self._standing(expansions, plan)]
+        annotated = self._annotated() if expansions else ()
+        return [*problems, *waiting, *annotated, *self._gone(expansions, plan), *self._standing(expansions, plan)]
 
     def _gone(self, expansions: Iterable[Expansion], plan: Plan) -> Iterable[Event]:
         """What is neither declared nor there, and not under way: it was never made, or somebody else deleted it."""
@@ -299,7 +301,7 @@ class Declare:
     def judge(self, batch: Batch) -> Judgement:
         """Limits, windows and suspensions of the Fleet in force."""
         judgement = self.following.judge(batch)
-        asked = self._cluster.suspended() if batch.keys else {}
+        asked = self._cluster.suspended() if batch.keys | batch.kept else {}
         return replace(judgement, suspended={**judgement.suspended, **asked}) if asked else judgement
 
     def operation(self, key: Key) -> str:  # noqa: ARG002  # every apply begins an operation

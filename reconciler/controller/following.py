@@ -109,8 +109,9 @@ class Following:
         return (self._record.event(ev.REF_LOST, "git", {"error": failure.message, "code": failure.code}),)
 
     def batch(self, keys: Iterable[Key], events: Sequence[Event] = (), cause: str = "") -> Batch:
-        """What is not about a commit: without the keys that a held plan holds."""
-        return Batch(frozenset(keys) - self.held_keys(), tuple(events), cause, unreadable=self.unreadable())
+        """What is not about a commit: the keys that a held plan holds stay as they were ordered."""
+        held, found = self.held_keys(), frozenset(keys)
+        return Batch(found - held, tuple(events), cause, unreadable=self.unreadable(), kept=found & held)
 
     def preview(self) -> Batch:
         """Everything there is or should be, where the branch has not moved: what waits is told too."""

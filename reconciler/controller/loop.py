@@ -22,7 +22,7 @@ from reconciler.history.keys import Key
 from reconciler.history.times import seconds_left
 from reconciler.planning.diff import Observed, diff
 from reconciler.planning.plan import Judgement, Plan, Step, make_plan, suspended_now
-from reconciler.planning.wanted import Expansion, Wanted, digest_of
+from reconciler.planning.wanted import Expansion, Wanted, as_ordered, digest_of
 
 RETRY_BASE_S, RETRY_CAP_S = 1.0, 300.0
 NEEDED: Final = frozenset({"start", "lease", "found"})  # causes that nothing else would bring again
@@ -36,7 +36,7 @@ class Batch:
     that explains the plan.  commit: the commit that this is about, "" when it is not about one.  fleet: the policy that
     comes into force when the plan of this commit is accepted.  approved: a plan digest that a person released.
     unreadable: places that cannot be read, so that nothing is pruned.  then: cause of a trigger to follow.
-    about: the keys that the commit itself concerns.
+    about: the keys that the commit itself concerns.  kept: of which only what was ordered last is restored.
     """
 
     keys: frozenset[Key] = frozenset()
@@ -48,6 +48,7 @@ class Batch:
     unreadable: tuple[str, ...] = ()
     then: str = ""
     about: frozenset[Key] = frozenset()
+    kept: frozenset[Key] = frozenset()
 
 
 class Considered(NamedTuple):
@@ -169,9 +170,13 @@ class Loop:
 
     def consider(self, batch: Batch) -> Considered:
         """What would be done for these keys, and why. Nothing is recorded or changed."""
-        expansions = self._source.expand(batch.keys)
-        differences = diff(expansions, self._target.observe(batch.keys))
-        return Considered(make_plan(differences, self._source.judge(batch)), expansions)
+        expansions, judged = self._source.expand(batch.keys), self._source.judge(batch)
+        plan = make_plan(diff(expansions, self._target.observe(batch.keys)), judged)
+        kept = (batch.kept - batch.keys) | {step.key for step in plan.waiting if step.action != "delete"}
+        if kept and not plan.held:  # what cannot become as it is wanted stays as it was ordered
+            ordered = [as_ordered(key, self._record.state.known(key)) for key in kept]
+            plan = plan.beside(make_plan(diff(ordered, self._target.observe(kept)), judged))
+        return Considered(plan, expansions)
 
     def reconcile(self, batch: Batch) -> Plan:
         """Move the keys of `batch` one pass. Safe to run twice, late, or after a crash."""

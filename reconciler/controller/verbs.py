@@ -116,7 +116,8 @@ class Verbs:
         audit = self._audit()
         if scope != "*":
             declared, state = self._following.repository.declared, self._record.state
-            return replace(audit, keys=frozenset(key for key in audit.keys if within(scope, key, declared, state)))
+            mine = frozenset(key for key in audit.keys | audit.kept if within(scope, key, declared, state))
+            return replace(audit, keys=audit.keys & mine, kept=audit.kept & mine)
         found = self._following.commit()
         both = audit.keys | found.keys
         return replace(found if found.commit else audit, keys=both, events=(*audit.events, *found.events))

@@ -110,6 +110,10 @@ class Plan:
         """What all edges together will fetch, as far as sizes are declared."""
         return sum(step.fetch_bytes or 0 for step in self.steps if not step.waits)
 
+    def beside(self, other: "Plan") -> "Plan":
+        """The same, with what the other one does now."""
+        return Plan(tuple(sorted((*self.steps, *other.ready), key=_order)), self.held)
+
     def batches(self) -> Iterator[tuple[Step, ...]]:
         """The ready steps, at most 512 at a time."""
         ready = self.ready

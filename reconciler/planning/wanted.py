@@ -8,6 +8,7 @@ import msgspec
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.history.keys import Key
+from reconciler.history.state import FAILED, Served
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,13 @@ class Gone:
 
 
 Expansion = Wanted | Frozen | Gone
+
+
+def as_ordered(key: Key, served: Served) -> Expansion:
+    """What was ordered of a key last, where it was not refused and is not to go."""
+    if not served.order or served.phase in FAILED or served.action == "delete":
+        return Frozen(key, None)
+    return Wanted(key, served.order, served.policy, served.origin, served.reason)
 
 
 def content_digest(spec: dict[str, Any]) -> str:
