@@ -3,6 +3,7 @@
 In: requests (through the control socket, or by a command where no hub runs).  Out: batches, to the loop.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -19,7 +20,13 @@ from reconciler.history.status import suspensions
 from reconciler.history.timeline import named
 from reconciler.history.times import is_time
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")  # of bytes that were no UTF-8
 REASON_MAX: Final = 1000  # characters; it is shown in one line and written to each object's status
+
+
+def _is_said(value: object) -> bool:
+    """Whether a request may say it: a switch, or text that the log can hold."""
+    return value is None or isinstance(value, bool) or (isinstance(value, str) and not _SURROGATE.search(value))
 
 
 class Verbs:
@@ -42,6 +49,9 @@ class Verbs:
         if name not in verbs:
             raise UsageError(f"no verb {name!r}: there are {', '.join(verbs)}")
         verb, needs = verbs[name]
+        odd = [field for field, value in request.items() if not _is_said(value)]
+        if odd:
+            raise UsageError(f"{name}: {odd[0]!a} is not text that can be written down", hint="write it in UTF-8")
         missing = [field for field in ("actor", *needs) if not request.get(field)]
         if missing:
             raise UsageError(f"{name} needs {', '.join(missing)}")

@@ -128,9 +128,15 @@ EMPTY: Final = Head(0, bytes(32))
 _PREFIX: Final = NAMESPACE.bytes
 
 
+_FIRST: Final = datetime(1, 1, 1, tzinfo=UTC).timestamp()
+_LAST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+
+
 def rfc3339(seconds: float) -> str:
-    """Seconds since 1970 as RFC 3339 text, UTC, with microseconds."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")[:26] + "Z"
+    """Seconds since 1970 as RFC 3339 text, UTC, with microseconds; what lies outside the years that it can write is
+    the first or the last of them.
+    """
+    return datetime.fromtimestamp(min(max(seconds, _FIRST), _LAST), UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def event_id(*parts: str | int) -> str:

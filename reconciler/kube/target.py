@@ -86,8 +86,8 @@ class ClusterTarget:
                 )
             elif live is not None:
                 found[key] = self._observed(key, served, live)
-            elif _ordered(served) and served.live.get("uid") and self._policy(key, "", "") != CORRECT:
-                found[key] = Observed(served.order)  # somebody deleted it, and a rule leaves that
+            elif _ordered(served) and served.live.get("uid") and self._stays_away(key, served):
+                found[key] = Observed(served.order)  # somebody deleted it, and that is left so
         return found
 
     def _observed(self, key: Key, served: Served, live: Live) -> Observed:
@@ -108,10 +108,22 @@ class ClusterTarget:
             seen=seen.seen,
         )
 
+    def _stays_away(self, key: Key, served: Served) -> bool:
+        """Whether nothing is made in place of what somebody deleted: by a rule, or for a while as they go on."""
+        return self._is_contested(key, served) or self._policy(key, "", "") != CORRECT
+
+    def _is_contested(self, key: Key, served: Served) -> bool:
+        """Whether it is left alone for a while, after which it is looked at again.
+
+        At each look: an earlier trigger of this object takes the place of a later one.
+        """
+        if served.fought <= self._now():
+            return False
+        self._triggers.add(Trigger("object", str(key)), seconds_left(served.fought, self._record.clock.now()))
+        return True
+
     def _view(self, key: Key, served: Served, live: Live, tree: Mapping[str, Any]) -> View:
-        contested, by_rule = served.fought > self._now(), policy_for(key.kind, self._fleet())
-        if contested:  # at each look: an earlier trigger of this object takes the place of a later one
-            self._triggers.add(Trigger("object", str(key)), seconds_left(served.fought, self._record.clock.now()))
+        contested, by_rule = self._is_contested(key, served), policy_for(key.kind, self._fleet())
 
         def policy(path: str, manager: str) -> str:
             said = by_rule(path, manager)
@@ -151,7 +163,7 @@ class ClusterTarget:
         if not _ordered(served) or (live is None and not served.live.get("uid")):
             return None
         if live is None:
-            policy = self._policy(key, "", "")
+            policy = REPORT if self._is_contested(key, served) else self._policy(key, "", "")
             return Drift("deleted", "", policy, uid=str(served.live.get("uid", "")))
         tree = seen_tree(key, live)
         again = served.live.get("uid") not in {None, live.uid}
@@ -169,10 +181,12 @@ class ClusterTarget:
         """That the fields of a drift were taken back too often: from now on they are left alone for a while."""
         now = self._record.clock.monotonic()
         over = [one for one in drift.fields if one.policy == CORRECT and self._fights.too_often((key, one.path), now)]
-        if not over:
+        whole = drift.what != "changed" and drift.policy == CORRECT and self._fights.too_often((key, drift.what), now)
+        if not (over or whole):
             return None
         until = rfc3339(self._record.clock.now() + PAUSE_S)
         fields = [{"field": one.path, "manager": one.manager or drift.writer} for one in over]
+        fields += [{"field": "the object itself", "manager": drift.writer}] if whole else []
         data = {"count": MOST, "fields": fields, "until": until}
         return self._record.event(ev.DRIFT_FOUGHT, key, data)
 

@@ -42,9 +42,9 @@ def zone_of(window: Mapping[str, Any]) -> ZoneInfo:
 
 def _instant(text: str, zone: ZoneInfo, *, last: bool) -> datetime:
     """A time as it is; a date as its first instant in the zone, or as the one after its last."""
-    if len(text) > len("2026-12-31"):
-        return datetime.fromisoformat(text.upper()).astimezone(UTC)
     try:
+        if len(text) > len("2026-12-31"):
+            return datetime.fromisoformat(text.upper()).astimezone(UTC)
         return readings(date.fromisoformat(text) + timedelta(days=last), 0, zone)[last]
     except OverflowError:
         return END if last else BEGINNING

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from reconciler.kube import target
-from reconciler.kube.fights import PAUSE_S
+from reconciler.kube.fights import MOST, PAUSE_S
 from reconciler.wiring import hub as wiring
 from reconciler.wiring.process import SystemClock
 from tests.api_proxy import Repeat, Rule, Swap
@@ -282,3 +282,23 @@ def test_fault_038_drift_is_told_within_seconds(world: World) -> None:
     world.wait_settled()
     assert time.monotonic() - began < 30  # an audit is 240 s away at least
     assert len(world.writes()) == 20
+
+
+def test_fault_028_a_fight_over_existence_is_left_alone_for_a_while(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, "PAUSE_S", 6.0)
+    started(world, model("one"))
+    for _ in range(MOST + 1):
+        world.wait(lambda: world.there("one"), "made again")
+        world.wait(lambda: not world.served("one").open, "answered")
+        world.delete("one")
+    fought = world.wait_event("drift.fought", key("one")).event
+    assert fought.data["fields"] == [{"field": "the object itself", "manager": ""}]
+    made = len(world.events("apply.intended", key("one")))
+    assert made == 1 + MOST
+    assert world.served("one").message == "somebody and reconciler fight over it"
+    world.look()
+    assert len(world.events("apply.intended", key("one"))) == made
+    world.wait(lambda: world.there("one"), "made again when that was over", 30)
+    world.check()

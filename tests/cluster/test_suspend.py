@@ -276,3 +276,19 @@ def test_reconcile_looks_at_what_is_named_and_says_what_is_not_there(world: Worl
     }.items():
         said = call("reconcile", wrong, *state)
         assert (said.code, words in said.err) == (2, True)
+
+
+@pytest.mark.parametrize("until", ["9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59-23:59"])
+@pytest.mark.parametrize("kind", ["InferenceModel", "Fleet"])
+def test_fault_017_a_suspension_to_the_end_of_all_years_ends_nobody(world: World, kind: str, until: str) -> None:
+    started(world, fleet(), model("one", servingPort=1))
+    annotate(world, "one" if kind == "InferenceModel" else "fleet", kind, reconcile="disabled", suspend_until=until)
+    world.wait_event("reconcile.suspended", annotated=True)
+    for count in range(2):
+        world.commit(model("one", servingPort=2), message=f"again {count}")
+        passed(world)
+        rest(world)
+        assert port(world) == 1
+        world.stop()
+        world.hub()
+    assert world.failures == []

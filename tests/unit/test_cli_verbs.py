@@ -7,10 +7,11 @@ import pytest
 
 from reconciler.cli.verbs import actor
 from reconciler.controller import control
-from reconciler.errors import NameUnknown
+from reconciler.errors import NameUnknown, UsageError
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.wiring.past import opened
+from reconciler.wiring.preview import alone
 from tests.unit.cli_world import FILES, SHA, World, key, live_of
 from tests.unit.conftest import Call
 
@@ -38,6 +39,28 @@ def test_a_suspension_that_is_over_already_is_refused(call: Call, settled: World
     assert (said.code, said.out) == (2, "")
     assert "--until 2020-01-01 has passed: it is 20" in said.err
     assert events(settled, ev.RECONCILE_SUSPENDED) == []
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"verb": "resume", "scope": ["*"]},
+        {"verb": "suspend", "scope": "*", "reason": "caf\udce9"},
+        {"verb": "suspend", "scope": "*", "reason": "x", "actor": 5},
+        {"verb": "suspend", "scope": {"a": 1}, "reason": "x"},
+        {"verb": "release", "edge": 1.5, "model": "defect"},
+    ],
+)
+def test_what_is_no_text_is_refused_and_ends_nobody(settled: World, odd: dict[str, object]) -> None:
+    before = len(events(settled, ev.RECONCILE_SUSPENDED))
+    with pytest.raises(UsageError, match="is not text that can be written down"):
+        alone(settled.place.root, {"actor": "ada", **odd})
+    assert len(events(settled, ev.RECONCILE_SUSPENDED)) == before
+
+
+def test_a_reason_in_another_encoding_is_told_as_such(call: Call, settled: World) -> None:
+    said = call("suspend", "--reason", "caf\udce9", "--state", settled.place.root)
+    assert (said.code, "UTF-8" in said.err) == (2, True)
 
 
 def test_suspending_everything_needs_a_reason(call: Call, settled: World) -> None:

@@ -1,4 +1,5 @@
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from reconciler.errors import ChainBroken
 from reconciler.history import codec, events
-from reconciler.history.events import EMPTY, Entry, Event
+from reconciler.history.events import EMPTY, Entry, Event, rfc3339
+from reconciler.history.times import seconds_left
 from tests.log_events import an_event
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "events"
@@ -140,3 +142,12 @@ def test_fault_78_bytes_of_every_release_decode_for_ever(file: Path) -> None:
             assert codec.encode(event) == body
         else:
             assert bytes(msgspec.json.decode(body, type=codec.Arrived).event) in body
+
+
+@pytest.mark.parametrize(
+    "text", ["9999-12-31T23:59:59.999999+00:00", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"]
+)
+def test_fault_017_every_time_that_can_be_said_can_be_written(text: str) -> None:
+    written = rfc3339(datetime.fromisoformat(text).timestamp())
+    assert written in {"9999-12-31T23:59:59.000000Z", "0001-01-01T00:00:00.000000Z"}
+    assert seconds_left(written, 0.0) >= 0.0

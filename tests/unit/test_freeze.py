@@ -178,3 +178,12 @@ def test_frozen_is_what_the_minutes_say() -> None:
         held += expected
         now += timedelta(minutes=15)
     assert held == (24 + 6 + 8) * 4
+
+
+def test_fault_017_a_window_to_the_end_of_all_years_holds_in_any_zone() -> None:
+    for until in ("9999-12-31T23:59:59-23:59", "9999-12-31T23:59:59.999999Z", "9999-12-31"):
+        held = frozen(
+            {"freeze": [{"from": "2020-01-01", "until": until, "reason": "for good"}]}, "2026-12-24T12:00:00Z"
+        )
+        assert held is not None
+        assert held.until.startswith("9999-12-31T23:59:59")
