@@ -20,6 +20,7 @@ from reconciler.history.keys import Key
 from reconciler.history.state import FAILED, Served
 from reconciler.history.times import is_over
 from reconciler.planning import objects
+from reconciler.planning.declared import Object
 from reconciler.planning.drifted import IGNORE, Field
 from reconciler.planning.freeze import frozen
 from reconciler.planning.plan import Judgement, Plan, Step, stopped
@@ -285,9 +286,9 @@ class Declare:
         judged = self.judge(Batch(keys, unreadable=self.following.unreadable()))
         found: dict[Key, str] = {}
         for step, intent in orders:
-            labels = (step.spec or self._record.state.known(step.key).order).get("labels", {})
+            spec = step.spec or self._record.state.known(step.key).order
             there = self._cluster.forbidden(step.key)
-            why, _ = stopped(step.key, step.action, labels, judged, there, kept=self._passes_freeze(intent.event))
+            why, _ = stopped(step.key, step.action, spec, judged, there, kept=self._passes_freeze(intent.event))
             why = why or ("" if _is_wanted(step, wanted[step.key]) else "Git wants it otherwise by now")
             found |= {step.key: why} if why else {}
         return found
@@ -302,7 +303,15 @@ class Declare:
         """Limits, windows and suspensions of the Fleet in force."""
         judgement = self.following.judge(batch)
         asked = self._cluster.suspended() if batch.keys | batch.kept else {}
-        return replace(judgement, suspended={**judgement.suspended, **asked}) if asked else judgement
+        suspended = {**judgement.suspended, **asked} if asked else judgement.suspended
+        return replace(judgement, suspended=suspended, edge_of=self._edge_of)
+
+    def _edge_of(self, key: Key, spec: Mapping[str, Any]) -> str:
+        """On which edge an InferenceModel is to run: a label cannot hold every edge's name, nor is it on all."""
+        if key.kind != "InferenceModel":
+            return ""
+        model = Object(kind=key.kind, namespace=key.namespace, name=key.name, spec=dict(spec.get("spec", {})))
+        return self.following.repository.declared.edge_of(model) or ""
 
     def operation(self, key: Key) -> str:  # noqa: ARG002  # every apply begins an operation
         """None: an apply begins its own operation."""

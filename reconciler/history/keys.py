@@ -50,12 +50,12 @@ def spoken(key: Key | str) -> str:
     return str(key).replace("//", "/", 1)
 
 
-def scopes_of(key: Key, labels: Mapping[str, str]) -> tuple[str, ...]:
+def scopes_of(key: Key, labels: Mapping[str, str], edge: str = "") -> tuple[str, ...]:
     """By which names what belongs to a key is suspended: everything, its edge, itself, its object, the object's set.
 
-    labels: of the object, where the key is one.
+    labels: of the object, where the key is one.  edge: on which it runs, where that is known otherwise.
     """
-    edge = key.edge or labels.get(EDGE_LABEL, "")
+    edge = key.edge or edge or labels.get(EDGE_LABEL, "")
     scopes = ("*", edge, str(key), str(key._replace(edge="")), set_scope(key.namespace, labels))
     return tuple(filter(None, dict.fromkeys(scopes)))
 

@@ -5,7 +5,7 @@ approved before anything happens; its steps become intents.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,7 @@ class Judgement:
     inventory: how many keys there were when it began.  rewritten_from: the commit that the branch no longer contains.
     approved: the digest that a person has released.  held_bytes: edge -> digests on its disk.
     freeze: the window that is open now; what was ordered is still kept so.  ordered: what was ordered, by key.
+    edge_of: (key, what is ordered) -> the edge on which an object of the API server is to run, "" where on none.
     reverted: the keys that go back by the commit in hand, which only windows of the scope `all` hold: `strict`.
     """
 
@@ -71,6 +72,7 @@ class Judgement:
     strict: Freeze | None = None
     reverted: frozenset[Key] = frozenset()
     ordered: Mapping[str, Served] = field(default_factory=dict)
+    edge_of: Callable[[Key, Mapping[str, Any]], str] = lambda _key, _spec: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +139,8 @@ def _order(step: Step) -> tuple[int, Key]:
 def _step(difference: Difference, judged_by: Judgement) -> Step:
     key, wanted, there = difference.key, difference.wanted, difference.there or Observed({})
     spec = {} if wanted is None else wanted.spec
-    labels, kept = (spec or there.spec).get("labels", {}), _kept(key, spec, judged_by)
-    waits, until = stopped(key, difference.action, labels, judged_by, there.waits, kept=kept)
+    kept = _kept(key, spec, judged_by)
+    waits, until = stopped(key, difference.action, spec or there.spec, judged_by, there.waits, kept=kept)
     if wanted is None:
         changes = difference.changes
         return Step(key, "delete", {}, {}, changes, "no longer declared", waits=waits, until=until, found=there.found)
@@ -164,7 +166,7 @@ def _step(difference: Difference, judged_by: Judgement) -> Step:
 def stopped(
     key: Key,
     action: str,
-    labels: Mapping[str, str],
+    spec: Mapping[str, Any],
     judged_by: Judgement,
     there: Mapping[str, str],
     *,
@@ -172,10 +174,10 @@ def stopped(
 ) -> tuple[str, str]:
     """(why a step is not done now, until when that is known), or two empty texts.
 
-    labels: of the object, where the key is one.  there: what the object itself says: see Observed.waits.  kept: whether
-    the step only restores what was ordered before.
+    spec: what is ordered, or what is to go.  there: what the object itself says: see Observed.waits.  kept: whether the
+    step only restores what was ordered before.
     """
-    waits, until = _suspension(key, labels, judged_by)
+    waits, until = _suspension(key, spec, judged_by)
     waits = waits or there.get(action) or there.get("", "")
     freeze = judged_by.strict if key in judged_by.reverted else judged_by.freeze
     if not waits and freeze is not None and not kept:
@@ -188,8 +190,8 @@ def stopped(
 def suspended_now(step: Step, judged_by: Judgement) -> bool:
     """Whether a step that was ready when it was planned is not to be begun any more."""
     ordered = judged_by.ordered.get(str(step.key))
-    labels = (step.spec or (ordered.order if ordered is not None else {})).get("labels", {})
-    return bool(_suspension(step.key, labels, judged_by)[0])
+    spec = step.spec or (ordered.order if ordered is not None else {})
+    return bool(_suspension(step.key, spec, judged_by)[0])
 
 
 def _kept(key: Key, spec: Mapping[str, Any], judged_by: Judgement) -> bool:
@@ -205,9 +207,11 @@ def _fetch_bytes(spec: Mapping[str, Any], there: Mapping[str, int]) -> int | Non
     return None if size is None else int(size)
 
 
-def _suspension(key: Key, labels: Mapping[str, str], judged_by: Judgement) -> tuple[str, str]:
+def _suspension(key: Key, spec: Mapping[str, Any], judged_by: Judgement) -> tuple[str, str]:
     """(why nothing is done, until when) by what is suspended."""
-    scopes = scopes_of(key, labels) if judged_by.suspended else ()
+    if not judged_by.suspended:
+        return "", ""
+    scopes = scopes_of(key, spec.get("labels", {}), judged_by.edge_of(key, spec))
     found = next((judged_by.suspended[scope] for scope in scopes if scope in judged_by.suspended), None)
     if found is None:
         return "", ""

@@ -292,3 +292,33 @@ def test_fault_017_a_suspension_to_the_end_of_all_years_ends_nobody(world: World
         world.stop()
         world.hub()
     assert world.failures == []
+
+
+LONG = "e" * 70  # more than a label holds
+
+
+@pytest.mark.parametrize("how", ["verb", "annotation"])
+@pytest.mark.parametrize("name", ["a", LONG])
+def test_what_is_said_of_an_edge_is_about_all_that_runs_there(world: World, how: str, name: str) -> None:
+    models = {**model("one", servingPort=1, nodeName=name), **model("two", servingPort=1)}
+    started(world, fleet(), edge(name), edge("b"), a_set(), models)
+    if how == "verb":
+        ask = {"verb": "suspend", "scope": name, "reason": "on the bench", "actor": "ada"}
+        wiring.ask(world.hubs[-1][0].queue, ask)
+    else:
+        annotate(world, name, "Edge", reconcile="disabled")
+        world.wait_event("reconcile.suspended", scope=name)
+    world.commit({**model("one", servingPort=2, nodeName=name), **model("two", servingPort=2)})
+    world.wait(lambda: port(world, "two") == 2, "others go on")
+    passed(world)
+    assert port(world, "one") == 1
+    world.commit({"models/one.yaml": None})
+    world.wait(lambda: world.state.ref.accepted == world.repository.head(), "read")
+    passed(world)
+    assert port(world, "one") == 1
+    made = [one for one in world.versions() if (world.there(one) or {})["spec"]["nodeName"] == name]
+    assert len(made) == 2
+    for one in made:
+        world.edit(one, {"spec": {"modelName": "mine"}})
+    passed(world)
+    assert all((world.there(one) or {})["spec"]["modelName"] == "mine" for one in made)
