@@ -153,6 +153,8 @@ class Declare:
                 if batch.keys | batch.kept:
                     self._cluster.may_write()  # what is asked is done, or refused before anything is recorded
                 return batch
+            case "rules":  # what was ignored may count by now
+                return self.following.unfinished(replace(self._audit(), events=tuple(self._missed())))
             case _:
                 return self.following.unfinished(self._audit())
 
@@ -256,7 +258,8 @@ class Declare:
         problems = self.following.notice(one for one in expansions if one.key.kind != "Edge")  # an Edge's are its pins'
         waiting = self.following.waiting(expansions, plan)
         annotated = self._annotated() if expansions else ()
-        return [*problems, *waiting, *annotated, *self._gone(expansions, plan), *self._standing(expansions, plan)]
+        ended = (*self._gone(expansions, plan), *self._standing(expansions, plan), *self._resolved(expansions, plan))
+        return [*problems, *waiting, *annotated, *ended]
 
     def _gone(self, expansions: Iterable[Expansion], plan: Plan) -> Iterable[Event]:
         """What is neither declared nor there, and not under way: it was never made, or somebody else deleted it."""
@@ -278,6 +281,16 @@ class Declare:
                 event = self._cluster.stands(expansion.key, expansion.spec)
                 if event is not None:
                     yield event
+
+    def _resolved(self, expansions: Iterable[Expansion], plan: Plan) -> Iterable[Event]:
+        """Drifts that are none any more: Git wants it so by now, or a rule ignores it."""
+        planned = {step.key for step in plan.steps}
+        for key in (one.key for one in expansions if one.key not in planned):
+            known = self._record.state.known(key)
+            if known.drift and not known.open:
+                drift = self._cluster.drift(key)
+                if drift is None or drift.policy == IGNORE:
+                    yield self._record.event(ev.DRIFT_RESOLVED, key, {})
 
     def _withdrawn(self, orders: Sequence[Order]) -> dict[Key, str]:
         """Which of the orders that wait to be sent again are not to be done now, and why. Raises ApiUnavailable."""

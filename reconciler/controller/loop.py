@@ -250,7 +250,7 @@ class Loop:
         other_rules = "fleet" in data and bool(state.ref.accepted)  # they may be about anything that is there
         self._record.append([planned], plans=state.plans)
         if other_rules:
-            self.queue.add(Trigger("audit"))
+            self.queue.add(Trigger("rules"))
         return planned.id
 
     def _intent(self, step: Step, batch: Batch, cause: str, place: str) -> Event:

@@ -22,7 +22,7 @@ WAIT_S: Final = 3600.0  # one wait; a due in some hundred years is more than a l
 class Trigger:
     """Something happened that may concern us.
 
-    cause: its kind (`start`, `commit`, `edge`, `orders`, `audit`, `keys`, `happened`, `done`, `verb`).
+    cause: its kind (`start`, `commit`, `edge`, `orders`, `audit`, `rules`, `keys`, `happened`, `done`, `verb`).
     subject: which (an edge, a key), or "".
     events: what a worker did, to be recorded.  request and reply: a person's verb, answered when it has been done;
     of an `edge` whose agent ended by itself: `error`, how it ended.

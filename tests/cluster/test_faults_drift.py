@@ -11,7 +11,7 @@ from reconciler.kube.fights import MOST, PAUSE_S
 from reconciler.wiring import hub as wiring
 from reconciler.wiring.process import SystemClock
 from tests.api_proxy import Repeat, Rule, Swap
-from tests.cluster.cluster_hub import World, fleet, key, manifest, model, models, port, started, uid
+from tests.cluster.cluster_hub import EDITOR, World, fleet, key, manifest, model, models, port, started, uid
 
 ONE = key("one")
 
@@ -301,4 +301,43 @@ def test_fault_028_a_fight_over_existence_is_left_alone_for_a_while(
     world.look()
     assert len(world.events("apply.intended", key("one"))) == made
     world.wait(lambda: world.there("one"), "made again when that was over", 30)
+    world.check()
+
+
+def ruled(policy: str) -> dict[str, str]:
+    return fleet(drift=[{"policy": policy, "fields": ["spec.servingPort"]}])
+
+
+@pytest.mark.parametrize(("before", "after"), [("report", "ignore"), ("ignore", "report"), ("ignore", "correct")])
+def test_fault_038_other_rules_count_for_what_drifted_before(world: World, before: str, after: str) -> None:
+    world.commit({**ruled(before), **model("one", servingPort=1)})
+    world.hub()
+    world.wait_settled()
+    world.edit("one", {"spec": {"servingPort": 5}})
+    world.wait(lambda: bool(world.served("one").drift) == (before == "report"), "told, or not")
+    world.commit(ruled(after))
+    if after == "ignore":
+        world.wait(lambda: not world.served("one").drift, "nothing stands against it")
+    else:
+        told = world.wait_event("drift.detected", key("one"), policy=after).event
+        assert told.actor == EDITOR
+    if after == "correct":
+        world.wait(lambda: port(world) == 1, "taken back")
+    else:
+        assert port(world) == 5
+    world.check()
+
+
+def test_fault_038_a_reported_value_that_git_takes_up_is_no_drift(world: World) -> None:
+    world.commit({**ruled("report"), **model("one", servingPort=1)})
+    world.hub()
+    world.wait_settled()
+    world.edit("one", {"spec": {"servingPort": 5}})
+    world.wait_event("drift.detected", key("one"))
+    world.commit(model("one", servingPort=5))
+    world.wait_settled()
+    world.look()
+    world.wait_event("drift.resolved", key("one"))
+    assert not world.served("one").drift
+    assert world.status().converged
     world.check()
