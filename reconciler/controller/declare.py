@@ -191,7 +191,8 @@ class Declare:
         if not asked:
             return batch
         every, then = self._audit(), "commit" if asked == "poll" else ""
-        return replace(batch, keys=batch.keys | every.keys, kept=batch.kept | every.kept, then=then)
+        keys, kept = batch.keys | every.keys, batch.kept | every.kept
+        return replace(batch, keys=keys, kept=kept, cause=batch.cause or every.cause, then=then)
 
     def _annotated(self) -> Iterator[Event]:
         """What annotations suspend, where the log says otherwise. What has ended by its own time needs no word."""

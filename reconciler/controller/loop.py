@@ -256,6 +256,8 @@ class Loop:
     def _intent(self, step: Step, batch: Batch, cause: str, place: str) -> Event:
         """place: where the log stands, and the number of the step in its batch."""
         served = self._record.state.keys.get(str(step.key))
+        before, after = digest_of(served.order) if served is not None else "", digest_of(step.spec)
+        accepted = self._record.state.ref.accepted if before != after else ""  # what waited; else it only restores
         data: dict[str, Any] = {
             "action": step.action,
             "spec": step.spec,
@@ -272,7 +274,7 @@ class Loop:
             data,
             causationid=cause,
             operationid=self._source.operation(step.key) or event_id("operation", self._record.log.source, place),
-            gitcommit=batch.commit,
-            prevdigest=digest_of(served.order) if served is not None else "",
-            newdigest=digest_of(step.spec),
+            gitcommit=batch.commit or accepted,
+            prevdigest=before,
+            newdigest=after,
         )

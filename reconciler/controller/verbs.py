@@ -114,8 +114,10 @@ class Verbs:
             raise NameUnknown(
                 "no suspension is of everything" if scope == "*" else f"{scope} is not suspended", hint=hint
             )
-        event = self._record.event(ev.RECONCILE_RESUMED, "plan", {"scope": scope}, actor=request["actor"])
         audit = self._audit()
+        event = self._record.event(
+            ev.RECONCILE_RESUMED, "plan", {"scope": scope}, causationid=audit.cause, actor=request["actor"]
+        )
         return replace(audit, events=(*audit.events, event), cause=event.id)
 
     def _reconcile(self, request: Mapping[str, Any]) -> Batch:

@@ -185,7 +185,7 @@ def test_fault_043_a_kind_that_is_installed_late_is_used_without_a_human(
     lost = world.wait_event("cluster.lost", what="InferenceModel")
     assert lost.event.data["code"] == "RX414"
     world.wait(lambda: world.there("fleet", "Fleet"), "other kinds go on")
-    our_objects.clean()  # which installs it
+    our_objects.install()
     hub.queue.add(Trigger("happened"))
     world.wait(lambda: "one" in world.versions(), "made without a human", 90)
     world.wait_settled()
@@ -209,7 +209,8 @@ def test_fault_044_a_kind_that_goes_while_objects_live_is_told_and_comes_back(
         return bool(found["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "reconciler")
 
     world.wait(others_go_on, "others go on")
-    our_objects.clean()  # installs it again, and takes away all objects
+    our_objects.install()  # again; its objects went with it
+    world.delete("m", "Model")
     world.wait(lambda: "one" in world.versions(), "made again", 90)
     world.wait(lambda: world.there("m", "Model") is not None, "and the rest")
     world.wait_settled()

@@ -29,13 +29,17 @@ class OurObjects:
 
     def clean(self) -> None:
         """Our CRDs as in the tree and Established, none of our objects in any namespace."""
+        self.install()
+        for crd in self._files:
+            self._empty(crd)
+
+    def install(self) -> None:
+        """Our CRDs as in the tree and Established."""
         there = {one["metadata"]["name"]: one for one in self._plane.get(CRDS)["items"]}
         for crd in self._files:
             now = there.get(crd["metadata"]["name"])
             if now is None or _identity(now) != self._installed.get(crd["metadata"]["name"], ()):
                 self._install(crd, now)
-        for crd in self._files:
-            self._empty(crd)
 
     def _install(self, crd: Document, now: Document | None) -> None:
         name = crd["metadata"]["name"]
