@@ -78,12 +78,18 @@ def failed_by_threads(fail: Callable[[BaseException], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Within, SIGTERM and SIGINT call `stop`, from a thread of their own (a handler may not wait for locks)."""
+    """Within, SIGTERM, SIGINT and SIGHUP call `stop`, from a thread of their own (a handler may not wait for locks).
+
+    A SIGHUP that is ignored stays so: whoever began this with `nohup` closes the terminal and means it to go on.
+    """
 
     def handler(*_: object) -> None:
         threading.Thread(target=stop, name="stop", daemon=True).start()
 
-    before = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    heard = {signal.SIGTERM, signal.SIGINT}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        heard.add(signal.SIGHUP)
+    before = {number: signal.signal(number, handler) for number in heard}
     try:
         yield
     finally:

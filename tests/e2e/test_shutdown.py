@@ -27,6 +27,14 @@ def test_a_hub_that_is_stopped_while_its_agents_start_leaves_no_process(fleet: F
     fleet.wait(lambda: list(fleet.pids()) == [], "everything has ended")
 
 
+def test_a_hub_whose_terminal_is_closed_leaves_no_process(fleet: Fleet) -> None:
+    hub = fleet.hub()
+    fleet.wait_versions(edge_1="1", edge_2="1", edge_3="1")
+    hub.send_signal(signal.SIGHUP)
+    assert hub.wait(60) == 0
+    fleet.wait(lambda: list(fleet.pids()) == [], "everything has ended")
+
+
 def test_a_hub_that_crashes_leaves_its_edges_to_serve_and_the_next_one_adopts_and_ends_them(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
