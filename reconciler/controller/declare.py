@@ -126,7 +126,7 @@ class Declare:
                 newest = self.following.newest()
                 events = (*newest.events, *self._missed())
                 if newest.commit:
-                    return replace(newest, events=events, then="audit")
+                    return replace(newest, events=events, then="rules")  # everything, with who changed what meanwhile
                 return self.following.unfinished(replace(self._audit(), events=events))
             case "found":  # a kind can be read: what could not be settled is
                 self._record.append([*self._cluster.settle(), *self._cluster.unknown()])
