@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from reconciler.model.windows import DAYS, END, interval, minutes_of, readings, zone_of
 
+_UNFOLLOWED: Final = END - timedelta(days=3)  # who ends later ends last: a clock there may show the year 10000
 _CHAIN: Final = 64  # windows that follow each other without a gap are joined up to this many; the end is judged again
 
 
@@ -42,7 +43,7 @@ def frozen(fleet: Mapping[str, Any], now: str, *, revert: bool = False) -> Freez
         return None
     until, window = max(open_now, key=lambda one: one[0])
     for _ in range(_CHAIN):
-        later = [end for one in windows if until < END and (end := _end(one, until)) is not None]
+        later = [end for one in windows if until < _UNFOLLOWED and (end := _end(one, until)) is not None]
         if not later:
             break
         until = max(later)

@@ -148,6 +148,13 @@ def test_a_freeze_without_end_still_answers() -> None:
         assert ends("2026-12-25T18:00:00Z", window, always | {"timeZone": "Asia/Tokyo"}) == "9999-12-31T23:59:59Z"
 
 
+@pytest.mark.parametrize("until", ["9999-12-31T20:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999999Z"])
+def test_fault_017_nothing_is_counted_beyond_the_calendar(until: str) -> None:
+    for_long = {"from": "0001-01-01T00:00:00Z", "until": until, "reason": "r"}
+    nights = [NIGHT | {"timeZone": zone} for zone in ("Asia/Tokyo", "UTC", "America/New_York")]  # it is a Friday
+    assert ends("2026-12-25T18:00:00Z", for_long, *nights) == f"{until[:19]}Z"
+
+
 def test_a_revert_passes_unless_all_is_said() -> None:
     everything = SHOPS | {"scope": "all", "until": "2026-12-24", "reason": "the audit"}
     changes = SHOPS | {"scope": "changes"}
