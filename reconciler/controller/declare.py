@@ -123,11 +123,8 @@ class Declare:
                 settled = [*trigger.events, *self._cluster.settle(), *self._cluster.unknown()]
                 self._record.append(settled)  # what is settled is no longer open when everything is looked at
                 self._led = trigger.cause == "lease"
-                newest = self.following.newest()
-                events = (*newest.events, *self._missed())
-                if newest.commit:
-                    return replace(newest, events=events, then="rules")  # everything, with who changed what meanwhile
-                return self.following.unfinished(replace(self._audit(), events=events))
+                batch = self.following.start(self._audit, then="rules")  # with who changed what meanwhile
+                return replace(batch, events=(*batch.events, *self._missed()))
             case "found":  # a kind can be read: what could not be settled is
                 self._record.append([*self._cluster.settle(), *self._cluster.unknown()])
                 return self._audit()
@@ -259,39 +256,28 @@ class Declare:
         problems = self.following.notice(one for one in expansions if one.key.kind != "Edge")  # an Edge's are its pins'
         waiting = self.following.waiting(expansions, plan)
         annotated = self._annotated() if expansions else ()
-        ended = (*self._gone(expansions, plan), *self._standing(expansions, plan), *self._resolved(expansions, plan))
-        return [*problems, *waiting, *annotated, *ended]
+        return [*problems, *waiting, *annotated, *self._at_rest(expansions, plan)]
 
-    def _gone(self, expansions: Iterable[Expansion], plan: Plan) -> Iterable[Event]:
-        """What is neither declared nor there, and not under way: it was never made, or somebody else deleted it."""
-        planned = {step.key for step in plan.steps}
+    def _at_rest(self, expansions: Iterable[Expansion], plan: Plan) -> Iterator[Event]:
+        """What nothing is done about and nothing is under way for, where the log still says that there is something."""
+        planned, keys = {step.key for step in plan.steps}, self._record.state.keys
         for expansion in expansions:
-            key = expansion.key
-            known = self._record.state.keys.get(str(key))
-            idle = known is not None and not known.open and key not in planned
-            if idle and isinstance(expansion, Gone) and self._cluster.lacks(key):
+            key, known = expansion.key, keys.get(str(expansion.key))
+            if known is None or known.open or key in planned:
+                continue
+            if isinstance(expansion, Gone) and self._cluster.lacks(key):  # never made, or deleted by somebody else
                 yield self._record.event(ev.OBJECT_GONE, key, {})
+            gave_up = known.operation and (known.phase in FAILED or not known.order)
+            if gave_up and isinstance(expansion, Wanted):  # a commit took back what was refused or given up
+                standing = self._cluster.stands(key, expansion.spec)
+                yield from () if standing is None else (standing,)
+            if known.drift and self._is_resolved(key):
+                yield self._record.event(ev.DRIFT_RESOLVED, key, {})
 
-    def _standing(self, expansions: Iterable[Expansion], plan: Plan) -> Iterable[Event]:
-        """What was refused or given up last, and is as Git says now, without an order: a commit took the wish back."""
-        planned = {step.key for step in plan.steps}
-        for expansion in expansions:
-            known = self._record.state.known(expansion.key)
-            gave_up = known.operation and not known.open and (known.phase in FAILED or not known.order)
-            if gave_up and isinstance(expansion, Wanted) and expansion.key not in planned:
-                event = self._cluster.stands(expansion.key, expansion.spec)
-                if event is not None:
-                    yield event
-
-    def _resolved(self, expansions: Iterable[Expansion], plan: Plan) -> Iterable[Event]:
-        """Drifts that are none any more: Git wants it so by now, or a rule ignores it."""
-        planned = {step.key for step in plan.steps}
-        for key in (one.key for one in expansions if one.key not in planned):
-            known = self._record.state.known(key)
-            if known.drift and not known.open:
-                drift = self._cluster.drift(key)
-                if drift is None or drift.policy == IGNORE:
-                    yield self._record.event(ev.DRIFT_RESOLVED, key, {})
+    def _is_resolved(self, key: Key) -> bool:
+        """Whether a drift is none any more: Git wants it so by now, or a rule ignores it."""
+        drift = self._cluster.drift(key)
+        return drift is None or drift.policy == IGNORE
 
     def _withdrawn(self, orders: Sequence[Order]) -> dict[Key, str]:
         """Which of the orders that wait to be sent again are not to be done now, and why. Raises ApiUnavailable."""

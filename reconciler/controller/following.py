@@ -92,15 +92,20 @@ class Following:
         found = (self._record.event(ev.REF_FOUND, "git", {}),) if self._record.state.ref.lost else ()
         return Batch(events=found) if reading is None else self._adopt(reading, found)
 
-    def newest(self) -> Batch:
-        """What is new in the branch at a start, before anything is done: what stood when this ended may be withdrawn.
+    def start(self, audit: Callable[[], Batch], then: str) -> Batch:
+        """What is new in the branch, before anything is done: what stood when this ended may be withdrawn.
 
-        Nothing where it cannot be read: then what is known stands, and a `commit` trigger tells why.
+        Where it is as it was, or cannot be read (which a `commit` trigger tells), everything as it is known.
+        audit: everything.  then: the cause that looks at it behind a new commit.
         """
         try:
-            return self.commit()
+            newest = self.commit()
         except (WorldUnavailable, WorldRefused):
-            return Batch()
+            newest = Batch()
+        if newest.commit:
+            return replace(newest, then=then)
+        found = audit()
+        return self.unfinished(replace(found, events=(*newest.events, *found.events)))
 
     def lost(self, failure: ReconcilerError) -> Sequence[Event]:
         """That the branch cannot be read, once for each reason."""

@@ -4,7 +4,6 @@ In: commits (through `Repository`), what edges said (through links), verbs of pe
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from reconciler.controller.following import Following, Reach, Repository
@@ -60,11 +59,7 @@ class Hub:
         """What the trigger means (see controller.loop.Source)."""
         match trigger.cause:
             case "start":
-                newest = self._following.newest()
-                if newest.commit:
-                    return replace(newest, then="audit")
-                audit = self._audit()
-                return self._following.unfinished(replace(audit, events=(*newest.events, *audit.events)))
+                return self._following.start(self._audit, then="audit")
             case "commit":
                 batch = self._following.commit()
                 if batch.commit:

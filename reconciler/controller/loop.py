@@ -171,11 +171,12 @@ class Loop:
     def consider(self, batch: Batch) -> Considered:
         """What would be done for these keys, and why. Nothing is recorded or changed."""
         expansions, judged = self._source.expand(batch.keys), self._source.judge(batch)
-        plan = make_plan(diff(expansions, self._target.observe(batch.keys)), judged)
+        observed = self._target.observe(batch.keys | batch.kept)
+        plan = make_plan(diff(expansions, observed), judged)
         kept = (batch.kept - batch.keys) | {step.key for step in plan.waiting if step.action != "delete"}
         if kept and not plan.held:  # what cannot become as it is wanted stays as it was ordered
             ordered = [as_ordered(key, self._record.state.known(key)) for key in kept]
-            plan = plan.beside(make_plan(diff(ordered, self._target.observe(kept)), judged))
+            plan = plan.beside(make_plan(diff(ordered, observed), judged))
         return Considered(plan, expansions)
 
     def reconcile(self, batch: Batch) -> Plan:

@@ -94,13 +94,13 @@ class Queue:
             now = self._clock.monotonic()
             found = [
                 row
-                for row in sorted(self._heap, key=lambda row: row[:2])
+                for row in self._heap
                 if row[0] <= now and not row[2].mergeable and (row[2].cause, row[2].subject) == (cause, subject)
             ]
             for row in found:
                 self._heap.remove(row)
             heapq.heapify(self._heap)
-            return [trigger for _, _, trigger in found]
+            return [trigger for _, _, trigger in sorted(found)]  # due and number tell any two apart
 
     def _is_stale(self, row: tuple[float, int, Trigger]) -> bool:
         due, _, trigger = row

@@ -7,6 +7,8 @@ conflict is told in its causes ("Server-Side Apply", "Conflicts").
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Final, NamedTuple
 
@@ -82,6 +84,15 @@ class Status(msgspec.Struct, frozen=True):
 
 
 _STATUS: Final = msgspec.json.Decoder(Status)
+
+
+@contextmanager
+def readable(what: object) -> Iterator[None]:
+    """Within, the answer to a write is read. Raises ApiUnavailable where it cannot be: the write may have been done."""
+    try:
+        yield
+    except msgspec.MsgspecError as error:
+        raise ApiUnavailable(f"{what}: what was answered cannot be read: {error}", unknown=True) from None
 
 
 def status_of(body: bytes) -> Status:

@@ -16,6 +16,7 @@ import msgspec
 
 from reconciler.errors import ApiUnavailable, KindMissing, ReconcilerError, RightMissing
 from reconciler.history.keys import Key
+from reconciler.kube.answers import readable
 from reconciler.kube.lease import awake_or_not
 from reconciler.kube.live import Head, Live, Reader, differs, key_named, key_of
 from reconciler.kube.resources import Resource
@@ -249,10 +250,8 @@ class Cache:
 
     def put(self, key: Key, body: bytes) -> Live:
         """Take in the answer to our own write; an older event never overwrites it. Raises ApiUnavailable."""
-        try:
+        with readable(key):
             return self._shelves[key.kind].put(key, body)
-        except msgspec.MsgspecError as error:
-            raise ApiUnavailable(f"{key}: what was answered cannot be read: {error}", unknown=True) from None
 
     def remove(self, key: Key, uid: str) -> None:
         """Take in that our own delete was answered. Where finalizers keep it, it stays, as one that is deleting."""

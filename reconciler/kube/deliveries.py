@@ -153,7 +153,7 @@ class Deliveries:
             self._triggers.fail(bug)
         with self._lock:
             if told is None and order.step.key not in self._superseded:
-                self._waiting[order.step.key] = order
+                self._keep(order)
             self._superseded.discard(order.step.key)
             self._flying.discard(order.step.key)
             self._lock.notify_all()

@@ -1,4 +1,4 @@
-"""One writer a cluster: a coordination.k8s.io/v1 Lease. May import: errors, kube.resources.
+"""One writer a cluster: a Lease of coordination.k8s.io/v1. May import: errors, kube.answers, kube.resources.
 
 In: the Lease as the API server has it, and a clock that goes on while the machine sleeps.
 Out: `permit`, asked before each write; `changed`, told of each change.
@@ -24,6 +24,7 @@ from typing import Annotated, Any, Final, Protocol
 import msgspec
 
 from reconciler.errors import ApiUnavailable, FieldConflict, LeaseLost, ReconcilerError
+from reconciler.kube.answers import readable
 from reconciler.kube.resources import LEASES, Resource
 
 DURATION_S: Final = 15.0
@@ -224,12 +225,9 @@ class Lease:
 
         Raises ApiUnavailable where it is no Lease.
         """
-        try:
+        with readable(f"the Lease {self.namespace}/{self.name}"):
             seen = None if body is None else _SEEN.decode(body)
             self._document = None if body is None else msgspec.json.decode(body)
-        except msgspec.MsgspecError as error:
-            lease = f"the Lease {self.namespace}/{self.name}"
-            raise ApiUnavailable(f"{lease}: what was answered cannot be read: {error}", unknown=True) from None
         self._looked = True
         version = "" if seen is None else seen.metadata.version
         if version == self._version:

@@ -22,6 +22,7 @@ from reconciler.history.events import Entry, rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.times import seconds_left
 from reconciler.kube.announcer import EventWriter, Lookup
+from reconciler.kube.answers import readable
 from reconciler.kube.api import Api
 from reconciler.kube.cache import Cache
 from reconciler.kube.live import Live
@@ -194,10 +195,8 @@ class Publisher:
         answer = self._api.apply(
             resource, key.name, key.namespace, body, manager=MANAGER, force=True, sub="status"
         )  # nobody else writes it
-        try:
+        with readable(key):
             return _answer.decode(answer).metadata
-        except msgspec.MsgspecError as error:
-            raise ApiUnavailable(f"{key}: what was answered cannot be read: {error}", unknown=True) from None
 
     def _told_once(self, key: Key, refused: WorldRefused) -> None:
         """A status that is refused now would be again: it waits for the next change."""

@@ -17,6 +17,7 @@ from reconciler.errors import ApiUnavailable, FieldConflict, WorldRefused
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
+from reconciler.kube.answers import readable
 from reconciler.kube.api import Api
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS, document
@@ -184,10 +185,8 @@ class Sender:
 
 def _deleted(key: Key, answer: bytes) -> _Deleted:
     """Raises ApiUnavailable where it is neither of the two: whether anything was deleted is not known."""
-    try:
+    with readable(key):
         found = _DELETED.decode(answer)
-    except msgspec.MsgspecError as error:
-        raise ApiUnavailable(f"{key}: what was answered cannot be read: {error}", unknown=True) from None
     if found.kind != "Status" and not (found.kind == key.kind and found.metadata.uid):
         raise ApiUnavailable(f"{key}: what was answered to the DELETE is not an API server's", unknown=True)
     return found
