@@ -12,6 +12,26 @@ from typing import NamedTuple, Protocol
 from reconciler.history.events import Entry, Event, Head, Origin
 
 
+class Gate(Protocol):
+    """A lock on which a thread waits for what others do (as `threading.Condition`)."""
+
+    def __enter__(self) -> bool:
+        """Take the lock."""
+        ...
+
+    def __exit__(self, *args: object) -> None:
+        """Give it back."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Give the lock back until somebody notifies, at most so many seconds, and take it again."""
+        ...
+
+    def notify_all(self) -> None:
+        """End every wait."""
+        ...
+
+
 class Clock(Protocol):
     """The time, as an argument for everything that is pure."""
 
@@ -21,6 +41,18 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds that never go back. For time-outs."""
+        ...
+
+    def gate(self) -> Gate:
+        """A new gate, whose waits go by this clock."""
+        ...
+
+
+class Workers(Protocol):
+    """A bounded number of threads, for what waits for the world."""
+
+    def submit(self, work: Callable[[], None], /) -> object:
+        """Have `work` done soon, beside the caller. It raises nothing."""
         ...
 
 
@@ -105,15 +137,31 @@ class EventLog(Protocol):
 class Link(Protocol):
     """Copies another log's events into ours. The record is the logs; a link keeps nothing of its own."""
 
-    def pull(self) -> list[Entry]:
-        """Copy what is new there; the entries as they stand here. Empty when there is nothing.
+    def fetch(self) -> list[tuple[Origin, bytes]]:
+        """The next events there that our log does not hold, in the form that `EventLog.copy` takes; empty: none.
 
-        Raises WorldUnavailable (not there yet), GapFound, ForkFound, ChainBroken.
+        Some of them where they are many. Raises WorldUnavailable (not there yet), GapFound, ForkFound, ChainBroken.
         """
         ...
 
     def alive(self) -> bool:
         """Whether the other log has a writer right now."""
+        ...
+
+
+class Peers(Protocol):
+    """The edges of a hub, as it reaches them."""
+
+    def link(self, edge: str, /) -> Link:
+        """The link to an edge's log."""
+        ...
+
+    def ring(self, edge: str, /) -> None:
+        """Tell an edge that there are orders. Never waits, never raises."""
+        ...
+
+    def wanted(self, edges: Sequence[str], /) -> None:
+        """Told which edges there should be."""
         ...
 
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from reconciler.controller.following import Following, Reach, Repository
-from reconciler.controller.loop import Batch, Order
-from reconciler.controller.queue import Trigger
+from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.recorder import Recorder
+from reconciler.controller.stage import Change, Order
 from reconciler.controller.verbs import Verbs
 from reconciler.errors import ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
-from reconciler.history.keys import Key
+from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import FAILED, Served
 from reconciler.history.times import is_over
 from reconciler.planning import objects
@@ -25,6 +25,7 @@ from reconciler.planning.drifted import IGNORE, Field
 from reconciler.planning.freeze import frozen
 from reconciler.planning.plan import Judgement, Plan, Step, stopped
 from reconciler.planning.wanted import Expansion, Gone, Wanted
+from reconciler.ports import Workers
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,6 @@ class Cluster(Protocol):
         """What annotations suspend: scope -> {actor, reason, until, object}. Raises ApiUnavailable."""
         ...
 
-    def publish(self) -> None:
-        """Write into status what has changed."""
-        ...
-
     def again(self, judge: Callable[[Sequence[Order]], Mapping[Key, str]]) -> None:
         """Try again what was not answered; outcomes come as triggers. judge: what is not to be done, and why."""
         ...
@@ -104,92 +101,105 @@ class Cluster(Protocol):
 
 
 class Declare:
-    """Source of the loop whose target is the cluster."""
+    """Source of the stage whose target is the cluster."""
 
-    def __init__(self, repository: Repository, recorder: Recorder, cluster: Cluster) -> None:
-        self._record, self._cluster = recorder, cluster
-        reach = Reach(objects.affected, objects.every, lambda key: not key.edge)
-        self.following = Following(repository, recorder, reach)
-        self._verbs = Verbs(self.following, recorder, self._audit)
+    def __init__(
+        self, repository: Repository, recorder: Recorder, queue: Queue, workers: Workers, cluster: Cluster
+    ) -> None:
+        self._record, self._cluster = recorder.stage(DECLARE), cluster
+        reach = Reach(objects.affected, objects.every)
+        self.following = Following(repository, self._record, reach, queue.stage(DECLARE), workers)
+        self._verbs = Verbs(self.following, self._record)
         self._led = False  # whether the Lease was won, and so everything looked at, since this began
 
-    def take(self, trigger: Trigger) -> Batch:
-        """What the trigger means (see controller.loop.Source)."""
+    def take(self, trigger: Trigger) -> Change:
+        """What the trigger means (see controller.stage.Source)."""
+        change = self._meant(trigger)
+        if self.following.is_starting and not change.is_later:
+            return Change(events=change.events)  # whatever it is about, the start looks at it
+        return change
+
+    def _meant(self, trigger: Trigger) -> Change:
         match trigger.cause:
-            case "start" if self._led:
-                return Batch()  # the Lease came first, and all was looked at then
-            case "start" | "lease":
+            case Cause.START if self._led:
+                return Change()  # the Lease came first, and all was looked at then
+            case Cause.START | Cause.LEASE:
                 self._cluster.forget()
-                settled = [*trigger.events, *self._cluster.settle(), *self._cluster.unknown()]
-                self._record.append(settled)  # what is settled is no longer open when everything is looked at
-                self._led = trigger.cause == "lease"
-                batch = self.following.start(self._audit, then="rules")  # with who changed what meanwhile
-                return replace(batch, events=(*batch.events, *self._missed()))
-            case "found":  # a kind can be read: what could not be settled is
-                self._record.append([*self._cluster.settle(), *self._cluster.unknown()])
-                return self._audit()
-            case "commit":
-                batch = self.following.commit()
-                return batch if batch.commit else self._waiting(batch)
-            case "object":
-                return self._seen(Key.parse(trigger.subject))
-            case "publish":
-                self._cluster.publish()
-                return Batch()
-            case "keys":
-                return self.following.batch({Key.parse(trigger.subject)})
-            case "done":
-                return self._done(trigger)
-            case "happened":
-                return Batch(events=trigger.events)
-            case "again":
+                settled = (*trigger.events, *self._cluster.settle(), *self._cluster.unknown())
+                self._led = trigger.cause is Cause.LEASE
+                self.following.start()
+                return Change(events=settled)  # what is settled is no longer open when everything is looked at
+            case Cause.FOUND:  # a kind can be read: what could not be settled is
+                settled = (*self._cluster.settle(), *self._cluster.unknown())
+                return replace(self.following.audit(), events=settled)
+            case Cause.COMMIT if self.following.is_starting:
+                return self.following.started(Trigger(Cause.RULES))
+            case Cause.COMMIT:
+                return self._followed(self.following.commit())
+            case Cause.OBJECT:
+                return Change() if self.following.is_starting else self._seen(Key.parse(trigger.subject))
+            case Cause.KEYS:
+                return self.following.change({Key.parse(trigger.subject)})
+            case Cause.DONE:
+                return self._done(trigger.events)
+            case Cause.HAPPENED:
+                return Change(events=trigger.events)
+            case Cause.AGAIN:
                 self._cluster.again(self._withdrawn)
-                return Batch()
-            case "verb":
-                batch = self._verbs.batch(trigger.request)
-                if batch.keys | batch.kept:
+                return Change()
+            case Cause.VERB:
+                change = self._verbs.change(trigger)
+                if change.keys | change.kept or change.look:
                     self._cluster.may_write()  # what is asked is done, or refused before anything is recorded
-                return batch
-            case "rules":  # what was ignored may count by now
-                return self.following.unfinished(replace(self._audit(), events=tuple(self._missed())))
+                return change
             case _:
-                return self.following.unfinished(self._audit())
+                return self.following.audit()
 
     def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:
         """That the branch cannot be read, once for each reason. The cluster's own failures are told by its watches."""
-        return self.following.lost(failure) if trigger.cause == "commit" and failure.code == "RX301" else ()
+        is_of_git = trigger.cause is Cause.COMMIT and failure.code == "RX301"
+        return self.following.lost(failure) if is_of_git else ()
 
-    def preview(self) -> Batch:
+    def preview(self) -> Change:
         """Everything there is or should be."""
         return self.following.preview()
 
-    def _audit(self) -> Batch:
-        return self.following.batch(self.following.everything(), cause=self._record.state.ref.event)
+    def everything(self) -> Iterable[Key]:
+        """Every key there is or should be."""
+        return self.following.everything()
 
-    def _done(self, trigger: Trigger) -> Batch:
+    def looked(self, change: Change, found: frozenset[Key]) -> Change:
+        """See controller.stage.Source."""
+        return self.following.looked(change, found)
+
+    def announce(self, change: Change, plan: Plan) -> Sequence[Event]:
+        """See controller.stage.Source."""
+        return self.following.announce(change, plan)
+
+    def _done(self, outcomes: tuple[Event, ...]) -> Change:
         """Outcomes. Of an order that is not the newest, or was withdrawn, the object is looked at again."""
-        key = Key.parse(trigger.subject)
-        newest = self._record.state.known(key).operation
-        stale = any(event.operationid != newest or event.data.get("settled") for event in trigger.events)
-        return self.following.batch({key} if stale else (), trigger.events)
+        stale = {
+            Key.parse(event.subject)
+            for event in outcomes
+            if event.operationid != self._record.mine.known(event.subject).operation or event.data.get("settled")
+        }
+        return self.following.change(stale, outcomes)
 
-    def _waiting(self, batch: Batch) -> Batch:
+    def _followed(self, change: Change | None) -> Change:
         """Where the branch has not moved: the commit whose plan could not be made, as the cluster did not answer."""
-        ref = self._record.state.ref
-        if ref.commit == ref.accepted:
-            return batch
-        again = self.following.unfinished(self._audit())
-        return again if again.commit else batch
+        if change is None or change.commit or self.following.is_finished:
+            return change or Change()
+        return replace(self.following.audit(), events=change.events)
 
-    def _seen(self, key: Key) -> Batch:
+    def _seen(self, key: Key) -> Change:
         """An object is not as it was; an annotation on it may be about more than itself."""
-        asked, batch = self._cluster.look(key), self._changed(key)
-        batch = replace(batch, events=(*batch.events, *self._annotated()))
+        asked, change = self._cluster.look(key), self._changed(key)
+        events = (*change.events, *self._annotated())
         if not asked:
-            return batch
-        every, then = self._audit(), "commit" if asked == "poll" else ""
-        keys, kept = batch.keys | every.keys, batch.kept | every.kept
-        return replace(batch, keys=keys, kept=kept, cause=batch.cause or every.cause, then=then)
+            return replace(change, events=events)
+        then = (Trigger(Cause.COMMIT),) if asked == "poll" else ()
+        audit = self.following.audit()
+        return replace(audit, events=events, cause=change.cause or audit.cause, then=then)
 
     def _annotated(self) -> Iterator[Event]:
         """What annotations suspend, where the log says otherwise. What has ended by its own time needs no word."""
@@ -198,32 +208,32 @@ class Declare:
             said = {name: why[name] for name in ("reason", "until", "object") if why.get(name)}
             if {name: value for name, value in known.get(scope, {}).items() if name not in {"actor", "time"}} != said:
                 data = {"scope": scope, "annotated": True, **said}
-                yield self._record.event(ev.RECONCILE_SUSPENDED, "plan", data, actor=why.get("actor", ""))
+                yield self._record.event(ev.RECONCILE_SUSPENDED, "suspensions", data, actor=why.get("actor", ""))
         for scope, why in known.items():
             if scope not in asked and not is_over(why.get("until", ""), now):
                 data = {"scope": scope, "annotated": True, "object": why.get("object", "")}
-                yield self._record.event(ev.RECONCILE_RESUMED, "plan", data, actor="somebody")
+                yield self._record.event(ev.RECONCILE_RESUMED, "suspensions", data, actor="somebody")
 
-    def _changed(self, key: Key) -> Batch:
+    def _changed(self, key: Key) -> Change:
         """An object is not as it was seen last: looked at, if it is one of ours."""
-        known = self._record.state.keys.get(str(key))
+        known = self._record.mine.keys.get(str(key))
         if known is None or not known.operation:
             source, _ = objects.source_of(self.following.repository.declared, key)
             adopted = self._cluster.adopted(key) if known is None else None  # a restored etcd brings it back
             events = [adopted] if adopted is not None else []
-            concerns = source is not None or events or str(key) in self._record.state.waits
-            return self.following.batch({key}, events) if concerns else Batch()
+            concerns = source is not None or events or str(key) in self._record.mine.waits
+            return self.following.change({key}, events) if concerns else Change()
         if known.open:
             ended = self._cluster.ended(key)
-            return self.following.batch({key}, [ended] if ended is not None else [])
+            return self.following.change({key}, [ended] if ended is not None else [])
         drift = self._cluster.drift(key)
         if drift is None:
-            return self.following.batch({key}, [self._record.event(ev.DRIFT_RESOLVED, key, {})] if known.drift else [])
+            return self.following.change({key}, [self._record.event(ev.DRIFT_RESOLVED, key, {})] if known.drift else [])
         event = self._detected(key, known, drift)
         if event is None:
-            return self.following.batch({key})
+            return self.following.change({key})
         fought = self._cluster.fought(key, drift)
-        return self.following.batch({key}, [event, fought] if fought is not None else [event], event.id)
+        return self.following.change({key}, [event, fought] if fought is not None else [event], event.id)
 
     def _detected(self, key: Key, known: Served, drift: Drift) -> Event | None:
         """The event of a drift; None where it is ignored or told already."""
@@ -232,15 +242,12 @@ class Declare:
             return None
         return self._record.event(ev.DRIFT_DETECTED, key, data, actor=drift.writer or "somebody")
 
-    def _missed(self) -> list[Event]:
-        """What others did while nobody watched.
-
-        The audit behind it compares once more: it finds what to mend, not who did it, nor what is only to be told.
-        """
+    def seen(self, keys: Sequence[Key]) -> list[Event]:
+        """What others did while nobody watched: who, and what is only to be told. What is to be mended, the plan says."""
         found = []
-        for text, known in self._record.state.keys.items():
-            key = Key.parse(text)
-            drift = self._cluster.drift(key) if not key.edge and known.operation and not known.open else None
+        for key in keys:
+            known = self._record.mine.known(key)
+            drift = self._cluster.drift(key) if known.operation and not known.open else None
             event = self._detected(key, known, drift) if drift is not None else None
             found += [event] if event is not None else []
         return found
@@ -260,7 +267,7 @@ class Declare:
 
     def _at_rest(self, expansions: Iterable[Expansion], plan: Plan) -> Iterator[Event]:
         """What nothing is done about and nothing is under way for, where the log still says that there is something."""
-        planned, keys = {step.key for step in plan.steps}, self._record.state.keys
+        planned, keys = {step.key for step in plan.steps}, self._record.mine.keys
         for expansion in expansions:
             key, known = expansion.key, keys.get(str(expansion.key))
             if known is None or known.open or key in planned:
@@ -283,10 +290,10 @@ class Declare:
         """Which of the orders that wait to be sent again are not to be done now, and why. Raises ApiUnavailable."""
         keys = frozenset(order.step.key for order in orders)
         wanted = {one.key: one for one in self.expand(keys)}
-        judged = self.judge(Batch(keys, unreadable=self.following.unreadable()))
+        judged = self.judge(self.following.change(keys))
         found: dict[Key, str] = {}
         for step, intent in orders:
-            spec = step.spec or self._record.state.known(step.key).order
+            spec = step.spec or self._record.mine.known(step.key).order
             there = self._cluster.forbidden(step.key)
             why, _ = stopped(step.key, step.action, spec, judged, there, kept=self._passes_freeze(intent.event))
             why = why or ("" if _is_wanted(step, wanted[step.key]) else "Git wants it otherwise by now")
@@ -299,10 +306,10 @@ class Declare:
         ordered_in = of_newest and frozen(self.following.fleet(), intent.time) is not None
         return bool(ordered_in) or intent.prevdigest == intent.newdigest
 
-    def judge(self, batch: Batch) -> Judgement:
+    def judge(self, change: Change) -> Judgement:
         """Limits, windows and suspensions of the Fleet in force."""
-        judgement = self.following.judge(batch)
-        asked = self._cluster.suspended() if batch.keys | batch.kept else {}
+        judgement = self.following.judge(change)
+        asked = self._cluster.suspended() if change.keys | change.kept else {}
         suspended = {**judgement.suspended, **asked} if asked else judgement.suspended
         return replace(judgement, suspended=suspended, edge_of=self._edge_of)
 

@@ -1,15 +1,18 @@
-"""The followed branch, as batches for a loop. May import: ports, planning, history, controller.loop.
+"""The followed branch, as changes for a loop. May import: ports, planning, history, controller.
 
 In: commits (through `Repository`), and the fold of the log.  Out: what may have changed, with the facts to be recorded.
 Every stage that begins at Git follows it in this way; which keys a commit concerns is the stage's own (`Reach`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol
+from itertools import chain
+from typing import Any, Final, NamedTuple, Protocol
 
-from reconciler.controller.loop import Batch
-from reconciler.controller.recorder import Recorder
+from reconciler.controller.question import Question
+from reconciler.controller.queue import Cause, StageQueue, Trigger
+from reconciler.controller.recorder import StageRecorder
+from reconciler.controller.stage import Change
 from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
 from reconciler.errors import ReconcilerError, WorldRefused, WorldUnavailable
 from reconciler.history import events as ev
@@ -19,8 +22,11 @@ from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.expand import Circumstances, unmatched_pins
 from reconciler.planning.judge import judge_by
-from reconciler.planning.plan import Judgement, Plan
+from reconciler.planning.plan import BATCH, Judgement, Plan
 from reconciler.planning.wanted import Expansion, Frozen, Wanted
+from reconciler.ports import Workers
+
+DEADLINE_S: Final = 900.0  # of a look at the branch, whose own steps have shorter ones
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,11 @@ class Repository(Protocol):
         """What the last adopted reading declares."""
         ...
 
-    def read(self) -> Reading | None:
-        """What is new since the last adopted reading; None when the branch has not moved. Raises GitUnavailable."""
+    def reading(self) -> Callable[[], Reading | None]:
+        """A look at the branch, to be made beside the loop: what it needs of the log is taken now.
+
+        What is new since the last adopted reading; None when the branch has not moved. Raises GitUnavailable.
+        """
         ...
 
     def adopt(self, reading: Reading) -> None:
@@ -72,40 +81,104 @@ class Reach(NamedTuple):
     """Which keys a stage expands to.
 
     affected: (before, after, changed) -> the keys whose expansion may differ.  every: all that is declared.
-    owns: whether a key of the log is of this stage.
     """
 
     affected: Callable[[Declared, Declared, Iterable[Identity]], set[Key]]
-    every: Callable[[Declared], set[Key]]
-    owns: Callable[[Key], bool]
+    every: Callable[[Declared], Iterable[Key]]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What Git says of a change, by which its plan is judged and announced.
+
+    policy: the Fleet by which it is judged.  fleet: the one that comes into force when the plan of this commit is
+    accepted.  approved: a plan digest that a person released.  unreadable: places that cannot be read, so that nothing
+    is pruned.  about: the keys that the commit itself concerns.
+    """
+
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    fleet: Mapping[str, Any] = field(default_factory=dict)
+    approved: str = ""
+    unreadable: tuple[str, ...] = ()
+    about: frozenset[Key] = frozenset()
 
 
 class Following:
-    """Reads the branch, and says what that means for the keys of one stage."""
+    """Reads the branch beside the loop, and says what that means for the keys of one stage."""
 
-    def __init__(self, repository: Repository, recorder: Recorder, reach: Reach) -> None:
-        self.repository, self._record, self._reach = repository, recorder, reach
+    def __init__(
+        self, repository: Repository, recorder: StageRecorder, reach: Reach, queue: StageQueue, workers: Workers
+    ) -> None:
+        self.repository, self._record, self._reach, self._queue = repository, recorder, reach, queue
+        self._question = Question(
+            repository.reading,
+            Trigger(Cause.COMMIT),
+            queue=queue,
+            workers=workers,
+            clock=recorder.clock,
+            deadline_s=DEADLINE_S,
+        )
+        self.is_starting = False  # nothing is planned until Git has answered
+        self._waiting: list[Trigger] = []  # for the end of a look at the branch
+        self._looked: dict[int, ReconcilerError | None] = {}  # who has waited, and what the look has failed by
 
-    def commit(self) -> Batch:
-        """What is new in the branch. Raises GitUnavailable."""
-        reading = self.repository.read()
+    def commit(self) -> Change | None:
+        """What is new in the branch; None while it is looked at. Raises GitUnavailable."""
+        try:
+            answer = self._question.answer()
+        except ReconcilerError as failure:
+            self._answered(failure)
+            raise
+        if answer is None:
+            return None
+        self._answered()
         found = (self._record.event(ev.REF_FOUND, "git", {}),) if self._record.state.ref.lost else ()
-        return Batch(events=found) if reading is None else self._adopt(reading, found)
+        return self.change(events=found) if answer.value is None else self._adopt(answer.value, found)
 
-    def start(self, audit: Callable[[], Batch], then: str) -> Batch:
-        """What is new in the branch, before anything is done: what stood when this ended may be withdrawn.
+    def _answered(self, failure: ReconcilerError | None = None) -> None:
+        """A look at the branch has ended: who waited for it is taken again."""
+        for trigger in self._waiting:
+            self._looked[id(trigger.request)] = failure
+            self._queue.add(trigger)
+        self._waiting.clear()
 
-        Where it is as it was, or cannot be read (which a `commit` trigger tells), everything as it is known.
-        audit: everything.  then: the cause that looks at it behind a new commit.
+    def has_looked(self, trigger: Trigger) -> bool:
+        """Whether the branch was looked at since a verb was taken first. Where not, it is taken again then.
+
+        Raises what that look raised.
         """
+        if id(trigger.request) in self._looked:
+            failure = self._looked.pop(id(trigger.request))
+            if failure is not None:
+                raise failure
+            return True
+        self._waiting.append(trigger)
+        self._queue.add(Trigger(Cause.COMMIT))
+        return False
+
+    def start(self) -> None:
+        """Look at the branch before anything is done: what stood when this ended may be withdrawn (decision 17)."""
+        self.is_starting = True
+        self._queue.add(Trigger(Cause.COMMIT))
+
+    def started(self, then: Trigger) -> Change:
+        """What a start does once Git has answered, or has not in its time: then what is known stands.
+
+        then: what looks at everything behind a new commit.
+        """
+        lost: Sequence[Event] = ()
+        again: tuple[Trigger, ...] = ()
         try:
             newest = self.commit()
-        except (WorldUnavailable, WorldRefused):
-            newest = Batch()
+        except (WorldUnavailable, WorldRefused) as failure:
+            newest, lost, again = Change(), self.lost(failure), (Trigger(Cause.COMMIT),)
+        if newest is None:
+            return Change()
+        self.is_starting = False
         if newest.commit:
-            return replace(newest, then=then)
-        found = audit()
-        return self.unfinished(replace(found, events=(*newest.events, *found.events)))
+            return replace(newest, then=(then,))
+        audit = self.audit()
+        return replace(audit, events=(*newest.events, *lost, *audit.events), then=again)
 
     def lost(self, failure: ReconcilerError) -> Sequence[Event]:
         """That the branch cannot be read, once for each reason."""
@@ -113,34 +186,57 @@ class Following:
             return ()
         return (self._record.event(ev.REF_LOST, "git", {"error": failure.message, "code": failure.code}),)
 
-    def batch(self, keys: Iterable[Key], events: Sequence[Event] = (), cause: str = "") -> Batch:
+    # ── what is to be looked at ───────────────────────────────────────────────────────────────────────────────────
+
+    def change(self, keys: Iterable[Key] = (), events: Sequence[Event] = (), cause: str = "") -> Change:
         """What is not about a commit: the keys that a held plan holds stay as they were ordered."""
         held, found = self.held_keys(), frozenset(keys)
-        return Batch(found - held, tuple(events), cause, unreadable=self.unreadable(), kept=found & held)
+        return Change(found - held, tuple(events), cause, kept=found & held, facts=self._facts())
 
-    def preview(self) -> Batch:
-        """Everything there is or should be, where the branch has not moved: what waits is told too."""
-        return Batch(frozenset(self.everything()), unreadable=self.unreadable())
+    def audit(self) -> Change:
+        """Everything there is or should be."""
+        ref = self._record.state.ref
+        return Change(cause=ref.event, kept=self.held_keys(), look=True, facts=self._facts())
 
-    def unfinished(self, audit: Batch) -> Batch:
+    def looked(self, change: Change, found: frozenset[Key]) -> Change:
+        """What an audit has found to be done, with the commit that was read but neither accepted nor held."""
+        found |= frozenset() if self.is_finished else self.held_keys()
+        return self.unfinished(replace(self.change(found, cause=change.cause), then=change.then))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the commit that was read last is accepted, or held."""
+        ref, held = self._record.state.ref, self._record.mine.held_plan
+        return ref.commit == ref.accepted or (held is not None and held.commit == ref.commit)
+
+    def unfinished(self, audit: Change) -> Change:
         """The commit that was read but neither accepted nor held when the process ended, or the audit alone."""
-        ref, held = self._record.state.ref, self._record.state.held_plan
-        if ref.commit == ref.accepted or (held is not None and held.commit == ref.commit):
+        if self.is_finished:
             return audit
-        fleet = self.repository.declared.fleet() or {}
-        waited = {Key.parse(text) for text in self._record.state.waits}  # for something else: it is not of this commit
-        keys, about = audit.keys | self.held_keys(), audit.keys - waited
-        return replace(audit, keys=keys, commit=ref.commit, fleet=fleet, about=about)
+        waited = {Key.parse(text) for text in self._record.mine.waits}  # for something else: it is not of this commit
+        facts = replace(self._facts(), fleet=self.repository.declared.fleet() or {}, about=audit.keys - waited)
+        return replace(audit, keys=audit.keys | audit.kept, kept=frozenset(), commit=self._record.state.ref.commit, facts=facts)
 
-    def everything(self, declared: Declared | None = None) -> set[Key]:
-        """Every key there is or should be."""
-        state = self._record.state
-        known = (Key.parse(text) for text in state.keys.keys() | state.waits.keys())
-        return self._reach.every(declared or self.repository.declared) | {key for key in known if self._reach.owns(key)}
+    def preview(self) -> Change:
+        """Everything there is or should be, where the branch has not moved: what waits is told too."""
+        return Change(frozenset(self.everything()), facts=self._facts())
+
+    def _facts(self) -> Facts:
+        return Facts(self.fleet(), unreadable=self.unreadable())
+
+    def everything(self) -> Iterator[Key]:
+        """Every key there is or should be, once; worked out as it is asked for."""
+        seen: set[Key] = set()
+        mine = self._record.mine
+        texts = [*mine.keys, *mine.waits]
+        for key in chain(self._reach.every(self.repository.declared), map(Key.parse, texts)):
+            if key not in seen:
+                seen.add(key)
+                yield key
 
     def held_keys(self) -> frozenset[Key]:
         """The keys of the plan that waits for a person."""
-        held = self._record.state.held_plan
+        held = self._record.mine.held_plan
         return frozenset(Key.parse(text) for text in held.keys) if held is not None else frozenset()
 
     def unreadable(self) -> tuple[str, ...]:
@@ -156,25 +252,52 @@ class Following:
     def around(self) -> Circumstances:
         """What expansion needs now beside the declarations."""
         state, now = self._record.state, rfc3339(self._record.clock.now())
-        return Circumstances(self.fleet(), state.digests, now, state.keys)
+        return Circumstances(self.fleet(), state.digests, now, self._record.mine.keys)
 
     def fleet(self) -> dict[str, Any]:
         """The policy in force: of the last accepted commit; before there is one, the first commit's own."""
         state = self._record.state
         return state.fleet if state.ref.accepted else (self.repository.declared.fleet() or {})
 
-    def judge(self, batch: Batch) -> Judgement:
-        """Limits of the Fleet in force; the first commit is judged by its own."""
-        now = rfc3339(self._record.clock.now())
+    def judge(self, change: Change) -> Judgement:
+        """Limits of the Fleet in force when it was made; the first commit is judged by its own."""
+        facts = change.facts or self._facts()
         return judge_by(
             self._record.state,
-            self.fleet(),
-            now=now,
-            unreadable=batch.unreadable,
-            approved=batch.approved,
-            commit=batch.commit,
-            about=batch.about,
+            self._record.name,
+            facts.policy,
+            now=rfc3339(self._record.clock.now()),
+            unreadable=facts.unreadable,
+            approved=facts.approved,
+            commit=change.commit,
+            about=facts.about,
         )
+
+    def announce(self, change: Change, plan: Plan) -> Sequence[Event]:
+        """The plan, where it says more than its intents do: for a commit, when held, approved, or of many steps."""
+        facts, state, held = change.facts or self._facts(), self._record.state, self._record.mine.held_plan
+        if not (change.commit or facts.approved or plan.held or len(plan.ready) > BATCH):
+            return ()
+        if (
+            plan.held
+            and held is not None
+            and held.digest == plan.digest
+            and held.commit == (change.commit or held.commit)
+        ):
+            return ()
+        data: dict[str, Any] = {"counts": plan.counts}
+        if plan.fetch_bytes:
+            data["fetchBytes"] = plan.fetch_bytes
+        if plan.held:
+            data |= {"held": plan.held, "keys": sorted(str(step.key) for step in plan.steps)}
+        else:
+            data |= {"fleet": facts.fleet} if change.commit and facts.fleet != state.fleet else {}
+            data |= {"releases": facts.approved} if facts.approved else {}
+        if "fleet" in data and state.ref.accepted:  # other rules may be about anything that is there
+            self._queue.add(Trigger(Cause.RULES))
+        stream, digest = f"plan/{self._record.name}", plan.digest
+        about = {"causationid": change.cause, "gitcommit": change.commit, "newdigest": digest}
+        return [self._record.event(ev.CHANGE_PLANNED, stream, data, **about)]
 
     def expanded(self, keys: Iterable[Key], one: Callable[[Key], Expansion]) -> list[Expansion]:
         """What each key should be. Before a commit was read nothing can be said, so nothing is taken for gone."""
@@ -193,26 +316,26 @@ class Following:
 
     def waiting(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
         """Which of these keys wait, and for what, where that differs from what the log says."""
-        known, now = self._record.state.waits, {str(step.key): step.waits for step in plan.steps if step.waits}
+        known, now = self._record.mine.waits, {str(step.key): step.waits for step in plan.steps if step.waits}
         changed: dict[str, list[str]] = {}
         for text in sorted(str(expansion.key) for expansion in expansions):
             if now.get(text, "") != known.get(text, ""):
                 changed.setdefault(now.get(text, ""), []).append(text)
-        return [self._record.event(ev.STEPS_WAITING, "waits", {"waits": changed})] if changed else []
+        return [self._record.event(ev.STEPS_WAITING, f"waits/{self._record.name}", {"waits": changed})] if changed else []
 
-    def _adopt(self, reading: Reading, found: tuple[Event, ...]) -> Batch:
+    def _adopt(self, reading: Reading, found: tuple[Event, ...]) -> Change:
         record, before = self._record, self.repository.declared
         self._record.log.put_blobs(reading.blobs)
         about = self._reach.affected(before, reading.declared, reading.changed)
         keys = about | self.held_keys()
         if self.unreadable() and not reading.unreadable:  # what could not be pruned while a line was unreadable
-            keys |= self.everything(reading.declared)
+            keys |= {*self._reach.every(reading.declared), *self.everything()}
         problems = {**reading.problems, **self._pin_problems(reading, keys)}
         events = [self._ref_advanced(reading, n) for n in range(len(reading.commits))]
         newest = reading.commits[-1]
         if reading.rewritten_from:
-            facts = {"from": reading.rewritten_from, "to": newest.commit}
-            events.insert(0, record.event(ev.REF_REWRITTEN, "git", facts, gitcommit=newest.commit))
+            data = {"from": reading.rewritten_from, "to": newest.commit}
+            events.insert(0, record.event(ev.REF_REWRITTEN, "git", data, gitcommit=newest.commit))
         self.repository.adopt(reading)
         if problems:
             data = {"problems": problems}
@@ -220,15 +343,8 @@ class Following:
                 record.event(ev.MANIFESTS_CHECKED, "git", data, causationid=events[-1].id, gitcommit=newest.commit)
             )
         cause = next(event.id for event in reversed(events) if event.type == ev.REF_ADVANCED)
-        return Batch(
-            keys=frozenset(keys),
-            events=(*found, *events),
-            cause=cause,
-            commit=newest.commit,
-            fleet=reading.declared.fleet() or {},
-            unreadable=reading.unreadable,
-            about=frozenset(about),
-        )
+        facts = Facts(self.fleet(), reading.declared.fleet() or {}, "", reading.unreadable, frozenset(about))
+        return Change(frozenset(keys), (*found, *events), cause, newest.commit, facts=facts)
 
     def _pin_problems(self, reading: Reading, keys: Iterable[Key]) -> dict[str, list[dict[str, Any]]]:
         """Pins that act on nothing, by Edge, where that changed. Costs the edges that the commit concerns."""

@@ -1,26 +1,115 @@
-"""Listening to another log, whatever state it is in. May import: ports, controller.recorder.
+"""What other logs say, whatever state they are in. May import: ports, controller.
 
-In: a link.  Out: what is new there, and an event when the link refuses to copy (a gap, a fork, a broken chain), said
-once, and when it copies again. A log that cannot be trusted blocks nobody but its own source.
+In: links, read beside the loop.  Out: what is new there, copied, and an event when a link refuses to copy (a gap, a
+fork, a broken chain), said once, and when it copies again. A log that cannot be trusted blocks nobody but its own
+source; one that does not answer blocks nobody.
 """
 
-from reconciler.controller.recorder import Recorder
-from reconciler.errors import HistoryError, WorldUnavailable
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple
+
+from reconciler.controller.question import Question
+from reconciler.controller.queue import StageQueue, Trigger
+from reconciler.controller.recorder import StageRecorder
+from reconciler.errors import (
+    ChainBroken,
+    ForkFound,
+    GapFound,
+    HistoryError,
+    LogTooNew,
+    ReconcilerError,
+    WorldUnavailable,
+)
 from reconciler.history import events as ev
-from reconciler.history.events import Entry, Event
-from reconciler.ports import Link
+from reconciler.history.events import Entry, Event, Origin
+from reconciler.ports import Link, Workers
+
+DEADLINE_S: Final = 10.0  # of one look at another log
 
 
-def hear(link: Link, record: Recorder, peer: str) -> tuple[list[Entry], list[Event]]:
-    """The entries copied from `peer` just now, and what is to be recorded about the link itself."""
-    refused = record.state.links.get(peer, "")
-    try:
-        entries = link.pull()
-    except WorldUnavailable:  # not there yet, or away: what is known stays
-        return [], []
-    except HistoryError as failure:
-        if refused == failure.message:
-            return [], []
+class Heard(NamedTuple):
+    """What a peer has said: entries copied just now, events about the link itself, and whether a writer is there."""
+
+    entries: list[Entry]
+    events: list[Event]
+    alive: bool
+
+
+class Looked(NamedTuple):
+    """A look at another log, as a worker made it. failure: why nothing could be read of it."""
+
+    fetched: list[tuple[Origin, bytes]]
+    failure: ReconcilerError | None
+    alive: bool
+
+
+class Hearing:
+    """Listens to peers. Of the loop's thread alone."""
+
+    def __init__(
+        self,
+        link_to: Callable[[str], Link],
+        trigger_of: Callable[[str], Trigger],
+        record: StageRecorder,
+        queue: StageQueue,
+        workers: Workers,
+    ) -> None:
+        """trigger_of: what has a peer heard again."""
+        self._link_to, self._trigger_of = link_to, trigger_of
+        self._record, self._queue, self._workers = record, queue, workers
+        self._questions: dict[str, Question[Looked]] = {}
+
+    def hear(self, peer: str) -> Heard | None:
+        """What is new of a peer; None while its log is read."""
+        try:
+            answer = self._question(peer).answer()
+        except WorldUnavailable:  # it hangs: what is known stands
+            return Heard([], [], alive=False)
+        if answer is None:
+            return None
+        fetched, failure, alive = answer.value
+        if isinstance(failure, WorldUnavailable):  # not there yet, or away: what is known stands
+            return Heard([], [], alive)
+        try:
+            if failure is not None:
+                raise failure
+            entries = self._record.log.copy(fetched)
+        except (ForkFound, GapFound, ChainBroken, LogTooNew) as refused:
+            return Heard([], self._refused(peer, refused), alive)
+        if entries:
+            self._queue.add(self._trigger_of(peer))  # there may be more
+        return Heard(entries, self._restored(peer), alive)
+
+    def _question(self, peer: str) -> Question[Looked]:
+        found = self._questions.get(peer)
+        if found is None:
+            link = self._link_to(peer)
+            found = self._questions[peer] = Question(
+                lambda: partial(_look, link),
+                self._trigger_of(peer),
+                queue=self._queue,
+                workers=self._workers,
+                clock=self._record.clock,
+                deadline_s=DEADLINE_S,
+            )
+        return found
+
+    def _refused(self, peer: str, failure: HistoryError) -> list[Event]:
+        if self._record.state.links.get(peer, "") == failure.message:
+            return []
         data = {"peer": peer, "error": failure.message, "code": failure.code}
-        return [], [record.event(ev.LINK_REFUSED, f"link/{peer}", data)]
-    return entries, [record.event(ev.LINK_RESTORED, f"link/{peer}", {"peer": peer})] if refused else []
+        return [self._record.event(ev.LINK_REFUSED, f"link/{peer}", data)]
+
+    def _restored(self, peer: str) -> list[Event]:
+        if peer not in self._record.state.links:
+            return []
+        return [self._record.event(ev.LINK_RESTORED, f"link/{peer}", {"peer": peer})]
+
+
+def _look(link: Link) -> Looked:
+    alive = link.alive()
+    try:
+        return Looked(link.fetch(), None, alive)
+    except ReconcilerError as failure:
+        return Looked([], failure, alive)

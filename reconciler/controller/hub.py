@@ -3,33 +3,24 @@
 In: commits (through `Repository`), what edges said (through links), verbs of people.  Out: orders, which are intents.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
 from reconciler.controller.following import Following, Reach, Repository
-from reconciler.controller.hearing import hear
-from reconciler.controller.loop import Batch, Order
-from reconciler.controller.queue import Trigger
+from reconciler.controller.hearing import Heard, Hearing
+from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.recorder import Recorder
+from reconciler.controller.stage import Change, Order
 from reconciler.controller.verbs import Verbs
 from reconciler.errors import ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event
-from reconciler.history.keys import Key
+from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import FAILED
 from reconciler.planning.diff import Observed
 from reconciler.planning.expand import affected, all_keys, expand
 from reconciler.planning.plan import Judgement, Plan
 from reconciler.planning.wanted import Expansion
-from reconciler.ports import Link
-
-
-class Heard(NamedTuple):
-    """What an edge has said: the keys whose outcome came, events about it and its link, whether its agent is there."""
-
-    keys: set[Key]
-    events: list[Event]
-    alive: bool
+from reconciler.ports import Peers, Workers
 
 
 class Hub:
@@ -39,80 +30,105 @@ class Hub:
         self,
         repository: Repository,
         recorder: Recorder,
-        link_to: Callable[[str], Link],
-        ring: Callable[[str], None],
-        fleet_changed: Callable[[Iterable[str]], None],
+        queue: Queue,
+        workers: Workers,
+        peers: Peers,
     ) -> None:
-        """What it reaches the world through.
+        self._record, self._queue = recorder.stage(DELIVER), queue.stage(DELIVER)
+        reach = Reach(affected, all_keys)
+        self._following = Following(repository, self._record, reach, self._queue, workers)
+        self._verbs = Verbs(self._following, self._record)
+        self._peers, self._last_words = peers, dict[str, str]()
 
-        link_to: the link to an edge's log.  ring: tell an edge of orders.  fleet_changed: told which edges there are.
-        """
-        self._record = recorder
-        self._following = Following(repository, recorder, Reach(affected, all_keys, lambda key: bool(key.edge)))
-        self._verbs = Verbs(self._following, recorder, self._audit)
-        self._link_to, self._ring, self._fleet_changed = link_to, ring, fleet_changed
-        self._links: dict[str, Link] = {}
+        def edge(name: str) -> Trigger:
+            return Trigger(Cause.EDGE, name)
+
+        self._hearing = Hearing(peers.link, edge, self._record, self._queue, workers)
 
     # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def take(self, trigger: Trigger) -> Batch:
-        """What the trigger means (see controller.loop.Source)."""
-        match trigger.cause:
-            case "start":
-                return self._following.start(self._audit, then="audit")
-            case "commit":
-                batch = self._following.commit()
-                if batch.commit:
-                    self._supervise()
-                return batch
-            case "edge":
-                heard = self._hear(trigger.subject, str(trigger.request.get("error", "")))
-                if not heard.alive or any(str(key) not in self._record.state.keys for key in heard.keys):
-                    self._supervise()  # an agent is gone, or an edge may have nothing left to take away
-                return self._following.batch(heard.keys, heard.events)
-            case "keys":
-                return self._following.batch({Key.parse(trigger.subject)})
-            case "happened":
-                return Batch(events=trigger.events)
-            case "verb":
-                return self._verbs.batch(trigger.request)
-            case _:
-                return self._audit()
+    def take(self, trigger: Trigger) -> Change:
+        """What the trigger means (see controller.stage.Source)."""
+        change = self._meant(trigger)
+        if self._following.is_starting and not change.is_later:
+            return Change(events=change.events)
+        return change
 
-    def preview(self) -> Batch:
+    def _meant(self, trigger: Trigger) -> Change:
+        match trigger.cause:
+            case Cause.START:
+                self._following.start()
+                return Change()
+            case Cause.COMMIT if self._following.is_starting:
+                return self._followed(self._following.started(Trigger(Cause.AUDIT)))
+            case Cause.COMMIT:
+                return self._followed(self._following.commit() or Change())
+            case Cause.EDGE:
+                if words := str(trigger.request.get("error", "")):
+                    self._last_words[trigger.subject] = words
+                heard = self._hearing.hear(trigger.subject)
+                return Change() if heard is None else self._heard(trigger.subject, heard)
+            case Cause.KEYS:
+                return self._following.change({Key.parse(trigger.subject)})
+            case Cause.HAPPENED | Cause.DONE:
+                return Change(events=trigger.events)
+            case Cause.VERB:
+                return self._followed(self._verbs.change(trigger))
+            case _:
+                return self._followed(self._following.audit())
+
+    def _followed(self, change: Change) -> Change:
+        """The same; behind a commit or an audit it is seen to that every edge has its agent, and was heard."""
+        if change.commit or change.look:
+            self._supervise()
+        if change.look:
+            declared, state = self._following.repository.declared, self._record.state
+            for edge in {*state.edges, *(edge.name for edge in declared.of_kind("Edge"))}:
+                self._queue.add(Trigger(Cause.EDGE, edge))
+        return change
+
+    def everything(self) -> Iterable[Key]:
+        """Every key there is or should be."""
+        return self._following.everything()
+
+    def seen(self, keys: Sequence[Key]) -> Sequence[Event]:  # noqa: ARG002  # edges say themselves what they did
+        """Nothing."""
+        return ()
+
+    def looked(self, change: Change, found: frozenset[Key]) -> Change:
+        """See controller.stage.Source."""
+        return self._following.looked(change, found)
+
+    def preview(self) -> Change:
         """Everything there is or should be, where the branch has not moved: what waits is told too."""
         return self._following.preview()
 
     def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:
         """That the branch cannot be read, once for each reason."""
-        return self._following.lost(failure) if trigger.cause == "commit" else ()
+        return self._following.lost(failure) if trigger.cause is Cause.COMMIT else ()
+
+    def announce(self, change: Change, plan: Plan) -> Sequence[Event]:
+        """See controller.stage.Source."""
+        return self._following.announce(change, plan)
 
     def _supervise(self) -> None:
         """Every edge that is declared, or that still has something to take away, needs its agent."""
-        there = {Key.parse(text).edge for text in self._record.state.keys} - {""}
-        self._fleet_changed(sorted(there | {edge.name for edge in self._following.repository.declared.of_kind("Edge")}))
+        there = {Key.parse(text).edge for text in self._record.mine.keys}
+        declared = {edge.name for edge in self._following.repository.declared.of_kind("Edge")}
+        self._peers.wanted(sorted(there | declared))
 
-    def _hear(self, edge: str, last_words: str = "") -> Heard:
-        link = self._links.get(edge)
-        if link is None:
-            link = self._links[edge] = self._link_to(edge)
-        entries, events = hear(link, self._record, edge)
+    def _heard(self, edge: str, heard: Heard) -> Change:
+        entries, events, alive = heard
+        words = self._last_words.pop(edge, "")
         keys = {Key.parse(entry.event.subject) for entry in entries if entry.event.type in ev.OUTCOMES}
         present = self._record.state.edges.get(edge)
-        alive = link.alive()
-        said_more = not alive and last_words not in {"", present.error if present is not None else ""}
+        said_more = not alive and words not in {"", present.error if present is not None else ""}
         if said_more or alive != (present is not None and present.present):
-            data = {"edge": edge} | ({"error": last_words} if last_words and not alive else {})
+            data = {"edge": edge} | ({"error": words} if words and not alive else {})
             events.append(self._record.event(ev.EDGE_FOUND if alive else ev.EDGE_LOST, f"edge/{edge}", data))
-        return Heard(keys, events, alive)
-
-    def _audit(self) -> Batch:
-        """Every key there is or should be, and every edge heard: repairs lost notifications."""
-        declared, state = self._following.repository.declared, self._record.state
-        edges = {*state.edges, *(edge.name for edge in declared.of_kind("Edge"))}
-        events = [event for edge in sorted(edges) for event in self._hear(edge).events]
-        self._supervise()
-        return self._following.batch(self._following.everything(), events, state.ref.event)
+        if not alive or any(str(key) not in self._record.mine.keys for key in keys):
+            self._supervise()  # an agent is gone, or an edge may have nothing left to take away
+        return self._following.change(keys, events)
 
     # ── expansion and judgement ───────────────────────────────────────────────────────────────────────────────────
 
@@ -125,9 +141,9 @@ class Hub:
         """Problems of keys, where they differ from what the log says."""
         return self._following.notice(expansions)
 
-    def judge(self, batch: Batch) -> Judgement:
+    def judge(self, change: Change) -> Judgement:
         """Limits of the Fleet in force; the first commit is judged by its own."""
-        return self._following.judge(batch)
+        return self._following.judge(change)
 
     def operation(self, key: Key) -> str:  # noqa: ARG002  # every order of the hub begins an operation
         """None: an order begins its own operation."""
@@ -143,7 +159,7 @@ class Hub:
         """
         found = {}
         for key in keys:
-            served = self._record.state.keys.get(str(key))
+            served = self._record.mine.keys.get(str(key))
             if served is not None and not served.operation and served.live:
                 found[key] = Observed({name: served.live.get(name, "") for name in ("version", "sha256")})
             elif served is not None and served.operation:
@@ -153,9 +169,16 @@ class Hub:
                 found[key] = Observed(served.order | instead, served.policy, served.open, failed, deleting)
         return found
 
-    def apply(self, batches: Iterable[Sequence[Order]]) -> Iterable[Sequence[Event]]:
-        """The durable intents are the orders: tell their edges. Answers come back through the links."""
-        for orders in batches:
-            for edge in sorted({order.step.key.edge for order in orders}):
-                self._ring(edge)
+    @property
+    def in_flight(self) -> int:
+        """None: a durable intent is an order that was sent."""
+        return 0
+
+    def send(self, orders: Sequence[Order]) -> None:
+        """Tell their edges. Answers come back through the links."""
+        for edge in sorted({order.step.key.edge for order in orders}):
+            self._peers.ring(edge)
+
+    def answered(self) -> Sequence[Event]:
+        """Nothing: outcomes come through the links."""
         return ()

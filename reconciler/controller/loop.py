@@ -2,141 +2,101 @@
 
     commit ─► Desired ─► diff(Observed) ─► Plan ─► intent event ─► apply ─► outcome event ─► projections ─► status
 
-A stage gives the three parts that differ: where desired state comes from, how it expands, what it is applied to.
-The loop is level-triggered: a trigger says which keys may have changed, and they are recomputed from current state. It
-is the only writer of its log: what workers did comes back as triggers. Nobody here writes status, a fold of the log.
+It runs any number of stages (controller.stage) over one log, on one thread, from one queue. It is level-triggered: a
+trigger says which keys may have changed, and they are recomputed from current state. It is the only writer of its log:
+what is done beside it comes back as triggers. Nobody here writes status, which is a fold of the log.
 """
 
-import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+from typing import Any
 
-from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.queue import NEEDED, Cause, Queue, Trigger
 from reconciler.controller.recorder import Recorder
+from reconciler.controller.retry import retry_delay_s
+from reconciler.controller.stage import AHEAD, Change, Considered, Order, Stage
 from reconciler.controller.steps import reached
 from reconciler.errors import HistoryError, ReconcilerError
 from reconciler.history import events as ev
-from reconciler.history.events import Entry, Event, event_id
+from reconciler.history.events import Event, event_id
 from reconciler.history.keys import Key
 from reconciler.history.times import seconds_left
-from reconciler.planning.diff import Observed, diff
-from reconciler.planning.plan import Judgement, Plan, Step, make_plan, suspended_now
+from reconciler.planning.diff import diff
+from reconciler.planning.plan import BATCH, Plan, Step, make_plan, waits_now
 from reconciler.planning.wanted import Expansion, Wanted, as_ordered, digest_of
 
-RETRY_BASE_S, RETRY_CAP_S = 1.0, 300.0
-NEEDED: Final = frozenset({"start", "lease", "found"})  # causes that nothing else would bring again
+SLICE = 500  # keys that are compared in one turn of an audit
+NOTHING = Plan(())
+
+Reply = Future[dict[str, Any]]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What one trigger turned out to mean.
+@dataclass
+class _UnderWay:
+    """A plan whose steps are begun in batches. steps: what is still to be begun, in order."""
 
-    keys: what may have changed.  events: what was seen, recorded before anything is planned.  cause: id of the event
-    that explains the plan.  commit: the commit that this is about, "" when it is not about one.  fleet: the policy that
-    comes into force when the plan of this commit is accepted.  approved: a plan digest that a person released.
-    unreadable: places that cannot be read, so that nothing is pruned.  then: cause of a trigger to follow.
-    about: the keys that the commit itself concerns.  kept: of which only what was ordered last is restored.
-    """
-
-    keys: frozenset[Key] = frozenset()
-    events: tuple[Event, ...] = ()
-    cause: str = ""
-    commit: str = ""
-    fleet: dict[str, Any] = field(default_factory=dict)
-    approved: str = ""
-    unreadable: tuple[str, ...] = ()
-    then: str = ""
-    about: frozenset[Key] = frozenset()
-    kept: frozenset[Key] = frozenset()
+    change: Change
+    cause: str
+    causes: Mapping[str, str]  # key -> the event that explains its step, where that is another one
+    steps: dict[Key, Step]
+    is_fresh: bool = True  # no batch of it was begun: it was judged in this turn
 
 
-class Considered(NamedTuple):
-    """A plan, with the expansions that it was made from."""
+@dataclass
+class _Audit:
+    """A look at everything, in slices. rest: what is still to be looked at.  found: what differs."""
 
-    plan: Plan
-    expansions: list[Expansion]
-
-
-class Order(NamedTuple):
-    """A step whose intent is durable."""
-
-    step: Step
-    intent: Entry
+    change: Change
+    rest: Iterator[Key]
+    found: set[Key] = field(default_factory=set)
+    replies: list[Reply] = field(default_factory=list)
 
 
-class Source(Protocol):
-    """Where desired state comes from."""
+class _Running:
+    """A stage while it runs. plans: those under way, the newest first."""
 
-    def take(self, trigger: Trigger) -> Batch:
-        """What the trigger means. May read the world; raises a retryable ReconcilerError when it does not answer."""
-        ...
+    def __init__(self, stage: Stage, recorder: Recorder, queue: Queue) -> None:
+        self.stage, self.source, self.target = stage, stage.source, stage.target
+        self.record, self.queue = recorder.stage(stage.name), queue.stage(stage.name)
+        self.plans: list[_UnderWay] = []
+        self.audit: _Audit | None = None
 
-    def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:
-        """What is to be recorded when the trigger could not be answered; nothing when that is known. No I/O."""
-        ...
-
-    def expand(self, keys: Iterable[Key]) -> list[Expansion]:
-        """What each key should be. No I/O."""
-        ...
-
-    def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
-        """What expansion and plan have shown beside what is to be done (problems, what waits), as events. No I/O."""
-        ...
-
-    def judge(self, batch: Batch) -> Judgement:
-        """By what the plan of this batch is judged. No I/O."""
-        ...
-
-    def operation(self, key: Key) -> str:
-        """The operation that a step on this key carries out; "" when the step begins one of its own. No I/O."""
-        ...
-
-
-class Target(Protocol):
-    """What desired state is applied to."""
-
-    def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
-        """What is there, overlaid by what is under way; a key that is not there is absent. Raises rather than guess."""
-        ...
-
-    def apply(self, batches: Iterable[Sequence[Order]]) -> Iterable[Sequence[Event]]:
-        """Perform what is intended. Yields outcomes as they come; a target that answers later yields nothing now and
-        brings its outcomes back as triggers. Asking for the next batch makes its intents durable, so a target that
-        asks while it still works never waits for the log. It takes every batch, or raises.
-        """
-        ...
-
-
-def retry_delay_s(attempt: int, sample: float) -> float:
-    """Seconds before retry `attempt` (0 is the first), in [0, 300).
-
-    sample: uniform in [0, 1).  Source: "full jitter", Exponential Backoff And Jitter, AWS Architecture Blog, 2015.
-    """
-    return min(RETRY_CAP_S, RETRY_BASE_S * 2.0 ** min(attempt, 30)) * sample
+    def deletes_to_begin(self, but: frozenset[Key]) -> int:
+        """Deletes that were planned and not begun, of other keys: they count as ordered."""
+        steps = (step for plan in self.plans for step in plan.steps.values() if step.action == "delete")
+        return sum(step.key not in but for step in steps)
 
 
 class Loop:
-    """One stage, moved one pass towards what is declared for every trigger."""
+    """Stages, each moved one pass towards what is declared for every trigger of its own."""
 
     def __init__(
         self,
-        source: Source,
-        target: Target,
+        stages: Iterable[Stage],
         recorder: Recorder,
         queue: Queue,
-        every: Mapping[str, Callable[[], float]] | None = None,
+        *,
+        sample: Callable[[], float] = lambda: 0.5,
+        followers: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
-        """every: causes that come again by themselves, with the seconds to their next time."""
-        self._source, self._target, self._record, self.queue = source, target, recorder, queue
-        self._every = every or {}
-        self._attempts: dict[tuple[str, str], int] = {}
+        """stages: the first one answers people.  sample: uniform in [0, 1), for jitter.
+
+        followers: what follows the log on this thread beside the stages, by the name that its triggers have as stage.
+        """
+        self._record, self.queue, self._sample = recorder, queue, sample
+        self._stages = {stage.name: _Running(stage, recorder, queue) for stage in stages}
+        self._first = next(iter(self._stages.values()))
+        self._followers = followers or {}
+        self._attempts: dict[tuple[str, str, str], int] = {}
 
     def run(self) -> None:
-        """Take triggers until the queue is closed, beginning with `start`."""
-        self.queue.add(Trigger("start"))
-        for cause in self._every:
-            self.queue.add(Trigger(cause), self._every[cause]())
+        """Take triggers until the queue is closed, beginning with START for every stage."""
+        for running in self._stages.values():
+            running.queue.add(Trigger(Cause.START))
+            for cause, delay_s in running.stage.every.items():
+                running.queue.add(Trigger(cause), delay_s())
         self.until(lambda: False)
 
     def until(self, done: Callable[[], bool]) -> None:
@@ -144,119 +104,180 @@ class Loop:
         while not done() and (trigger := self.queue.take()) is not None:
             self.turn(trigger)
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether no plan and no audit is under way."""
+        return not any(running.plans or running.audit for running in self._stages.values())
+
     def turn(self, trigger: Trigger) -> None:
         """One trigger, answered. A retryable failure comes back by itself; one of the log ends the process."""
-        name = (trigger.cause, trigger.subject)
+        running = self._stages.get(trigger.stage, self._first)
+        if trigger.cause is Cause.DONE:
+            trigger = replace(trigger, events=(*trigger.events, *running.target.answered()))
         try:
-            plan = self.reconcile(self._source.take(trigger))
+            plan = self._taken(running, trigger)
         except ReconcilerError as failure:
-            if trigger.reply is not None:
+            if trigger.reply is not None and not trigger.reply.done():
                 trigger.reply.set_exception(failure)
             if isinstance(failure, HistoryError) and not failure.retryable:
                 raise
             if trigger.reply is not None:
                 return
-            self._record.append(self._source.failed(trigger, failure))
+            self._record.append(running.source.failed(trigger, failure))
             if failure.retryable or trigger.cause in NEEDED:
-                attempt = self._attempts[name] = self._attempts.get(name, -1) + 1
-                self.queue.add(trigger, retry_delay_s(attempt, random.random()))  # noqa: S311  # jitter, not a secret
+                attempt = self._attempts[trigger.name] = self._attempts.get(trigger.name, -1) + 1
+                self.queue.add(trigger, retry_delay_s(attempt, self._sample()))
                 return
         else:
-            self._attempts.pop(name, None)
-            if trigger.reply is not None:
-                trigger.reply.set_result({"digest": plan.digest, "counts": plan.counts, "held": plan.held})
-        if trigger.cause in self._every:
-            self.queue.add(Trigger(trigger.cause), self._every[trigger.cause]())
+            self._attempts.pop(trigger.name, None)
+            if plan is not None and trigger.reply is not None:
+                trigger.reply.set_result(_told(plan))
+        if trigger.cause in running.stage.every:
+            running.queue.add(Trigger(trigger.cause), running.stage.every[trigger.cause]())
 
-    def consider(self, batch: Batch) -> Considered:
+    def _taken(self, running: _Running, trigger: Trigger) -> Plan | None:
+        """The plan that a trigger came to; None where that is known later."""
+        if trigger.cause is Cause.FOLLOW:
+            self._followers[trigger.stage]()
+            return NOTHING
+        if trigger.cause is Cause.BEGIN:
+            self._begin(running)
+            return NOTHING
+        if trigger.cause is Cause.SLICE:
+            self._look(running)
+            return NOTHING
+        if trigger.cause is Cause.START:
+            ended = "the reconciler ended before they were begun"
+            running.record.append([one for plan, n in running.record.mine.to_begin.items() for one in self._narrowed(running, plan, n, ended)])
+        change = running.source.take(trigger)
+        if change.is_later:
+            return None
+        if change.look:
+            return self._looked(running, change, trigger.reply)
+        return self._reconcile(running, change)
+
+    # ── one pass ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def consider(self, stage: str, change: Change) -> Considered:
         """What would be done for these keys, and why. Nothing is recorded or changed."""
-        expansions, judged = self._source.expand(batch.keys), self._source.judge(batch)
-        observed = self._target.observe(batch.keys | batch.kept)
+        return self._considered(self._stages[stage], change)
+
+    def _considered(self, running: _Running, change: Change) -> Considered:
+        keys = change.keys | change.kept
+        expansions, judged = running.source.expand(change.keys), running.source.judge(change)
+        judged = replace(judged, deleted_lately=judged.deleted_lately + running.deletes_to_begin(keys))
+        observed = running.target.observe(keys)
         plan = make_plan(diff(expansions, observed), judged)
-        kept = (batch.kept - batch.keys) | {step.key for step in plan.waiting if step.action != "delete"}
+        kept = (change.kept - change.keys) | {step.key for step in plan.waiting if step.action != "delete"}
         if kept and not plan.held:  # what cannot become as it is wanted stays as it was ordered
-            ordered = [as_ordered(key, self._record.state.known(key)) for key in kept]
+            ordered = [as_ordered(key, running.record.mine.known(key)) for key in kept]
             plan = plan.beside(make_plan(diff(ordered, observed), judged))
         return Considered(plan, expansions)
 
-    def reconcile(self, batch: Batch) -> Plan:
-        """Move the keys of `batch` one pass. Safe to run twice, late, or after a crash."""
-        self._record.append(batch.events)
+    def reconcile(self, stage: str, change: Change) -> Plan:
+        """Move the keys of `change` one pass. Safe to run twice, late, or after a crash."""
+        return self._reconcile(self._stages[stage], change)
+
+    def _reconcile(self, running: _Running, change: Change) -> Plan:
+        seen = list(change.events)
+        if not (change.keys or change.kept or change.commit) and self.queue.is_quiet:
+            self._begin(running, seen)  # nothing but outcomes: recorded together with the next intents
+            self._follow_up(running, change)
+            return NOTHING
+        running.record.append(seen)
         reached("loop.seen")
-        plan, expansions = self.consider(batch)
-        self._record.append(self._source.notice(expansions, plan))
-        cause = self._announce(batch, plan) or batch.cause
-        for outcomes in self._target.apply(self._orders(plan, batch, cause)):
-            self._record.append(outcomes)
-        reached("loop.applied")
-        self._look_again(expansions, plan)
-        if batch.then:
-            self.queue.add(Trigger(batch.then))
+        plan, expansions = self._considered(running, change)
+        noticed = running.source.notice(expansions, plan)
+        running.record.append(noticed)
+        announced = running.source.announce(change, plan)
+        running.record.append(announced, plans=running.record.mine.plans if announced else None)
+        self._withdraw(running, change.keys | change.kept, "a newer plan has it")
+        cause = announced[0].id if announced else change.cause
+        if plan.ready:
+            causes = {event.subject: event.id for event in change.events if event.type == ev.DRIFT_DETECTED}
+            running.plans.insert(0, _UnderWay(change, cause, causes, {step.key: step for step in plan.ready}))
+        self._begin(running)
+        if not plan.ready:
+            reached("loop.applied")
+        self._look_again(running, expansions, plan)
+        self._follow_up(running, change)
         return plan
 
-    def _orders(self, plan: Plan, batch: Batch, cause: str) -> Iterator[list[Order]]:
-        """The plan's steps in batches, each batch's intents durable when it is handed out."""
-        for number, planned in enumerate(plan.batches()):
-            steps = planned if not number else self._still(planned, batch)
-            begun = self._record.log.head().hash.hex()  # of no other log: not of one that was put back to here
-            intents = self._record.append(
-                [self._intent(step, batch, cause, f"{begun}\x1f{n}") for n, step in enumerate(steps)]
-            )
-            reached("loop.intended")
-            yield [Order(step, intent) for step, intent in zip(steps, intents, strict=True)]
+    def _follow_up(self, running: _Running, change: Change) -> None:
+        for trigger in change.then:
+            running.queue.add(trigger)
 
-    def _still(self, steps: Sequence[Step], batch: Batch) -> list[Step]:
+    def _withdraw(self, running: _Running, keys: Iterable[Key], why: str) -> None:
+        """Take steps that were not begun out of the plans under way, for good."""
+        events: list[Event] = []
+        for under_way in running.plans:
+            found = [key for key in keys if under_way.steps.pop(key, None) is not None]
+            events += self._narrowed(running, under_way.cause, len(found), why)
+        running.record.append(events)
+        running.plans = [one for one in running.plans if one.steps]
+
+    def _narrowed(self, running: _Running, plan: str, steps: int, why: str) -> Iterable[Event]:
+        """That some steps of an announced plan are not begun any more."""
+        if steps and plan in running.record.mine.to_begin:
+            data = {"plan": plan, "steps": steps, "reason": why}
+            yield running.record.event(ev.CHANGE_NARROWED, f"plan/{running.stage.name}", data, causationid=plan)
+
+    # ── a plan under way ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _begin(self, running: _Running, seen: list[Event] | None = None) -> None:
+        """Begin the next batch of the newest plan, where few enough orders are being sent. seen: recorded with it."""
+        events = seen or []
+        intended: list[tuple[Step, Event]] = []
+        if running.plans:
+            under_way, in_flight = running.plans[0], running.target.in_flight
+            room = BATCH + AHEAD - in_flight if under_way.is_fresh else BATCH if in_flight < AHEAD else 0
+            steps = list(islice(under_way.steps.values(), min(BATCH, room)))
+            if steps and (len(steps) == len(under_way.steps) or in_flight < AHEAD):
+                try:
+                    ready = steps if under_way.is_fresh else self._still(running, under_way, steps)
+                except ReconcilerError:
+                    running.record.append(events)
+                    raise
+                under_way.is_fresh = False
+                events = [*events, *self._narrowed(running, under_way.cause, len(steps) - len(ready), "it waits now")]
+                place = self._record.log.head().hash.hex()  # of no other log: not of one that was put back to here
+                intents = [self._intent(running, under_way, step, f"{place}\x1f{n}") for n, step in enumerate(ready)]
+                intended = list(zip(ready, intents, strict=True))
+                for step in steps:
+                    del under_way.steps[step.key]
+                running.plans = [one for one in running.plans if one.steps]
+        entries = running.record.append([*events, *(intent for _, intent in intended)])
+        if intended:
+            reached("loop.intended")
+            entries = entries[-len(intended) :]
+            orders = [Order(step, entry) for (step, _), entry in zip(intended, entries, strict=True)]
+            running.target.send(orders)
+            if not running.plans:
+                reached("loop.applied")
+        if running.plans and running.target.in_flight < AHEAD:
+            running.queue.add(Trigger(Cause.BEGIN))
+
+    def _still(self, running: _Running, under_way: _UnderWay, steps: list[Step]) -> list[Step]:
         """Those that may still be begun: who stops a long plan does not wait for its end."""
-        for trigger in self.queue.taken("verb", "suspend"):
-            self.turn(trigger)
-        judged = self._source.judge(batch)
-        found = [step for step in steps if not suspended_now(step, judged)]
+        judged = running.source.judge(under_way.change)
+        observed = running.target.observe(step.key for step in steps)
+        found = [step for step in steps if not waits_now(step, judged, observed.get(step.key))]
         if len(found) < len(steps):
-            self.queue.add(Trigger("audit"))  # which tells what they wait for
+            running.queue.add(Trigger(Cause.AUDIT))  # which tells what they wait for
         return found
 
-    def _look_again(self, expansions: Iterable[Expansion], plan: Plan) -> None:
+    def _look_again(self, running: _Running, expansions: Iterable[Expansion], plan: Plan) -> None:
         """A key whose wish ends at a known time (a pin expires) is due again then; all are when a freeze ends."""
         now = self._record.clock.now()
         for until in {step.until for step in plan.steps if step.until}:
-            self.queue.add(Trigger("audit"), seconds_left(until, now))
+            running.queue.add(Trigger(Cause.AUDIT), seconds_left(until, now))
         for expansion in expansions:
             if isinstance(expansion, Wanted) and expansion.until:
-                self.queue.add(Trigger("keys", str(expansion.key)), seconds_left(expansion.until, now))
+                running.queue.add(Trigger(Cause.KEYS, str(expansion.key)), seconds_left(expansion.until, now))
 
-    def _announce(self, batch: Batch, plan: Plan) -> str:
-        """Record the plan where it says more than its intents do: for a commit, when held, when approved."""
-        state = self._record.state
-        held = state.held_plan
-        if not (batch.commit or batch.approved or plan.held):
-            return ""
-        if (
-            plan.held
-            and held is not None
-            and held.digest == plan.digest
-            and held.commit == (batch.commit or held.commit)
-        ):
-            return ""
-        data: dict[str, Any] = {"counts": plan.counts}
-        if plan.fetch_bytes:
-            data["fetchBytes"] = plan.fetch_bytes
-        if plan.held:
-            data |= {"held": plan.held, "keys": sorted(str(step.key) for step in plan.steps)}
-        else:
-            data |= {"fleet": batch.fleet} if batch.commit and batch.fleet != state.fleet else {}
-            data |= {"releases": batch.approved} if batch.approved else {}
-        planned = self._record.event(
-            ev.CHANGE_PLANNED, "plan", data, causationid=batch.cause, gitcommit=batch.commit, newdigest=plan.digest
-        )
-        other_rules = "fleet" in data and bool(state.ref.accepted)  # they may be about anything that is there
-        self._record.append([planned], plans=state.plans)
-        if other_rules:
-            self.queue.add(Trigger("rules"))
-        return planned.id
-
-    def _intent(self, step: Step, batch: Batch, cause: str, place: str) -> Event:
+    def _intent(self, running: _Running, under_way: _UnderWay, step: Step, place: str) -> Event:
         """place: where the log stands, and the number of the step in its batch."""
-        served = self._record.state.keys.get(str(step.key))
+        served = running.record.mine.keys.get(str(step.key))
         before, after = digest_of(served.order) if served is not None else "", digest_of(step.spec)
         accepted = self._record.state.ref.accepted if before != after else ""  # what waited; else it only restores
         data: dict[str, Any] = {
@@ -269,13 +290,65 @@ class Loop:
         data |= {"origin": step.origin} if step.origin else {}
         data |= {"found": dict(step.found)} if step.found else {}
         data |= {name: list(paths) for name, paths in (("left", step.left), ("forced", step.forced)) if paths}
-        return self._record.event(
+        return running.record.event(
             ev.APPLY_INTENDED,
             step.key,
             data,
-            causationid=cause,
-            operationid=self._source.operation(step.key) or event_id("operation", self._record.log.source, place),
-            gitcommit=batch.commit or accepted,
+            causationid=under_way.causes.get(str(step.key), under_way.cause),
+            operationid=running.source.operation(step.key) or event_id("operation", self._record.log.source, place),
+            gitcommit=under_way.change.commit or accepted,
             prevdigest=before,
             newdigest=after,
         )
+
+    # ── an audit ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _looked(self, running: _Running, change: Change, reply: Reply | None) -> Plan | None:
+        """Begin to look at everything; what was found by an audit that it takes the place of counts on."""
+        running.record.append(change.events)
+        reached("loop.seen")
+        before = running.audit
+        audit = running.audit = _Audit(change, iter(running.source.everything()))
+        if before is not None:
+            audit.found, audit.replies = before.found, before.replies
+        if reply is not None:
+            audit.replies.append(reply)
+        return self._look(running)
+
+    def _look(self, running: _Running) -> Plan | None:
+        """Look at one slice. What differs is planned when all was looked at: limits and order are those of one plan."""
+        audit = running.audit
+        if audit is None:
+            return NOTHING
+        keys = list(islice(audit.rest, SLICE))
+        try:
+            if keys:
+                audit.found |= self._differing(running, audit.change, keys)
+            if len(keys) == SLICE:
+                running.queue.add(Trigger(Cause.SLICE))
+                return None
+            plan = self._reconcile(running, running.source.looked(audit.change, frozenset(audit.found)))
+        except ReconcilerError as failure:
+            audit.rest = chain(keys, audit.rest)
+            running.audit = audit if failure.retryable else None
+            for reply in audit.replies:
+                reply.set_exception(failure)
+            audit.replies.clear()
+            raise
+        running.audit = None
+        for reply in audit.replies:
+            reply.set_result(_told(plan))
+        return None
+
+    def _differing(self, running: _Running, change: Change, keys: list[Key]) -> set[Key]:
+        """Those that are not as they should be and are in no plan under way; what the look shows is recorded."""
+        running.record.append(running.source.seen(keys))
+        mine = frozenset(keys)
+        plan, expansions = self._considered(running, replace(change, keys=mine - change.kept, kept=mine & change.kept))
+        running.record.append(running.source.notice(expansions, plan))
+        return {step.key for step in plan.steps if not any(step.key in one.steps for one in running.plans)}
+
+
+def _told(plan: Plan) -> dict[str, Any]:
+    """A plan, as a person's verb is answered."""
+    return {"digest": plan.digest, "counts": plan.counts, "held": plan.held}

@@ -9,17 +9,20 @@ from dataclasses import replace
 from typing import Any, Final
 
 from reconciler.controller.following import Following
-from reconciler.controller.loop import Batch
-from reconciler.controller.recorder import Recorder
+from reconciler.controller.queue import Trigger
+from reconciler.controller.recorder import StageRecorder
+from reconciler.controller.stage import Change
 from reconciler.controller.scopes import known, there, within
 from reconciler.errors import NameUnknown, PlanHeld, UsageError
 from reconciler.history import events as ev
 from reconciler.history.events import rfc3339
-from reconciler.history.keys import SETS, Key
+from reconciler.history.keys import DECLARE, SETS, Key
+from reconciler.history.state import ordering
 from reconciler.history.status import suspensions
 from reconciler.history.timeline import named
 from reconciler.history.times import is_time
 
+LATER: Final = Change(is_later=True)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")  # of bytes that were no UTF-8
 REASON_MAX: Final = 1000  # characters; it is shown in one line and written to each object's status
 
@@ -32,13 +35,13 @@ def _is_said(value: object) -> bool:
 class Verbs:
     """approve, release, suspend, resume, reconcile."""
 
-    def __init__(self, following: Following, recorder: Recorder, audit: Callable[[], Batch]) -> None:
-        """audit: everything, looked at again."""
-        self._following, self._record, self._audit = following, recorder, audit
+    def __init__(self, following: Following, recorder: StageRecorder) -> None:
+        self._following, self._record = following, recorder
 
-    def batch(self, request: Mapping[str, Any]) -> Batch:
+    def change(self, trigger: Trigger) -> Change:
         """What a request means. Raises UsageError, NameUnknown, PlanHeld."""
-        verbs: dict[str, tuple[Callable[[Mapping[str, Any]], Batch], tuple[str, ...]]] = {
+        request = trigger.request
+        verbs: dict[str, tuple[Callable[[Mapping[str, Any]], Change], tuple[str, ...]]] = {
             "approve": (self._approve, ("digest",)),
             "release": (self._release, ("edge", "model")),
             "suspend": (self._suspend, ("scope",)),
@@ -55,43 +58,47 @@ class Verbs:
         missing = [field for field in ("actor", *needs) if not request.get(field)]
         if missing:
             raise UsageError(f"{name} needs {', '.join(missing)}")
-        return verb(request)
+        if name == "approve" and self._following.is_starting:
+            return LATER if not self._following.has_looked(trigger) else verb(request)
+        change = verb(request)
+        if name == "reconcile" and request["scope"] == "*" and change.look and not self._following.has_looked(trigger):
+            return LATER
+        return change
 
-    def _approve(self, request: Mapping[str, Any]) -> Batch:
-        held = self._record.state.held_plan
+    def _approve(self, request: Mapping[str, Any]) -> Change:
+        held = self._record.mine.held_plan
         if held is None:
             raise NameUnknown(
                 "no plan is held", hint="nothing waits for approval; `reconciler plan` shows what is next"
             )
         if request["digest"] != held.digest:
             raise PlanHeld(f"the plan that is held is {held.digest}, not {request['digest']}: {held.reason}")
-        event = self._record.event(
-            ev.CHANGE_APPROVED, "plan", {"digest": held.digest}, actor=request["actor"], newdigest=held.digest
-        )
+        stream, data = f"plan/{self._record.name}", {"digest": held.digest}
+        event = self._record.event(ev.CHANGE_APPROVED, stream, data, actor=request["actor"], newdigest=held.digest)
         fleet = self._following.repository.declared.fleet() or {}
-        unreadable = self._following.unreadable()
-        keys, commit = self._following.held_keys(), held.commit
-        return Batch(keys, (event,), event.id, commit, fleet, approved=held.digest, unreadable=unreadable)
+        keys, facts = self._following.held_keys(), self._following.change().facts
+        facts = replace(facts, fleet=fleet, approved=held.digest)
+        return Change(keys, (event,), event.id, held.commit, facts=facts)
 
-    def _release(self, request: Mapping[str, Any]) -> Batch:
-        edge, model, state = request["edge"], request["model"], self._record.state
+    def _release(self, request: Mapping[str, Any]) -> Change:
+        edge, model, mine = request["edge"], request["model"], self._record.mine
         keys = [
             Key.parse(text)
-            for text in state.holds
-            if Key.parse(text).edge == edge and model in {Key.parse(text).name, state.known(text).order.get("model")}
+            for text in mine.holds
+            if Key.parse(text).edge == edge and model in {Key.parse(text).name, mine.known(text).order.get("model")}
         ]
         if not keys:
             names = sorted(
-                {f"{Key.parse(text).edge} {named(Key.parse(text), state.known(text).order)}" for text in state.holds}
+                {f"{Key.parse(text).edge} {named(Key.parse(text), mine.known(text).order)}" for text in mine.holds}
             )
             raise NameUnknown(f"nothing of {model} is held on {edge}", hint=there("held", names))
         events = tuple(self._record.event(ev.HOLD_LIFTED, key, {}, actor=request["actor"]) for key in keys)
-        return self._following.batch(keys, events, events[0].id)
+        return self._following.change(keys, events, events[0].id)
 
-    def _suspend(self, request: Mapping[str, Any]) -> Batch:
+    def _suspend(self, request: Mapping[str, Any]) -> Change:
         data = {name: request[name] for name in ("scope", "reason", "until") if request.get(name)}
         data["scope"] = self._scope(request)
-        if data["scope"].startswith(SETS) and self._record.state.keeps != "cluster":
+        if data["scope"].startswith(SETS) and DECLARE not in ordering(self._record.state):
             raise UsageError(
                 "a set is suspended in a cluster only", hint="suspend its edges, or its objects one by one"
             )
@@ -100,9 +107,11 @@ class Verbs:
             raise UsageError("suspend takes text; `until` is an RFC 3339 time with its zone")
         if len(data.get("reason", "")) > REASON_MAX:
             raise UsageError(f"the reason is longer than {REASON_MAX} characters", hint="name a page that says more")
-        return Batch(events=(self._record.event(ev.RECONCILE_SUSPENDED, "plan", data, actor=request["actor"]),))
+        return Change(
+            events=(self._record.event(ev.RECONCILE_SUSPENDED, "suspensions", data, actor=request["actor"]),)
+        )
 
-    def _resume(self, request: Mapping[str, Any]) -> Batch:
+    def _resume(self, request: Mapping[str, Any]) -> Change:
         scope = request["scope"]
         if scope not in self._record.state.suspended:
             for one in suspensions(self._record.state, rfc3339(self._record.clock.now())):
@@ -114,25 +123,22 @@ class Verbs:
             raise NameUnknown(
                 "no suspension is of everything" if scope == "*" else f"{scope} is not suspended", hint=hint
             )
-        audit = self._audit()
+        audit = self._following.audit()
         event = self._record.event(
-            ev.RECONCILE_RESUMED, "plan", {"scope": scope}, causationid=audit.cause, actor=request["actor"]
+            ev.RECONCILE_RESUMED, "suspensions", {"scope": scope}, causationid=audit.cause, actor=request["actor"]
         )
-        return replace(audit, events=(*audit.events, event), cause=event.id)
+        return replace(audit, events=(event,), cause=event.id)
 
-    def _reconcile(self, request: Mapping[str, Any]) -> Batch:
+    def _reconcile(self, request: Mapping[str, Any]) -> Change:
         """Look now: at the branch and everything, or at what belongs to a scope. check: only whether there is such."""
         scope = self._scope(request)
         if request.get("check"):
-            return Batch()
-        audit = self._audit()
-        if scope != "*":
-            declared, state = self._following.repository.declared, self._record.state
-            mine = frozenset(key for key in audit.keys | audit.kept if within(scope, key, declared, state))
-            return replace(audit, keys=audit.keys & mine, kept=audit.kept & mine)
-        found = self._following.commit()
-        both = audit.keys | found.keys
-        return replace(found if found.commit else audit, keys=both, events=(*audit.events, *found.events))
+            return Change()
+        if scope == "*":
+            return self._following.audit()
+        declared, state = self._following.repository.declared, self._record.state
+        mine = (key for key in self._following.everything() if within(scope, key, declared, state))
+        return self._following.change(mine, cause=state.ref.event)
 
     def _scope(self, request: Mapping[str, Any]) -> str:
         scope = str(request["scope"])

@@ -5,23 +5,25 @@ Source and target of the same loop that the hub runs; here "observed" is the dis
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any, Final, Protocol
 
-from reconciler.controller.hearing import hear
-from reconciler.controller.loop import Batch, Order
-from reconciler.controller.queue import Trigger
+from reconciler.controller.hearing import Heard, Hearing
+from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.recorder import Recorder
+from reconciler.controller.stage import Change, Order
 from reconciler.edge.stability import Stability
 from reconciler.errors import PortTaken, ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event
-from reconciler.history.keys import Key
+from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import FAILED
 from reconciler.planning.diff import Observed
 from reconciler.planning.plan import Judgement, Plan
 from reconciler.planning.wanted import Expansion, Gone, Wanted, content_digest
-from reconciler.ports import Link
+from reconciler.ports import Link, Workers
+
+ORDERS: Final = Trigger(Cause.ORDERS)
 
 
 class Work(Protocol):
@@ -63,41 +65,73 @@ class Work(Protocol):
 class Keeper:
     """Source and target of an edge's loop."""
 
-    def __init__(self, edge: str, recorder: Recorder, link: Link, work: Work) -> None:
-        self._edge, self._record, self._link, self._work = edge, recorder, link, work
+    def __init__(
+        self, edge: str, recorder: Recorder, queue: Queue, workers: Workers, link: Link, work: Work
+    ) -> None:
+        self._edge, self._record, self._work = edge, recorder.stage(DELIVER), work
+        self._queue = queue.stage(DELIVER)
         self._again: set[Key] = set()  # an audit tries refused orders once more
-        self._stability = Stability(recorder)
+        self._stability = Stability(self._record)
+        self._is_starting = False  # nothing is begun before the hub's log was looked at: what was ordered may be withdrawn
+        self._hearing = Hearing(lambda _: link, lambda _: ORDERS, self._record, self._queue, workers)
 
     # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def take(self, trigger: Trigger) -> Batch:
-        """What the trigger means (see controller.loop.Source)."""
+    def take(self, trigger: Trigger) -> Change:
+        """What the trigger means (see controller.stage.Source)."""
         match trigger.cause:
-            case "start":
-                _, events = self._pull()
-                return Batch(keys=self._all(), events=(*events, *self._settle()))
-            case "orders":
-                ordered, events = self._pull()
-                return Batch(keys=self._free(ordered), events=tuple(events))
-            case "done":
+            case Cause.START:
+                self._is_starting = True
+                self._queue.add(ORDERS)
+                return Change(events=tuple(self._settle()))
+            case Cause.ORDERS:
+                heard = self._hearing.hear("hub")
+                return Change() if heard is None else self._heard(heard)
+            case Cause.DONE:
                 return self._done(Key.parse(trigger.subject), trigger.events)
-            case "happened":
+            case Cause.HAPPENED:
                 keys = {Key.parse(trigger.subject)} if trigger.subject else set()
-                return Batch(keys=self._free(keys), events=tuple(self._stability.sift(trigger.events)))
-            case "keys":
-                return Batch(keys=self._free({Key.parse(trigger.subject)}))
+                return self._change(keys, self._stability.sift(trigger.events))
+            case Cause.KEYS:
+                return self._change({Key.parse(trigger.subject)})
             case _:
-                _, events = self._pull()
+                self._queue.add(ORDERS)
                 self._again = set(self._all())
-                return Batch(keys=self._free(self._all()), events=(*events, *self._stability.due()))
+                return self._change(self._all(), self._stability.due())
 
-    def _done(self, key: Key, outcomes: Sequence[Event]) -> Batch:
+    def _change(self, keys: Iterable[Key], events: Iterable[Event] = ()) -> Change:
+        return Change(frozenset() if self._is_starting else self._free(keys), tuple(events))
+
+    def _heard(self, heard: Heard) -> Change:
+        """The keys of new orders addressed here. The hub may be away: what is ordered stands in our own log."""
+        ordered = {Key.parse(one.event.subject) for one in heard.entries if one.event.type == ev.APPLY_INTENDED}
+        keys = self._all() if self._is_starting else {key for key in ordered if key.edge == self._edge}
+        self._is_starting = False
+        return self._change(keys, heard.events)
+
+    def everything(self) -> Iterable[Key]:
+        """Every key ordered here."""
+        return self._all()
+
+    def seen(self, keys: Sequence[Key]) -> Sequence[Event]:  # noqa: ARG002  # a look at what is there is the target's
+        """Nothing."""
+        return ()
+
+    def looked(self, change: Change, found: frozenset[Key]) -> Change:
+        """What differs."""
+        return replace(change, keys=found, look=False)
+
+    def announce(self, change: Change, plan: Plan) -> Sequence[Event]:  # noqa: ARG002  # an edge's plan is its orders
+        """Nothing."""
+        return ()
+
+    def _done(self, key: Key, outcomes: Sequence[Event]) -> Change:
         """A worker has ended. What it leaves to be done: a newer order, or after a refusal what stands instead.
 
         After success nothing is, and a transient failure is tried again in its own time. What succeeded may have left
         a port that another key was refused.
         """
-        tried, served = self._work.under_way(key), self._record.state.known(key)
+        tried, served = self._work.under_way(key), self._record.mine.known(key)
         newer = tried is not None and not self._is_meant(key, tried)
         newer |= served.open and any(outcome.operationid != served.operation for outcome in outcomes)
         self._work.finish(key)
@@ -109,19 +143,13 @@ class Keeper:
             else:
                 self._work.later(key)  # what stands cannot be had either: in its own time, never in a loop
         if any(outcome.type == ev.APPLY_SUCCEEDED for outcome in outcomes):
-            waiting = {one for one in self._all() if self._record.state.known(one).code == PortTaken.code}
+            waiting = {one for one in self._all() if self._record.mine.known(one).code == PortTaken.code}
             self._again |= waiting
             due |= waiting
-        return Batch(keys=self._free(due), events=tuple(outcomes))
-
-    def _pull(self) -> tuple[set[Key], list[Event]]:
-        """The keys of new orders addressed here. The hub may be away: what is ordered stands in our own log."""
-        entries, events = hear(self._link, self._record, "hub")
-        keys = {Key.parse(entry.event.subject) for entry in entries if entry.event.type == ev.APPLY_INTENDED}
-        return {key for key in keys if key.edge == self._edge}, events
+        return self._change(due, outcomes)
 
     def _all(self) -> frozenset[Key]:
-        keys = (Key.parse(text) for text in self._record.state.keys)
+        keys = (Key.parse(text) for text in self._record.mine.keys)
         return frozenset(key for key in keys if key.edge == self._edge)
 
     def _free(self, keys: Iterable[Key]) -> frozenset[Key]:
@@ -144,7 +172,7 @@ class Keeper:
         """Outcomes for own intents that a crash left open: by what is there, not by guessing."""
         events = []
         for key in sorted(self._all()):
-            served = self._record.state.known(key)
+            served = self._record.mine.known(key)
             if not served.own:
                 continue
             done = self._work.observe(key) == (served.own_spec or None)
@@ -161,7 +189,7 @@ class Keeper:
         """What the newest order for each key says; what is quarantined gives way to what stands."""
         expansions: list[Expansion] = []
         for key in keys:
-            served, spec = self._record.state.known(key), self._wanted(key)
+            served, spec = self._record.mine.known(key), self._wanted(key)
             if spec is None:
                 expansions.append(Gone(key))
             else:
@@ -169,7 +197,7 @@ class Keeper:
         return expansions
 
     def _wanted(self, key: Key) -> dict[str, Any] | None:
-        order = self._record.state.known(key).order
+        order = self._record.mine.known(key).order
         if not order:
             return None
         return self._work.current(key) if self._gives_way(key) else self._resolved(order)
@@ -182,13 +210,13 @@ class Keeper:
 
     def _gives_way(self, key: Key) -> bool:
         """Whether the order was refused: then what stands is kept, until there is a new order or the next audit."""
-        served = self._record.state.known(key)
+        served = self._record.mine.known(key)
         refused = not served.open and served.phase in FAILED and key not in self._again
         return refused or self._quarantined(key) is not None
 
     def _quarantined(self, key: Key) -> Mapping[str, Any] | None:
         """The hold on what is ordered: by its digest, or by what names it as long as its digest is not known."""
-        held, order = self._record.state.holds.get(str(key)), self._record.state.known(key).order
+        held, order = self._record.mine.holds.get(str(key)), self._record.mine.known(key).order
         if not held or not order:
             return None
         return held.get(content_digest(order)) or held.get(content_digest(self._resolved(order)))
@@ -197,7 +225,7 @@ class Keeper:
         """Outcomes for open orders that need no work: already so, or quarantined here."""
         events = []
         for expansion in expansions:
-            key, served = expansion.key, self._record.state.known(expansion.key)
+            key, served = expansion.key, self._record.mine.known(expansion.key)
             if not served.open or self._work.under_way(key) is not None:
                 continue
             held, there = self._quarantined(key), self._work.observe(key)
@@ -214,13 +242,13 @@ class Keeper:
                 events.append(self._record.event(ev.APPLY_SUCCEEDED, key, data, operationid=served.operation))
         return events
 
-    def judge(self, batch: Batch) -> Judgement:  # noqa: ARG002  # an order was judged by the hub
+    def judge(self, change: Change) -> Judgement:  # noqa: ARG002  # an order was judged by the hub
         """Only by what is quarantined here."""
-        return Judgement(holds=self._record.state.holds)
+        return Judgement(holds=self._record.mine.holds)
 
     def operation(self, key: Key) -> str:
         """The hub's: one operation tells the whole story in both logs. Keeping something else instead is our own."""
-        served = self._record.state.known(key)
+        served = self._record.mine.known(key)
         kept = served.order and self._gives_way(key) and self._work.current(key) != self._resolved(served.order)
         return "" if kept else served.operation
 
@@ -231,9 +259,17 @@ class Keeper:
         found = {key: self._work.observe(key) for key in keys}
         return {key: Observed(spec) for key, spec in found.items() if spec is not None}
 
-    def apply(self, batches: Iterable[Sequence[Order]]) -> Iterable[Sequence[Event]]:
+    @property
+    def in_flight(self) -> int:
+        """None: what was begun is its worker's."""
+        return 0
+
+    def send(self, orders: Sequence[Order]) -> None:
         """Begin the work; outcomes come back as triggers."""
-        for step, intent in chain.from_iterable(batches):
+        for step, intent in orders:
             spec = None if step.action == "delete" else step.spec
             self._work.begin(step.key, spec, step.policy, intent.event.operationid)
+
+    def answered(self) -> Sequence[Event]:
+        """Nothing: each worker's trigger brings its own."""
         return ()

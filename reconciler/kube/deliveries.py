@@ -1,18 +1,18 @@
 """Orders on their way to the API server, on a bounded number of workers. May import: controller, errors, kube.sending.
 
-In: orders, a batch at a time.  Out: outcomes. An order that gets no answer stays open: it is sent again together with
-the others that got none (kube.rounds), and its outcome comes back as a trigger.
+In: orders, a batch at a time.  Out: outcomes, gathered; a trigger tells of them. An order that gets no answer stays
+open: it is sent again together with the others that got none (kube.rounds). Of one object one order is sent at a time,
+the newest: what it takes the place of is sent no more, once it is not on its way.
 """
 
 import queue
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from reconciler.controller.loop import Order
-from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.queue import Cause, StageQueue, Trigger
+from reconciler.controller.stage import AHEAD, Order
 from reconciler.controller.steps import reached
 from reconciler.errors import ApiUnavailable, WorldUnavailable
 from reconciler.history.events import Event
@@ -21,59 +21,43 @@ from reconciler.kube.rounds import Rounds
 from reconciler.kube.sending import Sender, withdrawn
 
 WORKERS: Final = 16  # what one API server on two cores answers without queueing
-AHEAD: Final = 256  # orders in flight below which the next batch is asked for: making it durable takes a while
 GATHER_S: Final = 0.01  # outcomes that come within it share one durable append
 GATHER_MANY_S: Final = 0.05  # the same while more than AHEAD are in flight, so that nobody waits for it
 
-Answer = list[Event] | BaseException | None
-Answers = queue.SimpleQueue[tuple[Order, Answer]]
 Job = Callable[[], None]
 
 
 class Deliveries:
-    """Sends orders. `send` is called from the loop's thread alone, the rest from any."""
+    """Sends orders. Called from the loop's thread alone."""
 
-    def __init__(self, sender: Sender, triggers: Queue, workers: int = WORKERS) -> None:
+    def __init__(self, sender: Sender, triggers: StageQueue, workers: int = WORKERS) -> None:
         self._sender, self._triggers = sender, triggers
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()  # an executor makes a Future for each
         self._closed = threading.Event()
         self._many = workers
         self._workers: list[threading.Thread] = []  # begun with the first order: who only looks needs none
+        self._answers: queue.SimpleQueue[list[Event]] = queue.SimpleQueue()
         self._lock = threading.Condition()
-        self._waiting: dict[Key, Order] = {}  # got no answer
-        self._flying: set[Key] = set()  # on their way once more
-        self._superseded: set[Key] = set()  # of those: a newer order waits for the end of this one
+        self._newest: dict[Key, Order] = {}  # not answered: to be sent, on its way, or waiting for the next round
+        self._waiting: dict[Key, Order] = {}  # of those: got no answer
+        self._on_its_way: set[Key] = set()
+        self._in_flight = 0  # to be sent for the first time, or on its way so
         self._sent: set[str] = set()  # operations that may have had their effect without an answer
-        self._rounds = Rounds(triggers, "again")
+        self._rounds = Rounds(triggers, Trigger(Cause.AGAIN))
 
-    def send(self, batches: Iterable[Sequence[Order]]) -> Iterator[list[Event]]:
-        """Outcomes as they come. The next batch is asked for while the last orders of the one before are in flight."""
-        answers: Answers = queue.SimpleQueue()
-        in_flight = 0
-        for orders in batches:
-            number = self._rounds.begin()
-            for order in orders:
-                self._supersede(order.step.key)
-                self._put(partial(self._work, order, number, answers))
-            in_flight += len(orders)
-            while in_flight > AHEAD:
-                answered = _gathered(answers, in_flight)
-                in_flight -= len(answered)
-                yield self._told(answered)
-        while in_flight:
-            answered = _gathered(answers, in_flight)
-            in_flight -= len(answered)
-            yield self._told(answered)
-
-    def _supersede(self, key: Key) -> None:
-        """What was ordered of it before is sent no more, once it is not on its way already."""
+    def send(self, orders: Sequence[Order]) -> None:
+        """Begin to send. Returns at once."""
+        number = self._rounds.begin()
         with self._lock:
-            self._waiting.pop(key, None)
-            if key in self._flying:
-                self._superseded.add(key)
+            self._in_flight += len(orders)
+            for order in orders:
+                self._newest[order.step.key] = order
+                self._waiting.pop(order.step.key, None)
+        for order in orders:
+            self._put(partial(self._work, order, number))
 
     def again(self, judge: Callable[[Sequence[Order]], Mapping[Key, str]]) -> None:
-        """Send once more what got no answer; outcomes come as triggers `done`.
+        """Send once more what got no answer.
 
         judge: which of them are not to be done any more, and why. What it raises leaves them all as they are.
         """
@@ -84,19 +68,34 @@ class Deliveries:
         with self._lock:
             for order in orders:
                 del self._waiting[order.step.key]
-                self._flying.add(order.step.key)
         for order in orders:
-            self._put(partial(self._retry, order, number, stopped.get(order.step.key, "")))
+            self._put(partial(self._work, order, number, stopped.get(order.step.key, ""), is_first=False))
 
     @property
-    def waiting(self) -> frozenset[Key]:
-        """The keys whose orders wait to be sent again, or are being sent."""
+    def in_flight(self) -> int:
+        """How many orders are being sent for the first time."""
+        return self._in_flight
+
+    @property
+    def unanswered(self) -> frozenset[Key]:
+        """The keys whose orders are being sent, or wait to be sent again."""
         with self._lock:
-            return frozenset(self._waiting) | self._flying
+            return frozenset(self._newest)
+
+    def answered(self) -> list[Event]:
+        """The outcomes since this was asked last."""
+        events: list[Event] = []
+        while not self._answers.empty():  # nobody else takes them
+            events += self._answers.get()
+        if events:
+            reached("cluster.answered")
+        return events
 
     def forget(self) -> None:
         """Drop what waits to be sent again."""
         with self._lock:
+            for key in self._waiting:
+                del self._newest[key]
             self._waiting.clear()
 
     def close(self) -> None:
@@ -120,48 +119,46 @@ class Deliveries:
             if not self._closed.is_set():
                 job()
 
-    def _told(self, answered: Iterable[tuple[Order, Answer]]) -> list[Event]:
-        """What is to be recorded. What failed by a bug of ours rises here, in the loop's thread."""
-        events: list[Event] = []
-        for order, answer in answered:
-            if isinstance(answer, BaseException):
-                raise answer
-            if answer is None:
-                self._keep(order)
-            else:
-                events += answer
-        reached("cluster.answered")
-        return events
+    # ── on the workers ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _keep(self, order: Order) -> None:
-        with self._lock:
-            self._waiting[order.step.key] = order
-
-    def _work(self, order: Order, number: int, answers: Answers) -> None:
+    def _work(self, order: Order, number: int, stopped: str = "", *, is_first: bool = True) -> None:
+        """stopped: why it is not to be sent any more."""
+        told: list[Event] | None = []
         try:
-            with self._lock:  # what is sent once more began before: it must not arrive later
-                self._lock.wait_for(lambda: order.step.key not in self._flying)
-            answers.put((order, self._sent_once(order, number)))
-        except BaseException as bug:  # noqa: BLE001  # risen again by the loop, which waits for an answer
-            answers.put((order, bug))
-
-    def _retry(self, order: Order, number: int, stopped: str) -> None:
-        told: list[Event] | None = None
-        try:
-            told = self._sent_once(order, number, stopped)
+            if self._is_begun(order):
+                told = self._sent_once(order, number, stopped)
+                self._ended(order, is_answered=told is not None)
         except BaseException as bug:  # noqa: BLE001  # risen again by the loop
             self._triggers.fail(bug)
         with self._lock:
-            if told is None and order.step.key not in self._superseded:
-                self._keep(order)
-            self._superseded.discard(order.step.key)
-            self._flying.discard(order.step.key)
-            self._lock.notify_all()
-        if told is not None:
-            self._triggers.add(Trigger("done", str(order.step.key), events=tuple(told)))
+            self._in_flight -= is_first
+            left = self._in_flight
+        self._answers.put(told or [])
+        self._triggers.add(Trigger(Cause.DONE), 0.0 if not left else GATHER_MANY_S if left > AHEAD else GATHER_S)
 
-    def _sent_once(self, order: Order, number: int, stopped: str = "") -> list[Event] | None:
-        """What became of an order; None where nobody answered. stopped: why it is not to be sent any more."""
+    def _is_begun(self, order: Order) -> bool:
+        """Whether it is the newest of its object, whose turn it is; waits for the end of one that is on its way."""
+        key = order.step.key
+        with self._lock:
+            self._lock.wait_for(lambda: key not in self._on_its_way)
+            if self._newest.get(key) is not order:
+                return False
+            self._on_its_way.add(key)
+            return True
+
+    def _ended(self, order: Order, *, is_answered: bool) -> None:
+        key = order.step.key
+        with self._lock:
+            if self._newest.get(key) is order:
+                if is_answered:
+                    del self._newest[key]
+                else:
+                    self._waiting[key] = order
+            self._on_its_way.discard(key)
+            self._lock.notify_all()
+
+    def _sent_once(self, order: Order, number: int, stopped: str) -> list[Event] | None:
+        """What became of an order; None where nobody answered."""
         if self._rounds.is_over(number):
             return None
         operation = order.intent.event.operationid
@@ -178,16 +175,3 @@ class Deliveries:
         self._rounds.succeeded()
         reached("cluster.sent")
         return told
-
-
-def _gathered(answers: Answers, in_flight: int) -> list[tuple[Order, Answer]]:
-    """The next answers: at least one, and those that come right behind it."""
-    found = [answers.get()]
-    if in_flight > 1:
-        time.sleep(GATHER_MANY_S if in_flight > AHEAD else GATHER_S)
-    while len(found) < in_flight:
-        try:
-            found.append(answers.get_nowait())
-        except queue.Empty:
-            break
-    return found

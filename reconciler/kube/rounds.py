@@ -8,8 +8,8 @@ import random
 import threading
 from typing import Final
 
-from reconciler.controller.loop import retry_delay_s
-from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.queue import StageQueue, Trigger
+from reconciler.controller.retry import retry_delay_s
 from reconciler.errors import ApiUnavailable, WorldUnavailable
 
 LEAST_S: Final = 0.2  # before anything is sent again
@@ -18,9 +18,9 @@ LEAST_S: Final = 0.2  # before anything is sent again
 class Rounds:
     """Counts rounds. `begin` is called from the loop's thread alone, the rest from any."""
 
-    def __init__(self, triggers: Queue, cause: str) -> None:
-        """cause: of the trigger that asks for the next round."""
-        self._triggers, self._cause = triggers, cause
+    def __init__(self, triggers: StageQueue, next_round: Trigger) -> None:
+        """next_round: asks for it."""
+        self._triggers, self._next_round = triggers, next_round
         self._lock = threading.Lock()
         self._number, self._failed, self._attempts = 0, 0, 0
 
@@ -44,4 +44,4 @@ class Rounds:
             self._failed = max(self._failed, number)
         asked = failure.retry_after_s if isinstance(failure, ApiUnavailable) else None
         delay_s = LEAST_S + retry_delay_s(self._attempts - 1, random.random())  # noqa: S311  # jitter, not a secret
-        self._triggers.add(Trigger(self._cause), delay_s if asked is None else asked + random.random())  # noqa: S311
+        self._triggers.add(self._next_round, delay_s if asked is None else asked + random.random())  # noqa: S311

@@ -9,13 +9,13 @@ from contextlib import suppress
 from typing import Any, Final
 
 from reconciler.controller.declare import Drift
-from reconciler.controller.loop import Order
-from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.queue import Cause, StageQueue, Trigger
 from reconciler.controller.recorder import Recorder
+from reconciler.controller.stage import Order
 from reconciler.errors import ApiUnavailable, KindMissing, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
-from reconciler.history.keys import Key
+from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import FAILED, Served
 from reconciler.history.times import seconds_left
 from reconciler.kube.api import Api
@@ -44,19 +44,18 @@ class ClusterTarget:
         api: Api,
         cache: Objects,
         recorder: Recorder,
-        triggers: Queue,
+        triggers: StageQueue,
         *,
         fleet: Callable[[], Mapping[str, Any]],
         allowed: Callable[[], object],
         declared: Callable[[], Declared],
     ) -> None:
         """fleet: the policy in force.  allowed: raises LeaseLost where nothing may be written.  declared: by Git."""
-        self._cache, self._record, self._triggers = cache, recorder, triggers
+        self._cache, self._record, self._triggers = cache, recorder.stage(DECLARE), triggers
         self._fleet, self._allowed = fleet, allowed
         self._fights = Fights()
         self.asked = Asked(cache, recorder, triggers, declared)
-        self.publish: Callable[[], None] = lambda: None  # set by wiring, where status is written
-        self._deliveries = Deliveries(Sender(api, cache, recorder, self._policy), triggers)
+        self._deliveries = Deliveries(Sender(api, cache, self._record, self._policy), triggers)
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -67,7 +66,7 @@ class ClusterTarget:
             self._allowed()
         found = {}
         for key in keys:
-            served = self._record.state.known(key)
+            served = self._record.mine.known(key)
             try:
                 live = self._cache.get(key)
             except (KindMissing, RightMissing) as failure:  # neither there nor absent; other kinds go on
@@ -119,7 +118,7 @@ class ClusterTarget:
         """
         if served.fought <= self._now():
             return False
-        self._triggers.add(Trigger("object", str(key)), seconds_left(served.fought, self._record.clock.now()))
+        self._triggers.add(Trigger(Cause.OBJECT, str(key)), seconds_left(served.fought, self._record.clock.now()))
         return True
 
     def _view(self, key: Key, served: Served, live: Live, tree: Mapping[str, Any]) -> View:
@@ -155,7 +154,7 @@ class ClusterTarget:
 
     def drift(self, key: Key) -> Drift | None:
         """See `controller.declare.Cluster`."""
-        served = self._record.state.known(key)
+        served = self._record.mine.known(key)
         try:
             live = self._cache.get(key)
         except (KindMissing, RightMissing):
@@ -194,18 +193,18 @@ class ClusterTarget:
         """See `controller.declare.Cluster`: the operation id that an object carries tells whether it was applied."""
         self._allowed()
         self.asked.read()
-        events, busy = [], self._deliveries.waiting
-        for text, served in self._record.state.keys.items():
+        events, busy = [], self._deliveries.unanswered
+        for text, served in self._record.mine.keys.items():
             key = Key.parse(text)
-            if served.open and not key.edge and key not in busy:
+            if served.open and key not in busy:
                 with suppress(KindMissing, RightMissing):  # settled when it can be read
                     events.append(self._settled(key, served))
         return events
 
     def ended(self, key: Key) -> Event | None:
         """See `controller.declare.Cluster`."""
-        served = self._record.state.known(key)
-        if served.action != "delete" or key in self._deliveries.waiting or self._there(key, served) is not None:
+        served = self._record.mine.known(key)
+        if served.action != "delete" or key in self._deliveries.unanswered or self._there(key, served) is not None:
             return None
         return self._settled(key, served)
 
@@ -234,7 +233,7 @@ class ClusterTarget:
 
     def unknown(self) -> list[Event]:
         """See `controller.declare.Cluster`."""
-        known = self._record.state.keys
+        known = self._record.mine.keys
         found: list[tuple[Key, Live]] = []
         for kind in OURS:
             with suppress(KindMissing, RightMissing):
@@ -252,9 +251,18 @@ class ClusterTarget:
 
     # ── what is done ──────────────────────────────────────────────────────────────────────────────────────────────
 
-    def apply(self, batches: Iterable[Sequence[Order]]) -> Iterable[Sequence[Event]]:
-        """Send what is intended (see controller.loop.Target)."""
-        return self._deliveries.send(batches)
+    @property
+    def in_flight(self) -> int:
+        """See controller.stage.Target."""
+        return self._deliveries.in_flight
+
+    def send(self, orders: Sequence[Order]) -> None:
+        """See controller.stage.Target."""
+        self._deliveries.send(orders)
+
+    def answered(self) -> Sequence[Event]:
+        """See controller.stage.Target."""
+        return self._deliveries.answered()
 
     def lacks(self, key: Key) -> bool:
         """See `controller.declare.Cluster`."""
@@ -262,7 +270,7 @@ class ClusterTarget:
             live = self._cache.get(key)
         except (ApiUnavailable, KindMissing, RightMissing):
             return False
-        return live is None or _is_theirs(self._record.state.known(key), live)
+        return live is None or _is_theirs(self._record.mine.known(key), live)
 
     def forbidden(self, key: Key) -> Mapping[str, str]:
         """See `controller.declare.Cluster`."""
@@ -270,7 +278,7 @@ class ClusterTarget:
             live = self._cache.get(key)
         except (KindMissing, RightMissing):
             return {}
-        return {} if live is None else self._waits(key, self._record.state.known(key), live)
+        return {} if live is None else self._waits(key, self._record.mine.known(key), live)
 
     def stands(self, key: Key, spec: Mapping[str, Any]) -> Event | None:
         """See `controller.declare.Cluster`."""
