@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from reconciler.history import conditions as said
 from reconciler.history.conditions import Verdict, conditions
-from reconciler.history.keys import Key
+from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.state import FAILED, Served, State
 from reconciler.history.summed import dataset_counts, delivery, edge_counts, members_told, model_counts, set_counts
 from reconciler.history.timeline import drift_words
@@ -102,7 +102,7 @@ def _seconds(time: str) -> str:
 
 
 def _beside(key: Key, state: State, around: Around, verdict: Verdict | None) -> Verdict | None:
-    served = state.known(key)
+    served = state.stage(DECLARE).known(key)
     if key.kind in MIRRORS and not around.from_git:
         return Verdict(said.FALSE, said.NOT_FROM_GIT, _not_from_git(key), stuck=True)
     wrong = [problem for problem in around.problems if problem.get("severity", "error") == "error"]
@@ -120,7 +120,7 @@ def _beside(key: Key, state: State, around: Around, verdict: Verdict | None) -> 
             f"{drift_words(served.drift)}; a drift rule of the Fleet lets it stand, since {shown(served.drift['time'])}"
         )
         return base._replace(reason=said.DRIFT_REPORTED, message=message)
-    waits = state.waits.get(str(key))
+    waits = state.stage(DECLARE).waits.get(str(key))
     if waits and not base.stuck:
         return Verdict(said.FALSE, said.SUSPENDED, f"a change of it waits: {waits[:512]}", going=True)
     return verdict
@@ -171,7 +171,8 @@ Facts = tuple[dict[str, Any], Verdict | None]
 
 def _inference_model(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001  # all take the same
     """What its edge said. Of several edges, while it moves, the one that was ordered last."""
-    on_edges = [(state.keys[text], Key.parse(text).edge) for text in around.members if text in state.keys]
+    keys = state.stage(DELIVER).keys
+    on_edges = [(keys[text], Key.parse(text).edge) for text in around.members if text in keys]
     if not on_edges:
         return {}, None
     served, edge = max(on_edges, key=lambda one: one[0].ordered_seq)
@@ -205,7 +206,7 @@ def _model(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa
 
 
 def _dataset(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
-    if not any(text in state.keys for text in around.members):
+    if not any(text in state.stage(DELIVER).keys for text in around.members):
         return {}, None
     counts, version, failures = dataset_counts(state, around.members)
     facts = {"versions": len(seen.spec.get("versions", ())), "servedVersion": version, "edges": counts}
@@ -215,7 +216,7 @@ def _dataset(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # no
 
 def _edge(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
     heard = state.edges.get(key.name)
-    if heard is None and not any(text in state.keys for text in around.members):
+    if heard is None and not any(text in state.stage(DELIVER).keys for text in around.members):
         return {}, None
     wanted, serving, failures = edge_counts(state, around.members)
     facts: dict[str, Any] = {"models": {"wanted": wanted, "serving": serving}}
@@ -230,9 +231,10 @@ def _edge(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa:
 
 
 def _fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
-    ref, held = state.ref, state.held_plan
+    ref, mine = state.ref, state.stage(DECLARE)
+    held = mine.held_plan
     problems = [one for group in state.problems.values() for one in group if one.get("severity", "error") == "error"]
-    ours = [served for text, served in state.keys.items() if served.operation and "@" not in text]
+    ours = [served for served in mine.keys.values() if served.operation]
     plan = {"digest": held.digest, "reason": held.reason[:512], "counts": held.counts} if held is not None else {}
     facts = {
         "lastAttemptedRevision": _revision(around.branch, ref.commit),
@@ -259,7 +261,7 @@ def _fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa
     if fought:
         message = f"{fought} of {len(ours)} objects are fought over with other writers; `reconciler status`"
         return facts, Verdict(said.FALSE, said.CONFLICT, message, stuck=True)
-    waiting = [reason for text, reason in state.waits.items() if "@" not in text]
+    waiting = list(mine.waits.values())
     if waiting:
         message = f"{len(waiting)} changes wait: {waiting[0][:512]}; `reconciler status`"
         return facts, Verdict(said.FALSE, said.SUSPENDED, message, going=True)

@@ -4,7 +4,7 @@ Two pure functions: `affected` says which keys a change may concern, `expand` sa
 affected keys equals expanding everything (by property test), so a commit costs what it changed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -201,7 +201,7 @@ def expand(key: Key, declared: Declared, around: Circumstances) -> Expansion:
         return Frozen(key, None)  # its key on no edge tells why
     if source.kind != "Dataset":
         refusal = refusals.unservable(source) or _unplaced(declared, source, key)
-        refusal = refusal or port_conflict(declared, key, source, edge, around.served)
+        refusal = refusal or port_conflict(declared, key, source, edge, lambda one: around.served.get(str(one)))
         if refusal is not None:
             return Frozen(key, refusal)
     assert edge is not None  # only what is unplaced has a key on no edge
@@ -272,18 +272,18 @@ def _unplaced(declared: Declared, source: Object, key: Key) -> Diagnostic | None
 
 
 def port_conflict(
-    declared: Declared, key: Key, source: Object, edge: Object | None, served: Mapping[str, Served]
+    declared: Declared, key: Key, source: Object, edge: Object | None, served: Callable[[Key], Served | None]
 ) -> Diagnostic | None:
     """Two models on one edge would listen on one port: who was ordered onto it keeps it, then the least key.
 
-    edge: where `source` lands; what it serves there was found servable before.
+    edge: where `source` lands; what it serves there was found servable before.  served: what was ordered of a key.
     """
     mine = port_of(source)
     assert edge is not None  # what is unplaced was refused before
     assert mine is not None  # so was what cannot be served
 
     def rank(one: Key) -> tuple[bool, Key]:
-        known = served.get(str(one))
+        known = served(one)
         return known is None or _ordered_port(known.order) != mine, one
 
     first, holder = min(_ports(declared, edge)[mine], key=lambda rival: rank(rival[0]))

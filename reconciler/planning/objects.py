@@ -137,17 +137,7 @@ def _clash(source: Object, edge: Object, declared: Declared, around: Circumstanc
         return None
     is_set = source.kind == "InferenceModelSet"
     key = key_of_set(declared, source, edge.name) if is_set else Key(*source.identity, edge.name)
-    return deliver.port_conflict(declared, key, source, edge, _Placed(around.served))
-
-
-class _Placed(dict[str, Served]):
-    """What was ordered of objects, asked for by the keys that they have on an edge."""
-
-    def __init__(self, served: Mapping[str, Served]) -> None:
-        self._served = served
-
-    def get(self, key: str, default: Any = None) -> Any:
-        return self._served.get(key.partition("@")[0], default)
+    return deliver.port_conflict(declared, key, source, edge, lambda one: around.served.get(str(one._replace(edge=""))))
 
 
 def _digest(source: Object, around: Circumstances) -> Diagnostic | None:
