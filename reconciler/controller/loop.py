@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.controller.recorder import Recorder
+from reconciler.controller.retry import retry_delay_s as retry_delay_s  # noqa: PLC0414  # kube.rounds has it from here
 from reconciler.controller.steps import reached
 from reconciler.errors import HistoryError, ReconcilerError
 from reconciler.history import events as ev
@@ -24,7 +25,6 @@ from reconciler.planning.diff import Observed, diff
 from reconciler.planning.plan import Judgement, Plan, Step, make_plan, suspended_now
 from reconciler.planning.wanted import Expansion, Wanted, as_ordered, digest_of
 
-RETRY_BASE_S, RETRY_CAP_S = 1.0, 300.0
 NEEDED: Final = frozenset({"start", "lease", "found"})  # causes that nothing else would bring again
 
 
@@ -106,14 +106,6 @@ class Target(Protocol):
         asks while it still works never waits for the log. It takes every batch, or raises.
         """
         ...
-
-
-def retry_delay_s(attempt: int, sample: float) -> float:
-    """Seconds before retry `attempt` (0 is the first), in [0, 300).
-
-    sample: uniform in [0, 1).  Source: "full jitter", Exponential Backoff And Jitter, AWS Architecture Blog, 2015.
-    """
-    return min(RETRY_CAP_S, RETRY_BASE_S * 2.0 ** min(attempt, 30)) * sample
 
 
 class Loop:
