@@ -1,4 +1,5 @@
-"""Bytes from a URL into a Partial: resume, redirects, retries, caps. May import wire, address, partial, pace, errors.
+"""Bytes from a URL into a Partial: resume, redirects, retries, caps. May import wire, address, partial, pace,
+controller.retry, errors.
 
 In: an Artifact and what is there of it.  Out: a Partial that is complete by the server's word and not above the pinned
 size; only its digest proves that it is right. Source: RFC 9110 sections 13 to 15 (conditions, ranges, status).
@@ -21,6 +22,7 @@ from reconciler.artifacts.pace import Interrupted, Pace, Watch
 from reconciler.artifacts.partial import CHUNK, Origin, Partial
 from reconciler.artifacts.room import Room
 from reconciler.artifacts.wire import get
+from reconciler.controller.retry import retry_delay_s
 from reconciler.errors import AddressRefused, ArtifactRefused, ArtifactUnavailable
 from reconciler.ports import Artifact
 
@@ -61,9 +63,7 @@ class Download:
 
     def _wait(self, broken: Interrupted, attempt: int) -> None:
         """Sleep before the next try: full jitter, or what the server asks for. Raises ArtifactUnavailable."""
-        delay = self.jitter() * self.limits.backoff_s * 2**attempt
-        if broken.after_s is not None:
-            delay = max(broken.after_s, delay)
+        delay = max(retry_delay_s(attempt, self.jitter(), self.limits.backoff_s), broken.after_s or 0.0)
         if attempt + 1 == self.limits.attempts or delay > self.limits.patience_s:
             size = "" if self.artifact.size is None else f" of {self.artifact.size}"
             raise ArtifactUnavailable(f"{broken} ({self.partial.length}{size} bytes are here)") from broken

@@ -1,6 +1,6 @@
 """A hub elsewhere, asked over HTTP: at its own address, or in its Pod through the API server. May import: kube, web.
 
-In: a Where and a question.  Out: the documents of /api/v1, and the errors of the hub as the same classes.
+In: a Hub and a question.  Out: the documents of /api/v1, and the errors of the hub as the same classes.
 """
 
 import contextlib
@@ -8,41 +8,48 @@ import http.client
 import json
 import ssl
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from reconciler.controller.control import revived
 from reconciler.errors import ReconcilerError, UsageError, WorldUnavailable
 from reconciler.web.document import SCHEMA_VERSION
 
-if TYPE_CHECKING:
-    from reconciler.cli.where import Where
-
 PATIENCE_S: Final = 60.0  # for connecting, then for each silence: a hub that is followed says something each 15 s
 PORT: Final = 9484
 HINT: Final = "`reconciler run` says where it listens; ask it with `curl URL/healthz`"
 
 
-def document(where: "Where", question: str, said: Mapping[str, str]) -> dict[str, Any]:
+class Hub(NamedTuple):
+    """Where a hub is: at `url`, else in its Pod."""
+
+    url: str
+    context: str = ""
+    kubeconfig: Path | None = None
+    namespace: str = ""
+
+
+def document(hub: Hub, question: str, said: Mapping[str, str]) -> dict[str, Any]:
     """One whole answer. Raises what the hub raised, WorldUnavailable, UsageError."""
-    with _answer(where, question, said) as answer:
+    with _answer(hub, question, said) as answer:
         return _checked(answer.read(), question)
 
 
-def lines(where: "Where", question: str, said: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def lines(hub: Hub, question: str, said: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """A long answer, a document a line, as they come. Raises as `document` does."""
-    with _answer(where, question, said) as answer:
+    with _answer(hub, question, said) as answer:
         for line in answer:
             if line.strip():  # an empty line says that the hub is there still
                 yield _checked(line, question)
 
 
 @contextlib.contextmanager
-def _answer(where: "Where", question: str, said: Mapping[str, str]) -> Iterator[http.client.HTTPResponse]:
+def _answer(hub: Hub, question: str, said: Mapping[str, str]) -> Iterator[http.client.HTTPResponse]:
     path = f"/api/v1/{question}" + (f"?{urlencode(said)}" if said else "")
-    name = where.hub or f"the Pod of the hub in {where.namespace}"
+    name = hub.url or f"the Pod of the hub in {hub.namespace}"
     try:
-        with _line(where) as (line, before):
+        with _line(hub) as (line, before):
             line.request("GET", before + path, headers={"Accept": "application/json", "Connection": "close"})
             answer = line.getresponse()
             if answer.status != http.HTTPStatus.OK:
@@ -54,17 +61,17 @@ def _answer(where: "Where", question: str, said: Mapping[str, str]) -> Iterator[
 
 
 @contextlib.contextmanager
-def _line(where: "Where") -> Iterator[tuple[http.client.HTTPConnection, str]]:
+def _line(hub: Hub) -> Iterator[tuple[http.client.HTTPConnection, str]]:
     """A connection to the hub, and what stands before every path there."""
-    if where.in_cluster:
+    if not hub.url:
         from reconciler.kube.reach import Pod
 
-        with Pod.of_hub(where.context, where.kubeconfig, where.namespace) as pod, pod.forwarded(PORT) as sock:
+        with Pod.of_hub(hub.context, hub.kubeconfig, hub.namespace) as pod, pod.forwarded(PORT) as sock:
             line = http.client.HTTPConnection("localhost", PORT, timeout=PATIENCE_S)
             line.sock = sock
             yield line, ""
         return
-    url = urlsplit(where.hub)
+    url = urlsplit(hub.url)
     if url.scheme not in {"http", "https"} or not url.hostname or url.username or url.query or url.fragment:
         raise UsageError("--hub takes an address as http://127.0.0.1:9484")
     try:

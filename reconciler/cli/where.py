@@ -34,6 +34,10 @@ class Where:
         """Whether the hub is elsewhere."""
         return bool(self.hub) or self.in_cluster
 
+    @property
+    def _hub(self) -> tuple[str, str, Path | None, str]:
+        return self.hub, self.context, self.kubeconfig, self.namespace
+
     def ask(self, question: str, said: Mapping[str, str | None]) -> Any:
         """The answer to one of `web.answers.QUESTIONS`. Raises what it raised there, and WorldUnavailable."""
         from reconciler.web.answers import QUESTIONS
@@ -44,7 +48,7 @@ class Where:
             from reconciler.cli import remote
             from reconciler.web.document import revived
 
-            return revived(asked.type, remote.document(self, question, words))
+            return revived(asked.type, remote.document(remote.Hub(*self._hub), question, words))
         from reconciler.wiring.past import opened
 
         with opened(self.state_dir) as past:
@@ -58,7 +62,7 @@ class Where:
             from reconciler.web.document import revived
             from reconciler.web.records import Record
 
-            lines = remote.lines(self, "history", words | ({"follow": "true"} if follow else {}))
+            lines = remote.lines(remote.Hub(*self._hub), "history", words | ({"follow": "true"} if follow else {}))
             return (revived(Record, line) for line in lines)
         return self._told_here(words, follow=follow)
 

@@ -1,4 +1,5 @@
-"""The agents of this machine's edges, as processes that outlive the hub. May import: serving.process, edge.paths.
+"""The agents of this machine's edges, as processes that outlive the hub. May import: controller.retry,
+serving.process, edge.paths.
 
 In: which edges there are.  Out: one agent process each, started, started again when it dies, or adopted when an earlier
 hub left it running; a call whenever one has ended, from a watching thread.
@@ -15,8 +16,9 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
+from reconciler.controller.retry import Backoff
 from reconciler.edge.paths import StateDirectory
 from reconciler.serving import process
 
@@ -49,13 +51,6 @@ class Agent:
     dismissed: bool = False
 
 
-class Failures(NamedTuple):
-    """How often in a row an edge's agent ended early, and when it may be started again."""
-
-    times: int
-    until: float
-
-
 class Agents:
     """Sees to it that every wanted edge has an agent. Used from the hub's loop; each agent has a watching thread."""
 
@@ -63,7 +58,8 @@ class Agents:
         """running: the pid of the agent that an earlier hub, or a person, started for an edge. Must not wait."""
         self._state, self._running, self._listener = state, running, listener
         self._agents: dict[str, Agent] = {}
-        self._failures: dict[str, Failures] = {}
+        self._early = Backoff(AGAIN_S, AGAIN_CAP_S, sample=lambda: 1.0)
+        self._due: dict[str, float] = {}  # when an edge's agent may be started again
         self._wanted: set[str] = set()
         self._changed = threading.Condition()
         self._stopping = self._hurried = False
@@ -84,7 +80,7 @@ class Agents:
         said = _size(self._state.edge(edge).output)
         pid = self._running(edge)
         if pid is None:
-            early_s = self._failures.get(edge, Failures(0, 0.0)).until - time.monotonic()
+            early_s = self._due.get(edge, 0.0) - time.monotonic()
             if early_s > 0:
                 self._listener.due(edge, early_s)
                 return
@@ -122,17 +118,16 @@ class Agents:
         with self._changed:
             self._agents.pop(edge, None)
             os.close(agent.pidfd)
-            self._failures[edge] = self._failures_after(edge, agent)
+            self._due[edge] = time.monotonic() + self._delay_s(edge, agent)
             self._changed.notify_all()
         self._listener.ended(edge, "" if agent.dismissed else words)
 
-    def _failures_after(self, edge: str, agent: Agent) -> Failures:
+    def _delay_s(self, edge: str, agent: Agent) -> float:
         """The first end is made good at once; those that follow it closely wait, each twice as long."""
-        now = time.monotonic()
-        if agent.dismissed or now - agent.started > SOUND_S:
-            return Failures(0, 0.0)
-        times = self._failures.get(edge, Failures(0, 0.0)).times
-        return Failures(times + 1, now + (min(AGAIN_CAP_S, AGAIN_S * 2.0 ** min(times - 1, 30)) if times else 0.0))
+        if agent.dismissed or time.monotonic() - agent.started > SOUND_S:
+            self._early.succeeded(edge)
+            return 0.0
+        return self._early.failed(edge, free=1)
 
     def _dismiss(self, edge: str, number: signal.Signals) -> None:
         """By a signal, not by its socket: an agent that has not come to listen ends too. With the lock held."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from reconciler.controller.loop import retry_delay_s
 from reconciler.controller.queue import Trigger
+from reconciler.controller.retry import Backoff
 from reconciler.controller.steps import reached
 from reconciler.edge.activation import Activation
 from reconciler.edge.job import Job, Tools, is_of
@@ -37,8 +37,8 @@ class EdgeWork:
         self._tools, self._needed = tools, needed
         self._activation = Activation(tools, self._stage)
         self._jobs: dict[Key, Job] = {}
-        self._attempts: dict[Key, tuple[str, int]] = {}  # the operation that failed last, and how often it was tried
-        self._refusals: dict[Key, int] = {}
+        self._begun: dict[Key, str] = {}  # the newest operation: another one begins with the shortest delay
+        self._failures, self._refusals = Backoff(sample=tools.sample), Backoff(sample=tools.sample)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="work")
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -88,12 +88,14 @@ class EdgeWork:
     def begin(self, key: Key, spec: dict[str, Any] | None, policy: Mapping[str, Any], operation: str) -> None:
         """Start a worker for the key. The keeper sees to it that there is only one."""
         job = self._jobs[key] = Job(key, spec, policy, operation)
+        if self._begun.get(key) != operation:
+            self._begun[key] = operation
+            self._failures.succeeded(key)
         self._pool.submit(self._run, job)
 
     def later(self, key: Key) -> None:
         """Have the key looked at again after a while, longer each time in a row; success begins anew."""
-        tried = self._refusals[key] = self._refusals.get(key, 0) + 1
-        self._tools.post(Trigger("keys", str(key)), LATER_S + retry_delay_s(tried, self._tools.sample()))
+        self._tools.post(Trigger("keys", str(key)), LATER_S + self._refusals.failed(key))
 
     def finish(self, key: Key) -> None:
         """The outcome of the key's worker has come through: another may begin."""
@@ -124,8 +126,8 @@ class EdgeWork:
         again_s = None
         try:
             type_, data = ev.APPLY_SUCCEEDED, self._do(job)
-            self._attempts.pop(job.key, None)
-            self._refusals.pop(job.key, None)
+            self._failures.succeeded(job.key)
+            self._refusals.succeeded(job.key)
         except Cancelled:
             type_, data = ev.APPLY_ABANDONED, {"reason": "superseded by a newer order, or the agent ends"}
         except ReconcilerError as failure:
@@ -153,10 +155,7 @@ class EdgeWork:
         """The outcome of a failure: tried again by itself, or terminal until there is new input or an audit."""
         data: dict[str, Any] = {"error": failure.message, "code": failure.code, "live": self._tools.live(job.key)}
         if failure.retryable:
-            operation, tried = self._attempts.get(job.key, ("", 0))
-            tried = tried if operation == job.operation else 0
-            self._attempts[job.key] = job.operation, tried + 1
-            delay_s = retry_delay_s(tried, self._tools.sample())
+            delay_s = self._failures.failed(job.key)
             return ev.APPLY_ABANDONED, data | {"retryMs": round(delay_s * 1000)}, delay_s
         if isinstance(failure, QUARANTINED) and job.spec is not None:
             data["quarantine"] = content_digest(job.spec)

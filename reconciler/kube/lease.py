@@ -1,4 +1,5 @@
-"""One writer a cluster: a Lease of coordination.k8s.io/v1. May import: errors, kube.answers, kube.resources.
+"""One writer a cluster: a Lease of coordination.k8s.io/v1. May import: controller.retry, errors,
+kube.answers, kube.resources.
 
 In: the Lease as the API server has it, and a clock that goes on while the machine sleeps.
 Out: `permit`, asked before each write; `changed`, told of each change.
@@ -10,7 +11,6 @@ carries the resourceVersion that was seen, so of two who try only one succeeds.
 """
 
 import math
-import random
 import secrets
 import socket
 import threading
@@ -23,6 +23,7 @@ from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 
+from reconciler.controller.retry import jittered
 from reconciler.errors import ApiUnavailable, FieldConflict, LeaseLost, ReconcilerError
 from reconciler.kube.answers import readable
 from reconciler.kube.resources import LEASES, Resource
@@ -291,7 +292,7 @@ class Lease:
     def _pause(self) -> float:
         """Seconds until the next turn: jittered, but not past the moment at which a term ends."""
         now = self._clock()
-        pause = max(self._retry_s * random.uniform(0.8, 1.2), self._ask_at - now)  # noqa: S311  # jitter, not a secret
+        pause = max(jittered(self._retry_s), self._ask_at - now)
         ends = self._deadline() if self._renewed_at is not None else self._seen_at + self._wait_s
         return min(pause, ends - now) if ends > now else pause
 

@@ -1,4 +1,4 @@
-"""One kind, listed and then watched, for as long as it takes. May import: controller.loop and what is below it, kube.
+"""One kind, listed and then watched, for as long as it takes. May import: controller.retry, errors, kube.
 
 In: pages of a LIST and lines of a watch.  Out: calls of a `Sink`, from one thread of its own.
 
@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from reconciler.controller.loop import retry_delay_s
+from reconciler.controller.retry import Backoff, Sample
 from reconciler.diagnostics import printable
 from reconciler.errors import ApiUnavailable, CredentialsRefused, KindMissing, ReconcilerError, RightMissing
 from reconciler.kube.api import Expired, Page
@@ -120,15 +120,15 @@ class ListWatch:
         closed: threading.Event,
         *,
         selector: str = "",
-        sample: Callable[[], float] = random.random,
+        sample: Sample = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """sample: a random number in [0, 1), for the jitter of delays.  clock: seconds that never go back."""
+        """sample: see `retry`.  clock: seconds that never go back."""
         self._clock = clock
         self._api, self._resource, self._sink, self._closed = api, resource, sink, closed
-        self._selector, self._sample = selector, sample
+        self._selector, self._failures = selector, Backoff(cap_s=DELAY_MAX_S, sample=sample)
         self._version = ""  # "": all is to be listed
-        self._failed, self._mute = 0, 0  # attempts in a row that failed; watches in a row that said nothing
+        self._mute = 0  # watches in a row that said nothing
         self._heard = False  # whether the watch under way has said anything
         self._told = ""
 
@@ -142,24 +142,19 @@ class ListWatch:
         try:
             if not self._version or self._restored():
                 self._list()
-            self._watch()
+            short = self._watch()
         except Expired:
             self._version = ""
-            self._failed += 1
-            return self._delay_s(self._failed - 1)  # at once the first time
+            return self._failures.failed(free=1)
         except ReconcilerError as error:
             if self._closed.is_set():
                 return 0.0
-            self._failed += 1
-            if self._failed > 1 or isinstance(error, _CERTAIN):
+            delay_s = self._failures.failed(asked_s=error.retry_after_s if isinstance(error, ApiUnavailable) else None)
+            if self._failures.attempts() > 1 or isinstance(error, _CERTAIN):
                 self._version = ""  # an etcd that was restored meanwhile may count further than before by then
                 self._tell(error)
-            asked = error.retry_after_s if isinstance(error, ApiUnavailable) else None
-            return max(self._delay_s(self._failed), asked or 0.0)
-        return self._delay_s(self._failed)
-
-    def _delay_s(self, failed: int) -> float:
-        return min(DELAY_MAX_S, retry_delay_s(failed - 1, 1.0)) * self._sample() if failed else 0.0
+            return delay_s
+        return self._failures.failed() if short else 0.0
 
     def _restored(self) -> bool:
         """Whether the API server's version went back while no watch was open; one small LIST tells."""
@@ -183,8 +178,11 @@ class ListWatch:
         self._version, self._mute = version, 0
         self._tell(None)
 
-    def _watch(self) -> None:
-        """Hear one watch to its end. One that was open for long and said nothing may hide that it is dead."""
+    def _watch(self) -> bool:
+        """Hear one watch to its end. One that was open for long and said nothing may hide that it is dead.
+
+        Whether it was none worth the name: short, and nothing said.
+        """
         self._heard = False
         with self._api.watch(self._resource, self._version, selector=self._selector, silence_s=SILENCE_S) as lines:
             opened = self._clock()
@@ -192,19 +190,20 @@ class ListWatch:
             try:
                 for line in lines:
                     if self._closed.is_set():
-                        return
+                        return False
                     self._hear(line)
             finally:
                 lived_s = self._clock() - opened
                 short = not self._heard and lived_s < SHORT_S
-                self._failed = self._failed if short else 0
+                if not short:
+                    self._failures.succeeded()
                 if self._heard:
                     self._mute = 0
                 elif lived_s >= SILENCE_S:
                     self._mute += 1
                 if self._mute >= MUTE_MAX:
                     self._version = ""
-        self._failed += short
+        return short
 
     def _hear(self, line: bytes) -> None:
         try:

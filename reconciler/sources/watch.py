@@ -1,4 +1,4 @@
-"""Noticing a commit in a local repository at once, and when to ask a remote again. Imports errors, git, git_safety.
+"""Noticing a commit in a local repository at once. Imports errors, git, git_safety.
 
 In: file system notifications.  Out: calls of `wake`. A notification only wakes: what changed is read by `Mirror.fetch`,
 so a lost, late or doubled one does no harm, and polling goes on beside it.
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
 
 SETTLE_S: Final = 0.05
-LONGEST_POLL_S: Final = 600.0
-_JITTER: Final = 0.2
 
 
 class Watcher:
@@ -92,17 +90,6 @@ def watch_head(remote: Remote, wake: Callable[[], None], *, branch: str = "main"
         return Watcher(remote, branch, wake)
     except OSError:
         return None
-
-
-def next_poll_s(attempt_failed: int, sample: float, base_s: float = 30.0) -> float:
-    """Seconds until the remote is asked again. sample: a random number in [0, 1).
-
-    Healthy (attempt_failed is 0): base_s give or take 20 %, so that many hubs do not ask at once. After n failures in a
-    row: anywhere up to base_s times 2 to the n, at most ten minutes, at least a second (full jitter).
-    """
-    if attempt_failed <= 0:
-        return base_s * (1 - _JITTER + 2 * _JITTER * sample)
-    return max(1.0, sample * min(LONGEST_POLL_S, base_s * 2.0 ** min(attempt_failed, 16)))
 
 
 def _directories(remote: Remote) -> tuple[Path, Path]:

@@ -11,6 +11,7 @@ from reconciler.artifacts.store import Store
 from reconciler.controller import control
 from reconciler.controller.loop import Loop
 from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.retry import jittered
 from reconciler.edge.job import Tools
 from reconciler.edge.keeper import Keeper
 from reconciler.edge.paths import Home, StateDirectory
@@ -23,7 +24,7 @@ from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history.events import Entry
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import State
-from reconciler.wiring.process import AUDIT_S, SystemClock, jittered, recorded
+from reconciler.wiring.process import AUDIT_S, SystemClock, recorded
 
 ORDERS_S: Final = 60.0  # an edge looks for orders this often even when nobody rings
 CAP_BYTES: Final = 10 << 30

@@ -1,7 +1,6 @@
 """The hub, put together. In: settings.  Out: `HubProcess`, ready to run, and what else acts on the hub's log."""
 
 import os
-import random
 import re
 import threading
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from reconciler.controller import control
 from reconciler.controller.loop import Loop
 from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.retry import jittered
 from reconciler.edge.paths import StateDirectory
 from reconciler.errors import GitUnavailable, HubUnreachable, SettingInvalid
 from reconciler.eventlog.sqlite import SqliteLog
@@ -25,9 +25,9 @@ from reconciler.sources.cache import DocumentCache
 from reconciler.sources.git_safety import Credentials, Remote
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
-from reconciler.sources.watch import Watcher, next_poll_s, watch_head
+from reconciler.sources.watch import Watcher, watch_head
 from reconciler.wiring.edges import EdgeStage
-from reconciler.wiring.process import AUDIT_S, SystemClock, jittered, recorded
+from reconciler.wiring.process import AUDIT_S, SystemClock, recorded
 from reconciler.wiring.vitals import Vitals
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class HubProcess:
         _same_world(settings, self.record.state)
         self.stage = self._staged(repository, supervise=supervise)
         every = {
-            "commit": lambda: next_poll_s(0, random.random(), settings.poll_s),  # noqa: S311  # jitter, not a secret
+            "commit": lambda: jittered(settings.poll_s),
             "audit": lambda: jittered(AUDIT_S),
         }
         mine = self.record.stage(DECLARE if settings.has_cluster else DELIVER)

@@ -1,7 +1,6 @@
 """What the hub and an agent have in common as processes: the clock, a log with its live fold, an orderly end."""
 
 import contextlib
-import random
 import re
 import signal
 import threading
@@ -31,11 +30,6 @@ class SystemClock:
     def monotonic(self) -> float:
         """See `ports.Clock`."""
         return time.monotonic()
-
-
-def jittered(seconds: float) -> float:
-    """`seconds`, give or take 20 %, so that many processes do not do the same at once."""
-    return seconds * random.uniform(0.8, 1.2)  # noqa: S311  # jitter, not a secret
 
 
 def recorded(log: SqliteLog, home: Home, clock: Clock, actor: str) -> Recorder:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import pytest
 
 from reconciler.cli import remote
-from reconciler.cli.where import Where
 from reconciler.errors import HistoryError, PortTaken, SettingInvalid
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
@@ -155,7 +154,7 @@ def test_something_else_that_listens_there_is_no_hub(call: Call) -> None:
 def test_following_tells_what_is_appended_and_ends_with_the_hub(fresh: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api, "QUIET_S", 3600.0)  # it is rung, it does not look now and then
     monkeypatch.setattr(remote, "PATIENCE_S", 10.0)
-    told = remote.lines(Where(Path(), hub=fresh.url), "history", {"follow": "true", "since": "3"})
+    told = remote.lines(remote.Hub(fresh.url), "history", {"follow": "true", "since": "3"})
     head = fresh.hub.log.head().seq
     first = [line["seq"] for line in islice(told, head - 3)]
     assert first == list(range(4, head + 1))

@@ -16,7 +16,6 @@ from reconciler.sources.git_safety import (
     redacted,
     ssh_command,
 )
-from reconciler.sources.watch import next_poll_s
 
 TOKEN = "canary-5ecre7"
 
@@ -212,12 +211,3 @@ def test_ssh_never_asks_and_quotes_its_files() -> None:
     assert "'StrictHostKeyChecking=yes'" in command
     assert "'-i' '/keys/it'\\''s here'" in command
     assert "'UserKnownHostsFile=/keys/hosts'" in command
-
-
-def test_the_next_poll_is_jittered_and_backs_off() -> None:
-    assert next_poll_s(0, 0.0) == pytest.approx(24.0)
-    assert next_poll_s(0, 0.5) == pytest.approx(30.0)
-    assert next_poll_s(0, 1.0) == pytest.approx(36.0)
-    assert [next_poll_s(n, 1.0) for n in (1, 2, 3, 5, 10_000)] == [60.0, 120.0, 240.0, 600.0, 600.0]
-    assert next_poll_s(3, 0.0) == 1.0
-    assert next_poll_s(0, 0.5, base_s=2.0) == pytest.approx(2.0)

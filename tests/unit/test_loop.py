@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.loop import RETRY_CAP_S, Batch, Loop, Order, retry_delay_s
+from reconciler.controller.loop import Batch, Loop, Order
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.controller.recorder import Recorder, StageRecorder
 from reconciler.errors import (
@@ -242,8 +242,3 @@ def test_it_runs_until_the_queue_is_closed_beginning_with_start(stage: Stage) ->
     stage.loop = Loop(stage.script, stage.script, stage.record, stage.queue, {"last": lambda: 0.0})
     stage.loop.run()
     assert causes == ["start", "last"]
-
-
-def test_a_delay_grows_to_its_cap_and_never_over() -> None:
-    assert [retry_delay_s(attempt, 0.5) for attempt in (0, 1, 2, 8, 9, 10**6)] == [0.5, 1.0, 2.0, 128.0, 150.0, 150.0]
-    assert retry_delay_s(50, 0.999999) < RETRY_CAP_S
