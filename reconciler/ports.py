@@ -7,6 +7,7 @@ one thread at a time.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from reconciler.history.events import Entry, Event, Head, Origin
@@ -19,7 +20,9 @@ class Gate(Protocol):
         """Take the lock."""
         ...
 
-    def __exit__(self, *args: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
         """Give it back."""
         ...
 

@@ -6,7 +6,7 @@ from typing import Any
 from reconciler.controller.following import CommitRead, Reading
 from reconciler.controller.hub import Hub
 from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.recorder import Recorder
 from reconciler.edge.keeper import Keeper
 from reconciler.errors import ReconcilerError, WorldUnavailable
@@ -156,7 +156,7 @@ class HubStation:
         """A person's verb. Raises what the loop raised."""
         before = self.log.head().seq
         self.answer = self.loop.reconcile(
-            self.hub.take(Trigger("verb", request={"verb": verb, "actor": "ada", **fields}))
+            self.hub.take(Trigger(Cause.VERB, request={"verb": verb, "actor": "ada", **fields}))
         )
         return list(self.log.read(before))
 
@@ -234,7 +234,7 @@ class ToyWork:
 
     def stumble(self, key: Key, delay_s: float = 8.0) -> list[Entry]:
         """The worker of `key` ends with a transient failure and will be tried again."""
-        self._station.queue.add(Trigger("keys", str(key)), delay_s)
+        self._station.queue.add(Trigger(Cause.KEYS, str(key)), delay_s)
         data = {"error": "no answer", "code": "RX302", "live": self.live(key), "retryMs": round(1000 * delay_s)}
         return self._ended(key, ev.APPLY_ABANDONED, data)
 
@@ -245,11 +245,11 @@ class ToyWork:
     def say(self, key: Key, type_: str, data: Mapping[str, Any], operation: str = "") -> list[Entry]:
         """Have something recorded that a worker, or a runtime, did."""
         event = self._station.record.stage(DELIVER).event(type_, key, data, operationid=operation)
-        return self._station.turn_with(Trigger("happened", str(key), (event,)))
+        return self._station.turn_with(Trigger(Cause.HAPPENED, str(key), (event,)))
 
     def _ended(self, key: Key, type_: str, data: Mapping[str, Any]) -> list[Entry]:
         outcome = self._station.record.stage(DELIVER).event(type_, key, data, operationid=self.jobs[key][1])
-        return self._station.turn_with(Trigger("done", str(key), (outcome,)))
+        return self._station.turn_with(Trigger(Cause.DONE, str(key), (outcome,)))
 
 
 class EdgeStation:

@@ -243,7 +243,10 @@ class Declare:
         return self._record.event(ev.DRIFT_DETECTED, key, data, actor=drift.writer or "somebody")
 
     def seen(self, keys: Sequence[Key]) -> list[Event]:
-        """What others did while nobody watched: who, and what is only to be told. What is to be mended, the plan says."""
+        """What others did while nobody watched: who did it, and what is only to be told.
+
+        What is to be mended the plan finds.
+        """
         found = []
         for key in keys:
             known = self._record.mine.known(key)

@@ -55,6 +55,7 @@ class Reading:
     blobs: Mapping[str, bytes] = field(default_factory=dict)
     rewritten_from: str = ""
     parsed: int = 0  # documents that had to be parsed
+    files: Mapping[str, Any] = field(default_factory=dict)  # what the repository itself keeps of it
 
 
 class Repository(Protocol):
@@ -118,6 +119,8 @@ class Following:
             clock=recorder.clock,
             deadline_s=DEADLINE_S,
         )
+        self.has_answered = False  # whether a look has ended
+        self.failure: ReconcilerError | None = None  # of the last look
         self.is_starting = False  # nothing is planned until Git has answered
         self._waiting: list[Trigger] = []  # for the end of a look at the branch
         self._looked: dict[int, ReconcilerError | None] = {}  # who has waited, and what the look has failed by
@@ -137,6 +140,7 @@ class Following:
 
     def _answered(self, failure: ReconcilerError | None = None) -> None:
         """A look at the branch has ended: who waited for it is taken again."""
+        self.has_answered, self.failure = True, failure
         for trigger in self._waiting:
             self._looked[id(trigger.request)] = failure
             self._queue.add(trigger)
@@ -215,11 +219,13 @@ class Following:
             return audit
         waited = {Key.parse(text) for text in self._record.mine.waits}  # for something else: it is not of this commit
         facts = replace(self._facts(), fleet=self.repository.declared.fleet() or {}, about=audit.keys - waited)
-        return replace(audit, keys=audit.keys | audit.kept, kept=frozenset(), commit=self._record.state.ref.commit, facts=facts)
+        return replace(
+            audit, keys=audit.keys | audit.kept, kept=frozenset(), commit=self._record.state.ref.commit, facts=facts
+        )
 
     def preview(self) -> Change:
         """Everything there is or should be, where the branch has not moved: what waits is told too."""
-        return Change(frozenset(self.everything()), facts=self._facts())
+        return self.unfinished(Change(frozenset(self.everything()), facts=self._facts()))
 
     def _facts(self) -> Facts:
         return Facts(self.fleet(), unreadable=self.unreadable())
@@ -321,7 +327,9 @@ class Following:
         for text in sorted(str(expansion.key) for expansion in expansions):
             if now.get(text, "") != known.get(text, ""):
                 changed.setdefault(now.get(text, ""), []).append(text)
-        return [self._record.event(ev.STEPS_WAITING, f"waits/{self._record.name}", {"waits": changed})] if changed else []
+        return (
+            [self._record.event(ev.STEPS_WAITING, f"waits/{self._record.name}", {"waits": changed})] if changed else []
+        )
 
     def _adopt(self, reading: Reading, found: tuple[Event, ...]) -> Change:
         record, before = self._record, self.repository.declared
@@ -338,9 +346,9 @@ class Following:
             events.insert(0, record.event(ev.REF_REWRITTEN, "git", data, gitcommit=newest.commit))
         self.repository.adopt(reading)
         if problems:
-            data = {"problems": problems}
+            checked = {"problems": problems}
             events.append(
-                record.event(ev.MANIFESTS_CHECKED, "git", data, causationid=events[-1].id, gitcommit=newest.commit)
+                record.event(ev.MANIFESTS_CHECKED, "git", checked, causationid=events[-1].id, gitcommit=newest.commit)
             )
         cause = next(event.id for event in reversed(events) if event.type == ev.REF_ADVANCED)
         facts = Facts(self.fleet(), reading.declared.fleet() or {}, "", reading.unreadable, frozenset(about))

@@ -36,8 +36,8 @@ class Hub:
     ) -> None:
         self._record, self._queue = recorder.stage(DELIVER), queue.stage(DELIVER)
         reach = Reach(affected, all_keys)
-        self._following = Following(repository, self._record, reach, self._queue, workers)
-        self._verbs = Verbs(self._following, self._record)
+        self.following = Following(repository, self._record, reach, self._queue, workers)
+        self._verbs = Verbs(self.following, self._record)
         self._peers, self._last_words = peers, dict[str, str]()
 
         def edge(name: str) -> Trigger:
@@ -50,46 +50,46 @@ class Hub:
     def take(self, trigger: Trigger) -> Change:
         """What the trigger means (see controller.stage.Source)."""
         change = self._meant(trigger)
-        if self._following.is_starting and not change.is_later:
+        if self.following.is_starting and not change.is_later:
             return Change(events=change.events)
         return change
 
     def _meant(self, trigger: Trigger) -> Change:
         match trigger.cause:
             case Cause.START:
-                self._following.start()
+                self.following.start()
                 return Change()
-            case Cause.COMMIT if self._following.is_starting:
-                return self._followed(self._following.started(Trigger(Cause.AUDIT)))
+            case Cause.COMMIT if self.following.is_starting:
+                return self._followed(self.following.started(Trigger(Cause.AUDIT)))
             case Cause.COMMIT:
-                return self._followed(self._following.commit() or Change())
+                return self._followed(self.following.commit() or Change())
             case Cause.EDGE:
                 if words := str(trigger.request.get("error", "")):
                     self._last_words[trigger.subject] = words
                 heard = self._hearing.hear(trigger.subject)
                 return Change() if heard is None else self._heard(trigger.subject, heard)
             case Cause.KEYS:
-                return self._following.change({Key.parse(trigger.subject)})
+                return self.following.change({Key.parse(trigger.subject)})
             case Cause.HAPPENED | Cause.DONE:
                 return Change(events=trigger.events)
             case Cause.VERB:
                 return self._followed(self._verbs.change(trigger))
             case _:
-                return self._followed(self._following.audit())
+                return self._followed(self.following.audit())
 
     def _followed(self, change: Change) -> Change:
         """The same; behind a commit or an audit it is seen to that every edge has its agent, and was heard."""
         if change.commit or change.look:
             self._supervise()
         if change.look:
-            declared, state = self._following.repository.declared, self._record.state
+            declared, state = self.following.repository.declared, self._record.state
             for edge in {*state.edges, *(edge.name for edge in declared.of_kind("Edge"))}:
                 self._queue.add(Trigger(Cause.EDGE, edge))
         return change
 
     def everything(self) -> Iterable[Key]:
         """Every key there is or should be."""
-        return self._following.everything()
+        return self.following.everything()
 
     def seen(self, keys: Sequence[Key]) -> Sequence[Event]:  # noqa: ARG002  # edges say themselves what they did
         """Nothing."""
@@ -97,24 +97,24 @@ class Hub:
 
     def looked(self, change: Change, found: frozenset[Key]) -> Change:
         """See controller.stage.Source."""
-        return self._following.looked(change, found)
+        return self.following.looked(change, found)
 
     def preview(self) -> Change:
         """Everything there is or should be, where the branch has not moved: what waits is told too."""
-        return self._following.preview()
+        return self.following.preview()
 
     def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:
         """That the branch cannot be read, once for each reason."""
-        return self._following.lost(failure) if trigger.cause is Cause.COMMIT else ()
+        return self.following.lost(failure) if trigger.cause is Cause.COMMIT else ()
 
     def announce(self, change: Change, plan: Plan) -> Sequence[Event]:
         """See controller.stage.Source."""
-        return self._following.announce(change, plan)
+        return self.following.announce(change, plan)
 
     def _supervise(self) -> None:
         """Every edge that is declared, or that still has something to take away, needs its agent."""
         there = {Key.parse(text).edge for text in self._record.mine.keys}
-        declared = {edge.name for edge in self._following.repository.declared.of_kind("Edge")}
+        declared = {edge.name for edge in self.following.repository.declared.of_kind("Edge")}
         self._peers.wanted(sorted(there | declared))
 
     def _heard(self, edge: str, heard: Heard) -> Change:
@@ -128,22 +128,22 @@ class Hub:
             events.append(self._record.event(ev.EDGE_FOUND if alive else ev.EDGE_LOST, f"edge/{edge}", data))
         if not alive or any(str(key) not in self._record.mine.keys for key in keys):
             self._supervise()  # an agent is gone, or an edge may have nothing left to take away
-        return self._following.change(keys, events)
+        return self.following.change(keys, events)
 
     # ── expansion and judgement ───────────────────────────────────────────────────────────────────────────────────
 
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
         """What each key should be, by what Git declares."""
-        declared, around = self._following.repository.declared, self._following.around()
-        return self._following.expanded(keys, lambda key: expand(key, declared, around))
+        declared, around = self.following.repository.declared, self.following.around()
+        return self.following.expanded(keys, lambda key: expand(key, declared, around))
 
     def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:  # noqa: ARG002  # rows tell what waits
         """Problems of keys, where they differ from what the log says."""
-        return self._following.notice(expansions)
+        return self.following.notice(expansions)
 
     def judge(self, change: Change) -> Judgement:
         """Limits of the Fleet in force; the first commit is judged by its own."""
-        return self._following.judge(change)
+        return self.following.judge(change)
 
     def operation(self, key: Key) -> str:  # noqa: ARG002  # every order of the hub begins an operation
         """None: an order begins its own operation."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from reconciler.controller.queue import NEEDED, Cause, Queue, Trigger
 from reconciler.controller.recorder import Recorder
-from reconciler.controller.retry import retry_delay_s
+from reconciler.controller.retry import Backoff, Sample
 from reconciler.controller.stage import AHEAD, Change, Considered, Order, Stage
 from reconciler.controller.steps import reached
 from reconciler.errors import HistoryError, ReconcilerError
@@ -78,18 +78,17 @@ class Loop:
         recorder: Recorder,
         queue: Queue,
         *,
-        sample: Callable[[], float] = lambda: 0.5,
+        sample: Sample = lambda: 0.5,
         followers: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
         """stages: the first one answers people.  sample: uniform in [0, 1), for jitter.
 
         followers: what follows the log on this thread beside the stages, by the name that its triggers have as stage.
         """
-        self._record, self.queue, self._sample = recorder, queue, sample
+        self._record, self.queue, self._backoff = recorder, queue, Backoff(sample=sample)
         self._stages = {stage.name: _Running(stage, recorder, queue) for stage in stages}
         self._first = next(iter(self._stages.values()))
         self._followers = followers or {}
-        self._attempts: dict[tuple[str, str, str], int] = {}
 
     def run(self) -> None:
         """Take triggers until the queue is closed, beginning with START for every stage."""
@@ -125,11 +124,10 @@ class Loop:
                 return
             self._record.append(running.source.failed(trigger, failure))
             if failure.retryable or trigger.cause in NEEDED:
-                attempt = self._attempts[trigger.name] = self._attempts.get(trigger.name, -1) + 1
-                self.queue.add(trigger, retry_delay_s(attempt, self._sample()))
+                self.queue.add(trigger, self._backoff.failed(trigger.name))
                 return
         else:
-            self._attempts.pop(trigger.name, None)
+            self._backoff.succeeded(trigger.name)
             if plan is not None and trigger.reply is not None:
                 trigger.reply.set_result(_told(plan))
         if trigger.cause in running.stage.every:
@@ -147,8 +145,7 @@ class Loop:
             self._look(running)
             return NOTHING
         if trigger.cause is Cause.START:
-            ended = "the reconciler ended before they were begun"
-            running.record.append([one for plan, n in running.record.mine.to_begin.items() for one in self._narrowed(running, plan, n, ended)])
+            running.record.append(self._ended(running))
         change = running.source.take(trigger)
         if change.is_later:
             return None
@@ -221,6 +218,12 @@ class Loop:
         if steps and plan in running.record.mine.to_begin:
             data = {"plan": plan, "steps": steps, "reason": why}
             yield running.record.event(ev.CHANGE_NARROWED, f"plan/{running.stage.name}", data, causationid=plan)
+
+    def _ended(self, running: _Running) -> list[Event]:
+        """Of the plans that were under way when the process before ended: everything is planned anew."""
+        why = "the reconciler ended before they were begun"
+        left = running.record.mine.to_begin
+        return [event for plan, steps in left.items() for event in self._narrowed(running, plan, steps, why)]
 
     # ── a plan under way ──────────────────────────────────────────────────────────────────────────────────────────
 

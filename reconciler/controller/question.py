@@ -1,7 +1,7 @@
 """Questions to the world, asked beside the loop. May import: errors, ports, controller.queue.
 
-In: what waits for the world (a look at a branch, at another log).  Out: its answer, taken in by the loop's thread. While
-one is asked, everything else goes on; a question without an answer ends by its deadline, and whoever is asked late.
+In: what waits for the world (a look at a branch, at another log).  Out: its answer, taken in by the loop's thread.
+While one is asked everything else goes on; a question without an answer ends by its deadline.
 """
 
 from collections import deque

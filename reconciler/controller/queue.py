@@ -54,8 +54,8 @@ class Trigger:
 
     cause: Cause
     subject: str = ""
-    stage: str = ""
     events: tuple[Event, ...] = ()
+    stage: str = ""
     request: Mapping[str, Any] = field(default_factory=dict, compare=False)
     reply: "Future[dict[str, Any]] | None" = field(default=None, compare=False)
 

@@ -11,8 +11,8 @@ from typing import Any, Final
 from reconciler.controller.following import Following
 from reconciler.controller.queue import Trigger
 from reconciler.controller.recorder import StageRecorder
-from reconciler.controller.stage import Change
 from reconciler.controller.scopes import known, there, within
+from reconciler.controller.stage import Change
 from reconciler.errors import NameUnknown, PlanHeld, UsageError
 from reconciler.history import events as ev
 from reconciler.history.events import rfc3339
@@ -107,9 +107,7 @@ class Verbs:
             raise UsageError("suspend takes text; `until` is an RFC 3339 time with its zone")
         if len(data.get("reason", "")) > REASON_MAX:
             raise UsageError(f"the reason is longer than {REASON_MAX} characters", hint="name a page that says more")
-        return Change(
-            events=(self._record.event(ev.RECONCILE_SUSPENDED, "suspensions", data, actor=request["actor"]),)
-        )
+        return Change(events=(self._record.event(ev.RECONCILE_SUSPENDED, "suspensions", data, actor=request["actor"]),))
 
     def _resume(self, request: Mapping[str, Any]) -> Change:
         scope = request["scope"]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.controller.queue import Trigger
+from reconciler.controller.queue import Cause, Trigger
 from reconciler.edge.runtimes import Runtimes
 from reconciler.edge.slots import Slots
 from reconciler.history.events import Event
@@ -40,7 +40,7 @@ class Tools:
     slots: Callable[[Key], Slots]
     runtimes: Runtimes
     event: Callable[..., Event]  # of the recorder of `deliver`
-    post: Callable[[Trigger, float], None]  # queue.add
+    post: Callable[[Trigger, float], object]  # queue.add
     monotonic: Callable[[], float]
     sample: Callable[[], float]  # uniform in [0, 1), for jitter
     cap_bytes: int  # what is not needed is evicted while the store holds more than this
@@ -48,7 +48,7 @@ class Tools:
     def say(self, job: Job, type_: str, data: Mapping[str, Any]) -> None:
         """Have the loop record what a worker did."""
         event = self.event(type_, job.key, data, operationid=job.operation)
-        self.post(Trigger("happened", str(job.key), (event,)), 0.0)
+        self.post(Trigger(Cause.HAPPENED, str(job.key), (event,)), 0.0)
 
     def live(self, key: Key) -> dict[str, Any]:
         """What serves: version and digest from the runtime's own answer, with its URL; {} when it is silent."""

@@ -66,13 +66,15 @@ class Keeper:
     """Source and target of an edge's loop."""
 
     def __init__(
-        self, edge: str, recorder: Recorder, queue: Queue, workers: Workers, link: Link, work: Work
+        self, edge: str, recorder: Recorder, queue: Queue, *, link: Link, workers: Workers, work: Work
     ) -> None:
         self._edge, self._record, self._work = edge, recorder.stage(DELIVER), work
         self._queue = queue.stage(DELIVER)
         self._again: set[Key] = set()  # an audit tries refused orders once more
         self._stability = Stability(self._record)
-        self._is_starting = False  # nothing is begun before the hub's log was looked at: what was ordered may be withdrawn
+        self._is_starting = (
+            False  # nothing is begun before the hub's log was looked at: what was ordered may be withdrawn
+        )
         self._hearing = Hearing(lambda _: link, lambda _: ORDERS, self._record, self._queue, workers)
 
     # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────

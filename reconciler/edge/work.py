@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from reconciler.controller.queue import Trigger
+from reconciler.controller.queue import Cause, Trigger
 from reconciler.controller.retry import Backoff
 from reconciler.controller.steps import reached
 from reconciler.edge.activation import Activation
@@ -95,7 +95,7 @@ class EdgeWork:
 
     def later(self, key: Key) -> None:
         """Have the key looked at again after a while, longer each time in a row; success begins anew."""
-        self._tools.post(Trigger("keys", str(key)), LATER_S + self._refusals.failed(key))
+        self._tools.post(Trigger(Cause.KEYS, str(key)), LATER_S + self._refusals.failed(key))
 
     def finish(self, key: Key) -> None:
         """The outcome of the key's worker has come through: another may begin."""
@@ -113,7 +113,7 @@ class EdgeWork:
         degraded = self._tools.event(
             ev.MODEL_DEGRADED, key, {"error": f"the runtime (process {pid}) ended", "live": {}}
         )
-        self._tools.post(Trigger("happened", str(key), (degraded,)), 0.0)
+        self._tools.post(Trigger(Cause.HAPPENED, str(key), (degraded,)), 0.0)
 
     def close(self) -> None:
         """Stop every worker at its next step and wait for them."""
@@ -135,9 +135,9 @@ class EdgeWork:
         except Exception as bug:  # noqa: BLE001  # a bug in one job must not stop the others; the log tells it
             type_, data = ev.APPLY_FAILED, {"error": f"{type(bug).__name__}: {bug}", "code": "RX000"}
         outcome = self._tools.event(type_, job.key, data, operationid=job.operation)
-        self._tools.post(Trigger("done", str(job.key), (outcome,)), 0.0)
+        self._tools.post(Trigger(Cause.DONE, str(job.key), (outcome,)), 0.0)
         if again_s is not None:
-            self._tools.post(Trigger("keys", str(job.key)), again_s)
+            self._tools.post(Trigger(Cause.KEYS, str(job.key)), again_s)
 
     def _do(self, job: Job) -> dict[str, Any]:
         if job.spec is None:
@@ -210,5 +210,5 @@ class EdgeWork:
             evicted += 1
             data = {"sha256": digest, "edge": self._tools.edge}
             event = self._tools.event(ev.ARTIFACT_EVICTED, f"edge/{self._tools.edge}", data)
-            self._tools.post(Trigger("happened", "", (event,)), 0.0)
+            self._tools.post(Trigger(Cause.HAPPENED, "", (event,)), 0.0)
         return evicted

@@ -1,7 +1,7 @@
-"""The link between two logs on one machine: reads the other's file, writes into ours. Imports reader, lock, ports.
+"""The link between two logs on one machine: reads the other's file. Imports reader, lock, ports.
 
-In: another log's file, with or without a writer.  Out: its own events, copied into our log. The link remembers nothing:
-where to go on is what our log holds of that source.
+In: another log's file, with or without a writer.  Out: those of its own events that our log does not
+hold. The link remembers nothing: where to go on is what our log holds of that source.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from reconciler.errors import ForkFound, GapFound, WorldUnavailable
 from reconciler.eventlog.lock import is_held
 from reconciler.eventlog.reader import SqliteReader
-from reconciler.history.events import Entry
+from reconciler.history.events import Origin
 from reconciler.ports import EventLog
 
 
@@ -21,7 +21,7 @@ class FileLink:
         self._log = log
         self._reader: SqliteReader | None = None
 
-    def pull(self) -> list[Entry]:
+    def fetch(self) -> list[tuple[Origin, bytes]]:
         """See `ports.Link`. Nothing new costs one indexed query on either side."""
         reader = self._open()
         source, end = reader.source, reader.own_head()
@@ -32,21 +32,17 @@ class FileLink:
             raise ForkFound(f"{self._other} ends at event {end.seq}, but {held.seq} of it are held: an older copy")
         if held.seq and reader.source_hash(source, held.seq) not in {held.hash, None}:
             raise ForkFound(f"{source} has two different events {held.seq}")
-        copied: list[Entry] = []
-        while held.seq < end.seq:
-            batch = reader.raw(held.seq)
-            if not batch:
-                raise GapFound(f"{source}: event {held.seq + 1} is not in {self._other} or beside it")
-            copied += self._log.copy(batch)
-            held = self._log.held(source)
-        return copied
+        batch = reader.raw(held.seq)
+        if not batch:
+            raise GapFound(f"{source}: event {held.seq + 1} is not in {self._other} or beside it")
+        return batch
 
     def alive(self) -> bool:
         """See `ports.Link`."""
         return is_held(self._other)
 
     def close(self) -> None:
-        """Let go of the other's file. Idempotent; a later `pull` opens it again."""
+        """Let go of the other's file. Idempotent; a later `fetch` opens it again."""
         if self._reader is not None:
             self._reader.close()
             self._reader = None

@@ -22,6 +22,7 @@ REF_FOUND: Final = "ref.found.v1"  # it can be read again
 MANIFESTS_CHECKED: Final = "manifests.checked.v1"  # the set of problems in force changed (may be empty now)
 # Planning and applying
 CHANGE_PLANNED: Final = "change.planned.v1"  # a plan was made: counts and digest; its steps are the intents
+CHANGE_NARROWED: Final = "change.narrowed.v1"  # so many steps of a plan are not begun any more, and why
 CHANGE_APPROVED: Final = "change.approved.v1"  # a person released a held plan by its digest
 APPLY_INTENDED: Final = "apply.intended.v1"  # durable before the effect; on the hub it is the order
 APPLY_SUCCEEDED: Final = "apply.succeeded.v1"  # the effect is there; data.live is what was observed

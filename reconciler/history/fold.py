@@ -101,11 +101,26 @@ def _change_planned(state: State, entry: Entry) -> None:
         if before is not None and not held.commit:  # an audit's plan is held beside a commit's: both wait together
             held.commit, held.keys = before.commit, sorted({*before.keys, *held.keys})
         return
+    if ready := sum(n for action, n in data["counts"].items() if action != "waiting"):
+        mine.to_begin[entry.event.id] = ready
     if data.get("releases") or entry.event.gitcommit:
         mine.held_plan = None
     if entry.event.gitcommit:
         state.ref.accepted, state.ref.rewritten_from = entry.event.gitcommit, ""
         state.fleet = data.get("fleet", state.fleet)
+
+
+def _change_narrowed(state: State, entry: Entry) -> None:
+    _begun(_mine(state, entry.event), entry.event.data["plan"], entry.event.data["steps"])
+
+
+def _begun(mine: StageState, plan: str, steps: int) -> None:
+    """So many steps of a plan are not still to be begun."""
+    left = mine.to_begin.get(plan, 0) - steps
+    if left > 0:
+        mine.to_begin[plan] = left
+    else:
+        mine.to_begin.pop(plan, None)
 
 
 def _apply_intended(state: State, entry: Entry) -> None:
@@ -116,6 +131,8 @@ def _apply_intended(state: State, entry: Entry) -> None:
         return
     if event.source.startswith("/edge/"):  # the hub's copy of it: the order itself says all
         return
+    if event.causationid in mine.to_begin:
+        _begun(mine, event.causationid, 1)
     served.order, served.policy, served.action = data["spec"], data.get("policy", {}), data["action"]
     served.operation, served.ordered_seq, served.ordered_id = event.operationid, entry.seq, event.id
     served.reason, served.origin, served.open = data["reason"], data.get("origin", ""), True
@@ -376,6 +393,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     ev.REF_FOUND: _ref_found,
     ev.MANIFESTS_CHECKED: _manifests_checked,
     ev.CHANGE_PLANNED: _change_planned,
+    ev.CHANGE_NARROWED: _change_narrowed,
     ev.APPLY_INTENDED: _apply_intended,
     ev.APPLY_SUCCEEDED: _apply_succeeded,
     ev.APPLY_FAILED: _apply_failed,

@@ -100,6 +100,7 @@ class StageState(msgspec.Struct, kw_only=True, omit_defaults=True):
     held_plan: HeldPlan | None = None
     deletes: list[str] = []  # times of delete intents in the hour before the newest one
     plans: int = 0  # version of the stream `plan/<stage>`: who plans from an older state is refused by the log
+    to_begin: dict[str, int] = {}  # id of a plan under way -> steps of it that are still to be begun
 
     def known(self, key: Key | str) -> Served:
         """The entry of `key`, to read; where there is none, one that says nothing and is not kept."""

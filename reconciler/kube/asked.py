@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
-from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.queue import Cause, StageQueue, Trigger
 from reconciler.controller.recorder import Recorder
 from reconciler.errors import KindMissing, RightMissing
 from reconciler.history.events import rfc3339
@@ -60,7 +60,9 @@ def suspension(live: Live, now: str, *, lifted: bool = False) -> dict[str, str]:
 class Asked:
     """What is asked now. Of the loop's thread alone."""
 
-    def __init__(self, objects: Objects, recorder: Recorder, triggers: Queue, declared: Callable[[], Declared]) -> None:
+    def __init__(
+        self, objects: Objects, recorder: Recorder, triggers: StageQueue, declared: Callable[[], Declared]
+    ) -> None:
         """declared: what Git says."""
         self._objects, self._record, self._triggers, self._declared = objects, recorder, triggers, declared
         self._noted: dict[str, Wide] = {}  # by kind, as it was looked at last: one that was never read is not in it
@@ -160,7 +162,7 @@ class Asked:
         except (ValueError, OverflowError):
             return
         if delay_s > 0:
-            self._triggers.add(Trigger("object", str(key)), delay_s)
+            self._triggers.add(Trigger(Cause.OBJECT, str(key)), delay_s)
 
     def _now(self) -> str:
         return rfc3339(self._record.clock.now())

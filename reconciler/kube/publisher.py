@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.queue import Cause, StageQueue, Trigger
 from reconciler.controller.recorder import Recorder
 from reconciler.errors import ApiUnavailable, KindMissing, RightMissing, WorldRefused, WorldUnavailable
 from reconciler.history.announced import Announcer
@@ -60,7 +60,7 @@ class Publisher:
         api: Api,
         cache: Cache,
         recorder: Recorder,
-        triggers: Queue,
+        triggers: StageQueue,
         telling: Telling,
         *,
         branch: str,
@@ -76,7 +76,7 @@ class Publisher:
         self._lock = threading.Lock()
         self._under_way: set[Key] = set()
         self._landed: dict[Key, str] = {}  # version of our write that the cache has still to hear of
-        self._rounds = Rounds(triggers, "publish")
+        self._rounds = Rounds(triggers, Trigger(Cause.FOLLOW))
         self._refused: set[tuple[str, str]] = set()  # (kind, code) that was logged
         recorder.log.subscribe(self.hear)
 
@@ -85,12 +85,12 @@ class Publisher:
         with self._lock:
             self._announcer.hear(entries)
         self._telling.hear(entries)
-        self._triggers.add(Trigger("publish"), AFTER_S)
+        self._triggers.add(Trigger(Cause.FOLLOW), AFTER_S)
 
     def touch(self, key: Key) -> None:
         """An object is not as it was in the cluster."""
         self._telling.touch(key)
-        self._triggers.add(Trigger("publish"), AFTER_S)
+        self._triggers.add(Trigger(Cause.FOLLOW), AFTER_S)
 
     # ── what is written ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -105,7 +105,7 @@ class Publisher:
         if self._telling.resolve():
             self._begin(rfc3339(self._record.clock.now()))
         else:  # first all of it: a set is told once
-            self._triggers.add(Trigger("publish"))
+            self._triggers.add(Trigger(Cause.FOLLOW))
 
     def _begin(self, now: str) -> None:
         number = self._rounds.begin()
@@ -127,13 +127,13 @@ class Publisher:
                     self._under_way.add(key)
                 self._submit(self._write, key, live.uid, status, number)
         if dirty:
-            self._triggers.add(Trigger("publish"))
+            self._triggers.add(Trigger(Cause.FOLLOW))
         elif waiting:
-            self._triggers.add(Trigger("publish"), LEAST_S)
+            self._triggers.add(Trigger(Cause.FOLLOW), LEAST_S)
         dirty.update(waiting)
         if due := self._telling.due:  # each time: of equal triggers only the first one stays
             next_s = seconds_left(due, self._record.clock.now())
-            self._triggers.add(Trigger("publish"), max(LEAST_S, next_s))
+            self._triggers.add(Trigger(Cause.FOLLOW), max(LEAST_S, next_s))
 
     def _submit(self, work: Callable[..., None], *given: Any) -> None:
         """To a worker. What it ends by is a bug of ours: the future keeps it from everybody unless it is asked."""
@@ -179,7 +179,7 @@ class Publisher:
             self._rounds.succeeded()
             if answered.uid != uid:  # another object has that name now: told anew, of that one
                 self._telling.again(key)
-                self._triggers.add(Trigger("publish"), LEAST_S)
+                self._triggers.add(Trigger(Cause.FOLLOW), LEAST_S)
         except WorldUnavailable as failure:
             self._telling.again(key)
             self._rounds.failed(failure, number)

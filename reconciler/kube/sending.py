@@ -11,8 +11,8 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from reconciler.controller.loop import Order
 from reconciler.controller.recorder import StageRecorder
+from reconciler.controller.stage import Order
 from reconciler.errors import ApiUnavailable, FieldConflict, WorldRefused
 from reconciler.history import events as ev
 from reconciler.history.events import Event

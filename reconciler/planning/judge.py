@@ -1,9 +1,10 @@
 """From the fold of the log to what a plan is judged by. May import: history, planning.plan. Pure."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from reconciler.history.keys import Key
-from reconciler.history.state import State
+from reconciler.history.state import StageState, State
 from reconciler.history.times import is_over
 from reconciler.planning.freeze import frozen
 from reconciler.planning.plan import Judgement
@@ -12,7 +13,7 @@ from reconciler.planning.plan import Judgement
 def judge_by(
     state: State,
     stage: str,
-    fleet: dict[str, object],
+    fleet: Mapping[str, object],
     *,
     now: str,
     unreadable: tuple[str, ...] = (),
@@ -30,15 +31,13 @@ def judge_by(
     start = datetime.fromisoformat(now) - timedelta(hours=1)
     limits = fleet.get("prune")
     lately = sum(datetime.fromisoformat(time) > start for time in mine.deletes)
-    going = {text for text, served in mine.keys.items() if served.open and served.action == "delete"}
-    there = sum(1 for text, served in mine.keys.items() if (served.order or served.live) and text not in going)
     return Judgement(
         limits=limits if isinstance(limits, dict) else {},
         holds=mine.holds,
         suspended={scope: why for scope, why in state.suspended.items() if not is_over(why.get("until", ""), now)},
         unreadable=unreadable,
         deleted_lately=lately,
-        inventory=there + lately,  # so that ten small commits meet the same limit as one
+        inventory=lambda: _there(mine) + lately,  # so that ten small commits meet the same limit as one
         rewritten_from="" if is_asked else state.ref.rewritten_from,
         approved=approved,
         held_bytes={name: edge.artifacts for name, edge in state.edges.items()},
@@ -47,3 +46,9 @@ def judge_by(
         reverted=about if state.ref.reverts and commit == state.ref.commit else frozenset(),  # it must be possible
         ordered=mine.keys,
     )
+
+
+def _there(mine: StageState) -> int:
+    """How many keys there are that are not going."""
+    going = sum(served.open and served.action == "delete" for served in mine.keys.values())
+    return sum(bool(served.order or served.live) for served in mine.keys.values()) - going

@@ -52,7 +52,8 @@ class Judgement:
     limits: `prune` of the Fleet in force; None where deletes have none.
     holds: key -> quarantined content digests with the reason.  suspended: "*" or edge -> reason.
     unreadable: lines that cannot be read, so that nothing may be pruned.  deleted_lately: deletes within the last hour.
-    inventory: how many keys there were when it began.  rewritten_from: the commit that the branch no longer contains.
+    inventory: how many keys there were when it began; asked only where there are deletes.
+    rewritten_from: the commit that the branch no longer contains.
     approved: the digest that a person has released.  held_bytes: edge -> digests on its disk.
     freeze: the window that is open now; what was ordered is still kept so.  ordered: what was ordered, by key.
     edge_of: (key, what is ordered) -> the edge on which an object of the API server is to run, "" where on none.
@@ -64,7 +65,7 @@ class Judgement:
     suspended: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
     deleted_lately: int = 0
-    inventory: int = 0
+    inventory: Callable[[], int] = lambda: 0
     rewritten_from: str = ""
     approved: str = ""
     held_bytes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -144,9 +145,6 @@ def _step(difference: Difference, judged_by: Judgement) -> Step:
     if wanted is None:
         changes = difference.changes
         return Step(key, "delete", {}, {}, changes, "no longer declared", waits=waits, until=until, found=there.found)
-    holds = judged_by.holds.get(str(key))
-    held = holds.get(content_digest(spec)) if holds else None
-    quarantine = f"{held['code']}: {held['reason']}" if held else ""
     return Step(
         key=key,
         action=difference.action,
@@ -156,7 +154,7 @@ def _step(difference: Difference, judged_by: Judgement) -> Step:
         reason=wanted.because,
         origin=wanted.origin,
         fetch_bytes=_fetch_bytes(spec, judged_by.held_bytes.get(key.edge, {})) if key.edge else 0,
-        waits=waits or quarantine,
+        waits=waits or _quarantine(key, spec, judged_by),
         until=until,
         found=there.found,
         left=there.left,
@@ -188,11 +186,22 @@ def stopped(
     return waits, until
 
 
-def suspended_now(step: Step, judged_by: Judgement) -> bool:
-    """Whether a step that was ready when it was planned is not to be begun any more."""
+def waits_now(step: Step, judged_by: Judgement, there: Observed | None) -> str:
+    """Why a step that was ready when it was planned is not to be begun any more; "" where it is.
+
+    there: what is observed now.
+    """
     ordered = judged_by.ordered.get(str(step.key))
     spec = step.spec or (ordered.order if ordered is not None else {})
-    return bool(_suspension(step.key, spec, judged_by)[0])
+    kept = _kept(step.key, step.spec, judged_by)
+    why, _ = stopped(step.key, step.action, spec, judged_by, there.waits if there is not None else {}, kept=kept)
+    return why or _quarantine(step.key, step.spec, judged_by)
+
+
+def _quarantine(key: Key, spec: Mapping[str, Any], judged_by: Judgement) -> str:
+    holds = judged_by.holds.get(str(key))
+    held = holds.get(content_digest(dict(spec))) if holds else None
+    return f"{held['code']}: {held['reason']}" if held else ""
 
 
 def _kept(key: Key, spec: Mapping[str, Any], judged_by: Judgement) -> bool:
@@ -239,10 +248,13 @@ def _held(steps: list[Step], judged_by: Judgement) -> str:
     deletes = sum(step.action == "delete" for step in plan.ready)
     if judged_by.limits is None:
         return ""
-    limit = delete_limit(judged_by.limits, judged_by.inventory)
-    if deletes and deletes + judged_by.deleted_lately > limit:
+    if not deletes:
+        return ""
+    inventory = judged_by.inventory()
+    limit = delete_limit(judged_by.limits, inventory)
+    if deletes + judged_by.deleted_lately > limit:
         lately = f" after {judged_by.deleted_lately} in the last hour" if judged_by.deleted_lately else ""
         number, share = judged_by.limits.get("maxDeletes", 20), judged_by.limits.get("maxShare", "10%")
-        allowed = f"Fleet allows {limit} an hour (maxDeletes {number}, maxShare {share} of {judged_by.inventory})"
-        return f"it deletes {deletes} of {judged_by.inventory}{lately}; {allowed}"
+        allowed = f"Fleet allows {limit} an hour (maxDeletes {number}, maxShare {share} of {inventory})"
+        return f"it deletes {deletes} of {inventory}{lately}; {allowed}"
     return ""

@@ -9,6 +9,7 @@ standing, and never blocks or removes anything else.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from reconciler.controller.following import CommitRead, Reading
@@ -37,6 +38,7 @@ class Slot:
 
 NOTHING = Slot("", None)
 Files = dict[str, list[Slot]]
+Problems = Mapping[str, list[dict[str, Any]]]  # by path, as the log has them
 
 
 @dataclass
@@ -51,7 +53,7 @@ class Candidate:
 
 
 class DocumentRepository:
-    """`controller.hub.Repository` over a mirror. Used from the loop's thread."""
+    """`controller.following.Repository` over a mirror. A look is made beside the loop; the rest is of its thread."""
 
     def __init__(
         self,
@@ -64,7 +66,6 @@ class DocumentRepository:
         """state: the live fold of the log, which says what was read last.  blob: source files in the log."""
         self._mirror, self._state, self._blob, self._cache, self._folder = mirror, state, blob, cache, folder
         self._files = self._remembered()
-        self._pending: Files | None = None
         self._declared = Declared(slot.object for slots in self._files.values() for slot in slots if slot.object)
 
     @property
@@ -72,37 +73,40 @@ class DocumentRepository:
         """What the last adopted reading declares."""
         return self._declared
 
-    def read(self) -> Reading | None:
-        """What is new since the last commit in the log (see controller.hub.Repository)."""
+    def reading(self) -> Callable[[], Reading | None]:
+        """See controller.following.Repository. What else it needs changes only by `adopt`."""
+        return partial(self._read, dict(self._state.problems))
+
+    def _read(self, in_force: Problems) -> Reading | None:
+        """in_force: the problems that the log knows."""
         head, old = self._mirror.fetch(), self._state.ref.commit
         if head == old:
             return None
         changes = self._changes(old, head)
-        candidates, problems, parsed = self._parse([*changes, *self._conflicting(changes)])
+        candidates, problems, parsed = self._parse([*changes, *self._conflicting(changes, in_force)])
         files = self._judge(candidates, problems, {change.path for change in changes if change.new_oid is None})
         declared, changed = self._declare(files)
-        self._pending = files
         commits, blobs = self._commits(old, head, changes)
         return Reading(
             commits=commits,
             declared=declared,
             changed=changed,
             documents={path: [slot.good for slot in slots] or None for path, slots in files.items()},
-            problems=self._changed_problems(files, problems),
-            unreadable=self._unreadable(files, problems),
+            problems=self._changed_problems(files, problems, in_force),
+            unreadable=self._unreadable(files, problems, in_force),
             blobs=blobs,
             rewritten_from=old if old and self._mirror.rewritten(old, head) else "",
             parsed=parsed,
+            files=files,
         )
 
     def adopt(self, reading: Reading) -> None:
-        """Make the last reading the one that stands."""
-        for path, slots in (self._pending or {}).items():
+        """Make a reading the one that stands."""
+        for path, slots in reading.files.items():
             if slots:
                 self._files[path] = slots
             else:
                 self._files.pop(path, None)
-        self._pending = None
         self._declared = reading.declared
 
     # ── at start ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -142,12 +146,12 @@ class DocumentRepository:
         gone = [FileChange(path, oid, None, "000000") for path, oid in self._state.files.items() if path not in paths]
         return [change for change in there if self._state.files.get(change.path) != change.new_oid] + gone
 
-    def _conflicting(self, changes: Iterable[FileChange]) -> list[FileChange]:
+    def _conflicting(self, changes: Iterable[FileChange], in_force: Problems) -> list[FileChange]:
         """Unchanged files that declare an object twice: what changes elsewhere may free them."""
         changed = {change.path for change in changes}
         return [
             FileChange(path, self._state.files[path], self._state.files[path], "100644")
-            for path, problems in self._state.problems.items()
+            for path, problems in in_force.items()
             if path not in changed and path in self._state.files and any(p["code"] == "RX214" for p in problems)
         ]
 
@@ -289,17 +293,19 @@ class DocumentRepository:
     # ── problems ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _changed_problems(
-        self, files: Files, problems: Mapping[str, list[Diagnostic]]
+        self, files: Files, problems: Mapping[str, list[Diagnostic]], in_force: Problems
     ) -> dict[str, list[dict[str, Any]]]:
         found = {path: [problem.as_dict() for problem in problems.get(path, ())] for path in files}
-        return {path: new for path, new in found.items() if new != self._state.problems.get(path, [])}
+        return {path: new for path, new in found.items() if new != in_force.get(path, [])}
 
-    def _unreadable(self, files: Files, problems: Mapping[str, list[Diagnostic]]) -> tuple[str, ...]:
+    def _unreadable(
+        self, files: Files, problems: Mapping[str, list[Diagnostic]], in_force: Problems
+    ) -> tuple[str, ...]:
         """The places in force whose identity cannot be read, here and in files that did not change."""
         here = [p.place for group in problems.values() for p in group if BLOCKS_PRUNING in p.notes]
         elsewhere = [
             Diagnostic.from_dict(p).place
-            for path, group in self._state.problems.items()
+            for path, group in in_force.items()
             if path not in files
             for p in group
             if BLOCKS_PRUNING in p.get("notes", ())

@@ -10,8 +10,9 @@ from typing import Any, Final
 from reconciler.artifacts.store import Store
 from reconciler.controller import control
 from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.retry import jittered
+from reconciler.controller.stage import Stage
 from reconciler.edge.job import Tools
 from reconciler.edge.keeper import Keeper
 from reconciler.edge.paths import Home, StateDirectory
@@ -24,7 +25,7 @@ from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history.events import Entry
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import State
-from reconciler.wiring.process import AUDIT_S, SystemClock, recorded
+from reconciler.wiring.process import AUDIT_S, Pool, SystemClock, recorded
 
 ORDERS_S: Final = 60.0  # an edge looks for orders this often even when nobody rings
 CAP_BYTES: Final = 10 << 30
@@ -60,16 +61,16 @@ class EdgeAgent:
             slots=slots,
             runtimes=self._runtimes,
             event=stage.event,
-            post=self.queue.add,
+            post=self.queue.stage(DELIVER).add,
             monotonic=clock.monotonic,
             sample=random.random,
             cap_bytes=cap_bytes,
         )
         self.work = EdgeWork(tools, lambda: needed(self._record.state, slots))
         link = FileLink(self._hub.log, self.log)
-        keeper = Keeper(edge, self._record, link, self.work)
-        every = {"orders": lambda: jittered(ORDERS_S), "audit": lambda: jittered(AUDIT_S)}
-        self._loop = Loop(keeper, keeper, stage, self.queue, every)
+        keeper = Keeper(edge, self._record, self.queue, link=link, workers=Pool("look", 1), work=self.work)
+        every = {Cause.ORDERS: lambda: jittered(ORDERS_S), Cause.AUDIT: lambda: jittered(AUDIT_S)}
+        self._loop = Loop([Stage(DELIVER, keeper, keeper, every)], self._record, self.queue, sample=random.random)
         self.log.subscribe(lambda entries: _tell(self._hub, edge, entries))
         self._keys = [Key.parse(text) for text in stage.mine.keys]
         self._control = control.serve(self._home.control, self._answer)
@@ -82,7 +83,7 @@ class EdgeAgent:
                 return {"work": self.work.progress()}
             case "ring":
                 self._look_after_log()
-                self.queue.add(Trigger("orders"))
+                self.queue.stage(DELIVER).add(Trigger(Cause.ORDERS))
         return {"pid": os.getpid()}
 
     def _look_after_log(self) -> None:

@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from reconciler.controller.declare import Declare
 from reconciler.controller.following import Repository
-from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.recorder import Recorder
+from reconciler.controller.stage import Stage
 from reconciler.errors import ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event
-from reconciler.history.keys import Key
+from reconciler.history.keys import DECLARE, Key
 from reconciler.kube.api import Api
 from reconciler.kube.cache import Cache
 from reconciler.kube.connection import Connection
@@ -25,6 +26,7 @@ from reconciler.kube.resources import OURS
 from reconciler.kube.sending import MANAGER
 from reconciler.kube.target import ClusterTarget
 from reconciler.kube.telling import Telling
+from reconciler.wiring.process import Pool
 from reconciler.wiring.vitals import Vitals
 
 LISTED_S: Final = 10.0  # how long a start waits for the Lease and the first lists, before it goes on by retries
@@ -36,7 +38,8 @@ class ClusterStage:
 
     def __init__(self, settings: Any, repository: Repository, recorder: Recorder, queue: Queue, vitals: Vitals) -> None:
         """Raises SettingInvalid. No request is made before `start`."""
-        self._record, self._queue = recorder, queue
+        self._record, self._queue = recorder, queue.stage(DECLARE)
+        status = queue.stage("status")
         self.connection = Connection.open(
             kubeconfig=settings.kubeconfig, context=settings.context, in_cluster=settings.in_cluster
         )
@@ -55,12 +58,13 @@ class ClusterStage:
             api,
             self.cache,
             recorder,
-            queue,
+            self._queue,
             fleet=self._fleet,
             allowed=self.lease.permit,
             declared=lambda: repository.declared,
         )
-        self.source = Declare(repository, recorder, self.target)
+        self.source = Declare(repository, recorder, queue, Pool("look", 1), self.target)
+        self.stages = (Stage(DECLARE, self.source, self.target),)
         telling = Telling(
             self.cache,
             recorder,
@@ -73,13 +77,13 @@ class ClusterStage:
             api,
             self.cache,
             recorder,
-            queue,
+            status,
             telling,
             branch=settings.branch,
             lease=(settings.lease_namespace, settings.lease),
             instance=identity,
         )
-        self.target.publish = self.publisher.publish
+        self.followers = {"status": self.publisher.publish}
         vitals.lease = lambda: self.lease.held
         vitals.cached = self._cached
         vitals.waits = lambda: [] if self.cache.wait(0) else ["the watch cache is not filled yet"]  # a standby is ready
@@ -111,14 +115,14 @@ class ClusterStage:
         return self.source.following.fleet()
 
     def _changed(self, key: Key, before: Live | None, after: Live | None) -> None:  # noqa: ARG002  # the cache's words
-        self._queue.add(Trigger("object", str(key)))
+        self._queue.add(Trigger(Cause.OBJECT, str(key)))
         self.publisher.touch(key)
 
     def _trouble(self, kind: str, error: ReconcilerError | None) -> None:
         if error is None:
             self._tell(ev.CLUSTER_FOUND, {"what": kind})
-            self._queue.add(Trigger("again"))  # what waits to be sent need not wait for the end of its pause
-            self._queue.add(Trigger("found"))
+            self._queue.add(Trigger(Cause.AGAIN))  # what waits to be sent need not wait for the end of its pause
+            self._queue.add(Trigger(Cause.FOUND))
         else:
             self._tell(ev.CLUSTER_LOST, {"what": kind, "error": error.message, "code": error.code})
 
@@ -130,7 +134,7 @@ class ClusterStage:
         if told[0] != self._told[0] or (told != self._told and told[1]):
             self._told = told
             event = self._event(ev.LEASE_ACQUIRED if held else ev.LEASE_LOST, data)
-            self._queue.add(Trigger("lease" if held else "happened", events=(event,)))
+            self._queue.add(Trigger(Cause.LEASE if held else Cause.HAPPENED, events=(event,)))
         trouble = self.lease.trouble
         if trouble is not None:
             self._tell(ev.CLUSTER_LOST, {"what": "Lease", "error": trouble.message, "code": trouble.code})
@@ -138,7 +142,7 @@ class ClusterStage:
             self._tell(ev.CLUSTER_FOUND, {"what": "Lease"})
 
     def _tell(self, type_: str, data: Mapping[str, Any]) -> None:
-        self._queue.add(Trigger("happened", events=(self._event(type_, data),)))
+        self._queue.add(Trigger(Cause.HAPPENED, events=(self._event(type_, data),)))
 
     def _event(self, type_: str, data: Mapping[str, Any]) -> Event:
         return self._record.event(type_, "cluster", data)

@@ -1,51 +1,60 @@
 """The hub's stage without Kubernetes, put together. In: a repository, a log.  Out: `EdgeStage`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from reconciler.controller import control
 from reconciler.controller.following import Repository
 from reconciler.controller.hub import Hub
-from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.recorder import Recorder
+from reconciler.controller.stage import Stage
 from reconciler.edge.paths import StateDirectory
 from reconciler.edge.supervision import Agents
 from reconciler.eventlog.file_link import FileLink
-from reconciler.eventlog.sqlite import SqliteLog
-from reconciler.wiring.process import writer_of
+from reconciler.history.keys import DELIVER
+from reconciler.ports import EventLog
+from reconciler.wiring.process import Pool, writer_of
+
+LOOKS: Final = 5  # at the branch and at edges' logs, side by side
+
+
+class LocalPeers:
+    """`ports.Peers` on this machine. want: told which edges there should be."""
+
+    def __init__(self, place: StateDirectory, log: EventLog, want: Callable[[Sequence[str]], None]) -> None:
+        self._place, self._log, self.wanted = place, log, want
+
+    def link(self, edge: str) -> FileLink:
+        """See `ports.Peers`."""
+        return FileLink(self._place.edge(edge).log, self._log)
+
+    def ring(self, edge: str) -> None:
+        """See `ports.Peers`."""
+        control.ring(self._place.edge(edge).control)
 
 
 class EdgeStage:
-    """Orders edges of this machine, and looks after their agents."""
+    """Orders edges of this machine, and looks after their agents: the hub's stage `deliver`."""
 
     def __init__(
-        self,
-        place: StateDirectory,
-        repository: Repository,
-        log: SqliteLog,
-        recorder: Recorder,
-        queue: Queue,
-        *,
-        supervise: bool,
+        self, place: StateDirectory, repository: Repository, recorder: Recorder, queue: Queue, *, supervise: bool
     ) -> None:
         """supervise: start this machine's agents, and end them with the hub."""
-        self._queue = queue
+        self._queue = queue.stage(DELIVER)
         self._agents = Agents(place, lambda edge: writer_of(place.edge(edge).log), self)
-        hub = Hub(
-            repository,
-            recorder,
-            link_to=lambda edge: FileLink(place.edge(edge).log, log),
-            ring=lambda edge: control.ring(place.edge(edge).control),
-            fleet_changed=self._agents.want if supervise else lambda _: None,
-        )
-        self.source = self.target = hub
+        peers = LocalPeers(place, recorder.log, self._agents.want if supervise else lambda _: None)
+        self.source = hub = Hub(repository, recorder, queue, Pool("look", LOOKS), peers)
+        self.stages = (Stage(DELIVER, hub, hub),)
+        self.followers: dict[str, Callable[[], None]] = {}
 
     def ended(self, edge: str, words: str) -> None:
         """See `supervision.Listener`."""
-        self._queue.add(Trigger("edge", edge, request={"error": words} if words else {}))
+        self._queue.add(Trigger(Cause.EDGE, edge, request={"error": words} if words else {}))
 
     def due(self, edge: str, delay_s: float) -> None:
         """See `supervision.Listener`."""
-        self._queue.add(Trigger("edge", edge), delay_s)
+        self._queue.add(Trigger(Cause.EDGE, edge), delay_s)
 
     def start(self, wanted: Callable[[], bool]) -> None:
         """Nothing: agents are started when it is known which there should be."""

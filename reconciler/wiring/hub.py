@@ -1,17 +1,19 @@
 """The hub, put together. In: settings.  Out: `HubProcess`, ready to run, and what else acts on the hub's log."""
 
 import os
+import random
 import re
 import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.controller import control
 from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.retry import jittered
 from reconciler.edge.paths import StateDirectory
 from reconciler.errors import GitUnavailable, HubUnreachable, SettingInvalid
@@ -66,17 +68,18 @@ class HubProcess:
         _same_world(settings, self.record.state)
         self.stage = self._staged(repository, supervise=supervise)
         every = {
-            "commit": lambda: jittered(settings.poll_s),
-            "audit": lambda: jittered(AUDIT_S),
+            Cause.COMMIT: lambda: jittered(settings.poll_s),
+            Cause.AUDIT: lambda: jittered(AUDIT_S),
         }
-        mine = self.record.stage(DECLARE if settings.has_cluster else DELIVER)
-        self._loop = Loop(self.stage.source, self.stage.target, mine, self.queue, every)
+        stages = [replace(stage, every=every) for stage in self.stage.stages]
+        self._loop = Loop(stages, self.record, self.queue, sample=random.random, followers=self.stage.followers)
+        self._triggers = self.queue.stage(stages[0].name)
         self._remote = remote
         self._control = control.serve(home.control, self._answer)
 
     def _staged(self, repository: DocumentRepository, *, supervise: bool) -> "EdgeStage | ClusterStage":
         if not self.settings.has_cluster:
-            return EdgeStage(self._state, repository, self.log, self.record, self.queue, supervise=supervise)
+            return EdgeStage(self._state, repository, self.record, self.queue, supervise=supervise)
         from reconciler.wiring.cluster import ClusterStage  # a hub of edges needs no Kubernetes client
 
         return ClusterStage(self.settings, repository, self.record, self.queue, self.vitals)
@@ -86,18 +89,18 @@ class HubProcess:
             case "ring":
                 caller = str(request.get("caller", ""))
                 if re.fullmatch(NAME, caller):  # a name only: a path would lead out of the edges' directory
-                    self.queue.add(Trigger("edge", caller))
+                    self._triggers.add(Trigger(Cause.EDGE, caller))
             case "stop":
                 threading.Thread(target=self.stop, name="stop", daemon=True).start()
             case "sync":
-                self.queue.add(Trigger("commit"))
+                self._triggers.add(Trigger(Cause.COMMIT))
             case "status":
                 facts = {"repo": self.settings.repo, "branch": self.settings.branch, "path": self.settings.path}
                 place = {"context": self.settings.context, "kubeconfig": str(self.settings.kubeconfig or "")}
                 return {"pid": os.getpid(), **facts, **place, "in_cluster": self.settings.in_cluster}
             case "reconcile" if not request.get("wait"):
                 ask(self.queue, {**request, "check": True})  # a name that is wrong is told at once
-                self.queue.add(Trigger("verb", "reconcile", request=request))
+                self._triggers.add(Trigger(Cause.VERB, "reconcile", request=request))
             case "seal":
                 return {"sealed": str(self.log.seal())}
             case _:
@@ -108,7 +111,6 @@ class HubProcess:
         """Reconcile until `stop`; where this ends otherwise, agents serve on, and the next hub adopts them."""
         watcher = self._watcher()
         self.stage.start(lambda: not self._stopping.is_set())
-        self.queue.add(Trigger("commit"))
         try:
             self._loop.run()
         finally:
@@ -119,19 +121,26 @@ class HubProcess:
     def _watcher(self) -> Watcher | None:
         """Notices a commit at once where that can be; a repository that is not there yet is polled for."""
         try:
-            return watch_head(self._remote, lambda: self.queue.add(Trigger("commit")), branch=self.settings.branch)
+            return watch_head(self._remote, self._sync, branch=self.settings.branch)
         except GitUnavailable:
             return None
+
+    def _sync(self) -> None:
+        self._triggers.add(Trigger(Cause.COMMIT))
 
     def once(self, timeout_s: float) -> Status:
         """Read the branch, and reconcile until everything is as it says or the time is over. Raises GitUnavailable."""
         timer = threading.Timer(timeout_s, self.stop)
         timer.start()
+        following = self.stage.source.following
         try:
             self.stage.start(lambda: not self._stopping.is_set())
-            self._loop.turn(Trigger("start"))
-            self._loop.reconcile(self.stage.source.take(Trigger("commit")))
-            self._loop.until(lambda: self._seen().still)
+            for stage in self.stage.stages:
+                self.queue.stage(stage.name).add(Trigger(Cause.START))
+            self._loop.until(lambda: following.has_answered)
+            if following.failure is not None:
+                raise following.failure
+            self._loop.until(lambda: self._loop.is_at_rest and self._seen().still)
             return self._seen()
         finally:
             timer.cancel()
@@ -193,7 +202,7 @@ def remote_of(settings: Any) -> Remote:
 def ask(queue: Queue, request: Mapping[str, Any]) -> dict[str, Any]:
     """Have the loop do what a person asked, and its answer. Raises what the loop raised, HubUnreachable at its end."""
     reply: Future[dict[str, Any]] = Future()
-    queue.add(Trigger("verb", str(request.get("verb")), request=request, reply=reply))
+    queue.add(Trigger(Cause.VERB, str(request.get("verb")), request=request, reply=reply))
     try:
         return reply.result(timeout=VERB_S)
     except CancelledError as error:

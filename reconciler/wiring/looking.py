@@ -8,11 +8,13 @@ from reconciler.controller.declare import Declare
 from reconciler.controller.following import Repository
 from reconciler.controller.queue import Queue
 from reconciler.controller.recorder import Recorder
+from reconciler.history.keys import DECLARE
 from reconciler.kube.api import Api
 from reconciler.kube.connection import Connection
 from reconciler.kube.peek import Peek
 from reconciler.kube.sending import MANAGER
 from reconciler.kube.target import ClusterTarget
+from reconciler.wiring.process import Inline
 
 
 @contextmanager
@@ -20,15 +22,15 @@ def looking(settings: Any, repository: Repository, recorder: Recorder) -> Iterat
     """Source and target that read only what is asked for, and need no Lease. Raises SettingInvalid."""
     opened = Connection.open(kubeconfig=settings.kubeconfig, context=settings.context, in_cluster=settings.in_cluster)
     with closing(opened) as connection:
-        api = Api(connection)
+        api, queue = Api(connection), Queue(recorder.clock)
         target = ClusterTarget(
             api,
             Peek(api, MANAGER),
             recorder,
-            Queue(recorder.clock),
+            queue.stage(DECLARE),
             fleet=lambda: declare.following.fleet(),  # noqa: PLW0108  # it is made below
             allowed=lambda: None,
             declared=lambda: repository.declared,
         )
-        declare = Declare(repository, recorder, target)
+        declare = Declare(repository, recorder, queue, Inline(), target)
         yield declare, target

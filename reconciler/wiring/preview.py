@@ -7,15 +7,14 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from reconciler.controller import control
 from reconciler.controller.declare import Declare
 from reconciler.controller.hub import Hub
 from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.recorder import Recorder
+from reconciler.controller.stage import Stage
 from reconciler.edge.paths import StateDirectory
 from reconciler.errors import HubUnreachable, SettingInvalid
-from reconciler.eventlog.file_link import FileLink
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history.keys import DECLARE, DELIVER
@@ -26,9 +25,10 @@ from reconciler.sources.cache import DocumentCache
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
 from reconciler.sources.uncommitted import Uncommitted
+from reconciler.wiring.edges import LocalPeers
 from reconciler.wiring.hub import remote_of
 from reconciler.wiring.past import Past, opened, remembered
-from reconciler.wiring.process import SystemClock, recorded
+from reconciler.wiring.process import Inline, SystemClock, recorded
 
 
 class Preview:
@@ -48,33 +48,35 @@ class Preview:
         repository = DocumentRepository(mirror, state, blob, DocumentCache(place.cache), settings.path)
         self.mirror, self.state, self._repository = mirror, state, repository
         self._stage: Hub | Declare
+        queue = Queue(clock)
         if settings.has_cluster:
             from reconciler.wiring.looking import looking  # a preview of edges needs no Kubernetes client
 
             self._stage, target = stack.enter_context(looking(settings, repository, self._record))
-            self._loop = Loop(self._stage, target, self._record.stage(DECLARE), Queue(clock))
+            stage = Stage(DECLARE, self._stage, target)
             self._record.append(target.unknown() if past is None else ())
         else:
-            link = FileLink(place.hub.log, self._record.log)  # stands for every edge's: none is heard in a preview
-            self._stage = Hub(repository, self._record, lambda _: link, lambda _: None, lambda _: None)
-            self._loop = Loop(self._stage, self._stage, self._record.stage(DELIVER), Queue(clock))
+            peers = LocalPeers(place, self._record.log, lambda _: None)
+            self._stage = hub = Hub(repository, self._record, queue, Inline(), peers)
+            stage = Stage(DELIVER, hub, hub)
+        self._name, self._loop = stage.name, Loop([stage], self._record, queue)
 
     def plan(self) -> Plan:
         """The plan of the next pass; then `state` has the problems in force. Raises GitUnavailable, GitRefused."""
-        batch = self._stage.take(Trigger("commit"))
-        if batch.commit:
-            self._record.append(batch.events)
+        change = self._stage.take(Trigger(Cause.COMMIT))
+        if change.commit:
+            self._record.append(change.events)
         else:
-            batch = self._stage.preview()
-        plan, expansions = self._loop.consider(batch)
+            change = self._stage.preview()
+        plan, expansions = self._loop.consider(self._name, change)
         if not plan.steps:  # the commit is about nothing that waits: something else may
-            plan, expansions = self._loop.consider(self._stage.preview())
+            plan, expansions = self._loop.consider(self._name, self._stage.preview())
         self._record.append(self._stage.notice(expansions, plan))
         return plan
 
     def declared(self) -> Declared:
         """What the branch declares. Raises GitUnavailable, GitRefused."""
-        self._stage.take(Trigger("commit"))
+        self._stage.take(Trigger(Cause.COMMIT))
         return self._repository.declared
 
     @property
@@ -120,13 +122,9 @@ def alone(state_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:
                 "this log keeps a cluster, and no reconciler runs here",
                 hint="start it, or name its cluster with --context: the verb is done there",
             )
-        repository = remembered(record.state, log, place)
-
-        def link_to(edge: str) -> FileLink:
-            return FileLink(place.edge(edge).log, log)
-
-        hub = Hub(repository, record, link_to, lambda edge: control.ring(place.edge(edge).control), lambda _: None)
+        repository, queue = remembered(record.state, log, place), Queue(clock)
+        hub = Hub(repository, record, queue, Inline(), LocalPeers(place, log, lambda _: None))
         reply: Future[dict[str, Any]] = Future()
-        loop = Loop(hub, hub, record.stage(DELIVER), Queue(clock))
-        loop.turn(Trigger("verb", str(request["verb"]), request=request, reply=reply))
+        queue.stage(DELIVER).add(Trigger(Cause.VERB, str(request["verb"]), request=request, reply=reply))
+        Loop([Stage(DELIVER, hub, hub)], record, queue).until(reply.done)
         return reply.result(timeout=0)

@@ -1,6 +1,7 @@
 """What the hub and an agent have in common as processes: the clock, a log with its live fold, an orderly end."""
 
 import contextlib
+import queue
 import re
 import signal
 import threading
@@ -30,6 +31,37 @@ class SystemClock:
     def monotonic(self) -> float:
         """See `ports.Clock`."""
         return time.monotonic()
+
+    def gate(self) -> threading.Condition:
+        """See `ports.Clock`."""
+        return threading.Condition()
+
+
+class Pool:
+    """`ports.Workers`: a few threads, begun as they are needed, which end with the process."""
+
+    def __init__(self, name: str, most: int) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._name, self._left = name, most
+
+    def submit(self, work: Callable[[], None], /) -> None:
+        """See `ports.Workers`. Of one thread."""
+        self._jobs.put(work)
+        if self._left:
+            self._left -= 1
+            threading.Thread(target=self._run, name=f"{self._name}-{self._left}", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            self._jobs.get()()
+
+
+class Inline:
+    """`ports.Workers` of who has nothing else to do: the work is done at once."""
+
+    def submit(self, work: Callable[[], None], /) -> None:
+        """See `ports.Workers`."""
+        work()
 
 
 def recorded(log: SqliteLog, home: Home, clock: Clock, actor: str) -> Recorder:

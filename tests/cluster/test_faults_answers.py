@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from reconciler.controller.queue import Trigger
+from reconciler.controller.queue import Cause, Trigger
 from tests.api_proxy import Answer, BrokenTls, Cut, Delay, Rule, retry_after_date
 from tests.cluster.cluster_hub import World, fleet, key, model, models, started
 
@@ -156,7 +156,7 @@ def test_fault_027_a_conflict_that_the_cache_could_not_foresee_is_recorded(world
     world.wait_settled()
     assert port(world) == 9
     assert not any("force" in one.query for one in world.writes())
-    hub.queue.add(Trigger("audit"))
+    hub.queue.add(Trigger(Cause.AUDIT))
     assert [one.status for one in world.writes() if "one" in one.path].count(409) == 1
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.queue import Trigger
+from reconciler.controller.queue import Cause, Trigger
 from reconciler.errors import ReconcilerError
 from reconciler.kube import watching
 from reconciler.kube.resources import OURS
@@ -186,7 +186,7 @@ def test_fault_043_a_kind_that_is_installed_late_is_used_without_a_human(
     assert lost.event.data["code"] == "RX414"
     world.wait(lambda: world.there("fleet", "Fleet"), "other kinds go on")
     our_objects.install()
-    hub.queue.add(Trigger("happened"))
+    hub.queue.add(Trigger(Cause.HAPPENED))
     world.wait(lambda: "one" in world.versions(), "made without a human", 90)
     world.wait_settled()
     assert not world.state.lost

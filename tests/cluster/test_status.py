@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.queue import Trigger
+from reconciler.controller.queue import Cause, Trigger
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
@@ -67,7 +67,7 @@ def rest(world: World) -> None:
 
 def say(world: World, *events: Event) -> None:
     """Have these recorded, as if an edge had said them."""
-    world.hubs[-1][0].queue.add(Trigger("happened", events=events))
+    world.hubs[-1][0].queue.add(Trigger(Cause.HAPPENED, events=events))
     said = {one.id for one in events}
     world.wait(lambda: said <= {one.event.id for one in world.entries()[-20:]}, "recorded")
 

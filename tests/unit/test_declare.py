@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.controller.declare import Declare, Drift
 from reconciler.controller.loop import Loop, Order
-from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.recorder import Recorder, StageRecorder
 from reconciler.errors import ApiUnavailable, LeaseLost
 from reconciler.eventlog.memory import MemoryLog
@@ -213,7 +213,7 @@ def test_an_object_that_is_none_of_ours_is_not_looked_at(station: Station) -> No
 def test_a_commit_that_the_cluster_did_not_answer_is_planned_without_another(station: Station) -> None:
     station.cluster.away = True
     station.branch.commit(plain("m"))
-    station.loop.turn(Trigger("commit"))
+    station.loop.turn(Trigger(Cause.COMMIT))
     assert types(station.log.read(1)) == [ev.REF_ADVANCED]
     station.cluster.away = False
     seen = station.turn("commit")
@@ -244,7 +244,7 @@ def test_the_lease_that_comes_back_settles_what_was_open(station: Station) -> No
 def test_a_start_behind_the_lease_does_not_look_at_everything_once_more(station: Station) -> None:
     station.push(plain("m"))
     station.cluster.away = True
-    station.loop.turn(Trigger("lease"))  # has looked at nothing
+    station.loop.turn(Trigger(Cause.LEASE))  # has looked at nothing
     station.cluster.away = False
     station.cluster.asked.clear()
     for _ in range(2):  # a start whose plan could not be made comes again
@@ -329,7 +329,7 @@ def test_a_standby_takes_a_suspension_without_asking_the_cluster(station: Statio
     station.push(plain("m"))
     station.cluster.asked.clear()
     request = {"verb": "suspend", "actor": "ada", "scope": "*", "reason": "night"}
-    station.loop.turn(Trigger("verb", "suspend", request=request))
+    station.loop.turn(Trigger(Cause.VERB, "suspend", request=request))
     assert station.cluster.asked == [[]]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.controller.queue import Trigger
+from reconciler.controller.queue import Cause, Trigger
 from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
 from reconciler.errors import ForkFound, NameUnknown, PlanHeld, UsageError
 from reconciler.history import events as ev
@@ -88,7 +88,7 @@ def test_a_restart_orders_nothing_again(hub: HubStation) -> None:
 
 def test_a_killed_hub_plans_what_it_had_read(hub: HubStation) -> None:
     reading_of = hub.branch.commit(model_set("digits", "2", ref="digits"))
-    batch = hub.hub.take(Trigger("commit"))
+    batch = hub.hub.take(Trigger(Cause.COMMIT))
     hub.record.append(batch.events)  # and here it is killed
     assert hub.state.ref.commit == reading_of != hub.state.ref.accepted
     station = hub.again()
@@ -418,7 +418,7 @@ def test_an_agent_that_ends_by_itself_is_quoted_once_for_each_reason(hub: HubSta
     hub.links["e1"].is_alive = False
     words = "the agent ended with code 6: error[RX502]: entry 7 does not fit"
     for _ in range(3):
-        hub.queue.add(Trigger("edge", "e1", request={"error": words}))
+        hub.queue.add(Trigger(Cause.EDGE, "e1", request={"error": words}))
         hub.turn("edge", "e1")
     lost = [entry.event.data for entry in hub.log.read() if entry.event.type == ev.EDGE_LOST]
     assert lost == [{"edge": "e1", "error": words}]

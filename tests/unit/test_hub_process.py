@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.controller import control
-from reconciler.controller.queue import Trigger
+from reconciler.controller.queue import Cause, Trigger
 from reconciler.settings import Settings
 from reconciler.wiring.hub import HubProcess
 from tests.git_repository import Repository
@@ -21,4 +21,4 @@ def test_only_a_name_rings_a_path_never(tmp_path: Path) -> None:
     with closing(hub.log), closing(hub._control):
         for caller in ("../hub", "", "/etc", "edge-1"):
             control.call(tmp_path / "state" / "hub" / "control.sock", {"verb": "ring", "caller": caller})
-        assert [row[2] for row in hub.queue._heap] == [Trigger("edge", "edge-1")]
+        assert [row[2] for row in hub.queue._heap] == [Trigger(Cause.EDGE, "edge-1")]

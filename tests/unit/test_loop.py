@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reconciler.controller.loop import Batch, Loop, Order
-from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.recorder import Recorder, StageRecorder
 from reconciler.errors import (
     AddressRefused,
@@ -176,7 +176,7 @@ def test_a_retryable_failure_is_recorded_and_comes_back_later_each_time(
     stage.script.failure = GitUnavailable("no answer")
     delays = []
     for _ in range(3):
-        stage.loop.turn(Trigger("commit"))
+        stage.loop.turn(Trigger(Cause.COMMIT))
         ((cause, delay_s),) = stage.due()
         delays.append(delay_s)
         stage.clock.seconds += delay_s
@@ -184,36 +184,36 @@ def test_a_retryable_failure_is_recorded_and_comes_back_later_each_time(
     assert delays == [0.5, 1.0, 2.0]
     assert stage.seen() == [ev.REF_LOST] * 3
     stage.script.failure = None
-    stage.loop.turn(Trigger("commit"))
+    stage.loop.turn(Trigger(Cause.COMMIT))
     stage.script.failure = GitUnavailable("again")
-    stage.loop.turn(Trigger("commit"))
+    stage.loop.turn(Trigger(Cause.COMMIT))
     assert stage.due() == [("commit", 0.5)]  # it had worked meanwhile
 
 
 def test_a_terminal_failure_waits_for_something_new(stage: Stage) -> None:
     stage.script.failure = AddressRefused("no")
-    stage.loop.turn(Trigger("commit"))
+    stage.loop.turn(Trigger(Cause.COMMIT))
     assert stage.due() == []
 
 
 def test_what_comes_by_itself_comes_again_also_after_a_failure(stage: Stage) -> None:
     stage.loop = Loop(stage.script, stage.script, stage.record, stage.queue, {"audit": lambda: 300.0})
-    stage.loop.turn(Trigger("audit"))
+    stage.loop.turn(Trigger(Cause.AUDIT))
     assert stage.due() == [("audit", 300.0)]
     stage.queue = stage.loop.queue = Queue(stage.clock)
     stage.script.failure = AddressRefused("no")
-    stage.loop.turn(Trigger("audit"))
+    stage.loop.turn(Trigger(Cause.AUDIT))
     assert stage.due() == [("audit", 300.0)]
 
 
 def test_somebody_who_asked_is_answered(stage: Stage) -> None:
     stage.script.wanted, stage.script.batch = {key("a"): "1"}, Batch(frozenset({key("a")}))
     answer: Future[dict[str, Any]] = Future()
-    stage.loop.turn(Trigger("verb", reply=answer))
+    stage.loop.turn(Trigger(Cause.VERB, reply=answer))
     assert answer.result(0)["counts"] == {"create": 1}
     stage.script.failure = NameUnknown("who?")
     refusal: Future[dict[str, Any]] = Future()
-    stage.loop.turn(Trigger("verb", reply=refusal))
+    stage.loop.turn(Trigger(Cause.VERB, reply=refusal))
     assert isinstance(refusal.exception(0), NameUnknown)
     assert stage.due() == []
 
@@ -222,10 +222,10 @@ def test_a_log_that_cannot_be_written_ends_the_process_and_whoever_asked_hears_o
     stage.script.failure = LogWriteFailed("no fsync")
     answer: Future[dict[str, Any]] = Future()
     with pytest.raises(LogWriteFailed):
-        stage.loop.turn(Trigger("verb", reply=answer))
+        stage.loop.turn(Trigger(Cause.VERB, reply=answer))
     assert isinstance(answer.exception(0), LogWriteFailed)
     stage.script.failure = WrongExpectedVersion("planned from an older state")
-    stage.loop.turn(Trigger("commit"))  # this one is planned again
+    stage.loop.turn(Trigger(Cause.COMMIT))  # this one is planned again
     assert [cause for cause, _ in stage.due()] == ["commit"]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.queue import Trigger
+from reconciler.controller.queue import Cause, Trigger
 from reconciler.controller.recorder import Recorder
 from reconciler.edge.activation import CRASHES
 from reconciler.edge.job import Tools
@@ -304,7 +304,7 @@ def test_a_transient_failure_says_when_it_is_tried_again_and_longer_each_time(be
     for operation in ("op", "op", "op", "newer"):
         outcome, _ = bench.do(KEY, spec("1"), operation)
         trigger, delay_s = bench.posted.get(timeout=30)
-        assert (outcome.type, trigger) == (ev.APPLY_ABANDONED, Trigger("keys", str(KEY)))
+        assert (outcome.type, trigger) == (ev.APPLY_ABANDONED, Trigger(Cause.KEYS, str(KEY)))
         assert outcome.data["retryMs"] == round(1000 * delay_s)
         delays.append(delay_s)
     assert delays == [0.5, 1.0, 2.0, 0.5]  # a newer order begins with the shortest
