@@ -133,9 +133,9 @@ class Declare:
                 settled = (*self._cluster.settle(), *self._cluster.unknown())
                 return replace(self.following.audit(), events=settled)
             case Cause.COMMIT if self.following.is_starting:
-                return self.following.started(Trigger(Cause.RULES))
+                return self.following.started(trigger, Trigger(Cause.RULES))
             case Cause.COMMIT:
-                return self._followed(self.following.commit())
+                return self._followed(self.following.commit(trigger))
             case Cause.OBJECT:
                 return Change() if self.following.is_starting else self._seen(Key.parse(trigger.subject))
             case Cause.KEYS:

@@ -125,10 +125,10 @@ class Following:
         self._waiting: list[Trigger] = []  # for the end of a look at the branch
         self._looked: dict[int, ReconcilerError | None] = {}  # who has waited, and what the look has failed by
 
-    def commit(self) -> Change | None:
-        """What is new in the branch; None while it is looked at. Raises GitUnavailable."""
+    def commit(self, trigger: Trigger) -> Change | None:
+        """What is new in the branch; None while it is looked at (see Question.answer). Raises GitUnavailable."""
         try:
-            answer = self._question.answer()
+            answer = self._question.answer(trigger)
         except ReconcilerError as failure:
             self._answered(failure)
             raise
@@ -165,7 +165,7 @@ class Following:
         self.is_starting = True
         self._queue.add(Trigger(Cause.COMMIT))
 
-    def started(self, then: Trigger) -> Change:
+    def started(self, trigger: Trigger, then: Trigger) -> Change:
         """What a start does once Git has answered, or has not in its time: then what is known stands.
 
         then: what looks at everything behind a new commit.
@@ -173,7 +173,7 @@ class Following:
         lost: Sequence[Event] = ()
         again: tuple[Trigger, ...] = ()
         try:
-            newest = self.commit()
+            newest = self.commit(trigger)
         except (WorldUnavailable, WorldRefused) as failure:
             newest, lost, again = Change(), self.lost(failure), (Trigger(Cause.COMMIT),)
         if newest is None:

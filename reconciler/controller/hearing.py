@@ -60,10 +60,10 @@ class Hearing:
         self._record, self._queue, self._workers = record, queue, workers
         self._questions: dict[str, Question[Looked]] = {}
 
-    def hear(self, peer: str) -> Heard | None:
-        """What is new of a peer; None while its log is read."""
+    def hear(self, peer: str, trigger: Trigger) -> Heard | None:
+        """What is new of a peer; None while its log is read. trigger: see Question.answer."""
         try:
-            answer = self._question(peer).answer()
+            answer = self._question(peer).answer(trigger)
         except WorldUnavailable:  # it hangs: what is known stands
             return Heard([], [], alive=False)
         if answer is None:

@@ -60,13 +60,13 @@ class Hub:
                 self.following.start()
                 return Change()
             case Cause.COMMIT if self.following.is_starting:
-                return self._followed(self.following.started(Trigger(Cause.AUDIT)))
+                return self._followed(self.following.started(trigger, Trigger(Cause.AUDIT)))
             case Cause.COMMIT:
-                return self._followed(self.following.commit() or Change())
+                return self._followed(self.following.commit(trigger) or Change())
             case Cause.EDGE:
                 if words := str(trigger.request.get("error", "")):
                     self._last_words[trigger.subject] = words
-                heard = self._hearing.hear(trigger.subject)
+                heard = self._hearing.hear(trigger.subject, trigger)
                 return Change() if heard is None else self._heard(trigger.subject, heard)
             case Cause.KEYS:
                 return self.following.change({Key.parse(trigger.subject)})

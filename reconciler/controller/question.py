@@ -6,13 +6,15 @@ While one is asked everything else goes on; a question without an answer ends by
 
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import replace
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from reconciler.controller.queue import StageQueue, Trigger
 from reconciler.errors import ReconcilerError, WorldUnavailable
 from reconciler.ports import Clock, Workers
 
 T = TypeVar("T")
+ENDED: Final = "ended"  # in the request of a trigger: the number of the look that it is the end of
 
 
 class Answer(NamedTuple, Generic[T]):
@@ -39,17 +41,21 @@ class Question(Generic[T]):
         self._queue, self._workers, self._clock, self._deadline_s = queue, workers, clock, deadline_s
         self._answers: deque[tuple[int, T | None, BaseException | None]] = deque()
         self._number, self._asked_at, self._due = 0, -1.0, -1.0
-        self._is_asked = self._again = False
+        self._is_asked = self._again = self._is_submitting = False
 
-    def answer(self) -> Answer[T] | None:
+    def answer(self, trigger: Trigger) -> Answer[T] | None:
         """What was answered since; None while it is asked, which this begins where it is not.
 
+        trigger: why this is called: something was noticed, or the question's own, that there is an answer.
         Raises what the question raised, and WorldUnavailable past its deadline.
         """
+        ended = trigger.request.get(ENDED)
+        if ended is not None and ended != self._number:
+            return None  # one that was given up
         if not self._is_asked:
             self._ask()
-        else:
-            self._again |= not self._answers  # something was noticed while it is asked: this answer may be too old
+        elif ended is None:
+            self._again = True  # this answer may be too old
         while self._answers:
             number, value, failure = self._answers.popleft()
             if number == self._number:
@@ -57,6 +63,7 @@ class Question(Generic[T]):
         left_s = self._asked_at + self._deadline_s - self._clock.monotonic()
         if left_s <= 0:
             self._is_asked = self._again = False
+            self._number += 1
             raise WorldUnavailable(f"there was no answer within {self._deadline_s:.0f} s")
         self._due = self._queue.add(self._trigger, left_s)
         return None
@@ -82,6 +89,11 @@ class Question(Generic[T]):
                 self._answers.append((number, None, failure))
             except BaseException as bug:  # noqa: BLE001  # risen again in the loop's thread
                 self._queue.fail(bug)
-            self._due = self._queue.add(self._trigger)
+            if not self._is_submitting:  # else it is taken at once
+                self._queue.add(replace(self._trigger, request={ENDED: number}))
 
-        self._workers.submit(work)
+        self._is_submitting = True
+        try:
+            self._workers.submit(work)
+        finally:
+            self._is_submitting = False

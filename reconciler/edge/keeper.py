@@ -87,7 +87,7 @@ class Keeper:
                 self._queue.add(ORDERS)
                 return Change(events=tuple(self._settle()))
             case Cause.ORDERS:
-                heard = self._hearing.hear("hub")
+                heard = self._hearing.hear("hub", trigger)
                 return Change() if heard is None else self._heard(heard)
             case Cause.DONE:
                 return self._done(Key.parse(trigger.subject), trigger.events)

@@ -50,5 +50,7 @@ def judge_by(
 
 def _there(mine: StageState) -> int:
     """How many keys there are that are not going."""
-    going = sum(served.open and served.action == "delete" for served in mine.keys.values())
-    return sum(bool(served.order or served.live) for served in mine.keys.values()) - going
+    return sum(
+        bool(served.order or served.live) and not (served.open and served.action == "delete")
+        for served in mine.keys.values()
+    )
