@@ -36,12 +36,12 @@ _MOVES: Final = _DEEDS | {"BOOKMARK"}
 class WatchApi(Protocol):
     """What is used of `kube.api.Api`."""
 
-    def pages(self, resource: Resource, *, selector: str = "", limit: int = 500) -> Iterator[Page]:
+    def pages(self, resource: Resource, *, limit: int = 500) -> Iterator[Page]:
         """See `Api`."""
         ...
 
     def watch(
-        self, resource: Resource, version: str, *, selector: str = "", silence_s: float = 90.0
+        self, resource: Resource, version: str, *, silence_s: float = 90.0
     ) -> AbstractContextManager[Iterator[bytes]]:
         """See `Api`."""
         ...
@@ -119,14 +119,13 @@ class ListWatch:
         sink: Sink,
         closed: threading.Event,
         *,
-        selector: str = "",
         sample: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """sample: a random number in [0, 1), for the jitter of delays.  clock: seconds that never go back."""
         self._clock = clock
         self._api, self._resource, self._sink, self._closed = api, resource, sink, closed
-        self._selector, self._sample = selector, sample
+        self._sample = sample
         self._version = ""  # "": all is to be listed
         self._failed, self._mute = 0, 0  # attempts in a row that failed; watches in a row that said nothing
         self._heard = False  # whether the watch under way has said anything
@@ -163,7 +162,7 @@ class ListWatch:
 
     def _restored(self) -> bool:
         """Whether the API server's version went back while no watch was open; one small LIST tells."""
-        page = next(self._api.pages(self._resource, selector=self._selector, limit=1))
+        page = next(self._api.pages(self._resource, limit=1))
         self._sink.answered()
         return went_back(page.version, self._version)
 
@@ -171,7 +170,7 @@ class ListWatch:
         """Nothing of a LIST counts before its last page has come."""
         self._version = version = ""
         self._sink.begin()
-        for page in self._api.pages(self._resource, selector=self._selector):
+        for page in self._api.pages(self._resource):
             if self._closed.is_set():
                 raise ApiUnavailable(f"{self._resource.plural}: no longer watched")
             try:
@@ -186,7 +185,7 @@ class ListWatch:
     def _watch(self) -> None:
         """Hear one watch to its end. One that was open for long and said nothing may hide that it is dead."""
         self._heard = False
-        with self._api.watch(self._resource, self._version, selector=self._selector, silence_s=SILENCE_S) as lines:
+        with self._api.watch(self._resource, self._version, silence_s=SILENCE_S) as lines:
             opened = self._clock()
             self._tell(None)
             try:

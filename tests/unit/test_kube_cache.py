@@ -39,7 +39,7 @@ class World:
         self.told: list[tuple[str, Any, Any]] = []  # name, spec before, spec after
         self.troubles: list[str] = []
         self.now = 0.0
-        self.reader = Reader("reconciler")
+        self.reader = Reader("reconciler", MODELS)
         self.shelf = Shelf(MODELS, self.reader, self.changed, self.trouble, self.clock)
         self.watch = ListWatch(self.server, MODELS, self.shelf, threading.Event(), sample=lambda: 1.0, clock=self.clock)
 
@@ -405,10 +405,10 @@ class Refusing(Miniature):
         super().__init__()
         self.refusal: ReconcilerError | None = None
 
-    def pages(self, resource: Resource, *, selector: str = "", limit: int = 500) -> Iterator[Page]:
+    def pages(self, resource: Resource, *, limit: int = 500) -> Iterator[Page]:
         if self.refusal is not None:
             raise self.refusal
-        return super().pages(resource, selector=selector, limit=limit)
+        return super().pages(resource, limit=limit)
 
 
 def test_a_kind_that_is_taken_away_is_missing_until_it_is_back() -> None:
@@ -448,9 +448,9 @@ class Streaming(Miniature):
 
     @contextmanager
     def watch(
-        self, resource: Resource, version: str, *, selector: str = "", silence_s: float = 90.0
+        self, resource: Resource, version: str, *, silence_s: float = 90.0
     ) -> Iterator[Iterator[bytes]]:
-        self.selectors.add(f"{resource.kind} {selector}")
+        self.selectors.add(f"{resource.kind} {resource.label_selector}")
         yield self._stream(resource)
 
     def _stream(self, resource: Resource) -> Iterator[bytes]:
@@ -465,14 +465,13 @@ class Streaming(Miniature):
 
 def test_a_cache_watches_every_kind_on_a_thread_of_its_own_until_it_is_closed() -> None:
     server, changed = Streaming(), threading.Event()
-    kinds = [MODELS, OURS["Edge"]]
+    kinds = [MODELS, OURS["Edge"]._replace(selector={"ring": "canary"})]
     cache = Cache(
         server,
         kinds,
         manager="reconciler",
         changed=lambda *_: changed.set(),
         trouble=lambda *_: None,
-        selectors={"Edge": "ring=canary"},
     )
     with pytest.raises(ApiUnavailable, match="not listed yet"):
         cache.get(key("late"))

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from reconciler.kube.live import Live, Reader, differs
-from tests.kube_objects import event, model, owner
+from tests.kube_objects import MODELS, event, model, owner
 
 OURS = "reconciler"
 SPEC: dict[str, Any] = {
@@ -28,7 +28,7 @@ FIELDS: dict[str, Any] = {
 
 
 def read(*owners: dict[str, Any], **meta: Any) -> Live:
-    return Reader(OURS).object(model("digits", "7", SPEC, managedFields=list(owners), **meta))
+    return Reader(OURS, MODELS).object(model("digits", "7", SPEC, managedFields=list(owners), **meta))
 
 
 def test_only_what_is_needed_is_kept() -> None:
@@ -56,8 +56,8 @@ def test_only_what_is_needed_is_kept() -> None:
 
 def test_an_event_is_read_as_its_object_is() -> None:
     body = model("digits", "7", SPEC, deletionTimestamp="2026-11-22T11:00:00Z")
-    assert Reader(OURS).event(event("MODIFIED", body)) == Reader(OURS).object(body)
-    assert Reader(OURS).object(body).deleting
+    assert Reader(OURS, MODELS).event(event("MODIFIED", body)) == Reader(OURS, MODELS).object(body)
+    assert Reader(OURS, MODELS).object(body).deleting
 
 
 def test_who_has_a_field_that_we_do_not() -> None:
@@ -100,7 +100,7 @@ def test_who_made_an_empty_map_does_not_have_what_others_put_in() -> None:
 
 
 def test_what_is_equal_is_kept_once() -> None:
-    reader = Reader(OURS)
+    reader = Reader(OURS, MODELS)
     first, second = (reader.object(model(name, "7", {**SPEC, "nodeName": name})) for name in ("a", "b"))
     assert first.spec["manifest"] is second.spec["manifest"]
     again = reader.object(model("a", "8", {**SPEC, "nodeName": "a"}), first)
@@ -123,7 +123,7 @@ def test_what_is_equal_is_kept_once() -> None:
     ],
 )
 def test_which_differences_count(meta: dict[str, Any], told: bool) -> None:
-    reader = Reader(OURS)
+    reader = Reader(OURS, MODELS)
     document = json.loads(model("digits", "7", SPEC))
     tops = {name: meta.pop(name) for name in ("spec", "status") if name in meta}
     document["metadata"] |= meta
@@ -150,7 +150,7 @@ def test_memory_per_object() -> None:
         owners = [owner(OURS, FIELDS)]
         return model(f"model-{n}", str(n), spec, annotations=annotations, labels=labels, managedFields=owners)
 
-    reader, count = Reader(OURS), 10_000
+    reader, count = Reader(OURS, MODELS), 10_000
     reader.object(body(0))
     tracemalloc.start()
     try:
@@ -171,5 +171,5 @@ def test_an_annotation_of_any_group_is_kept_where_it_is_ours() -> None:
         "annotations": {"example.com/note": "declared", "example.com/other": "not ours"},
         "managedFields": [{"manager": "reconciler", "operation": "Apply", "fieldsV1": owned}],
     }
-    live = Reader("reconciler").object(msgspec.json.encode({"metadata": metadata, "spec": {}}))
+    live = Reader("reconciler", MODELS).object(msgspec.json.encode({"metadata": metadata, "spec": {}}))
     assert live.annotations == {"example.com/note": "declared"}
