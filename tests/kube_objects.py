@@ -78,9 +78,7 @@ class Miniature:
                 raise fault
 
     @contextmanager
-    def watch(
-        self, resource: Resource, version: str, *, silence_s: float = 90.0
-    ) -> Iterator[Iterator[bytes]]:
+    def watch(self, resource: Resource, version: str, *, silence_s: float = 90.0) -> Iterator[Iterator[bytes]]:
         self.calls.append(f"watch {version}")
         fault = self.watch_faults.pop(0) if self.watch_faults else None
         if isinstance(fault, Exception):

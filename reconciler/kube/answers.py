@@ -1,4 +1,4 @@
-"""What a refusal means: a status and its document → an error of ours. May import: errors, planning.fields, kube.rights.
+"""What a refusal means: a status and its document → an error of ours. May import: diagnostics, errors, kube.rights.
 
 In: what was asked and the Reply.  Out: an error that says what, where and the fix.  Texts of the server are capped and
 made printable. The document is metav1.Status (Kubernetes API Conventions, "Response Status Kind"); a field manager
@@ -27,7 +27,6 @@ from reconciler.errors import (
 from reconciler.kube.connection import Reply
 from reconciler.kube.resources import LEASES, Resource
 from reconciler.kube.rights import Rule
-from reconciler.planning.fields import as_conflict
 
 TEXT_MAX: Final = 1000
 CAUSES_MAX: Final = 8
@@ -201,7 +200,7 @@ def _conflict(asked: Asked, said: Status, text: str) -> ReconcilerError:
         found = _MANAGER.search(cause.message)
         if cause.reason == "FieldManagerConflict":
             manager = found["manager"] if found else cause.message
-            fields.append((as_conflict(_text(cause.field)), _text(manager)))
+            fields.append((_text(cause.field).removeprefix("."), _text(manager)))
     if not fields:
         return FieldConflict(f"{asked}: {text}", hint="it is looked at again and planned anew")
     first = "; ".join(f"{path} belongs to {manager}" for path, manager in fields[:CAUSES_MAX])

@@ -1,4 +1,4 @@
-"""One object as the watch cache keeps it, read from the API server's bytes. May import: planning, model, kube.resources.
+"""One object as the watch cache keeps it, read from the API server's bytes. May import: planning, model, resources.
 
 In: an object's JSON, and its kind's row.  Out: `Live`, without what is never needed: managedFields (once read),
 annotations of others.
@@ -188,7 +188,7 @@ class Reader:
         if others or self._defaulted:
             tree = {"spec": spec, "labels": labels, "annotations": annotations, **parts}
             others.sort(key=lambda entry: entry.time)
-            foreign = self._foreign(tree, mine, others) or _EMPTY
+            foreign = self._foreign({name: part for name, part in tree.items() if part}, mine, others) or _EMPTY
         return Live(
             uid=meta.uid,
             version=meta.resourceVersion,

@@ -23,7 +23,7 @@ from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS, Resource, document
 from reconciler.model.identity import COMMIT, OPERATION, SEQ, STAMPS
 from reconciler.planning.drifted import CORRECT
-from reconciler.planning.fields import leaves, without
+from reconciler.planning.fields import contested, leaves, without
 from reconciler.planning.objects import NUMBERS, numbered
 
 MANAGER: Final = "reconciler"
@@ -141,13 +141,16 @@ class Sender:
     def _contested(self, order: Order, left: Sequence[str], conflict: FieldConflict, tries: int) -> list[Event]:
         """Others own fields of it: recorded with their names, then taken back or left, as rules say."""
         key = order.step.key
-        fields = [{"field": path, "manager": manager} for path, manager in conflict.fields]
+        resource = self.resources[key.kind]
+        paths = [path for path, _ in leaves(order.step.spec, resource.merge_keys)]
+        named = [(contested(text, paths), manager) for text, manager in conflict.fields]
+        fields = [{"field": path, "manager": manager} for path, manager in named]
         told = self.record.event(
             ev.APPLY_CONFLICTED, key, {"fields": fields}, operationid=order.intent.event.operationid
         )
-        taken = [path for path, manager in conflict.fields if self.policy_of(key, path, manager) == CORRECT]
-        kept = [path for path, _ in conflict.fields if path not in taken]
-        body = self.api.get(self.resources[key.kind], key.name, key.namespace)
+        taken = [path for path, manager in named if self.policy_of(key, path, manager) == CORRECT]
+        kept = [path for path, _ in named if path not in taken]
+        body = self.api.get(resource, key.name, key.namespace)
         if body is not None and not order.step.found:  # it was not there when this was planned: the watch tells of it
             return [told, failed(self.record, order, conflict)]
         live = self.cache.put(key, body) if body is not None else None

@@ -55,7 +55,7 @@ class ClusterTarget:
         self._cache, self._record, self._triggers = cache, recorder, triggers
         self._fleet, self._allowed, self._resources = fleet, allowed, resources
         self._fights = Fights()
-        self.asked = Asked(cache, recorder, triggers, declared)
+        self.asked = Asked(cache, recorder, triggers, declared, kinds=resources)
         self.publish: Callable[[], None] = lambda: None  # set by wiring, where status is written
         self._deliveries = Deliveries(Sender(api, cache, recorder, self._policy, resources), triggers)
 

@@ -13,7 +13,7 @@ by which fields, is a schema's to say: `MergeKeys`.
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -28,8 +28,7 @@ _VALUE: Final = re.compile(r"[A-Za-z0-9_.+-]+")
 _TEXT: Final = r'"(?:[^"\\]|\\.)*"'
 _NAMED: Final = rf"{_PLAIN.pattern}=(?:{_VALUE.pattern}|{_TEXT})"
 _STEP: Final = re.compile(rf"\.?{_PLAIN.pattern}|\[{_TEXT}\]|(\[{_NAMED}(?:,{_NAMED})*\])")
-_QUOTED: Final = re.compile(rf'="({_VALUE.pattern})"(?=[],])')
-_FLAT: Final = re.compile(r"metadata\.(labels|annotations)\.(.+)")
+_KEY: Final = re.compile(rf"\[({_TEXT})\]")
 
 
 def leaves(tree: Mapping[str, Any], keys: MergeKeys = BY_VERSION) -> list[tuple[str, Any]]:
@@ -63,12 +62,13 @@ def above(path: str) -> list[str]:
     return [path[:end] for end in ends[-2::-1]]
 
 
-def as_conflict(text: str) -> str:
-    """The path that an API server means where it tells of a conflict: `.spec.ports[port=80,protocol="TCP"].name`."""
-    text = text.removeprefix(".")
-    if flat := _FLAT.fullmatch(text):
-        return flat[1] + _key_text(flat[2], True)
-    return _QUOTED.sub(r"=\1", text)
+def contested(text: str, paths: Iterable[str]) -> str:
+    """Which of these paths an API server means where it tells of a conflict; its own words where it is none of them.
+
+    It writes `metadata.labels.app.kubernetes.io/name` and `spec.ports[port=80,protocol="TCP"].name`.
+    """
+    said = text.removeprefix("metadata.").replace('"', "")
+    return next((path for path in paths if _KEY.sub(r".\1", path).replace('"', "") == said), said)
 
 
 def _walk(node: Any, path: str, keys: MergeKeys, found: list[tuple[str, Any]]) -> None:

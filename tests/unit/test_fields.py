@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.planning.fields import MergeKeys, above, as_conflict, leaves, managed, without
+from reconciler.planning.fields import MergeKeys, above, contested, leaves, managed, without
 
 TREE: dict[str, Any] = {
     "labels": {"app.kubernetes.io/name": "digits", "site": "berlin"},
@@ -134,16 +134,18 @@ def test_an_entry_keeps_what_names_it_with_two_names() -> None:
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        (".spec.replicas", "spec.replicas"),
-        ('.spec.containers[name="x"].image', "spec.containers[name=x].image"),
-        ('.spec.ports[port=80,protocol="TCP"].name', "spec.ports[port=80,protocol=TCP].name"),
-        ('.spec.volumeMounts[mountPath="/data"].name', 'spec.volumeMounts[mountPath="/data"].name'),
-        (".metadata.labels.app.kubernetes.io/name", 'labels["app.kubernetes.io/name"]'),
-        (".metadata.annotations.site", "annotations.site"),
+        ("spec.replicas", "spec.replicas"),
+        ('spec.template.spec.containers[name="x"].image', f"{X}.image"),
+        (f'{X}.env[name="a/b"].value', f'{X}.env[name="a/b"].value'),
+        (f'{X}.ports[containerPort=80,protocol="UDP"].protocol', f"{X}.ports[containerPort=80,protocol=UDP].protocol"),
+        ("metadata.labels.app.kubernetes.io/name", 'labels["app.kubernetes.io/name"]'),
+        ("metadata.labels.site", "labels.site"),
+        ("spec.selector", "spec.selector"),  # a mapping that is owned as a whole
     ],
 )
 def test_what_a_conflict_names_is_the_same_path(text: str, path: str) -> None:
-    assert as_conflict(text) == path
+    tree = {**DEPLOYMENT, "labels": TREE["labels"]}
+    assert contested(text, [path for path, _ in leaves(tree, POD)]) == path
 
 
 def test_paths_above_a_path_come_nearest_first() -> None:

@@ -80,6 +80,31 @@ def test_writes_to_a_subresource_are_nobodys_edit() -> None:
     assert (live.foreign, live.writer) == ({}, "")
 
 
+def test_what_goes_by_another_subresource_is_an_edit() -> None:
+    live = read(owner(OURS, {}), owner("autoscaler", {"f:spec": {"f:targetVersion": {}}}, sub="scale"))
+    assert (live.foreign, live.writer) == ({"spec.targetVersion": "autoscaler"}, "autoscaler")
+
+
+def test_what_nobody_sent_is_nobodys_where_the_api_server_fills_in_fields() -> None:
+    body = model(
+        "digits", "7", SPEC, managedFields=[owner(OURS, {"f:spec": {"f:manifest": FIELDS["f:spec"]["f:manifest"]}})]
+    )
+    filled = Reader(OURS, MODELS._replace(defaulted=True)).object(body).foreign
+    assert filled == dict.fromkeys(["spec.modelName", "spec.targetVersion", "spec.metrics"], "")
+    assert Reader(OURS, MODELS).object(body).foreign == {}
+
+
+def test_a_kind_may_say_what_is_wanted_beside_a_spec() -> None:
+    owners = [owner("kubectl", {"f:data": {"f:a": {}}})]
+    body = json.loads(model("digits", "7", managedFields=owners)) | {"data": {"a": "1"}, "binaryData": {"b": "eA=="}}
+    reader = Reader(OURS, MODELS._replace(content=("data",)))
+    live = reader.object(json.dumps(body).encode())
+    assert (live.parts, live.foreign) == ({"data": {"a": "1"}}, {"data.a": "kubectl"})
+    assert reader.event(event("ADDED", json.dumps(body).encode())) == live
+    other = reader.object(json.dumps(body | {"data": {"a": "2"}}).encode(), live)
+    assert differs(live, other)
+
+
 def test_other_peoples_annotations_are_not_looked_at() -> None:
     fields: dict[str, Any] = {"f:metadata": {"f:annotations": {"f:team": {}, "f:ai.kubeedge.io/prune": {}}}}
     live = read(owner("kubectl", fields), annotations={"team": "b", "ai.kubeedge.io/prune": "disabled"})
@@ -128,7 +153,9 @@ def test_which_differences_count(meta: dict[str, Any], told: bool) -> None:
     tops = {name: meta.pop(name) for name in ("spec", "status") if name in meta}
     document["metadata"] |= meta
     before = reader.object(model("digits", "7", SPEC))
-    assert differs(before, reader.object(json.dumps(document | tops).encode(), before)) == told
+    after = reader.object(json.dumps(document | tops).encode(), before)
+    assert differs(before, after) == told
+    assert differs(before, after, status=True) == (told or "status" in tops)
 
 
 def test_memory_per_object() -> None:
