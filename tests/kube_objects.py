@@ -67,7 +67,7 @@ class Miniature:
         document["metadata"]["resourceVersion"] = str(self.revision)
         self.events.append((self.revision, event("DELETED", json.dumps(document).encode())))
 
-    def pages(self, resource: Resource, *, selector: str = "", limit: int = 500) -> Iterator[Page]:
+    def pages(self, resource: Resource, *, limit: int = 500) -> Iterator[Page]:
         whole = limit > 1
         self.calls.append("list" if whole else "look")
         version, bodies = str(self.revision), list(self.objects.values())
@@ -78,9 +78,7 @@ class Miniature:
                 raise fault
 
     @contextmanager
-    def watch(
-        self, resource: Resource, version: str, *, selector: str = "", silence_s: float = 90.0
-    ) -> Iterator[Iterator[bytes]]:
+    def watch(self, resource: Resource, version: str, *, silence_s: float = 90.0) -> Iterator[Iterator[bytes]]:
         self.calls.append(f"watch {version}")
         fault = self.watch_faults.pop(0) if self.watch_faults else None
         if isinstance(fault, Exception):

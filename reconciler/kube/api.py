@@ -100,10 +100,10 @@ class Api:
         reply = self._ask(asked, "GET")
         return None if absent(asked, reply) else _good(asked, reply)
 
-    def pages(self, resource: Resource, *, selector: str = "", limit: int = 500) -> Iterator[Page]:
-        """All objects of a kind in all namespaces as they were at one version, page by page. Raises Expired."""
+    def pages(self, resource: Resource, *, limit: int = 500) -> Iterator[Page]:
+        """The objects of a kind in all namespaces as they were at one version, page by page. Raises Expired."""
         asked = Asked("list", resource)
-        query = {"limit": str(limit)} | ({"labelSelector": selector} if selector else {})
+        query = {"limit": str(limit), **_selected(resource)}
         more = ""
         while True:
             reply = self._ask(asked, "GET", query | ({"continue": more} if more else {}), timeout_s=LIST_TIMEOUT_S)
@@ -133,17 +133,13 @@ class Api:
         raise ApiUnavailable(f"{resource.plural}: the list expired before it was read")
 
     @contextmanager
-    def watch(
-        self, resource: Resource, version: str, *, selector: str = "", silence_s: float = 90.0
-    ) -> Iterator[Iterator[bytes]]:
+    def watch(self, resource: Resource, version: str, *, silence_s: float = 90.0) -> Iterator[Iterator[bytes]]:
         """Events after `version`, one JSON line each, bookmarks among them, until the server ends the watch in order.
 
         Raises Expired; ApiUnavailable on a cut or where no line comes for `silence_s` (a bookmark comes each minute).
         """
         asked = Asked("watch", resource)
-        query = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": version}
-        if selector:
-            query["labelSelector"] = selector
+        query = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": version, **_selected(resource)}
         seen = self.connection.number
         try:
             with self.connection.lines(resource.path(), query=query, silence_s=silence_s) as lines:
@@ -279,6 +275,10 @@ class Api:
     def _count(self, asked: Asked, status: int) -> None:
         if self._counted is not None:
             self._counted(asked.verb, asked.resource.kind, status)
+
+
+def _selected(resource: Resource) -> dict[str, str]:
+    return {"labelSelector": resource.label_selector} if resource.selector else {}
 
 
 def _good(asked: Asked, reply: Reply, form: str = JSON) -> bytes:

@@ -9,7 +9,7 @@ history, planning, kube.
 In: objects as the watch cache has them.  Out: suspensions by scope, as plans are judged by them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -61,10 +61,17 @@ class Asked:
     """What is asked now. Of the loop's thread alone."""
 
     def __init__(
-        self, objects: Objects, recorder: Recorder, triggers: StageQueue, declared: Callable[[], Declared]
+        self,
+        objects: Objects,
+        recorder: Recorder,
+        triggers: StageQueue,
+        declared: Callable[[], Declared],
+        *,
+        kinds: Iterable[str] = OURS,
     ) -> None:
-        """declared: what Git says."""
+        """declared: what Git says.  kinds: those that are asked."""
         self._objects, self._record, self._triggers, self._declared = objects, recorder, triggers, declared
+        self._kinds = tuple(kinds)
         self._noted: dict[str, Wide] = {}  # by kind, as it was looked at last: one that was never read is not in it
         self.handled: dict[Key, str] = {}  # the newest request that was answered
 
@@ -73,7 +80,7 @@ class Asked:
 
         Of a kind that cannot be read counts what was known of it.
         """
-        for kind in OURS:
+        for kind in self._kinds:
             with suppress(KindMissing, RightMissing):
                 self._read(kind)
 
@@ -94,7 +101,7 @@ class Asked:
         about others it is as it is now, whether or not they were looked at: a long plan asks between its batches.
         """
         found: Wide = {}
-        for kind in OURS:
+        for kind in self._kinds:
             try:
                 found |= self._of(kind)
             except (KindMissing, RightMissing) as failure:

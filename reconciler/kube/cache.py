@@ -8,7 +8,7 @@ heard of a kind for STALE_S, its objects are not told, so that nothing is create
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
@@ -68,8 +68,10 @@ class Shelf:
         live = self._reader.object(body, self.objects.get(key))
         if not (live.uid and live.version):
             raise msgspec.ValidationError("an object without uid or resourceVersion")
+        if not self._resource.selector.items() <= live.labels.items():
+            return live  # its end would never be heard of
         with self._lock:
-            there = self.objects.get(key)
+            there = before = self.objects.get(key)
             went = self._gone.get(live.uid)
             if went and later(went, live.version):
                 return live  # its end was heard of first
@@ -78,10 +80,10 @@ class Shelf:
                 if self._since is not None:
                     self._since[key] = live
                 there = None
-        if there is not None and differs(
-            live, there
-        ):  # written on since, which was taken for ours while we were sending
+        if there is not None and self._differs(live, there):  # written on since, and taken for ours while we sent
             self._changed(key, live, there)
+        elif there is None and before is not None and self._resource.status_matters and before.status != live.status:
+            self._changed(key, before, live)  # the event that told of it is older than this answer
         return live
 
     def remove(self, key: Key, uid: str) -> None:
@@ -134,7 +136,7 @@ class Shelf:
             return
         for key, old in before.items():
             new = found.get(key)
-            if new is None or differs(old, new):
+            if new is None or self._differs(old, new):
                 self._changed(key, old, new)
         for key in found.keys() - before.keys():
             self._changed(key, None, found[key])
@@ -164,7 +166,7 @@ class Shelf:
             if before is not None and not later(after.version, before.version):
                 return
             self.objects[key] = after
-            if before is not None and not differs(before, after):
+            if before is not None and not self._differs(before, after):
                 return
             ours = self._sending.get(key)
             if ours and after.annotations.get(OPERATION) == ours:
@@ -185,6 +187,9 @@ class Shelf:
                 return
         self._changed(key, before, None)
 
+    def _differs(self, before: Live, after: Live) -> bool:
+        return differs(before, after, status=self._resource.status_matters)
+
     def _bury(self, uid: str, version: str) -> None:
         """No older event brings it back."""
         self._gone[uid] = version or self._gone.get(uid, "")
@@ -203,24 +208,22 @@ class Cache:
         manager: str,
         changed: Changed,
         trouble: Callable[[str, ReconcilerError | None], None],
-        selectors: Mapping[str, str] | None = None,
         clock: Callable[[], float] = awake_or_not,
     ) -> None:
-        """manager: our field manager.  selectors: kind -> label selector; other kinds are watched whole.
+        """manager: our field manager.
 
         changed(key, before, after): called from a watch thread, or from a `put` that comes late; not for a kind's first
-        LIST and not for the answers that were `put`; where uid, spec, labels, our annotations, ownership or deletion
-        differ.  trouble(kind, error): a kind cannot be listed or watched, or (None) can again; once a change.
+        LIST and not for the answers that were `put`; where uid, content, labels, our annotations, ownership or deletion
+        differ, or the status of a kind where that matters.  trouble(kind, error): a kind cannot be listed or watched,
+        or (None) can again; once a change.
         clock: seconds that never go back.
         """
         self._api, self._closed = api, threading.Event()
-        reader = Reader(manager)
         self._shelves: dict[str, Shelf] = {}
         self._threads = []
         for resource in resources:
-            shelf = self._shelves[resource.kind] = Shelf(resource, reader, changed, trouble, clock)
-            selector = (selectors or {}).get(resource.kind, "")
-            watch = ListWatch(api, resource, shelf, self._closed, selector=selector)
+            shelf = self._shelves[resource.kind] = Shelf(resource, Reader(manager, resource), changed, trouble, clock)
+            watch = ListWatch(api, resource, shelf, self._closed)
             self._threads.append(threading.Thread(target=watch.run, name=f"watch-{resource.plural}", daemon=True))
 
     def start(self) -> None:

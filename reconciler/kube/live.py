@@ -1,6 +1,7 @@
-"""One object as the watch cache keeps it, read from the bytes of the API server. May import: planning, model.identity.
+"""One object as the watch cache keeps it, read from the API server's bytes. May import: planning, model, resources.
 
-In: an object's JSON.  Out: `Live`, without what is never needed: managedFields (once read), annotations of others.
+In: an object's JSON, and its kind's row.  Out: `Live`, without what is never needed: managedFields (once read),
+annotations of others.
 Ten thousand objects of one fleet say much the same, so equal parts are one object in memory: nothing in a `Live` may
 be changed in place.
 """
@@ -11,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from reconciler.history.keys import Key
+from reconciler.kube.resources import Resource
 from reconciler.model.identity import GROUP, OPERATION, STAMPS
 from reconciler.planning.fields import above, leaves, managed
 
@@ -25,9 +27,11 @@ class Live(msgspec.Struct, frozen=True, gc=False):
 
     version: resourceVersion.  annotations: those of ai.kubeedge.io/ and config.kubernetes.io/, and
     those that are ours.
-    foreign: leaf path -> field manager, of what others own in spec, labels and those annotations and we do not.
+    parts: what it says beside `spec`, as `data` of a ConfigMap.
+    foreign: leaf path -> field manager, of what others own in spec, parts, labels and those annotations and we do not;
+    "" where nobody does, in a kind of which the API server fills in fields.
     ours: whether our field manager owns anything of it.  writer: field manager of the newest write that was neither
-    ours nor to a subresource, "" where none is known: a write that only took fields away leaves no name behind.
+    ours nor to the status, "" where none is known: a write that only took fields away leaves no name behind.
     created: RFC 3339.  deleting: it waits for finalizers, or for its end.
     """
 
@@ -43,6 +47,7 @@ class Live(msgspec.Struct, frozen=True, gc=False):
     writer: str
     created: str
     deleting: bool
+    parts: dict[str, Any] = {}
 
     @property
     def found(self) -> dict[str, str]:
@@ -110,9 +115,15 @@ class _Event(msgspec.Struct, frozen=True, gc=False):
     object: _Document
 
 
+class _Enveloped(msgspec.Struct, frozen=True, gc=False):
+    object: msgspec.Raw
+
+
 _named = msgspec.json.Decoder(_Named)
 _document = msgspec.json.Decoder(_Document)
 _event = msgspec.json.Decoder(_Event)
+_enveloped = msgspec.json.Decoder(_Enveloped)
+_top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 _fields = msgspec.json.Decoder(dict[str, Any])
 _EMPTY: Final[dict[str, Any]] = {}
@@ -132,24 +143,30 @@ def key_named(kind: str, namespace: str, name: str) -> Key:
 
 
 class Reader:
-    """Reads objects for one cache, sharing what is equal. Thread-safe."""
+    """Reads objects of one kind for one cache, sharing what is equal. Thread-safe."""
 
-    def __init__(self, manager: str) -> None:
+    def __init__(self, manager: str, resource: Resource) -> None:
         """manager: our own field manager."""
-        self._manager = manager
+        self._manager, self._keys, self._defaulted = manager, resource.merge_keys, resource.defaulted
+        self._beside = frozenset(resource.content) - {"spec"}
         self._parts: dict[bytes, Any] = {}
         self._texts: dict[str, str] = {}
         self._owned: dict[bytes, frozenset[str]] = {}
 
     def object(self, body: bytes | msgspec.Raw, before: Live | None = None) -> Live:
         """The object in `body`. Raises msgspec.MsgspecError. before: the same object as it was, to share with."""
-        return self._live(_document.decode(body), before)
+        parts = _EMPTY
+        if self._beside:
+            parts = {name: self._part(raw) for name, raw in _top.decode(body).items() if name in self._beside}
+        return self._live(_document.decode(body), parts, before)
 
     def event(self, line: bytes, before: Live | None = None) -> Live:
         """The object in a watch event. Raises msgspec.MsgspecError."""
-        return self._live(_event.decode(line).object, before)
+        if self._beside:
+            return self.object(_enveloped.decode(line).object, before)
+        return self._live(_event.decode(line).object, _EMPTY, before)
 
-    def _live(self, document: _Document, before: Live | None) -> Live:
+    def _live(self, document: _Document, parts: dict[str, Any], before: Live | None) -> Live:
         meta = document.metadata
         spec = {key: self._part(raw) for key, raw in (document.spec or {}).items()}
         labels = {self._text(key): self._text(value) for key, value in (meta.labels or {}).items()}
@@ -161,17 +178,17 @@ class Reader:
         status: dict[str, Any] = document.status or _EMPTY
         if before is not None:
             spec, labels, status = _same(spec, before.spec), _same(labels, before.labels), _same(status, before.status)
-            annotations = _same(annotations, before.annotations)
+            annotations, parts = _same(annotations, before.annotations), _same(parts, before.parts)
         mine: list[_Managed] = []
         others: list[_Managed] = []
         for entry in meta.managedFields or ():
-            if not entry.subresource:
+            if entry.subresource != "status":  # what goes by `scale` is a field of the spec
                 (mine if entry.manager == self._manager else others).append(entry)
         foreign: dict[str, str] = _EMPTY
-        if others:
-            tree = {"spec": spec, "labels": labels, "annotations": annotations}
+        if others or self._defaulted:
+            tree = {"spec": spec, "labels": labels, "annotations": annotations, **parts}
             others.sort(key=lambda entry: entry.time)
-            foreign = self._foreign(tree, mine, others) or _EMPTY
+            foreign = self._foreign({name: part for name, part in tree.items() if part}, mine, others) or _EMPTY
         return Live(
             uid=meta.uid,
             version=meta.resourceVersion,
@@ -185,10 +202,11 @@ class Reader:
             writer=self._text(others[-1].manager) if others else "",
             created=self._text(meta.creationTimestamp or ""),
             deleting=bool(meta.deletionTimestamp),
+            parts=parts,
         )
 
     def _foreign(self, tree: dict[str, Any], mine: list[_Managed], others: list[_Managed]) -> dict[str, str]:
-        """Who has each leaf that we do not have; of several, who wrote last.
+        """Who has each leaf that we do not have, "" where nobody does; of several, who wrote last.
 
         A leaf belongs to whoever owns it by name; only where nobody does, to whoever owns what it lies in as a whole
         (an atomic list or mapping).
@@ -197,12 +215,12 @@ class Reader:
         for entry in others:
             manager = self._text(entry.manager)
             owners.update((path, manager) for path in self._paths(entry))
-        owners.update((path, "") for entry in mine for path in self._paths(entry))
+        owners.update((path, self._manager) for entry in mine for path in self._paths(entry))
         found = {}
-        for path, _ in leaves(tree):
+        for path, _ in leaves(tree, self._keys):
             if (owner := owners.get(path)) is None:
                 owner = next((owners[higher] for higher in above(path) if higher in owners), "")
-            if owner:
+            if owner != self._manager and (owner or self._defaulted):
                 found[self._text(path)] = owner
         return found
 
@@ -210,7 +228,7 @@ class Reader:
         """What an entry owns. Objects of one shape have the same bytes here."""
         raw = bytes(entry.fieldsV1)
         if (paths := self._owned.get(raw)) is None:
-            paths = managed(_fields.decode(raw)) if raw[:1] == b"{" else frozenset()
+            paths = managed(_fields.decode(raw), self._keys) if raw[:1] == b"{" else frozenset()
             _remember(self._owned, raw, paths, 256)
         return paths
 
@@ -241,10 +259,11 @@ def _has_annotation(entries: "list[_Managed] | None", manager: str, key: str) ->
     return any(not one.subresource and one.manager == manager and name in bytes(one.fieldsV1) for one in entries or ())
 
 
-def differs(before: Live, after: Live) -> bool:
-    """Whether anything changed that somebody may have to act on: not the status, not the version, not our bookkeeping.
+def differs(before: Live, after: Live, *, status: bool = False) -> bool:
+    """Whether anything changed that somebody may have to act on: not the version, not our bookkeeping.
 
-    uid, spec, labels, our annotations but for operation, commit and sequence, whose the fields are, deletion.
+    uid, spec, parts, labels, our annotations but for operation, commit and sequence, whose the fields are, deletion.
+    status: whether a change of that is one too.
     """
     return (
         before.uid != after.uid
@@ -253,6 +272,8 @@ def differs(before: Live, after: Live) -> bool:
         or before.spec != after.spec
         or before.labels != after.labels
         or before.foreign != after.foreign
+        or before.parts != after.parts
+        or (status and before.status != after.status)
         or (
             before.annotations != after.annotations
             and _meaning(before.annotations.items()) != _meaning(after.annotations.items())

@@ -3,13 +3,14 @@
 In: an API.  Out: what `Cache` gives, by a GET an object, and by one LIST a kind where it is many.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Final
 
 from reconciler.history.keys import Key
 from reconciler.kube.api import Api
 from reconciler.kube.live import Live, Reader, key_of
-from reconciler.kube.resources import OURS
+from reconciler.kube.resources import OURS, Resource
 
 FEW: Final = 32  # objects of a kind that are asked for one by one
 
@@ -17,9 +18,10 @@ FEW: Final = 32  # objects of a kind that are asked for one by one
 class Peek:
     """Objects as they are when they are first asked for. Of one thread."""
 
-    def __init__(self, api: Api, manager: str) -> None:
-        self._api, self._reader = api, Reader(manager)
-        self._asked: dict[str, int] = dict.fromkeys(OURS, 0)
+    def __init__(self, api: Api, manager: str, resources: Mapping[str, Resource] = OURS) -> None:
+        self._api, self._resources = api, resources
+        self._readers = {kind: Reader(manager, resource) for kind, resource in resources.items()}
+        self._asked: dict[str, int] = dict.fromkeys(resources, 0)
         self._all: dict[str, dict[Key, Live]] = {}
 
     def get(self, key: Key) -> Live | None:
@@ -29,8 +31,8 @@ class Peek:
         self._asked[key.kind] += 1
         if self._asked[key.kind] > FEW:
             return self._listed(key.kind).get(key)
-        body = self._api.get(OURS[key.kind], key.name, key.namespace)
-        return None if body is None else self._reader.object(body)
+        body = self._api.get(self._resources[key.kind], key.name, key.namespace)
+        return None if body is None else self._readers[key.kind].object(body)
 
     def all(self, kind: str) -> list[tuple[Key, Live]]:
         """Every object of a kind."""
@@ -38,8 +40,8 @@ class Peek:
 
     def _listed(self, kind: str) -> dict[Key, Live]:
         if kind not in self._all:
-            items = self._api.everything(OURS[kind])
-            self._all[kind] = {key_of(kind, item): self._reader.object(item) for item in items}
+            items = self._api.everything(self._resources[kind])
+            self._all[kind] = {key_of(kind, item): self._readers[kind].object(item) for item in items}
         return self._all[kind]
 
     def put(self, key: Key, body: bytes) -> Live:

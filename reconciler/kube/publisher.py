@@ -191,7 +191,7 @@ class Publisher:
 
     def _applied(self, key: Key, status: Mapping[str, Any]) -> _Meta:
         resource = OURS[key.kind]
-        body = msgspec.json.encode(document(key, status=status))
+        body = msgspec.json.encode(document(resource, key, status=status))
         answer = self._api.apply(
             resource, key.name, key.namespace, body, manager=MANAGER, force=True, sub="status"
         )  # nobody else writes it

@@ -1,6 +1,6 @@
-"""Where objects are at the API server. May import: history.keys, model.kinds.
+"""What is watched and written at the API server, a row a kind. May import: history.keys, model.kinds, planning.fields.
 
-In: a kind.  Out: paths of its collections and objects (Kubernetes API Concepts, "Resource URIs").
+In: a kind.  Out: paths of its collections and objects (Kubernetes API Concepts, "Resource URIs"), and how it is read.
 """
 
 from collections.abc import Mapping
@@ -9,21 +9,37 @@ from typing import Any, Final, NamedTuple
 from reconciler.history.keys import Key
 from reconciler.model.identity import GROUP, VERSION
 from reconciler.model.kinds import KINDS
+from reconciler.planning.fields import BY_VERSION, MergeKeys
 
 
 class Resource(NamedTuple):
-    """One kind as the API server has it. group: "" is the core group."""
+    """One kind as the API server has it. group: "" is the core group.
+
+    merge_keys: which of its lists are maps.  content: the fields beside metadata and status that say what is wanted.
+    defaulted: the API server fills in fields that nobody sent.  status_matters: a change of its status alone is told.
+    selector: labels of those that are listed and watched.
+    """
 
     group: str
     version: str
     plural: str
     kind: str
     namespaced: bool
+    merge_keys: MergeKeys = BY_VERSION
+    content: tuple[str, ...] = ("spec",)
+    defaulted: bool = False
+    status_matters: bool = False
+    selector: Mapping[str, str] = {}
 
     @property
     def api_version(self) -> str:
         """`group/version`, or the version alone in the core group."""
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def label_selector(self) -> str:
+        """As LIST and watch want it; "" where it is watched whole."""
+        return ",".join(f"{label}={value}" for label, value in self.selector.items())
 
     def path(self, namespace: str = "", name: str = "", sub: str = "") -> str:
         """Of one object, or without a name of the collection; without a namespace, of all namespaces."""
@@ -39,12 +55,12 @@ OURS: Final = {
 }
 
 
-def document(key: Key, metadata: Mapping[str, Any] | None = None, **parts: Any) -> dict[str, Any]:
-    """An object of ours with its head. metadata: what stands there beside its name."""
+def document(resource: Resource, key: Key, metadata: Mapping[str, Any] | None = None, **parts: Any) -> dict[str, Any]:
+    """An object with its head. metadata: what stands there beside its name."""
     named = {"name": key.name} | ({"namespace": key.namespace} if key.namespace else {})
     return {
-        "apiVersion": OURS[key.kind].api_version,
-        "kind": key.kind,
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
         "metadata": {**named, **(metadata or {})},
         **parts,
     }

@@ -6,7 +6,7 @@ else; server-side apply keeps the owner of each field (Kubernetes documentation,
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -20,10 +20,10 @@ from reconciler.history.keys import Key
 from reconciler.kube.answers import readable
 from reconciler.kube.api import Api
 from reconciler.kube.live import Live
-from reconciler.kube.resources import OURS, document
+from reconciler.kube.resources import OURS, Resource, document
 from reconciler.model.identity import COMMIT, OPERATION, SEQ, STAMPS
 from reconciler.planning.drifted import CORRECT
-from reconciler.planning.fields import leaves, without
+from reconciler.planning.fields import contested, leaves, without
 from reconciler.planning.objects import NUMBERS, numbered
 
 MANAGER: Final = "reconciler"
@@ -79,6 +79,8 @@ class Sender:
     cache: Objects
     record: StageRecorder
     policy_of: PolicyOf
+    resources: Mapping[str, Resource] = field(default_factory=lambda: OURS)
+    manager: str = MANAGER
 
     def send(self, order: Order) -> list[Event]:
         """What became of an order: its outcome last. Nothing where the answer is awaited (a finalizer has to end)."""
@@ -93,7 +95,7 @@ class Sender:
         """The outcome of an order that was sent before and not answered, by what is there; None: it had no effect."""
         key = order.step.key
         try:
-            body = self.api.get(OURS[key.kind], key.name, key.namespace)
+            body = self.api.get(self.resources[key.kind], key.name, key.namespace)
         except WorldRefused as refused:  # whether it had its effect is not known, so it stays open
             raise ApiUnavailable(refused.message, hint=refused.advice) from None
         if body is None:
@@ -105,7 +107,7 @@ class Sender:
     def _delete(self, order: Order) -> list[Event]:
         key, uid = order.step.key, order.step.found.get("uid", "")
         with self.cache.sending(key):
-            answer = self.api.delete(OURS[key.kind], key.name, key.namespace, uid=uid)
+            answer = self.api.delete(self.resources[key.kind], key.name, key.namespace, uid=uid)
             if answer is not None:
                 meta = _deleted(key, answer).metadata
                 if meta.deletion and meta.finalizers:
@@ -118,13 +120,15 @@ class Sender:
     def _apply(self, order: Order, left: Sequence[str], forced: Sequence[str], tries: int = AGAIN) -> list[Event]:
         """Without force first; by force only what rules take back, and only from the object that was seen."""
         key = order.step.key
-        sent = without(order.step.spec, left) if left else order.step.spec
+        resource, operation = self.resources[key.kind], order.intent.event.operationid
+        sent = without(order.step.spec, left, resource.merge_keys) if left else order.step.spec
         version = order.step.found.get("resourceVersion", "") if forced else ""
         body = self._body(order, sent, version)
-        resource, operation = OURS[key.kind], order.intent.event.operationid
         try:
             with self.cache.sending(key, operation):  # a watch often tells of it first, which is no change to look at
-                answer = self.api.apply(resource, key.name, key.namespace, body, manager=MANAGER, force=bool(forced))
+                answer = self.api.apply(
+                    resource, key.name, key.namespace, body, manager=self.manager, force=bool(forced)
+                )
                 live = self.cache.put(key, answer)
         except FieldConflict as conflict:
             if not tries or not (conflict.fields or version):
@@ -137,13 +141,16 @@ class Sender:
     def _contested(self, order: Order, left: Sequence[str], conflict: FieldConflict, tries: int) -> list[Event]:
         """Others own fields of it: recorded with their names, then taken back or left, as rules say."""
         key = order.step.key
-        fields = [{"field": path, "manager": manager} for path, manager in conflict.fields]
+        resource = self.resources[key.kind]
+        paths = [path for path, _ in leaves(order.step.spec, resource.merge_keys)]
+        named = [(contested(text, paths), manager) for text, manager in conflict.fields]
+        fields = [{"field": path, "manager": manager} for path, manager in named]
         told = self.record.event(
             ev.APPLY_CONFLICTED, key, {"fields": fields}, operationid=order.intent.event.operationid
         )
-        taken = [path for path, manager in conflict.fields if self.policy_of(key, path, manager) == CORRECT]
-        kept = [path for path, _ in conflict.fields if path not in taken]
-        body = self.api.get(OURS[key.kind], key.name, key.namespace)
+        taken = [path for path, manager in named if self.policy_of(key, path, manager) == CORRECT]
+        kept = [path for path, _ in named if path not in taken]
+        body = self.api.get(resource, key.name, key.namespace)
         if body is not None and not order.step.found:  # it was not there when this was planned: the watch tells of it
             return [told, failed(self.record, order, conflict)]
         live = self.cache.put(key, body) if body is not None else None
@@ -157,11 +164,10 @@ class Sender:
         metadata = {"labels": spec.get("labels", {}), "annotations": {**spec.get("annotations", {}), **stamps}}
         if version:
             metadata["resourceVersion"] = version
-        fields = spec["spec"]
-        path = NUMBERS.get(key.kind)
+        content, path = _content(spec), NUMBERS.get(key.kind)
         if path is not None:
-            fields = numbered(fields, path, float)
-        return msgspec.json.encode(document(key, metadata, spec=fields))
+            content["spec"] = numbered(content["spec"], path, float)
+        return msgspec.json.encode(document(self.resources[key.kind], key, metadata, **content))
 
     def _commit(self, order: Order) -> str:
         """The commit whose content is sent: of what only restores it, the one that it was of."""
@@ -174,10 +180,11 @@ class Sender:
 
     def _mutated(self, key: Key, sent: Mapping[str, Any], live: Live) -> dict[str, Any]:
         """Leaf path -> [sent, answered] where an admission webhook changed what was sent."""
-        tree = seen_tree(key, live)
-        if tree["spec"] == sent["spec"]:
+        resource = self.resources[key.kind]
+        tree, wanted = _content(seen_tree(resource, live)), _content(sent)
+        if tree == wanted:
             return {}
-        there, asked = dict(leaves({"spec": tree["spec"]})), dict(leaves({"spec": sent["spec"]}))
+        there, asked = dict(leaves(tree, resource.merge_keys)), dict(leaves(wanted, resource.merge_keys))
         changed = {path: [value, there.get(path)] for path, value in asked.items() if there.get(path) != value}
         added = there.keys() - asked.keys() - live.foreign.keys()
         return changed | {path: [None, there[path]] for path in added}
@@ -192,13 +199,19 @@ def _deleted(key: Key, answer: bytes) -> _Deleted:
     return found
 
 
-def seen_tree(key: Key, live: Live) -> dict[str, Any]:
+def seen_tree(resource: Resource, live: Live) -> dict[str, Any]:
     """A live object in the form of an order: `{labels, annotations, spec}`, without our stamps."""
-    path = NUMBERS.get(key.kind)
+    path = NUMBERS.get(resource.kind)
     spec = live.spec if path is None else numbered(live.spec, path, lambda value: repr(float(value)))
-    tree: dict[str, Any] = {"spec": spec} | ({"labels": live.labels} if live.labels else {})
+    tree: dict[str, Any] = ({"spec": spec} if "spec" in resource.content else {}) | live.parts
+    tree |= {"labels": live.labels} if live.labels else {}
     annotations = {name: value for name, value in live.annotations.items() if name not in STAMPS}
     return tree | ({"annotations": annotations} if annotations else {})
+
+
+def _content(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """What an order says beside its labels and annotations."""
+    return {name: part for name, part in tree.items() if name not in {"labels", "annotations"}}
 
 
 def outcome(record: StageRecorder, type_: str, order: Order, data: Mapping[str, Any]) -> Event:

@@ -23,7 +23,7 @@ from reconciler.kube.asked import DISABLED, Asked
 from reconciler.kube.deliveries import Deliveries
 from reconciler.kube.fights import MOST, PAUSE_S, Fights
 from reconciler.kube.live import Live
-from reconciler.kube.resources import OURS
+from reconciler.kube.resources import OURS, Resource
 from reconciler.kube.sending import Objects, Sender, seen_tree
 from reconciler.model.identity import GROUP, OPERATION
 from reconciler.planning.declared import Declared
@@ -49,13 +49,14 @@ class ClusterTarget:
         fleet: Callable[[], Mapping[str, Any]],
         allowed: Callable[[], object],
         declared: Callable[[], Declared],
+        resources: Mapping[str, Resource] = OURS,
     ) -> None:
         """fleet: the policy in force.  allowed: raises LeaseLost where nothing may be written.  declared: by Git."""
         self._cache, self._record, self._triggers = cache, recorder.stage(DECLARE), triggers
-        self._fleet, self._allowed = fleet, allowed
+        self._fleet, self._allowed, self._resources = fleet, allowed, resources
         self._fights = Fights()
-        self.asked = Asked(cache, recorder, triggers, declared)
-        self._deliveries = Deliveries(Sender(api, cache, self._record, self._policy), triggers)
+        self.asked = Asked(cache, recorder, triggers, declared, kinds=resources)
+        self._deliveries = Deliveries(Sender(api, cache, self._record, self._policy, resources), triggers)
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -90,7 +91,7 @@ class ClusterTarget:
         return found
 
     def _observed(self, key: Key, served: Served, live: Live) -> Observed:
-        tree = seen_tree(key, live)
+        tree = seen_tree(self._resources[key.kind], live)
         there = live.found
         waits = self._waits(key, served, live)
         if tree == served.order and not live.deleting:
@@ -128,7 +129,8 @@ class ClusterTarget:
             said = by_rule(path, manager)
             return REPORT if contested and said == CORRECT else said
 
-        return view(_ordered(served), tree, Owners(live.foreign, live.writer), policy, served.live.get("mutated", {}))
+        owners, answered = Owners(live.foreign, live.writer), served.live.get("mutated", {})
+        return view(_ordered(served), tree, owners, policy, answered, keys=self._resources[key.kind].merge_keys)
 
     def _policy(self, key: Key, path: str, manager: str) -> str:
         return policy_for(key.kind, self._fleet())(path, manager)
@@ -164,7 +166,7 @@ class ClusterTarget:
         if live is None:
             policy = REPORT if self._is_contested(key, served) else self._policy(key, "", "")
             return Drift("deleted", "", policy, uid=str(served.live.get("uid", "")))
-        tree = seen_tree(key, live)
+        tree = seen_tree(self._resources[key.kind], live)
         again = served.live.get("uid") not in {None, live.uid}
         if tree == served.order and not again:
             return None
@@ -235,7 +237,7 @@ class ClusterTarget:
         """See `controller.declare.Cluster`."""
         known = self._record.mine.keys
         found: list[tuple[Key, Live]] = []
-        for kind in OURS:
+        for kind in self._resources:
             with suppress(KindMissing, RightMissing):
                 found += self._cache.all(kind)
         return [self._adopted(key, live) for key, live in found if _is_marked(live) and str(key) not in known]
@@ -246,7 +248,8 @@ class ClusterTarget:
         return self._adopted(key, live) if live is not None and _is_marked(live) else None
 
     def _adopted(self, key: Key, live: Live) -> Event:
-        spec = without(seen_tree(key, live), live.foreign)
+        resource = self._resources[key.kind]
+        spec = without(seen_tree(resource, live), live.foreign, resource.merge_keys)
         return self._record.event(ev.OBJECT_ADOPTED, key, {**live.found, "spec": spec})
 
     # ── what is done ──────────────────────────────────────────────────────────────────────────────────────────────

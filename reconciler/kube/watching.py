@@ -36,12 +36,12 @@ _MOVES: Final = _DEEDS | {"BOOKMARK"}
 class WatchApi(Protocol):
     """What is used of `kube.api.Api`."""
 
-    def pages(self, resource: Resource, *, selector: str = "", limit: int = 500) -> Iterator[Page]:
+    def pages(self, resource: Resource, *, limit: int = 500) -> Iterator[Page]:
         """See `Api`."""
         ...
 
     def watch(
-        self, resource: Resource, version: str, *, selector: str = "", silence_s: float = 90.0
+        self, resource: Resource, version: str, *, silence_s: float = 90.0
     ) -> AbstractContextManager[Iterator[bytes]]:
         """See `Api`."""
         ...
@@ -119,14 +119,13 @@ class ListWatch:
         sink: Sink,
         closed: threading.Event,
         *,
-        selector: str = "",
         sample: Sample = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """sample: see `retry`.  clock: seconds that never go back."""
         self._clock = clock
         self._api, self._resource, self._sink, self._closed = api, resource, sink, closed
-        self._selector, self._failures = selector, Backoff(cap_s=DELAY_MAX_S, sample=sample)
+        self._failures = Backoff(cap_s=DELAY_MAX_S, sample=sample)
         self._version = ""  # "": all is to be listed
         self._mute = 0  # watches in a row that said nothing
         self._heard = False  # whether the watch under way has said anything
@@ -158,7 +157,7 @@ class ListWatch:
 
     def _restored(self) -> bool:
         """Whether the API server's version went back while no watch was open; one small LIST tells."""
-        page = next(self._api.pages(self._resource, selector=self._selector, limit=1))
+        page = next(self._api.pages(self._resource, limit=1))
         self._sink.answered()
         return went_back(page.version, self._version)
 
@@ -166,7 +165,7 @@ class ListWatch:
         """Nothing of a LIST counts before its last page has come."""
         self._version = version = ""
         self._sink.begin()
-        for page in self._api.pages(self._resource, selector=self._selector):
+        for page in self._api.pages(self._resource):
             if self._closed.is_set():
                 raise ApiUnavailable(f"{self._resource.plural}: no longer watched")
             try:
@@ -184,7 +183,7 @@ class ListWatch:
         Whether it was none worth the name: short, and nothing said.
         """
         self._heard = False
-        with self._api.watch(self._resource, self._version, selector=self._selector, silence_s=SILENCE_S) as lines:
+        with self._api.watch(self._resource, self._version, silence_s=SILENCE_S) as lines:
             opened = self._clock()
             self._tell(None)
             try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from reconciler.history.keys import Key
-from reconciler.planning.fields import leaves
+from reconciler.planning.fields import BY_VERSION, MergeKeys, leaves
 from reconciler.planning.wanted import Expansion, Frozen, Gone, Wanted
 
 Action = Literal["create", "update", "delete"]
@@ -62,27 +62,34 @@ class Difference:
     there: Observed | None = None
 
 
-def diff(wanted: Iterable[Expansion], observed: Mapping[Key, Observed]) -> list[Difference]:
-    """The differences in key order; none for what is as it should be, and none for what cannot be said (Frozen)."""
+def diff(
+    wanted: Iterable[Expansion], observed: Mapping[Key, Observed], merge_keys: Mapping[str, MergeKeys] = {}
+) -> list[Difference]:
+    """The differences in key order; none for what is as it should be, and none for what cannot be said (Frozen).
+
+    merge_keys: kind -> which of its lists are maps, where they are not so by version.
+    """
     found = []
     for expansion in sorted(wanted, key=lambda expansion: expansion.key):
         there = observed.get(expansion.key)
+        keys = merge_keys.get(expansion.key.kind, BY_VERSION)
         match expansion:
             case Frozen():
                 continue
             case Gone():
                 if there is not None and not there.deleting and not there.foreign:
-                    changes = tuple(FieldChange(name, value, MISSING) for name, value in sorted(leaves(there.spec)))
+                    gone = sorted(leaves(there.spec, keys))
+                    changes = tuple(FieldChange(name, value, MISSING) for name, value in gone)
                     found.append(Difference(expansion.key, "delete", None, changes, there))
             case Wanted():
-                changes = _changes(expansion, there)
+                changes = _changes(expansion, there, keys)
                 if changes:
                     action: Action = "create" if there is None or there.deleting else "update"
                     found.append(Difference(expansion.key, action, expansion, changes, there))
     return found
 
 
-def _changes(wanted: Wanted, there: Observed | None) -> tuple[FieldChange, ...]:
+def _changes(wanted: Wanted, there: Observed | None, keys: MergeKeys) -> tuple[FieldChange, ...]:
     old: Mapping[str, Any] = {} if there is None or there.deleting else dict(there.spec)
     new: Mapping[str, Any] = wanted.spec
     if there is not None and (there.under_way or there.failed):  # not there yet: how it may be fetched matters too
@@ -91,7 +98,7 @@ def _changes(wanted: Wanted, there: Observed | None) -> tuple[FieldChange, ...]:
     seen = None if there is None or there.deleting else there.seen
     if old == new and seen is None:
         return ()
-    old, new = dict(leaves(old)) if seen is None else seen, dict(leaves(new))
+    old, new = dict(leaves(old, keys)) if seen is None else seen, dict(leaves(new, keys))
     fields = sorted(old.keys() | new.keys())
     return tuple(
         FieldChange(name, old.get(name, MISSING), new.get(name, MISSING))

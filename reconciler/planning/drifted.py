@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from reconciler.planning.fields import leaves
+from reconciler.planning.fields import BY_VERSION, MergeKeys, leaves
 
 CORRECT, REPORT, IGNORE = "correct", "report", "ignore"
 RANK = (IGNORE, REPORT, CORRECT)
@@ -54,19 +54,28 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Who has what. foreign: leaf path -> field manager, where it is not ours.  writer: who wrote last beside us."""
+    """Who has what. foreign: leaf path -> field manager, where it is not ours; "": nobody.  writer: who wrote last."""
 
     foreign: Mapping[str, str]
     writer: str
 
 
-def view(ordered: Tree, found: Tree, owners: Owners, policy_of: Callable[[str, str], str], answered: Tree) -> View:
+def view(
+    ordered: Tree,
+    found: Tree,
+    owners: Owners,
+    policy_of: Callable[[str, str], str],
+    answered: Tree,
+    *,
+    keys: MergeKeys = BY_VERSION,
+) -> View:
     """`found` as the diff is to see it.
 
     ordered: what was sent last; empty where nothing was.  policy_of: (path, manager) -> policy.
     answered: leaf path -> [sent, answered], where an admission webhook changed what was sent: no drift while it lasts.
+    keys: which lists of this kind are maps.
     """
-    before, seen = dict(leaves(ordered)), dict(leaves(found))
+    before, seen = dict(leaves(ordered, keys)), dict(leaves(found, keys))
     for path, (sent, got) in answered.items():
         if before.get(path) == sent and seen.get(path) == got:
             seen[path] = sent
@@ -78,7 +87,7 @@ def view(ordered: Tree, found: Tree, owners: Owners, policy_of: Callable[[str, s
         if old == new:
             continue
         if path not in before and path in owners.foreign:
-            del seen[path]  # somebody's own: none of ours
+            del seen[path]  # somebody's own, or the API server's default: none of ours
             continue
         if not before:  # nothing was ordered: what is there is simply there
             continue

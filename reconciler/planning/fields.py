@@ -5,107 +5,125 @@ In: an object's tree, or the `fieldsV1` of one field manager.  Out: leaf paths, 
     spec.targetVersion                        a field
     labels["app.kubernetes.io/name"]          a key that is not plain; `metadata.` is left out
     spec.manifest[version=3].downloadURL      a field of one entry of a list that is a map by `version`
+    spec.ports[port=80,protocol=TCP].name     the same by two fields
 
-A leaf is a scalar, an empty mapping, or a list that is no such map (with all that is in it).
+A leaf is a scalar, an empty mapping, or a list that is no such map (with all that is in it). Which lists are maps, and
+by which fields, is a schema's to say: `MergeKeys`.
 """
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-MERGE_KEY: Final = "version"  # what our CRDs declare as x-kubernetes-list-map-keys, wherever a list is a map
+# The end of a list's path without entries (`containers`, `spec.ports`; "": of every list) -> the fields that name its
+# entries, each with what it is where it is left out, None where it never is (x-kubernetes-list-map-keys; the longest
+# ending counts).
+MergeKeys = Mapping[str, Mapping[str, Any]]
+BY_VERSION: Final[MergeKeys] = {"": {"version": None}}  # what our CRDs declare, wherever a list is a map
+
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")
-_ENTRY: Final = re.compile(r"[A-Za-z0-9_.+-]+")
-_STEP: Final = re.compile(
-    r"\.?(?P<plain>[A-Za-z0-9_-]+)"
-    r'|\[(?P<quoted>"(?:[^"\\]|\\.)*")\]'
-    rf"|\[{MERGE_KEY}=(?P<entry>[A-Za-z0-9_.+-]+)\]"
-    rf'|\[{MERGE_KEY}=(?P<entry_quoted>"(?:[^"\\]|\\.)*")\]'
-)
+_VALUE: Final = re.compile(r"[A-Za-z0-9_.+-]+")
+_TEXT: Final = r'"(?:[^"\\]|\\.)*"'
+_NAMED: Final = rf"{_PLAIN.pattern}=(?:{_VALUE.pattern}|{_TEXT})"
+_STEP: Final = re.compile(rf"\.?{_PLAIN.pattern}|\[{_TEXT}\]|(\[{_NAMED}(?:,{_NAMED})*\])")
+_KEY: Final = re.compile(rf"\[({_TEXT})\]")
 
 
-class _Step(NamedTuple):
-    """One step of a path. entry: `key` is the version of an entry, not the key of a mapping. end: of its text."""
-
-    key: str
-    entry: bool
-    end: int
-
-
-def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def leaves(tree: Mapping[str, Any], keys: MergeKeys = BY_VERSION) -> list[tuple[str, Any]]:
     """(path, value) of every leaf, in the tree's order; none for an empty tree."""
-    return _walk(tree, "")
+    found: list[tuple[str, Any]] = []
+    _walk(tree, "", keys, found)
+    return found
 
 
-def managed(fields_v1: Mapping[str, Any]) -> frozenset[str]:
+def managed(fields_v1: Mapping[str, Any], keys: MergeKeys = BY_VERSION) -> frozenset[str]:
     """The paths that one field manager owns; the inverse of the form that Server-Side Apply gives a set of fields.
 
     `f:` is a key of a mapping, `k:` the keys of an entry, `v:` an item of a set, `.` the thing itself (Kubernetes,
-    "Server-Side Apply", FieldsV1). What is owned inside a list that is no map by version is the list.
+    "Server-Side Apply", FieldsV1). What is owned inside a list that is no map is the list.
     """
-    return frozenset(_owned(fields_v1, ""))
+    return frozenset(_owned(fields_v1, "", keys))
 
 
-def at(tree: Mapping[str, Any], path: str) -> Any:
-    """What stands at a path, a leaf or not; None where there is nothing. Raises ValueError when it is no path."""
-    here: Any = tree
-    for key, entry, _ in _steps(path):
-        here = (_entries(here) if entry else here if isinstance(here, Mapping) else {}).get(key)
-        if here is None:
-            return None
-    return here
-
-
-def without(tree: Mapping[str, Any], paths: Collection[str]) -> dict[str, Any]:
+def without(tree: Mapping[str, Any], paths: Collection[str], keys: MergeKeys = BY_VERSION) -> dict[str, Any]:
     """A copy without what stands at these paths, and without the mappings and lists that this leaves empty.
 
-    An entry keeps its merge key while it keeps anything else: without it, it would be another entry.
+    An entry keeps its merge keys while it keeps anything else: without them, it would be another entry.
     """
-    kept: dict[str, Any] = _pruned(tree, "", frozenset(paths))
+    kept: dict[str, Any] = _pruned(tree, "", frozenset(paths), keys)
     return kept
 
 
 def above(path: str) -> list[str]:
     """The paths that it lies in, the nearest first. Raises ValueError when it is no path."""
-    return [path[: step.end] for step in _steps(path)[-2::-1]]
+    ends = [end for end, _ in _steps(path)]
+    return [path[:end] for end in ends[-2::-1]]
 
 
-def _walk(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+def contested(text: str, paths: Iterable[str]) -> str:
+    """Which of these paths an API server means where it tells of a conflict; its own words where it is none of them.
+
+    It writes `metadata.labels.app.kubernetes.io/name` and `spec.ports[port=80,protocol="TCP"].name`.
+    """
+    said = text.removeprefix("metadata.").replace('"', "")
+    return next((path for path in paths if _KEY.sub(r".\1", path).replace('"', "") == said), said)
+
+
+def _walk(node: Any, path: str, keys: MergeKeys, found: list[tuple[str, Any]]) -> None:
     if isinstance(node, Mapping):
         if not node and path:
-            yield path, node
+            found.append((path, node))
         for key, value in node.items():
-            yield from _walk(value, path + _key_text(key, bool(path)))
-    elif entries := _entries(node):
-        for version, entry in entries.items():
-            yield from _walk(entry, path + _entry_text(version))
+            _walk(value, path + _key_text(key, bool(path)), keys, found)
+    elif isinstance(node, list) and (entries := _entries(node, _fields(path, keys))):
+        for step, entry in entries.items():
+            _walk(entry, path + step, keys, found)
     else:
-        yield path, node
+        found.append((path, node))
 
 
-def _entries(node: Any) -> dict[str, Any]:
-    """The entries of a list that is a map by version; nothing for what is none."""
-    if not isinstance(node, list) or not all(
-        isinstance(item, Mapping) and isinstance(item.get(MERGE_KEY), str) for item in node
-    ):
-        return {}
-    entries = {item[MERGE_KEY]: item for item in node}
-    return entries if len(entries) == len(node) else {}
+def _entries(node: list[Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a list that is a map, by the step that leads to each; nothing for what is none."""
+    entries = {_entry_text(item, fields): item for item in node}
+    return entries if len(entries) == len(node) and "" not in entries else {}
 
 
-def _owned(fields: Mapping[str, Any], path: str) -> Iterator[str]:
+def _fields(path: str, keys: MergeKeys) -> Mapping[str, Any]:
+    """What names the entries of the list at `path`; nothing where that is no map."""
+    if len(keys) == 1 and "" in keys:
+        return keys[""]
+    place = _place(path)
+    while place not in keys and place:
+        place = place.partition(".")[2]
+    return keys.get(place, {})
+
+
+def _entry_text(item: Any, fields: Mapping[str, Any]) -> str:
+    """The step that leads to an entry of a list; "" where its fields do not name it."""
+    if not isinstance(item, Mapping):
+        return ""
+    parts = []
+    for name, default in fields.items():
+        value = item.get(name, default)
+        if not isinstance(value, (str, int)):
+            return ""
+        parts.append(_value_text(name, value))
+    return f"[{','.join(parts)}]" if parts else ""
+
+
+def _owned(fields_v1: Mapping[str, Any], path: str, keys: MergeKeys) -> Iterator[str]:
     inside = False
-    for step, below in fields.items():
+    for step, below in fields_v1.items():
         sort, _, text = step.partition(":")
         if sort == "f":
             if path or text != "metadata":
-                yield from _owned(below, path + _key_text(text, bool(path)))
+                yield from _owned(below, path + _key_text(text, bool(path)), keys)
             else:
-                yield from _owned(below, "")
-        elif sort == "k" and (version := _version_of(text)) is not None:
-            yield from _owned(below, path + _entry_text(version))
+                yield from _owned(below, "", keys)
+        elif sort == "k" and (entry := _owned_entry(text, _fields(path, keys))):
+            yield from _owned(below, path + entry, keys)
         else:
             continue
         inside = True
@@ -113,35 +131,32 @@ def _owned(fields: Mapping[str, Any], path: str) -> Iterator[str]:
         yield path
 
 
-def _version_of(keys: str) -> str | None:
-    """The version in `{"version":"3"}`; None where an entry is known by something else."""
-    found = json.loads(keys)
-    version = found.get(MERGE_KEY) if isinstance(found, dict) and len(found) == 1 else None
-    return version if isinstance(version, str) else None
+def _owned_entry(text: str, fields: Mapping[str, Any]) -> str:
+    """The step of `{"version":"3"}`; "" where an entry is known by something else."""
+    found = json.loads(text)
+    return _entry_text(found, fields) if isinstance(found, dict) and found.keys() == fields.keys() else ""
 
 
-def _pruned(node: Any, path: str, paths: frozenset[str]) -> Any:
+def _pruned(node: Any, path: str, paths: frozenset[str], keys: MergeKeys) -> Any:
     if isinstance(node, Mapping):
         kept: dict[str, Any] = {}
         for key, value in node.items():
             below = path + _key_text(key, bool(path))
-            if below not in paths and (found := _pruned(value, below, paths)) is not _NOTHING:
+            if below not in paths and (found := _pruned(value, below, paths, keys)) is not _NOTHING:
                 kept[key] = found
         return kept if kept or not node or not path else _NOTHING
-    if entries := _entries(node):
-        items = [_pruned_entry(entry, path + _entry_text(version), paths) for version, entry in entries.items()]
-        kept_items = [item for item in items if item is not _NOTHING]
-        return kept_items or _NOTHING
+    if isinstance(node, list) and (entries := _entries(node, fields := _fields(path, keys))):
+        there = {path + step: entry for step, entry in entries.items() if path + step not in paths}
+        items = [_whole(_pruned(entry, step, paths, keys), entry, fields) for step, entry in there.items()]
+        return [item for item in items if item is not _NOTHING] or _NOTHING
     return node
 
 
-def _pruned_entry(entry: Mapping[str, Any], path: str, paths: frozenset[str]) -> Any:
-    if path in paths:
-        return _NOTHING
-    kept = _pruned(entry, path, paths)
-    if kept is _NOTHING or MERGE_KEY in kept:
+def _whole(kept: Any, entry: Mapping[str, Any], fields: Mapping[str, Any]) -> Any:
+    """What was kept of an entry, with what names it."""
+    if kept is _NOTHING or kept.keys() >= fields.keys():
         return kept
-    return {key: kept[key] if key in kept else entry[key] for key in entry if key in kept or key == MERGE_KEY}
+    return {key: value for key, value in entry.items() if key in kept or key in fields} | kept
 
 
 _NOTHING: Final = object()
@@ -154,21 +169,26 @@ def _key_text(key: str, inside: bool) -> str:
     return f".{key}" if inside else key
 
 
-@lru_cache(4096)
-def _entry_text(version: str) -> str:
-    return f"[{MERGE_KEY}={version if _ENTRY.fullmatch(version) else json.dumps(version)}]"
+@lru_cache(4096, typed=True)
+def _value_text(name: str, value: str | int) -> str:
+    return f"{name}={value if isinstance(value, str) and _VALUE.fullmatch(value) else json.dumps(value)}"
 
 
 @lru_cache(4096)
-def _steps(path: str) -> tuple[_Step, ...]:
+def _place(path: str) -> str:
+    """The path without its entries."""
+    starts = [0, *(end for end, _ in _steps(path))]
+    return "".join(path[start:end] for start, (end, entry) in zip(starts, _steps(path), strict=False) if not entry)
+
+
+@lru_cache(4096)
+def _steps(path: str) -> tuple[tuple[int, bool], ...]:
+    """Where each step of a path ends, and whether it leads to an entry of a list."""
     steps, read = [], 0
-    for found in _STEP.finditer(path):
-        if found.start() != read:
-            break
+    while read < len(path):
+        found = _STEP.match(path, read)
+        if found is None:
+            raise ValueError(f"{path!r} is no field path: cannot be read from character {read}")
         read = found.end()
-        plain, quoted, entry, entry_quoted = found.groups()
-        text = plain or entry or json.loads(quoted or entry_quoted)
-        steps.append(_Step(text, entry is not None or entry_quoted is not None, read))
-    if read != len(path):
-        raise ValueError(f"{path!r} is no field path: cannot be read from character {read}")
+        steps.append((read, found[1] is not None))
     return tuple(steps)

@@ -68,6 +68,6 @@ def content_digest(spec: dict[str, Any]) -> str:
 
 def digest_of(spec: dict[str, Any]) -> str:
     """What names the content of an order: the artifact's sha256, of an API object that of its fields; "" of nothing."""
-    if "spec" not in spec:
+    if spec.keys().isdisjoint({"spec", "labels"}):
         return str(spec.get("sha256", ""))
     return hashlib.sha256(msgspec.json.encode(spec, order="sorted")).hexdigest()

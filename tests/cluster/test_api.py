@@ -155,7 +155,7 @@ def test_a_list_in_pages_is_of_one_version(api: Api, namespace: str) -> None:
     labelled = json.loads(model("late"))
     labelled["metadata"]["labels"] = {"ring": "canary"}
     api.apply(MODELS, "late", namespace, json.dumps(labelled).encode(), manager="reconciler")
-    (page,) = api.pages(MODELS, selector="ring=canary")
+    (page,) = api.pages(MODELS._replace(selector={"ring": "canary"}))
     assert len(page.items) == 1
 
 

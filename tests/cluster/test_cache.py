@@ -51,20 +51,20 @@ class Gate(Api):
         self.shut = False
         self.between: Callable[[], None] | None = None
 
-    def pages(self, resource: Resource, *, selector: str = "", limit: int = 500) -> Iterator[Page]:
+    def pages(self, resource: Resource, *, limit: int = 500) -> Iterator[Page]:
         self._pass()
         between = self.between if resource is MODELS and limit > 1 else None
-        for page in super().pages(resource, selector=selector, limit=2 if between else limit):
+        for page in super().pages(resource, limit=2 if between else limit):
             yield page
             if between is not None and self.between is not None:
                 self.between = None
                 between()
 
     def watch(
-        self, resource: Resource, version: str, *, selector: str = "", silence_s: float = 90.0
+        self, resource: Resource, version: str, *, silence_s: float = 90.0
     ) -> _GeneratorContextManager[Iterator[bytes], None, None]:
         self._pass()
-        return super().watch(resource, version, selector=selector, silence_s=silence_s)
+        return super().watch(resource, version, silence_s=silence_s)
 
     def _pass(self) -> None:
         if self.shut:

@@ -34,13 +34,13 @@ def written(operation: str) -> dict[str, Any]:
 class World:
     """One kind, watched by hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, resource: Resource = MODELS) -> None:
         self.server: Miniature = Miniature()
         self.told: list[tuple[str, Any, Any]] = []  # name, spec before, spec after
         self.troubles: list[str] = []
         self.now = 0.0
-        self.reader = Reader("reconciler")
-        self.shelf = Shelf(MODELS, self.reader, self.changed, self.trouble, self.clock)
+        self.reader = Reader("reconciler", resource)
+        self.shelf = Shelf(resource, self.reader, self.changed, self.trouble, self.clock)
         self.watch = ListWatch(self.server, MODELS, self.shelf, threading.Event(), sample=lambda: 1.0, clock=self.clock)
 
     def clock(self) -> float:
@@ -133,6 +133,23 @@ def test_somebody_who_writes_on_what_we_wrote_before_our_answer_comes_is_told(wo
         world.shelf.put(key("a"), answer)
     assert world.told == [("a", {"n": 2}, {"n": 3})]
     assert world.specs()["a"] == {"n": 3}
+
+
+@pytest.mark.parametrize("matters", [True, False])
+def test_a_status_that_came_with_our_answer_is_told_where_it_matters(matters: bool) -> None:
+    world = World(MODELS._replace(status_matters=matters))
+    before, answer = json.loads(model("a", "150", {"n": 1})), json.loads(model("a", "160", {"n": 2}, **written("o1")))
+    world.shelf.put(key("a"), json.dumps(before | {"status": {"ready": 0}}).encode())
+    with world.shelf.sending(key("a"), "o1"):  # version 155 says the same of the status, and comes too late
+        world.shelf.put(key("a"), json.dumps(answer | {"status": {"ready": 1}}).encode())
+    assert world.told == ([("a", {"n": 1}, {"n": 2})] if matters else [])
+
+
+def test_an_answer_of_what_is_not_selected_is_not_kept() -> None:
+    world = World(MODELS._replace(selector={"ring": "canary"}))
+    world.shelf.put(key("a"), model("a", "150", labels={"ring": "canary", "site": "berlin"}))
+    world.shelf.put(key("b"), model("b", "151", labels={"site": "berlin"}))
+    assert set(world.shelf.objects) == {key("a")}
 
 
 def test_an_older_event_overwrites_neither_a_put_nor_a_remove(world: World) -> None:
@@ -405,10 +422,10 @@ class Refusing(Miniature):
         super().__init__()
         self.refusal: ReconcilerError | None = None
 
-    def pages(self, resource: Resource, *, selector: str = "", limit: int = 500) -> Iterator[Page]:
+    def pages(self, resource: Resource, *, limit: int = 500) -> Iterator[Page]:
         if self.refusal is not None:
             raise self.refusal
-        return super().pages(resource, selector=selector, limit=limit)
+        return super().pages(resource, limit=limit)
 
 
 def test_a_kind_that_is_taken_away_is_missing_until_it_is_back() -> None:
@@ -447,10 +464,8 @@ class Streaming(Miniature):
         self.selectors: set[str] = set()
 
     @contextmanager
-    def watch(
-        self, resource: Resource, version: str, *, selector: str = "", silence_s: float = 90.0
-    ) -> Iterator[Iterator[bytes]]:
-        self.selectors.add(f"{resource.kind} {selector}")
+    def watch(self, resource: Resource, version: str, *, silence_s: float = 90.0) -> Iterator[Iterator[bytes]]:
+        self.selectors.add(f"{resource.kind} {resource.label_selector}")
         yield self._stream(resource)
 
     def _stream(self, resource: Resource) -> Iterator[bytes]:
@@ -465,14 +480,13 @@ class Streaming(Miniature):
 
 def test_a_cache_watches_every_kind_on_a_thread_of_its_own_until_it_is_closed() -> None:
     server, changed = Streaming(), threading.Event()
-    kinds = [MODELS, OURS["Edge"]]
+    kinds = [MODELS, OURS["Edge"]._replace(selector={"ring": "canary"})]
     cache = Cache(
         server,
         kinds,
         manager="reconciler",
         changed=lambda *_: changed.set(),
         trouble=lambda *_: None,
-        selectors={"Edge": "ring=canary"},
     )
     with pytest.raises(ApiUnavailable, match="not listed yet"):
         cache.get(key("late"))
