@@ -5,7 +5,8 @@ the cluster (kube.target), which it asks for what the log cannot know: what some
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Protocol
 
 from reconciler.controller.following import Following, Reach, Repository
@@ -13,7 +14,7 @@ from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.recorder import Recorder
 from reconciler.controller.stage import Change, Order
 from reconciler.controller.verbs import Verbs
-from reconciler.errors import ReconcilerError
+from reconciler.errors import KindMissing, ReconcilerError, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import DECLARE, Key
@@ -21,82 +22,65 @@ from reconciler.history.state import FAILED, Served
 from reconciler.history.times import is_over
 from reconciler.planning import objects
 from reconciler.planning.declared import Object
-from reconciler.planning.drifted import IGNORE, Field
+from reconciler.planning.drifted import CORRECT, IGNORE
+from reconciler.planning.fights import MOST, PAUSE_S, Fights
 from reconciler.planning.freeze import frozen
+from reconciler.planning.look import Drift, Look
 from reconciler.planning.plan import Judgement, Plan, Step, stopped
 from reconciler.planning.wanted import Expansion, Gone, Wanted
 from reconciler.ports import Workers
 
 
-@dataclass(frozen=True)
-class Drift:
-    """What somebody else made of an object. what: `changed`, `deleted` or `made again`.  policy: the strictest one."""
+class Asked(Protocol):
+    """What people ask by annotation on live objects. Implemented by kube.asked."""
 
-    what: str
-    writer: str
-    policy: str
-    fields: tuple[Field, ...] = ()
-    uid: str = ""
-    version: str = ""
-
-
-class Cluster(Protocol):
-    """What the stage asks the cluster."""
-
-    def drift(self, key: Key) -> Drift | None:
-        """What was done to an object since it was ordered; None where it is as ordered. Raises ApiUnavailable."""
-        ...
-
-    def settle(self) -> Sequence[Event]:
-        """Outcomes of the intents that nobody works on, by what is there. Raises ApiUnavailable, LeaseLost."""
-        ...
-
-    def ended(self, key: Key) -> Event | None:
-        """The outcome of a delete that waited for others (finalizers), once the object is gone."""
-        ...
-
-    def unknown(self) -> Sequence[Event]:
-        """An adoption for every object that carries our mark and that this log does not know."""
-        ...
-
-    def adopted(self, key: Key) -> Event | None:
-        """The adoption of an object that this log does not know, where it carries our mark."""
-        ...
-
-    def fought(self, key: Key, drift: Drift) -> Event | None:
-        """That this drift was corrected too often lately, so that it is left alone for a while; None: it was not."""
+    def read(self) -> None:
+        """Look at everything. Raises ApiUnavailable."""
         ...
 
     def look(self, key: Key) -> str:
-        """What an annotation on an object asks anew beyond it: "", `all` to be looked at, or `poll`: Git and all."""
+        """What an object asks anew beyond it: "", `all` to be looked at, or `poll`: Git and all."""
         ...
 
     def suspended(self) -> Mapping[str, Mapping[str, str]]:
         """What annotations suspend: scope -> {actor, reason, until, object}. Raises ApiUnavailable."""
         ...
 
+
+class Cluster(Protocol):
+    """What the stage asks the cluster: what is there, and which orders are not answered."""
+
+    @property
+    def asked(self) -> Asked:
+        """What annotations ask."""
+        ...
+
+    def look(self, key: Key) -> Look:
+        """One object as it was ordered and as it is. Raises ApiUnavailable, KindMissing, RightMissing."""
+        ...
+
+    def strangers(self) -> Iterator[Look]:
+        """What a reconciler has made and this log does not know, of the kinds that can be read.
+
+        Raises ApiUnavailable.
+        """
+        ...
+
+    @property
+    def unanswered(self) -> frozenset[Key]:
+        """The keys whose orders are being sent, or wait to be sent again."""
+        ...
+
     def again(self, judge: Callable[[Sequence[Order]], Mapping[Key, str]]) -> None:
-        """Try again what was not answered; outcomes come as triggers. judge: what is not to be done, and why."""
-        ...
-
-    def forbidden(self, key: Key) -> Mapping[str, str]:
-        """Action ("": any) -> why the object that is there may not be touched. Raises ApiUnavailable."""
-        ...
-
-    def stands(self, key: Key, spec: Mapping[str, Any]) -> Event | None:
-        """That an object of ours is as `spec` says without having been ordered so; None where that is not known."""
-        ...
-
-    def may_write(self) -> None:
-        """Raises LeaseLost where nothing may be written now."""
-        ...
-
-    def lacks(self, key: Key) -> bool:
-        """Whether there is certainly no such object, or one that others made and that was never ordered."""
+        """Try again what was not answered. judge: what is not to be done any more, and why."""
         ...
 
     def forget(self) -> None:
         """Give up what waits to be tried again: it is planned anew."""
+        ...
+
+    def may_write(self) -> None:
+        """Raises LeaseLost where nothing may be written now."""
         ...
 
 
@@ -110,6 +94,7 @@ class Declare:
         reach = Reach(objects.affected, objects.every)
         self.following = Following(repository, self._record, reach, queue.stage(DECLARE), workers)
         self._verbs = Verbs(self.following, self._record)
+        self._fights = Fights()
         self._led = False  # whether the Lease was won, and so everything looked at, since this began
 
     def take(self, trigger: Trigger) -> Change:
@@ -125,13 +110,12 @@ class Declare:
                 return Change()  # the Lease came first, and all was looked at then
             case Cause.START | Cause.LEASE:
                 self._cluster.forget()
-                settled = (*trigger.events, *self._cluster.settle(), *self._cluster.unknown())
+                settled = (*trigger.events, *self._settled())
                 self._led = trigger.cause is Cause.LEASE
                 self.following.start()
                 return Change(events=settled)  # what is settled is no longer open when everything is looked at
             case Cause.FOUND:  # a kind can be read: what could not be settled is
-                settled = (*self._cluster.settle(), *self._cluster.unknown())
-                return replace(self.following.audit(), events=settled)
+                return replace(self.following.audit(), events=tuple(self._settled()))
             case Cause.COMMIT if self.following.is_starting:
                 return self.following.started(trigger, Trigger(Cause.RULES))
             case Cause.COMMIT:
@@ -154,6 +138,35 @@ class Declare:
                 return change
             case _:
                 return self.following.audit()
+
+    def _settled(self) -> Iterator[Event]:
+        """Outcomes of the intents that nobody works on, by what is there; adoptions of what this log does not know.
+
+        What cannot be read is settled when it can be. Raises ApiUnavailable, LeaseLost.
+        """
+        self._cluster.may_write()
+        self._cluster.asked.read()
+        busy, keys = self._cluster.unanswered, self._record.mine.keys
+        for key in [Key.parse(text) for text, served in keys.items() if served.open]:
+            look = self._look(key) if key not in busy else None
+            if look is not None:
+                yield self._settle(look)
+        yield from self.found()
+
+    def found(self) -> Iterator[Event]:
+        """Adoptions of what a reconciler has made and this log does not know. Raises ApiUnavailable."""
+        for look in self._cluster.strangers():
+            yield self._record.event(ev.OBJECT_ADOPTED, look.key, look.adopted())
+
+    def _settle(self, look: Look) -> Event:
+        type_, data = look.settled()
+        return self._record.event(type_, look.key, data, operationid=look.served.operation)
+
+    def _look(self, key: Key) -> Look | None:
+        """An object; None where its kind cannot be read. Raises ApiUnavailable."""
+        with suppress(KindMissing, RightMissing):
+            return self._cluster.look(key)
+        return None
 
     def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:
         """That the branch cannot be read, once for each reason. The cluster's own failures are told by its watches."""
@@ -193,7 +206,7 @@ class Declare:
 
     def _seen(self, key: Key) -> Change:
         """An object is not as it was; an annotation on it may be about more than itself."""
-        asked, change = self._cluster.look(key), self._changed(key)
+        asked, change = self._cluster.asked.look(key), self._changed(key)
         events = (*change.events, *self._annotated())
         if not asked:
             return replace(change, events=events)
@@ -203,7 +216,11 @@ class Declare:
 
     def _annotated(self) -> Iterator[Event]:
         """What annotations suspend, where the log says otherwise. What has ended by its own time needs no word."""
-        known, asked, now = self._record.state.annotated, self._cluster.suspended(), rfc3339(self._record.clock.now())
+        known, asked, now = (
+            self._record.state.annotated,
+            self._cluster.asked.suspended(),
+            rfc3339(self._record.clock.now()),
+        )
         for scope, why in asked.items():
             said = {name: why[name] for name in ("reason", "until", "object") if why.get(name)}
             if {name: value for name, value in known.get(scope, {}).items() if name not in {"actor", "time"}} != said:
@@ -216,24 +233,38 @@ class Declare:
 
     def _changed(self, key: Key) -> Change:
         """An object is not as it was seen last: looked at, if it is one of ours."""
-        known = self._record.mine.keys.get(str(key))
+        known, look = self._record.mine.keys.get(str(key)), self._look(key)
         if known is None or not known.operation:
             source, _ = objects.source_of(self.following.repository.declared, key)
-            adopted = self._cluster.adopted(key) if known is None else None  # a restored etcd brings it back
-            events = [adopted] if adopted is not None else []
+            events = []
+            if known is None and look is not None and look.is_marked:  # a restored etcd brings it back
+                events = [self._record.event(ev.OBJECT_ADOPTED, key, look.adopted())]
             concerns = source is not None or events or str(key) in self._record.mine.waits
             return self.following.change({key}, events) if concerns else Change()
         if known.open:
-            ended = self._cluster.ended(key)
-            return self.following.change({key}, [ended] if ended is not None else [])
-        drift = self._cluster.drift(key)
+            ended = look is not None and look.has_gone and key not in self._cluster.unanswered
+            return self.following.change({key}, [self._settle(look)] if ended and look is not None else [])
+        drift = look.drift() if look is not None else None
         if drift is None:
-            return self.following.change({key}, [self._record.event(ev.DRIFT_RESOLVED, key, {})] if known.drift else [])
+            events = [self._record.event(ev.DRIFT_RESOLVED, key, {})] if known.drift else []
+            return self.following.change({key}, events)
         event = self._detected(key, known, drift)
         if event is None:
             return self.following.change({key})
-        fought = self._cluster.fought(key, drift)
+        fought = self._fought(key, drift)
         return self.following.change({key}, [event, fought] if fought is not None else [event], event.id)
+
+    def _fought(self, key: Key, drift: Drift) -> Event | None:
+        """That the fields of a drift were taken back too often: from now on they are left alone for a while."""
+        now = self._record.clock.monotonic()
+        over = [one for one in drift.fields if one.policy == CORRECT and self._fights.too_often((key, one.path), now)]
+        whole = drift.what != "changed" and drift.policy == CORRECT and self._fights.too_often((key, drift.what), now)
+        if not (over or whole):
+            return None
+        until = rfc3339(self._record.clock.now() + PAUSE_S)
+        fields = [{"field": one.path, "manager": one.manager or drift.writer} for one in over]
+        fields += [{"field": "the object itself", "manager": drift.writer}] if whole else []
+        return self._record.event(ev.DRIFT_FOUGHT, key, {"count": MOST, "fields": fields, "until": until})
 
     def _detected(self, key: Key, known: Served, drift: Drift) -> Event | None:
         """The event of a drift; None where it is ignored or told already."""
@@ -250,7 +281,8 @@ class Declare:
         found = []
         for key in keys:
             known = self._record.mine.known(key)
-            drift = self._cluster.drift(key) if known.operation and not known.open else None
+            look = self._look(key) if known.operation and not known.open else None
+            drift = look.drift() if look is not None else None
             event = self._detected(key, known, drift) if drift is not None else None
             found += [event] if event is not None else []
         return found
@@ -275,19 +307,19 @@ class Declare:
             key, known = expansion.key, keys.get(str(expansion.key))
             if known is None or known.open or key in planned:
                 continue
-            if isinstance(expansion, Gone) and self._cluster.lacks(key):  # never made, or deleted by somebody else
-                yield self._record.event(ev.OBJECT_GONE, key, {})
-            gave_up = known.operation and (known.phase in FAILED or not known.order)
-            if gave_up and isinstance(expansion, Wanted):  # a commit took back what was refused or given up
-                standing = self._cluster.stands(key, expansion.spec)
-                yield from () if standing is None else (standing,)
-            if known.drift and self._is_resolved(key):
+            gave_up = isinstance(expansion, Wanted) and known.operation and (known.phase in FAILED or not known.order)
+            if not (isinstance(expansion, Gone) or gave_up or known.drift):
+                continue
+            look = self._look(key)
+            if isinstance(expansion, Gone) and look is not None and look.is_lacking:
+                yield self._record.event(ev.OBJECT_GONE, key, {})  # never made, or deleted by somebody else
+            live = look.live if look is not None else None
+            if gave_up and isinstance(expansion, Wanted) and live is not None and live.ours:
+                data = {**live.found, "spec": expansion.spec, "reason": "it is as Git says again"}
+                yield self._record.event(ev.OBJECT_ADOPTED, key, data)  # a commit took back what was refused
+            drift = look.drift() if look is not None else None
+            if known.drift and (drift is None or drift.policy == IGNORE):
                 yield self._record.event(ev.DRIFT_RESOLVED, key, {})
-
-    def _is_resolved(self, key: Key) -> bool:
-        """Whether a drift is none any more: Git wants it so by now, or a rule ignores it."""
-        drift = self._cluster.drift(key)
-        return drift is None or drift.policy == IGNORE
 
     def _withdrawn(self, orders: Sequence[Order]) -> dict[Key, str]:
         """Which of the orders that wait to be sent again are not to be done now, and why. Raises ApiUnavailable."""
@@ -297,7 +329,8 @@ class Declare:
         found: dict[Key, str] = {}
         for step, intent in orders:
             spec = step.spec or self._record.mine.known(step.key).order
-            there = self._cluster.forbidden(step.key)
+            look = self._look(step.key)
+            there = look.waits() if look is not None else {}
             why, _ = stopped(step.key, step.action, spec, judged, there, kept=self._passes_freeze(intent.event))
             why = why or ("" if _is_wanted(step, wanted[step.key]) else "Git wants it otherwise by now")
             found |= {step.key: why} if why else {}
@@ -312,7 +345,7 @@ class Declare:
     def judge(self, change: Change) -> Judgement:
         """Limits, windows and suspensions of the Fleet in force."""
         judgement = self.following.judge(change)
-        asked = self._cluster.suspended() if change.keys | change.kept else {}
+        asked = self._cluster.asked.suspended() if change.keys | change.kept else {}
         suspended = {**judgement.suspended, **asked} if asked else judgement.suspended
         return replace(judgement, suspended=suspended, edge_of=self._edge_of)
 

@@ -52,9 +52,9 @@ class Preview:
         if settings.has_cluster:
             from reconciler.wiring.looking import looking  # a preview of edges needs no Kubernetes client
 
-            self._stage, target = stack.enter_context(looking(settings, repository, self._record))
-            stage = Stage(DECLARE, self._stage, target)
-            self._record.append(target.unknown() if past is None else ())
+            declare, target = stack.enter_context(looking(settings, repository, self._record))
+            self._stage, stage = declare, Stage(DECLARE, declare, target)
+            self._record.append([*declare.found()] if past is None else ())
         else:
             peers = LocalPeers(place, self._record.log, lambda _: None)
             self._stage = hub = Hub(repository, self._record, queue, Inline(), peers)
