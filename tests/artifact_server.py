@@ -194,6 +194,9 @@ class SteppingClock:
         self._seconds += self.step
         return self._seconds if self.step else time.monotonic()
 
+    def gate(self) -> threading.Condition:
+        return threading.Condition()
+
 
 @dataclass
 class Stager:

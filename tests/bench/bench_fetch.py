@@ -236,6 +236,7 @@ class RealClock:
 
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
+    gate = staticmethod(threading.Condition)
 
 
 @contextlib.contextmanager

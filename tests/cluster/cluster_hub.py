@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler.controller.queue import Trigger
+from reconciler.controller.queue import Cause, Trigger
 from reconciler.edge.paths import StateDirectory
 from reconciler.errors import WorldUnavailable
 from reconciler.eventlog.reader import SqliteReader
@@ -179,7 +179,7 @@ class World:
 
     def look(self, cause: str = "audit", subject: str = "") -> None:
         """Have the hub look again now, as its timer does each five minutes."""
-        self.hubs[-1][0].queue.add(Trigger(cause, subject))
+        self.hubs[-1][0].queue.stage(DECLARE).add(Trigger(Cause(cause), subject))
 
     def close(self) -> None:
         """End everything, by id."""

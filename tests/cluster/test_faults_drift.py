@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from reconciler.kube import target
-from reconciler.kube.fights import MOST, PAUSE_S
+from reconciler.planning.fights import MOST, PAUSE_S
 from reconciler.wiring import hub as wiring
 from reconciler.wiring.process import SystemClock
 from tests.api_proxy import Repeat, Rule, Swap

@@ -2,12 +2,13 @@
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from reconciler.controller.queue import Cause, Trigger
+from reconciler.controller.stage import Order
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
@@ -309,17 +310,17 @@ def test_a_status_between_an_edit_and_its_correction_does_not_stop_it(world: Wor
     started(world, model("one", servingPort=1))
     stage = world.hubs[-1][0].stage
     assert isinstance(stage, ClusterStage)
-    apply, moved = stage.target.apply, threading.Event()
+    send, moved = stage.target.send, threading.Event()
 
-    def late(batches: Any) -> Any:
+    def late(orders: Sequence[Order]) -> None:
         if not moved.is_set():
             moved.set()
             path = f"{world.path('one')}/status"
             code, _ = world.plane.request("PATCH", path, {"status": {"servingVersion": "1"}})
             assert code == 200
-        return apply(batches)
+        send(orders)
 
-    stage.target.apply = late  # type: ignore[method-assign]
+    stage.target.send = late  # type: ignore[method-assign]
     world.edit("one", {"spec": {"servingPort": 2}})
     world.wait(lambda: (world.there("one") or {})["spec"]["servingPort"] == 1, "taken back")
     world.wait_event("apply.succeeded", key("one"), count=2)

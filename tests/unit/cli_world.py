@@ -6,7 +6,8 @@ The hub, its repository, its log and the edges' logs are real; only the edges' w
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import pytest
 
 from reconciler.controller.hub import Hub
 from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Queue, Trigger
+from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.recorder import Recorder, StageRecorder
+from reconciler.controller.stage import Stage
 from reconciler.edge.paths import StateDirectory
 from reconciler.eventlog import sqlite
 from reconciler.eventlog.file_link import FileLink
@@ -27,7 +29,9 @@ from reconciler.sources.cache import DocumentCache
 from reconciler.sources.git_safety import Remote
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
+from reconciler.wiring.process import Inline
 from tests.git_repository import Repository
+from tests.stations import drain
 
 T0 = 1_796_047_200.0  # 2026-11-30T14:00:00Z
 NOW = "2026-11-30T15:00:00Z"
@@ -92,12 +96,33 @@ class TickingClock:
         return self.seconds
 
     def monotonic(self) -> float:
-        return self.now()
+        return self.seconds
+
+    def gate(self) -> threading.Condition:
+        return threading.Condition()
 
 
 def key(edge: str, kind: str = "InferenceModel") -> Key:
     """The model on an edge, or the dataset."""
     return Key(kind, "default", f"defect-{edge}" if kind == "InferenceModel" else "parts", edge)
+
+
+class Peers:
+    """`ports.Peers` whose agents only say what a test has them say."""
+
+    def __init__(self, place: StateDirectory, log: SqliteLog, closing: contextlib.ExitStack) -> None:
+        self._place, self._log, self._closing = place, log, closing
+
+    def link(self, edge: str) -> FileLink:
+        link = FileLink(self._place.edge(edge).log, self._log)
+        self._closing.callback(link.close)
+        return link
+
+    def ring(self, edge: str) -> None:
+        pass
+
+    def wanted(self, edges: Sequence[str]) -> None:
+        pass
 
 
 class World:
@@ -126,13 +151,9 @@ class World:
             cache = DocumentCache(self.place.cache)
             documents = DocumentRepository(mirror, self.record.state, log.blob, cache)
 
-            def link_to(edge: str) -> FileLink:
-                link = FileLink(self.place.edge(edge).log, log)
-                stack.callback(link.close)
-                return link
-
-            hub = Hub(documents, self.record, link_to, lambda _: None, lambda _: None)
-            self._loop = Loop(hub, hub, self.record.stage(DELIVER), Queue(self.clock))
+            self._queue = Queue(self.clock)
+            hub = Hub(documents, self.record, self._queue, Inline(), Peers(self.place, log, stack))
+            self._loop = Loop([Stage(DELIVER, hub, hub)], self.record, self._queue)
             self._edges = {edge: stack.enter_context(self._edge(edge)) for edge in edges}
             for edge in edges:
                 self.turn("edge", edge)
@@ -146,8 +167,9 @@ class World:
             yield Recorder(log, self.clock, State(), f"edge/{edge}").stage(DELIVER)
 
     def turn(self, cause: str, subject: str = "") -> None:
-        """One trigger for the hub."""
-        self._loop.turn(Trigger(cause, subject))
+        """One trigger for the hub, and what follows from it now."""
+        self._queue.stage(DELIVER).add(Trigger(Cause(cause), subject))
+        drain(self._loop)
 
     def commit(self, files: Mapping[str, str | bytes | None], message: str) -> str:
         """A commit, read by the hub."""

@@ -1,5 +1,6 @@
 """What one line costs among ten thousand documents: counts, never seconds."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class Big:
         self.repository.commit(files(edges, models))
         self.place, self.hub = place, HubStation()
         self.documents = self.reopened()
-        self.hub.hub._following.repository = self.documents
+        self.hub.hub.following.repository = self.documents
         self.first = self.hub.turn("commit")
 
     def reopened(self) -> DocumentRepository:
@@ -97,18 +98,23 @@ def pinned(fleet: Big, monkeypatch: pytest.MonkeyPatch, version: str) -> tuple[R
     """What was read, which keys were expanded and what was appended for one pin in one edge's file."""
     readings: list[Reading] = []
     keys: list[str] = []
-    read = fleet.documents.read
+    reading_of = fleet.documents.reading
 
-    def counted_read() -> Reading | None:
-        found = read()
-        readings.extend([found] if found else [])
-        return found
+    def counted_reading() -> Callable[[], Reading | None]:
+        read = reading_of()
+
+        def counted() -> Reading | None:
+            found = read()
+            readings.extend([found] if found else [])
+            return found
+
+        return counted
 
     def counted_expand(key: Key, *rest: Any) -> Any:
         keys.append(str(key))
         return expand(key, *rest)
 
-    monkeypatch.setattr(fleet.documents, "read", counted_read)
+    monkeypatch.setattr(fleet.documents, "reading", counted_reading)
     monkeypatch.setattr(hub_module, "expand", counted_expand)
     fleet.repository.commit(edge_file("edge-0002", f"model: m1, version: '{version}'"))
     entries = fleet.hub.turn("commit")
@@ -145,7 +151,7 @@ def test_a_restart_parses_nothing_that_was_parsed_before(big: Big, monkeypatch: 
     monkeypatch.setattr(repository_module, "read_documents", refuse)
     again = big.reopened()
     assert len(again.declared) == 10_000
-    assert again.read() is None
+    assert again.reading()() is None
 
 
 def test_an_audit_of_an_unchanged_fleet_appends_nothing(big: Big) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from reconciler.controller.declare import Declare, Drift
-from reconciler.controller.loop import Loop, Order
-from reconciler.controller.queue import Cause, Queue, Trigger
+from reconciler.controller.loop import Loop
+from reconciler.controller.queue import Cause, Queue, StageQueue, Trigger
 from reconciler.controller.recorder import Recorder, StageRecorder
+from reconciler.controller.stage import Order, Stage
 from reconciler.errors import ApiUnavailable, LeaseLost
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
@@ -20,6 +21,7 @@ from reconciler.history.why import why
 from reconciler.planning.declared import Object
 from reconciler.planning.diff import Observed
 from reconciler.planning.drifted import CORRECT, REPORT, Field
+from reconciler.wiring.process import Inline
 from tests.fleets import NOW, edge, fleet, model_set, plain
 from tests.log_events import StillClock
 from tests.stations import Branch, drain, types
@@ -30,38 +32,43 @@ MODEL = Key("InferenceModel", "default", "m", "")
 class Objects:
     """Target, and what the stage asks of its cluster."""
 
-    def __init__(self, record: StageRecorder) -> None:
-        self.record = record
+    def __init__(self, record: StageRecorder, queue: StageQueue) -> None:
+        self.record, self.queue = record, queue
+        self.outcomes: list[Event] = []
         self.there: dict[Key, dict[str, Any]] = {}
         self.asked: list[list[Key]] = []
         self.drifts: dict[Key, Drift] = {}
         self.away = False
         self.waits: dict[Key, dict[str, str]] = {}
-        self.again_count = self.forgotten = self.published = 0
+        self.again_count = self.forgotten = 0
         self.fights: Event | None = None
 
     def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
         keys = list(keys)
-        self.asked.append(keys)
+        self.asked += [keys] if keys else []
         if self.away:
             raise ApiUnavailable("no answer")
         there = (key for key in keys if key in self.there)
         return {key: Observed(self.there[key], waits=self.waits.get(key, {})) for key in there}
 
-    def apply(self, batches: Iterable[Sequence[Order]]) -> Iterable[Sequence[Event]]:
-        for orders in batches:
-            for step, intent in orders:
-                if step.action == "delete":
-                    del self.there[step.key]
-                else:
-                    self.there[step.key] = step.spec
-                data = {"live": {"uid": "u", "resourceVersion": "7", "generation": 1}}
-                operation = intent.event.operationid
-                yield [
-                    self.record.event(
-                        ev.APPLY_SUCCEEDED, step.key, data, causationid=intent.event.id, operationid=operation
-                    )
-                ]
+    @property
+    def in_flight(self) -> int:
+        return 0
+
+    def send(self, orders: Sequence[Order]) -> None:
+        for step, intent in orders:
+            if step.action == "delete":
+                del self.there[step.key]
+            else:
+                self.there[step.key] = step.spec
+            data = {"live": {"uid": "u", "resourceVersion": "7", "generation": 1}}
+            about = {"causationid": intent.event.id, "operationid": intent.event.operationid}
+            self.outcomes.append(self.record.event(ev.APPLY_SUCCEEDED, step.key, data, **about))
+        self.queue.add(Trigger(Cause.DONE))
+
+    def answered(self) -> Sequence[Event]:
+        found, self.outcomes = self.outcomes, []
+        return found
 
     def drift(self, key: Key) -> Drift | None:
         return self.drifts.get(key)
@@ -91,9 +98,6 @@ class Objects:
     def suspended(self) -> Mapping[str, Mapping[str, str]]:
         return {}
 
-    def publish(self) -> None:
-        self.published += 1
-
     def lacks(self, key: Key) -> bool:
         return key not in self.there
 
@@ -122,13 +126,13 @@ class Station:
         self.branch, self.queue = Branch(), Queue(self.clock)
         self.branch.attach(self.record.state)
         mine = self.record.stage(DECLARE)
-        self.mine, self.cluster = mine.mine, Objects(mine)
-        self.declare = Declare(self.branch, self.record, self.cluster)
-        self.loop = Loop(self.declare, self.cluster, mine, self.queue)
+        self.mine, self.cluster = mine.mine, Objects(mine, self.queue.stage(DECLARE))
+        self.declare = Declare(self.branch, self.record, self.queue, Inline(), self.cluster)
+        self.loop = Loop([Stage(DECLARE, self.declare, self.cluster)], self.record, self.queue)
 
     def turn(self, cause: str, subject: str = "") -> list[Entry]:
         before = self.log.head().seq
-        self.loop.turn(Trigger(cause, subject))
+        self.queue.stage(DECLARE).add(Trigger(Cause(cause), subject))
         drain(self.loop)
         return list(self.log.read(before))
 
@@ -207,7 +211,7 @@ def test_an_object_that_is_none_of_ours_is_not_looked_at(station: Station) -> No
     station.push(plain("m"))
     station.cluster.asked.clear()
     assert station.turn("object", "InferenceModel/default/by-hand") == []
-    assert station.cluster.asked in ([], [[]])
+    assert station.cluster.asked == []
 
 
 def test_a_commit_that_the_cluster_did_not_answer_is_planned_without_another(station: Station) -> None:
@@ -253,7 +257,7 @@ def test_a_start_behind_the_lease_does_not_look_at_everything_once_more(station:
     station.cluster.asked.clear()
     station.turn("lease")
     station.turn("start")
-    assert station.cluster.asked == [[MODEL], []]
+    assert station.cluster.asked == [[MODEL]]
 
 
 def test_what_was_done_while_nobody_watched_is_told_also_where_nothing_is_done_about_it(station: Station) -> None:
@@ -330,7 +334,7 @@ def test_a_standby_takes_a_suspension_without_asking_the_cluster(station: Statio
     station.cluster.asked.clear()
     request = {"verb": "suspend", "actor": "ada", "scope": "*", "reason": "night"}
     station.loop.turn(Trigger(Cause.VERB, "suspend", request=request))
-    assert station.cluster.asked == [[]]
+    assert station.cluster.asked == []
 
 
 def test_nothing_is_taken_for_gone_before_a_commit_was_read(station: Station) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from reconciler.controller import control
 from reconciler.controller.queue import Cause, Trigger
+from reconciler.history.keys import DELIVER
 from reconciler.settings import Settings
 from reconciler.wiring.hub import HubProcess
 from tests.git_repository import Repository
@@ -21,4 +22,5 @@ def test_only_a_name_rings_a_path_never(tmp_path: Path) -> None:
     with closing(hub.log), closing(hub._control):
         for caller in ("../hub", "", "/etc", "edge-1"):
             control.call(tmp_path / "state" / "hub" / "control.sock", {"verb": "ring", "caller": caller})
-        assert [row[2] for row in hub.queue._heap] == [Trigger(Cause.EDGE, "edge-1")]
+        assert hub.queue.take() == Trigger(Cause.EDGE, "edge-1", stage=DELIVER)
+        assert hub.queue.is_quiet

@@ -17,7 +17,7 @@ def test_only_deletes_of_the_last_hour_count_and_what_was_there_before_them() ->
     judged = judge_by(
         State(stages={DECLARE: StageState(deletes=times, keys=keys)}), DECLARE, {}, now=NOW, unreadable=(), approved=""
     )
-    assert (judged.deleted_lately, judged.inventory) == (2, 4)
+    assert (judged.deleted_lately, judged.inventory()) == (2, 4)
 
 
 def test_suspensions_end_at_their_time_in_whatever_zone_it_is_given() -> None:

@@ -1,150 +1,99 @@
-"""The hub and every edge run one loop, and there is no other: read from the code itself."""
+"""The hub and every edge run one loop, and any number of stages in it: each is as it would be alone."""
 
-import ast
-from collections.abc import Iterator
-from pathlib import Path
+from collections import Counter
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-import reconciler
-from reconciler.controller.declare import Declare
-from reconciler.controller.hub import Hub
-from reconciler.controller.loop import Loop, Source, Target
-from reconciler.edge.keeper import Keeper
-from reconciler.kube.target import ClusterTarget
+from reconciler.controller import loop
+from reconciler.controller.loop import Loop
+from reconciler.controller.queue import Cause, Trigger
+from reconciler.history.keys import DECLARE, DELIVER, Key, stage_of
+from tests.fleets import edge, model_set
+from tests.scripted_stage import Script, ScriptStation, key
+from tests.stations import EdgeStation, HubStation, settle
 
-ROOT = Path(reconciler.__file__).parent
-LOOP = "controller/loop.py"
-
-# Every `while` that is not the loop, and why it may be one. A new one is added here with its reason, or is not written.
-BYTES = "takes pieces of bytes until there are none left"
-ALLOWED = {
-    "artifacts/decode.py decode": BYTES,
-    "artifacts/extract_tar.py TarExtractor.run": BYTES,
-    "artifacts/extract_tar.py pax_records": BYTES,
-    "artifacts/extract_zip.py _widen": BYTES,
-    "artifacts/extract_zip.py _stored": BYTES,
-    "artifacts/extract_zip.py _inflated": BYTES,
-    "artifacts/fetch.py Download.run": "one request after another until a download is complete",
-    "artifacts/fetch.py Download._body": BYTES,
-    "artifacts/fetch.py Download._copy": BYTES,
-    "artifacts/lanes.py Lane._run": "a thread that hashes or writes what it is handed",
-    "artifacts/pace.py Watch.pause": "sleeps in slices, so that it can be cancelled",
-    "artifacts/partial.py Partial.recall": BYTES,
-    "artifacts/partial.py Partial._write": BYTES,
-    "artifacts/receipt.py _sha256": BYTES,
-    "artifacts/staging.py Staging._download": "one mirror after another",
-    "artifacts/store.py Store._turn": "waits for a lock in slices, so that it can be cancelled",
-    "artifacts/stream.py Stream.pieces": BYTES,
-    "artifacts/stream.py Inflated._produce": BYTES,
-    "artifacts/stream.py Inflated._next_member": BYTES,
-    "artifacts/tree.py Tree._write": BYTES,
-    "artifacts/unpack.py _listen": "reads what the unpacking child says until it ends",
-    "artifacts/wire.py WatchedRaw.readinto": "waits for bytes in slices, so that it can be cancelled",
-    "cli/demo_story.py _invite": "asks a person until there is an answer",
-    "cli/demo_world.py Asker._ask": "the demo's client, which asks the models",
-    "cli/demo_world.py World.wait": "the demo waits for what it shows",
-    "cli/narrator.py Narrator._run": "a thread that prints what the log says",
-    "controller/control.py ControlServer._run": "a thread that accepts connections",
-    "controller/queue.py Queue.take": "waits for the next trigger, which it gives to the loop",
-    "kube/deliveries.py Deliveries._run": "a thread that sends one order after another until it is closed",
-    "kube/deliveries.py Deliveries.send": "takes answers of orders in flight until there are none left",
-    "kube/deliveries.py _gathered": "takes the answers that have come already",
-    "wiring/cluster.py ClusterStage.start": "waits for the Lease and the first lists, to a deadline",
-    "edge/runtimes.py Runtimes._watch": "a thread that waits for processes to end, which becomes a trigger",
-    "eventlog/audit.py _Audit.volume": "reads the log page by page",
-    "eventlog/file_link.py FileLink.pull": "copies another log batch by batch",
-    "eventlog/reader.py SqliteReader.seq_at": "a binary search",
-    "eventlog/reader.py SqliteReader._pages": "reads the log page by page",
-    "eventlog/snapshots.py Snapshots.nearest": "tries older snapshots where a newer one is damaged",
-    "history/why.py _walk": "walks from effect to cause",
-    "kube/lease.py Lease._run": "a thread that renews, one request at a time, until it is closed",
-    "kube/api.py Api.pages": "reads a list page by page",
-    "kube/install.py _await_gone": "waits until a kind is gone, to a deadline",
-    "kube/install.py _await_served": "waits until a kind is served, to a deadline",
-    "kube/wire.py Wire.head": "receives until the headers are whole",
-    "kube/wire.py Wire.body": "receives until the body is whole",
-    "kube/wire.py Wire.lines": "receives while a watch is open",
-    "kube/watching.py ListWatch.run": "a thread that lists and watches one kind; what changed becomes a trigger",
-    "serving/process.py _await_answer": "waits for a new process to answer, to a deadline",
-    "sources/documents.py Reader.read": "takes the events of a YAML stream",
-    "sources/watch.py Watcher._settle": "a thread that waits until a directory is quiet, which becomes a trigger",
-    "web/api.py Site._followed": "sends entries as they come, to whoever follows the log over HTTP",
-    "web/api.py _pieces": BYTES,
-    "wiring/past.py Past.news": "prints entries as they come, for a person who follows the log",
-}
+STAGES = (DECLARE, DELIVER)
+NAMES = st.sampled_from("abcdefgh")
+OF_A_STAGE = st.one_of(
+    st.tuples(st.just("declare"), st.dictionaries(NAMES, st.sampled_from(["", "1", "2"]), min_size=1)),
+    st.tuples(st.just("undo"), st.sets(NAMES, min_size=1)),
+    st.tuples(st.just("answer"), st.integers(1, 5)),
+    st.tuples(st.just("audit"), st.none()),
+)
+STORY = st.lists(st.tuples(st.sampled_from(STAGES), OF_A_STAGE, st.integers(0, 6)), max_size=20)
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(ROOT.rglob("*.py")):
-        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+@settings(deadline=None)
+@given(STORY)
+def test_two_stages_in_one_loop_are_each_as_it_would_be_alone(story: list[tuple[str, tuple[str, Any], int]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, number in (("BATCH", 3), ("AHEAD", 2), ("SLICE", 3)):
+            patch.setattr(loop, name, number)
+        together = ScriptStation(*STAGES)
+        scripts = dict(zip(STAGES, together.scripts, strict=True))
+        alone = {stage: ScriptStation(stage) for stage in STAGES}
+        for stage, happens, turns in story:
+            for script in (scripts[stage], alone[stage].script):
+                let(script, *happens)
+            for own, count in taken(together, turns).items():
+                for _ in range(count):
+                    alone[own].turn()
+        for station in (together, *alone.values()):
+            station.rest()
+            assert station.loop.is_at_rest
+        for stage in STAGES:
+            assert scripts[stage].there == alone[stage].script.there
+            assert told(together, stage) == told(alone[stage], stage)
 
 
-def named(tree: ast.AST, kind: type[ast.AST], within: str = "") -> Iterator[tuple[str, ast.AST]]:
-    """Every node of a kind, with the name of the class and function around it."""
-    for child in ast.iter_child_nodes(tree):
-        name = within
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            name = f"{within}.{child.name}".strip(".")
-        if isinstance(child, kind):
-            yield within, child
-        yield from named(child, kind, name)
+def let(script: Script, what: str, how: Any) -> None:
+    """Something happens to a stage."""
+    script.is_slow = True
+    match what:
+        case "declare":
+            for name, version in how.items():
+                script.wanted.pop(key(name), None)
+                script.wanted |= {key(name): version} if version else {}
+            touched(script, how)
+        case "undo":
+            for name in set(how) & {one.name for one in script.there if one not in script.newest}:
+                script.there[key(name)] = "somebody's"
+            touched(script, how)
+        case "answer":
+            script.answer(how)
+        case "audit":
+            script.queue.add(Trigger(Cause.AUDIT))
 
 
-def calls(tree: ast.Module, names: set[str]) -> list[str]:
-    """Which of these functions or methods the module calls."""
-    found = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
-    called = [func.id if isinstance(func, ast.Name) else getattr(func, "attr", "") for func in found]
-    return sorted(set(called) & names)
+def touched(script: Script, names: Any) -> None:
+    for name in sorted(names):
+        script.queue.add(Trigger(Cause.KEYS, str(key(name))))
 
 
-def test_hub_and_keeper_are_source_and_target_of_the_same_loop() -> None:
-    for stage, ports in (
-        (Hub, (Source, Target)),
-        (Keeper, (Source, Target)),
-        (Declare, (Source,)),
-        (ClusterTarget, (Target,)),
-    ):
-        for port in ports:
-            wanted = [name for name in vars(port) if not name.startswith("_")]
-            assert len(wanted) > 1
-            assert [name for name in wanted if not callable(getattr(stage, name, None))] == []
+def taken(station: ScriptStation, turns: int) -> Counter[str]:
+    """Up to so many turns; how many were of which stage."""
+    found: Counter[str] = Counter()
+    while turns and not station.queue.is_quiet:
+        found[station.turn().stage] += 1
+        turns -= 1
+    return found
 
 
-def test_only_the_loop_compares_plans_and_takes_triggers() -> None:
-    callers = {
-        path: calls(tree, {"make_plan", "diff", "turn", "consider", "reconcile"})
-        for path, tree in modules()
-        if calls(tree, {"make_plan", "diff"}) or path == LOOP
-    }
-    assert callers == {LOOP: ["consider", "diff", "make_plan", "reconcile", "turn"]}
+def told(station: ScriptStation, stage: str) -> list[tuple[str, str, Any]]:
+    """What the log says of a stage."""
+    events = [entry.event for entry in station.log.read(1)]
+    return [(event.type, event.subject, event.data) for event in events if stage_of(event.partitionkey) == stage]
 
 
-def test_every_while_is_the_loop_or_has_a_reason() -> None:
-    found = {f"{path} {name}" for path, tree in modules() for name, _ in named(tree, ast.While)}
-    loop = {where for where in found if where.startswith(LOOP)}
-    assert loop == {f"{LOOP} Loop.until"}
-    assert sorted(found - loop - ALLOWED.keys()) == []
-    assert sorted(ALLOWED.keys() - found) == []  # a reason for what is gone goes too
-
-
-def test_only_one_loop_takes_from_a_queue_of_triggers() -> None:
-    takers = [
-        f"{path} {name}"
-        for path, tree in modules()
-        for name, node in named(tree, ast.Call)
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("queue.take")
-    ]
-    assert takers == [f"{LOOP} Loop.until"]
-
-
-def test_the_same_class_is_wired_into_every_process() -> None:
-    makers = {path for path, tree in modules() if calls(tree, {"Loop"})}
-    assert makers
-    assert all(path.startswith("wiring") for path in makers)
-    assert Loop.__module__ == "reconciler.controller.loop"
-
-
-@pytest.mark.parametrize("code", ["while True:\n    step()", "def run():\n    while busy():\n        step()"])
-def test_a_new_loop_would_be_seen(code: str) -> None:
-    assert len(list(named(ast.parse(code), ast.While))) == 1
+def test_the_hub_and_every_edge_run_by_the_same_loop_from_a_commit_to_what_is_served() -> None:
+    hub = HubStation()
+    hub.push(edge("e1"), edge("e2"), model_set("digits"))
+    edges = [EdgeStation(name, hub) for name in ("e1", "e2")]
+    settle(hub, *edges)
+    assert {type(hub.loop), *(type(station.loop) for station in edges)} == {Loop}
+    for station in edges:
+        assert set(station.work.stands) == {Key("InferenceModel", "default", f"digits-{station.name}", station.name)}
+    assert not any(served.open for served in hub.mine.keys.values())

@@ -143,7 +143,7 @@ def test_nothing_is_pruned_while_a_line_is_unreadable_and_it_is_named() -> None:
 
 
 def test_what_waits_does_not_count_against_the_limit() -> None:
-    judged = Judgement(limits={"maxDeletes": 0, "maxShare": "100%"}, inventory=9, unreadable=("b.yaml:3",))
+    judged = Judgement(limits={"maxDeletes": 0, "maxShare": "100%"}, inventory=lambda: 9, unreadable=("b.yaml:3",))
     assert make_plan(removals(2), judged).held == ""
 
 

@@ -51,7 +51,7 @@ class Followed:
         self.documents = DocumentRepository(
             mirror, self.hub.state, self.hub.log.blob, DocumentCache(self.place / cache)
         )
-        self.hub.hub._following.repository = self.documents
+        self.hub.hub.following.repository = self.documents
         return self.documents
 
     def push(self, files: Mapping[str, str | bytes | None], message: str = "Change") -> list[Any]:
@@ -95,13 +95,13 @@ def test_what_a_commit_declares_is_read_with_the_place_of_everything(followed: F
 
 def test_an_unmoved_branch_is_nothing_to_read(followed: Followed) -> None:
     followed.push({"a.yaml": edge("e1")})
-    assert followed.documents.read() is None
+    assert followed.documents.reading()() is None
 
 
 def test_a_change_parses_its_file_and_names_what_differs(followed: Followed) -> None:
     followed.push({"a.yaml": edge("e1"), "b.yaml": edge("e2") + "---\n" + edge("e3")})
     followed.git.commit({"b.yaml": "\n# a comment moves every line\n" + edge("e2") + "---\n" + edge("e3", "site: x")})
-    reading = followed.documents.read()
+    reading = followed.documents.reading()()
     assert isinstance(reading, Reading)
     assert (reading.parsed, reading.changed) == (2, frozenset({Identity("Edge", "", "e3")}))
     assert list(reading.blobs) == [followed.git.git("rev-parse", "HEAD:b.yaml")]
@@ -219,11 +219,11 @@ def test_fault_50_a_branch_that_is_gone_prunes_nothing_and_comes_back(followed: 
     followed.push({"a.yaml": edge("e1"), "b.yaml": model("m")})
     followed.git.git("branch", "-m", "main", "renamed")
     with pytest.raises(GitUnavailable, match="no branch main"):
-        followed.documents.read()
+        followed.documents.reading()()
     assert followed.declared() == {"Edge/e1", "InferenceModel/m"}
     assert ev.APPLY_INTENDED not in types(followed.hub.turn("commit"))  # said, and tried again later
     followed.git.git("branch", "-m", "renamed", "main")
-    assert followed.documents.read() is None
+    assert followed.documents.reading()() is None
 
 
 def test_fault_55_every_commit_between_two_looks_has_its_files_and_facts(followed: Followed) -> None:
@@ -286,7 +286,7 @@ def test_a_restart_declares_the_same_from_the_log_with_and_without_a_cache(follo
     assert followed.declared() == {"Edge/e1", "Edge/e2", "InferenceModel/m"}
     for kind in ("Edge", "InferenceModel"):
         assert list(after.of_kind(kind)) == list(before.of_kind(kind))
-    assert followed.documents.read() is None
+    assert followed.documents.reading()() is None
 
 
 def test_what_the_log_cannot_give_back_is_not_taken_for_gone(followed: Followed) -> None:

@@ -211,7 +211,7 @@ def test_a_tail_that_was_cut_off_is_found_by_who_holds_a_copy(path: Path) -> Non
     without_guards(path, "DELETE FROM entry WHERE seq > 2")
     link = FileLink(path, copy)
     with closing(link), pytest.raises(ForkFound, match="ends at event 2, but 4 of it are held"):
-        link.pull()
+        link.fetch()
 
 
 def test_a_tail_that_was_cut_off_is_found_by_the_file_that_follows(path: Path) -> None:
