@@ -1,5 +1,6 @@
 """A clock that stands where a test puts it, and events to append."""
 
+import threading
 from typing import Any
 
 from reconciler.history.events import APPLY_SUCCEEDED, Event, event_id
@@ -18,6 +19,9 @@ class StillClock:
 
     def monotonic(self) -> float:
         return self.seconds
+
+    def gate(self) -> threading.Condition:
+        return threading.Condition()
 
 
 def an_event(number: int, stream: str = "deploy/a", **fields: Any) -> Event:

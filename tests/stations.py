@@ -1,6 +1,7 @@
 """A hub and its edges without processes: real loops over logs in memory, moved on by hand, on one still clock."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 from reconciler.controller.following import CommitRead, Reading
@@ -8,16 +9,18 @@ from reconciler.controller.hub import Hub
 from reconciler.controller.loop import Loop
 from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.recorder import Recorder
+from reconciler.controller.stage import Stage
 from reconciler.edge.keeper import Keeper
 from reconciler.errors import ReconcilerError, WorldUnavailable
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
-from reconciler.history.events import Entry
+from reconciler.history.events import Entry, Origin
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import StageState, State
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared, Object
 from reconciler.ports import EventLog
+from reconciler.wiring.process import Inline
 from tests.log_events import StillClock
 
 
@@ -29,12 +32,12 @@ class MemoryLink:
         self.is_away, self.is_alive = False, True
         self.refusal: ReconcilerError | None = None
 
-    def pull(self) -> list[Entry]:
+    def fetch(self) -> list[tuple[Origin, bytes]]:
         if self.is_away:
             raise WorldUnavailable("there is no log yet")
         if self.refusal is not None:
             raise self.refusal
-        return self.log.copy(self.other.raw(self.log.held(self.other.source).seq, 1 << 20))
+        return self.other.raw(self.log.held(self.other.source).seq, 1 << 20)
 
     def alive(self) -> bool:
         return self.is_alive and not self.is_away
@@ -70,7 +73,10 @@ class Branch:
         self.notes |= notes
         return read.commit
 
-    def read(self) -> Reading | None:
+    def reading(self) -> Callable[[], Reading | None]:
+        return self._read
+
+    def _read(self) -> Reading | None:
         commits = [read for read, _ in self._history]
         known = [read.commit for read in commits].index(self._state.ref.commit) + 1 if self._state.ref.commit else 0
         if known == len(commits):
@@ -101,8 +107,7 @@ def drain(loop: Loop) -> int:
 
 
 def _is_due(queue: Queue) -> bool:
-    live = [row for row in queue._heap if not queue._is_stale(row)]
-    return any(due <= queue._clock.monotonic() for due, _, _ in live)
+    return not queue.is_quiet
 
 
 class HubStation:
@@ -120,17 +125,20 @@ class HubStation:
         self.links: dict[str, MemoryLink] = {}
         self.rung: list[str] = []
         self.fleet: list[str] = []
-        self.hub = Hub(self.branch, self.record, self._link_to, self.rung.append, self._wanted)
-        self.loop = Loop(self.hub, self.hub, self.record.stage(DELIVER), self.queue)
+        self.hub = Hub(self.branch, self.record, self.queue, Inline(), self)
+        self.loop = Loop([Stage(DELIVER, self.hub, self.hub)], self.record, self.queue)
 
-    def _link_to(self, edge: str) -> MemoryLink:
+    def link(self, edge: str) -> MemoryLink:
         if edge not in self.links:  # an agent that has not started yet
             self.links[edge] = MemoryLink(MemoryLog(f"/edge/{edge}", self.clock), self.log)
             self.links[edge].is_away = True
         return self.links[edge]
 
-    def _wanted(self, edges: Iterable[str]) -> None:
+    def wanted(self, edges: Iterable[str]) -> None:
         self.fleet = list(edges)
+
+    def ring(self, edge: str) -> None:
+        self.rung.append(edge)
 
     @property
     def state(self) -> State:
@@ -143,7 +151,7 @@ class HubStation:
     def turn(self, cause: str, subject: str = "") -> list[Entry]:
         """What one trigger, and all that follows from it now, has appended."""
         before = self.log.head().seq
-        self.queue.add(Trigger(cause, subject))
+        self.queue.stage(DELIVER).add(Trigger(Cause(cause), subject))
         drain(self.loop)
         return list(self.log.read(before))
 
@@ -155,9 +163,11 @@ class HubStation:
     def verb(self, verb: str, **fields: Any) -> list[Entry]:
         """A person's verb. Raises what the loop raised."""
         before = self.log.head().seq
-        self.answer = self.loop.reconcile(
-            self.hub.take(Trigger(Cause.VERB, request={"verb": verb, "actor": "ada", **fields}))
-        )
+        reply: Future[dict[str, Any]] = Future()
+        request = {"verb": verb, "actor": "ada", **fields}
+        self.queue.stage(DELIVER).add(Trigger(Cause.VERB, request=request, reply=reply))
+        drain(self.loop)
+        reply.result(0)
         return list(self.log.read(before))
 
     def orders(self, entries: Iterable[Entry] | None = None) -> dict[str, str]:
@@ -265,8 +275,8 @@ class EdgeStation:
         self.link = MemoryLink(hub.log, self.log)
         heard = hub.links.setdefault(name, MemoryLink(self.log, hub.log))
         heard.other, heard.is_away, heard.is_alive = self.log, False, True
-        self.keeper = Keeper(name, self.record, self.link, self.work)
-        self.loop = Loop(self.keeper, self.keeper, self.record.stage(DELIVER), self.queue)
+        self.keeper = Keeper(name, self.record, self.queue, link=self.link, workers=Inline(), work=self.work)
+        self.loop = Loop([Stage(DELIVER, self.keeper, self.keeper)], self.record, self.queue)
 
     @property
     def state(self) -> State:
@@ -278,11 +288,11 @@ class EdgeStation:
 
     def turn(self, cause: str, subject: str = "") -> list[Entry]:
         """What one trigger, and all that follows from it now, has appended here (copies left out)."""
-        return self.turn_with(Trigger(cause, subject))
+        return self.turn_with(Trigger(Cause(cause), subject))
 
     def turn_with(self, trigger: Trigger) -> list[Entry]:
         before = self.log.head().seq
-        self.queue.add(trigger)
+        self.queue.stage(DELIVER).add(trigger)
         drain(self.loop)
         return [entry for entry in self.log.read(before) if entry.origin is None]
 
