@@ -18,7 +18,7 @@ from reconciler.history.events import Event
 from reconciler.history.keys import Key
 from reconciler.history.state import FAILED
 from reconciler.planning.diff import Observed
-from reconciler.planning.expand import affected, all_keys, expand
+from reconciler.planning.expand import affected, every, expand
 from reconciler.planning.plan import Judgement, Plan
 from reconciler.planning.wanted import Expansion
 from reconciler.ports import Link
@@ -48,7 +48,7 @@ class Hub:
         link_to: the link to an edge's log.  ring: tell an edge of orders.  fleet_changed: told which edges there are.
         """
         self._record = recorder
-        self._following = Following(repository, recorder, Reach(affected, all_keys, lambda key: bool(key.edge)))
+        self._following = Following(repository, recorder, Reach(affected, every, lambda key: bool(key.edge)))
         self._verbs = Verbs(self._following, recorder, self._audit)
         self._link_to, self._ring, self._fleet_changed = link_to, ring, fleet_changed
         self._links: dict[str, Link] = {}

@@ -7,7 +7,7 @@ absolute times only; what is large stays in the log, whose sequence number is na
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from reconciler.history import conditions as said
 from reconciler.history.conditions import Verdict, conditions
@@ -17,8 +17,6 @@ from reconciler.history.summed import dataset_counts, delivery, edge_counts, mem
 from reconciler.history.timeline import drift_words
 from reconciler.history.times import shown
 from reconciler.model.identity import COMMIT
-
-MIRRORS: Final = frozenset({"InferenceModelSet", "Model", "Edge", "Fleet"})  # expanded from Git only
 
 
 class Seen(Protocol):
@@ -66,10 +64,29 @@ class Around:
     handled: str = ""
 
 
-def published(key: Key, state: State, seen: Seen, around: Around) -> dict[str, Any] | None:
+class Kind(Protocol):
+    """What differs by kind in a status: a row of planning.kinds."""
+
+    @property
+    def facts(self) -> "FactsOf":
+        """What is known of an object, and the verdict on it."""
+        ...
+
+    @property
+    def from_git_only(self) -> bool:
+        """Whether nothing follows from an object that somebody made by hand."""
+        ...
+
+    @property
+    def tells_suspension(self) -> bool:
+        """Whether its status has a field for who suspended it."""
+        ...
+
+
+def published(kind: Kind, key: Key, state: State, seen: Seen, around: Around) -> dict[str, Any] | None:
     """The status of an object; None: write nothing."""
-    facts, verdict = _FACTS[key.kind](key, state, seen, around)
-    verdict = _beside(key, state, around, verdict)
+    facts, verdict = kind.facts(key, state, seen, around)
+    verdict = _beside(kind, key, state, around, verdict)
     if verdict is None:
         if not seen.status and not around.handled:
             return None
@@ -80,7 +97,7 @@ def published(key: Key, state: State, seen: Seen, around: Around) -> dict[str, A
         "observedGeneration": seen.generation,
         "lastAppliedRevision": _revision(around.branch, commit) if around.from_git else "",
         "lastHandledReconcileAt": around.handled,
-        "suspended": _present(around.suspended) if key.kind in {"InferenceModel", "Fleet"} else {},
+        "suspended": _present(around.suspended) if kind.tells_suspension else {},
     }
     return _present(status | facts)
 
@@ -101,9 +118,9 @@ def _seconds(time: str) -> str:
 # ── what matters more than what an edge says ──────────────────────────────────────────────────────────────────────────
 
 
-def _beside(key: Key, state: State, around: Around, verdict: Verdict | None) -> Verdict | None:
+def _beside(kind: Kind, key: Key, state: State, around: Around, verdict: Verdict | None) -> Verdict | None:
     served = state.known(key)
-    if key.kind in MIRRORS and not around.from_git:
+    if kind.from_git_only and not around.from_git:
         return Verdict(said.FALSE, said.NOT_FROM_GIT, _not_from_git(key), stuck=True)
     wrong = [problem for problem in around.problems if problem.get("severity", "error") == "error"]
     if wrong:
@@ -167,9 +184,15 @@ def _suspended(why: Mapping[str, str], otherwise: str) -> str:
 # ── kind by kind ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 Facts = tuple[dict[str, Any], Verdict | None]
+FactsOf = Callable[[Key, State, Seen, Around], Facts]
 
 
-def _inference_model(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001  # all take the same
+def nothing(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001  # all take the same
+    """Of what no edge says anything."""
+    return {}, None
+
+
+def of_service(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
     """What its edge said. Of several edges, while it moves, the one that was ordered last."""
     on_edges = [(state.keys[text], Key.parse(text).edge) for text in around.members if text in state.keys]
     if not on_edges:
@@ -192,19 +215,22 @@ def _inference_model(key: Key, state: State, seen: Seen, around: Around) -> Fact
     return facts, verdict
 
 
-def _set(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+def of_set(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+    """What its edges have of it, counted."""
     counts, failures = set_counts(state, around.members)
     return {"edges": counts}, members_told(counts["desired"], counts["ready"], counts["failed"], failures, "edges")
 
 
-def _model(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+def of_model(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+    """How far its versions are spread."""
     versions = len(seen.spec.get("versions", ()))
     edges, in_use = model_counts(state, around.members)
     told = f"{versions} version{'s' * (versions != 1)}, {edges} edge{'s' * (edges != 1)} serve it"
     return {"versions": versions, "edges": edges, "inUse": in_use}, Verdict(said.TRUE, said.SUCCEEDED, told)
 
 
-def _dataset(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+def of_dataset(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+    """What its edges have of it, counted."""
     if not any(text in state.keys for text in around.members):
         return {}, None
     counts, version, failures = dataset_counts(state, around.members)
@@ -213,7 +239,8 @@ def _dataset(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # no
     return facts, members_told(desired, counts["ready"], len(failures), failures, "edges")
 
 
-def _edge(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+def of_edge(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+    """Whether it is there, and what it serves."""
     heard = state.edges.get(key.name)
     if heard is None and not any(text in state.keys for text in around.members):
         return {}, None
@@ -229,7 +256,8 @@ def _edge(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa:
     return facts, members_told(wanted, serving, len(failures), failures, "models")
 
 
-def _fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+def of_fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+    """How far the repository is carried out."""
     ref, held = state.ref, state.held_plan
     problems = [one for group in state.problems.values() for one in group if one.get("severity", "error") == "error"]
     ours = [served for text, served in state.keys.items() if served.operation and "@" not in text]
@@ -269,13 +297,3 @@ def _fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa
         return facts, Verdict(said.UNKNOWN, said.PROGRESSING, "no commit was accepted yet", going=True)
     told = f"{len(ours)} objects are as commit {ref.accepted[:12]} says"
     return facts, Verdict(said.TRUE, said.SUCCEEDED, told)
-
-
-_FACTS: Final[dict[str, Callable[[Key, State, Seen, Around], Facts]]] = {
-    "InferenceModel": _inference_model,
-    "InferenceModelSet": _set,
-    "Model": _model,
-    "Dataset": _dataset,
-    "Edge": _edge,
-    "Fleet": _fleet,
-}

@@ -1,7 +1,8 @@
 """Which objects and edges a status speaks of. May import: history, planning, kube.
 
-In: State and what Git declares.  Out: the members of a set, a Model, an Edge, a Dataset; what is to be published when
-one of them changed. Of the loop's thread alone. A set's members are found once a commit, and where they are asked for.
+In: State and what Git declares.  Out: the members of a set, a Model, an Edge, a Dataset (by their row of
+planning.kinds); what is to be published when one of them changed. Of the loop's thread alone. A set's members are found
+once a commit, and where they are asked for.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,11 +10,10 @@ from typing import Any
 
 from reconciler.history.keys import Key
 from reconciler.history.state import State
-from reconciler.model.identity import SET_LABEL, Identity
+from reconciler.model.identity import CATALOGUE, EDGE, SERVICE, SET, SET_LABEL, Identity
 from reconciler.planning import objects
-from reconciler.planning.declared import Declared, Object
-from reconciler.planning.naming import key_of_set
-from reconciler.planning.refusals import template_of
+from reconciler.planning.declared import Declared, Object, template_of
+from reconciler.planning.kinds import KINDS
 
 
 class Gathered:
@@ -48,36 +48,31 @@ class Gathered:
 
     def members(self, key: Key) -> list[str]:
         """What the status of an object sums up: keys on edges."""
-        match key.kind:
-            case "InferenceModel" | "Dataset":
-                return [f"{key}@{edge}" for edge in self._edges_of.get(str(key), ())]
-            case "Edge":
-                return [f"{obj}@{key.name}" for obj in self._on.get(key.name, ())]
-            case "InferenceModelSet":
-                source = self._declared().get(Identity(key.kind, key.namespace, key.name))
-                return [] if source is None else list(self._of_set(source))
-            case "Model":
-                return list(self._of_model(key))
-        return []
+        return list(KINDS[key.kind].members(self, key))
 
-    def _of_set(self, source: Object) -> tuple[str, ...]:
+    @property
+    def declared(self) -> Declared:
+        """What Git says."""
+        return self._declared()
+
+    def given(self, key: Key) -> list[str]:
+        """The keys of an object on the edges that it is given to."""
+        return [f"{key}@{edge}" for edge in self._edges_of.get(str(key), ())]
+
+    def on(self, edge: str) -> list[Key]:
+        """The objects that an edge is given."""
+        return [Key.parse(obj) for obj in self._on.get(edge, ())]
+
+    def made(self, source: Object) -> tuple[str, ...]:
+        """The keys, on their edges, of what a set makes."""
         declared = self._declared()
         if self._sets[0] is not declared:
             self._sets = (declared, {})
         found = self._sets[1].get(source.identity)
         if found is None:
-            edges = declared.edges_matching(source.spec.get("edgeSelector"))
-            found = tuple(str(key_of_set(declared, source, edge.name)) for edge in edges)
+            found = tuple(str(key) for key in KINDS[source.kind].placement.keys(declared, source))
             self._sets[1][source.identity] = found
         return found
-
-    def _of_model(self, key: Key) -> Iterator[str]:
-        for identity in self._declared().users(key.namespace, key.name):
-            source = self._declared().get(identity)
-            if source is not None and source.kind == "InferenceModelSet":
-                yield from self._of_set(source)
-            elif source is not None:
-                yield from (f"{identity}@{edge}" for edge in self._edges_of.get(str(identity), ()))
 
     def problems(self, key: Key, state: State) -> list[dict[str, Any]]:
         """What is wrong with an object, or with the document that declares it: those from its line to the next one."""
@@ -99,30 +94,26 @@ class Gathered:
         if self._files[0] is not declared:
             self._files = (declared, {})
         if path not in self._files[1]:
-            found = (obj for kind in objects.MIRRORED for obj in declared.of_kind(kind))
+            found = (obj for kind in KINDS for obj in declared.of_kind(kind))
             self._files[1][path] = [obj for obj in found if obj.path == path]
         return self._files[1][path]
-
-    def on(self, edge: str) -> list[Key]:
-        """The objects that an edge is given."""
-        return [Key.parse(obj) for obj in self._on.get(edge, ())]
 
     def summed_in(self, key: Key, state: State) -> Iterator[Key]:
         """What else is told anew when this object, or what an edge says of it, has changed."""
         declared = self._declared()
         for edge in self._edges_of.get(str(key), ()):
-            yield Key("Edge", "", edge, "")
-        if key.kind != "InferenceModel":
+            yield Key(EDGE, "", edge, "")
+        if key.kind != SERVICE:
             return
         set_name = state.known(key).order.get("labels", {}).get(SET_LABEL, "")
-        source = declared.get(Identity("InferenceModelSet", key.namespace, set_name)) if set_name else None
+        source = declared.get(Identity(SET, key.namespace, set_name)) if set_name else None
         source = source or objects.source_of(declared, key)[0]
         if source is None:  # it is gone: any of them may have had it
-            for kind in ("InferenceModelSet", "Model"):
+            for kind in (SET, CATALOGUE):
                 yield from (objects.key_of(obj.identity) for obj in declared.of_kind(kind))
             return
-        if source.kind == "InferenceModelSet":
+        if source.kind == SET:
             yield objects.key_of(source.identity)
         model = template_of(source).get("modelRef")
         if model:
-            yield Key("Model", key.namespace, model, "")
+            yield Key(CATALOGUE, key.namespace, model, "")

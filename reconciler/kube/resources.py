@@ -1,4 +1,4 @@
-"""Where objects are at the API server. May import: history.keys, model.kinds.
+"""Where objects are at the API server. May import: history.keys, planning.kinds.
 
 In: a kind.  Out: paths of its collections and objects (Kubernetes API Concepts, "Resource URIs").
 """
@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from reconciler.history.keys import Key
 from reconciler.model.identity import GROUP, VERSION
-from reconciler.model.kinds import KINDS
+from reconciler.planning.kinds import models
 
 
 class Resource(NamedTuple):
@@ -35,7 +35,7 @@ class Resource(NamedTuple):
 
 
 OURS: Final = {
-    row.name: Resource(GROUP, VERSION, row.plural, row.name, row.scope == "Namespaced") for row in KINDS.values()
+    row.name: Resource(GROUP, VERSION, row.plural, row.name, row.scope == "Namespaced") for row in models().values()
 }
 
 

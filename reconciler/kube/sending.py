@@ -24,7 +24,7 @@ from reconciler.kube.resources import OURS, document
 from reconciler.model.identity import COMMIT, OPERATION, SEQ, STAMPS
 from reconciler.planning.drifted import CORRECT
 from reconciler.planning.fields import leaves, without
-from reconciler.planning.objects import NUMBERS, numbered
+from reconciler.planning.objects import as_sent, as_text
 
 MANAGER: Final = "reconciler"
 AGAIN: Final = 2  # times that an order is sent again with what a refusal has taught
@@ -157,11 +157,7 @@ class Sender:
         metadata = {"labels": spec.get("labels", {}), "annotations": {**spec.get("annotations", {}), **stamps}}
         if version:
             metadata["resourceVersion"] = version
-        fields = spec["spec"]
-        path = NUMBERS.get(key.kind)
-        if path is not None:
-            fields = numbered(fields, path, float)
-        return msgspec.json.encode(document(key, metadata, spec=fields))
+        return msgspec.json.encode(document(key, metadata, spec=as_sent(key.kind, spec["spec"])))
 
     def _commit(self, order: Order) -> str:
         """The commit whose content is sent: of what only restores it, the one that it was of."""
@@ -194,9 +190,7 @@ def _deleted(key: Key, answer: bytes) -> _Deleted:
 
 def seen_tree(key: Key, live: Live) -> dict[str, Any]:
     """A live object in the form of an order: `{labels, annotations, spec}`, without our stamps."""
-    path = NUMBERS.get(key.kind)
-    spec = live.spec if path is None else numbered(live.spec, path, lambda value: repr(float(value)))
-    tree: dict[str, Any] = {"spec": spec} | ({"labels": live.labels} if live.labels else {})
+    tree = {"spec": as_text(key.kind, live.spec)} | ({"labels": live.labels} if live.labels else {})
     annotations = {name: value for name, value in live.annotations.items() if name not in STAMPS}
     return tree | ({"annotations": annotations} if annotations else {})
 

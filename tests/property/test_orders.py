@@ -17,7 +17,7 @@ import pytest
 
 from reconciler.history.state import Served
 from reconciler.planning.declared import Declared, Object
-from reconciler.planning.expand import Circumstances, all_keys, expand
+from reconciler.planning.expand import Circumstances, every, expand
 from reconciler.planning.wanted import Frozen, Wanted
 from tests.fleets import NOW, catalogue, dataset, declare, edge, model_set, plain, sha
 
@@ -54,13 +54,20 @@ def _edge(chance: Random, name: str) -> Object:
         for what, which in (("model", "m"), ("model", "a"), ("dataset", "d"))
         if chance.random() < 0.3
     ]
-    more = chance.choice([{}, {"nodeName": "n1"}, {"nodeName": "n2"}]) | chance.choice([{}, {"address": "127.0.0.2"}])
-    return edge(name, _labels(chance), pins, **more)
+    node: dict[str, str] = chance.choice([{}, {"nodeName": "n1"}, {"nodeName": "n2"}])
+    address: dict[str, str] = chance.choice([{}, {"address": "127.0.0.2"}])
+    return edge(name, _labels(chance), pins, **node, **address)
 
 
 def _set(chance: Random, name: str) -> Object:
     more: dict[str, Any] = {"servingPort": chance.choice([0, *range(8081, 8087)])}
-    odd = [*[{}] * 5, {"frameworkType": "tensorflow"}, {"replicas": 0}, {"replicas": 3}, {"image": "example.com/m:1"}]
+    odd: list[dict[str, Any]] = [
+        *[{}] * 5,
+        {"frameworkType": "tensorflow"},
+        {"replicas": 0},
+        {"replicas": 3},
+        {"image": "example.com/m:1"},
+    ]
     ref = chance.choice(["", "", "", "m", "m", "m", "m", "x"])
     return _without_digest(
         chance, model_set(name, chance.choice("11122229"), on=_labels(chance), ref=ref, **more, **chance.choice(odd))
@@ -68,9 +75,10 @@ def _set(chance: Random, name: str) -> Object:
 
 
 def _plain(chance: Random, name: str) -> Object:
-    where = chance.choice([*({"nodeName": node} for node in ("n1", "n2", "e", "c")), {}, {"nodeName": "n9"}])
+    node = chance.choice(["n1", "n2", "e", "c", "", "n9"])
+    where: dict[str, Any] = {"nodeName": node} if node else {}
     where = where | chance.choice([{}, {"nodeSelector": {"site": "a"}}])
-    odd = [
+    odd: list[dict[str, Any]] = [
         {},
         {},
         {},
@@ -122,7 +130,7 @@ def orders(seed: int) -> dict[str, Any]:
 
 def _expanded(before: Declared, now: Declared, circumstances: Circumstances) -> dict[str, Any]:
     found = {}
-    for key in sorted(all_keys(before) | all_keys(now)):
+    for key in sorted(every(before) | every(now)):
         one = expand(key, now, circumstances)
         assert one.key == key
         told: dict[str, Any] = {}
