@@ -13,8 +13,8 @@ from reconciler.errors import ReconcilerError, WorldUnavailable
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
-from reconciler.history.keys import Key
-from reconciler.history.state import State
+from reconciler.history.keys import DELIVER, Key
+from reconciler.history.state import StageState, State
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared, Object
 from reconciler.ports import EventLog
@@ -121,7 +121,7 @@ class HubStation:
         self.rung: list[str] = []
         self.fleet: list[str] = []
         self.hub = Hub(self.branch, self.record, self._link_to, self.rung.append, self._wanted)
-        self.loop = Loop(self.hub, self.hub, self.record, self.queue)
+        self.loop = Loop(self.hub, self.hub, self.record.stage(DELIVER), self.queue)
 
     def _link_to(self, edge: str) -> MemoryLink:
         if edge not in self.links:  # an agent that has not started yet
@@ -135,6 +135,10 @@ class HubStation:
     @property
     def state(self) -> State:
         return self.record.state
+
+    @property
+    def mine(self) -> StageState:
+        return self.record.state.stage(DELIVER)
 
     def turn(self, cause: str, subject: str = "") -> list[Entry]:
         """What one trigger, and all that follows from it now, has appended."""
@@ -240,11 +244,11 @@ class ToyWork:
 
     def say(self, key: Key, type_: str, data: Mapping[str, Any], operation: str = "") -> list[Entry]:
         """Have something recorded that a worker, or a runtime, did."""
-        event = self._station.record.event(type_, key, data, operationid=operation)
+        event = self._station.record.stage(DELIVER).event(type_, key, data, operationid=operation)
         return self._station.turn_with(Trigger("happened", str(key), (event,)))
 
     def _ended(self, key: Key, type_: str, data: Mapping[str, Any]) -> list[Entry]:
-        outcome = self._station.record.event(type_, key, data, operationid=self.jobs[key][1])
+        outcome = self._station.record.stage(DELIVER).event(type_, key, data, operationid=self.jobs[key][1])
         return self._station.turn_with(Trigger("done", str(key), (outcome,)))
 
 
@@ -262,11 +266,15 @@ class EdgeStation:
         heard = hub.links.setdefault(name, MemoryLink(self.log, hub.log))
         heard.other, heard.is_away, heard.is_alive = self.log, False, True
         self.keeper = Keeper(name, self.record, self.link, self.work)
-        self.loop = Loop(self.keeper, self.keeper, self.record, self.queue)
+        self.loop = Loop(self.keeper, self.keeper, self.record.stage(DELIVER), self.queue)
 
     @property
     def state(self) -> State:
         return self.record.state
+
+    @property
+    def mine(self) -> StageState:
+        return self.record.state.stage(DELIVER)
 
     def turn(self, cause: str, subject: str = "") -> list[Entry]:
         """What one trigger, and all that follows from it now, has appended here (copies left out)."""

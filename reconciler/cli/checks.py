@@ -194,7 +194,9 @@ def _ports(state_dir: Path) -> Iterator[Finding]:
 
 
 def _served(now: "State") -> dict[tuple[str, int], str]:
-    orders = ((text.rpartition("@")[2], served.order) for text, served in now.keys.items())
+    from reconciler.history.keys import DELIVER, Key
+
+    orders = ((Key.parse(text).edge, served.order) for text, served in now.stage(DELIVER).keys.items())
     return {(order["address"], int(order["port"])): edge for edge, order in orders if order.get("serving")}
 
 

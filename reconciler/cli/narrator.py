@@ -16,7 +16,7 @@ from reconciler.cli.history import show
 from reconciler.edge.paths import StateDirectory
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
-from reconciler.history.keys import Key
+from reconciler.history.keys import DELIVER, Key
 from reconciler.history.timeline import labelled, named
 from reconciler.web.records import record
 
@@ -33,7 +33,7 @@ class Narrator:
     """Tells what is appended while it is entered. `hear` is the log's listener."""
 
     def __init__(self, recorder: "Recorder", state_dir: Path, form: str) -> None:
-        self._recorder, self._state, self._form = recorder, StateDirectory(state_dir), form
+        self._mine, self._state, self._form = recorder.state.stage(DELIVER), StateDirectory(state_dir), form
         self._heard: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="narrator", daemon=True)
 
@@ -92,8 +92,8 @@ class Narrator:
 
     def _downloading(self) -> list[str]:
         """The edges that fetch something just now."""
-        keys = list(self._recorder.state.keys.items())
-        return sorted({text.rpartition("@")[2] for text, served in keys if served.open and served.phase in FETCHING})
+        keys = list(self._mine.keys.items())
+        return sorted({Key.parse(text).edge for text, served in keys if served.open and served.phase in FETCHING})
 
     def _progress(self, edges: list[str]) -> list[dict[str, Any]]:
         """What the workers of these edges say that they are at."""
@@ -111,5 +111,4 @@ class Narrator:
 
     def _label(self, key: Key) -> str:
         """`edge-1 digits`."""
-        served = self._recorder.state.keys.get(str(key))
-        return f"{key.edge} {labelled(key.kind, named(key, served.order if served is not None else {}))}"
+        return f"{key.edge} {labelled(key.kind, named(key, self._mine.known(key).order))}"

@@ -89,9 +89,10 @@ def _require_ahead(expires: str) -> None:
 def _standing(ahead: "Preview", subject: "Subject") -> str:
     """The version that the edge serves, by the log, else the one that was ordered."""
     from reconciler.errors import UsageError
+    from reconciler.history.keys import DELIVER
 
-    served = ahead.state.keys.get(str(subject.key))
-    version = str(served.live.get("version") or served.order.get("version") or "") if served is not None else ""
+    served = ahead.state.stage(DELIVER).known(subject.key)
+    version = str(served.live.get("version") or served.order.get("version") or "")
     if not version:
         raise UsageError(
             f"which version? {subject.key.edge} has none of {subject.called} yet", hint=f"write {subject.name}@VERSION"

@@ -106,6 +106,7 @@ def to_files(then: "State", past: "Past", ahead: "Preview", head: str, folder: s
 def to_pins(edge: str, then: "State", ahead: "Preview", head: str) -> Way:
     """Pins in the Edge's file for what it was to have then and is not to have now."""
     from reconciler.cli.pins import edge_of, subjects, text_at
+    from reconciler.history.keys import DELIVER, Key
     from reconciler.sources.edit import set_pin
 
     declared = ahead.declared()
@@ -113,11 +114,11 @@ def to_pins(edge: str, then: "State", ahead: "Preview", head: str) -> Way:
     there = {str(one.key): one for one in subjects(declared, where)}
     before = text = text_at(ahead.mirror, head, where.path)
     changes, left = [], []
-    for key, served in sorted(then.keys.items()):
+    for key, served in sorted(then.stage(DELIVER).keys.items()):
         version = str(served.order.get("version", ""))
-        if not key.endswith(f"@{edge}") or not version:
+        if Key.parse(key).edge != edge or not version:
             continue
-        now, subject = ahead.state.keys.get(key), there.get(key)
+        now, subject = ahead.state.stage(DELIVER).keys.get(key), there.get(key)
         if now is not None and now.order.get("version") == version:
             continue
         if subject is None or version not in subject.versions:

@@ -16,7 +16,7 @@ from reconciler.controller.verbs import Verbs
 from reconciler.errors import ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
-from reconciler.history.keys import Key
+from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import FAILED, Served
 from reconciler.history.times import is_over
 from reconciler.planning import objects
@@ -107,10 +107,9 @@ class Declare:
     """Source of the loop whose target is the cluster."""
 
     def __init__(self, repository: Repository, recorder: Recorder, cluster: Cluster) -> None:
-        self._record, self._cluster = recorder, cluster
-        reach = Reach(objects.affected, objects.every, lambda key: not key.edge)
-        self.following = Following(repository, recorder, reach)
-        self._verbs = Verbs(self.following, recorder, self._audit)
+        self._record, self._cluster = recorder.stage(DECLARE), cluster
+        self.following = Following(repository, self._record, Reach(objects.affected, objects.every))
+        self._verbs = Verbs(self.following, self._record, self._audit)
         self._led = False  # whether the Lease was won, and so everything looked at, since this began
 
     def take(self, trigger: Trigger) -> Batch:
@@ -169,7 +168,7 @@ class Declare:
     def _done(self, trigger: Trigger) -> Batch:
         """Outcomes. Of an order that is not the newest, or was withdrawn, the object is looked at again."""
         key = Key.parse(trigger.subject)
-        newest = self._record.state.known(key).operation
+        newest = self._record.mine.known(key).operation
         stale = any(event.operationid != newest or event.data.get("settled") for event in trigger.events)
         return self.following.batch({key} if stale else (), trigger.events)
 
@@ -198,20 +197,20 @@ class Declare:
             said = {name: why[name] for name in ("reason", "until", "object") if why.get(name)}
             if {name: value for name, value in known.get(scope, {}).items() if name not in {"actor", "time"}} != said:
                 data = {"scope": scope, "annotated": True, **said}
-                yield self._record.event(ev.RECONCILE_SUSPENDED, "plan", data, actor=why.get("actor", ""))
+                yield self._record.event(ev.RECONCILE_SUSPENDED, "suspensions", data, actor=why.get("actor", ""))
         for scope, why in known.items():
             if scope not in asked and not is_over(why.get("until", ""), now):
                 data = {"scope": scope, "annotated": True, "object": why.get("object", "")}
-                yield self._record.event(ev.RECONCILE_RESUMED, "plan", data, actor="somebody")
+                yield self._record.event(ev.RECONCILE_RESUMED, "suspensions", data, actor="somebody")
 
     def _changed(self, key: Key) -> Batch:
         """An object is not as it was seen last: looked at, if it is one of ours."""
-        known = self._record.state.keys.get(str(key))
+        known = self._record.mine.keys.get(str(key))
         if known is None or not known.operation:
             source, _ = objects.source_of(self.following.repository.declared, key)
             adopted = self._cluster.adopted(key) if known is None else None  # a restored etcd brings it back
             events = [adopted] if adopted is not None else []
-            concerns = source is not None or events or str(key) in self._record.state.waits
+            concerns = source is not None or events or str(key) in self._record.mine.waits
             return self.following.batch({key}, events) if concerns else Batch()
         if known.open:
             ended = self._cluster.ended(key)
@@ -238,9 +237,9 @@ class Declare:
         The audit behind it compares once more: it finds what to mend, not who did it, nor what is only to be told.
         """
         found = []
-        for text, known in self._record.state.keys.items():
+        for text, known in self._record.mine.keys.items():
             key = Key.parse(text)
-            drift = self._cluster.drift(key) if not key.edge and known.operation and not known.open else None
+            drift = self._cluster.drift(key) if known.operation and not known.open else None
             event = self._detected(key, known, drift) if drift is not None else None
             found += [event] if event is not None else []
         return found
@@ -260,7 +259,7 @@ class Declare:
 
     def _at_rest(self, expansions: Iterable[Expansion], plan: Plan) -> Iterator[Event]:
         """What nothing is done about and nothing is under way for, where the log still says that there is something."""
-        planned, keys = {step.key for step in plan.steps}, self._record.state.keys
+        planned, keys = {step.key for step in plan.steps}, self._record.mine.keys
         for expansion in expansions:
             key, known = expansion.key, keys.get(str(expansion.key))
             if known is None or known.open or key in planned:
@@ -286,7 +285,7 @@ class Declare:
         judged = self.judge(Batch(keys, unreadable=self.following.unreadable()))
         found: dict[Key, str] = {}
         for step, intent in orders:
-            spec = step.spec or self._record.state.known(step.key).order
+            spec = step.spec or self._record.mine.known(step.key).order
             there = self._cluster.forbidden(step.key)
             why, _ = stopped(step.key, step.action, spec, judged, there, kept=self._passes_freeze(intent.event))
             why = why or ("" if _is_wanted(step, wanted[step.key]) else "Git wants it otherwise by now")

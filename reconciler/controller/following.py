@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
 from reconciler.controller.loop import Batch
-from reconciler.controller.recorder import Recorder
+from reconciler.controller.recorder import StageRecorder
 from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
 from reconciler.errors import ReconcilerError, WorldRefused, WorldUnavailable
 from reconciler.history import events as ev
@@ -72,18 +72,16 @@ class Reach(NamedTuple):
     """Which keys a stage expands to.
 
     affected: (before, after, changed) -> the keys whose expansion may differ.  every: all that is declared.
-    owns: whether a key of the log is of this stage.
     """
 
     affected: Callable[[Declared, Declared, Iterable[Identity]], set[Key]]
     every: Callable[[Declared], set[Key]]
-    owns: Callable[[Key], bool]
 
 
 class Following:
     """Reads the branch, and says what that means for the keys of one stage."""
 
-    def __init__(self, repository: Repository, recorder: Recorder, reach: Reach) -> None:
+    def __init__(self, repository: Repository, recorder: StageRecorder, reach: Reach) -> None:
         self.repository, self._record, self._reach = repository, recorder, reach
 
     def commit(self) -> Batch:
@@ -124,23 +122,23 @@ class Following:
 
     def unfinished(self, audit: Batch) -> Batch:
         """The commit that was read but neither accepted nor held when the process ended, or the audit alone."""
-        ref, held = self._record.state.ref, self._record.state.held_plan
+        ref, held = self._record.state.ref, self._record.mine.held_plan
         if ref.commit == ref.accepted or (held is not None and held.commit == ref.commit):
             return audit
         fleet = self.repository.declared.fleet() or {}
-        waited = {Key.parse(text) for text in self._record.state.waits}  # for something else: it is not of this commit
+        waited = {Key.parse(text) for text in self._record.mine.waits}  # for something else: it is not of this commit
         keys, about = audit.keys | self.held_keys(), audit.keys - waited
         return replace(audit, keys=keys, commit=ref.commit, fleet=fleet, about=about)
 
     def everything(self, declared: Declared | None = None) -> set[Key]:
         """Every key there is or should be."""
-        state = self._record.state
-        known = (Key.parse(text) for text in state.keys.keys() | state.waits.keys())
-        return self._reach.every(declared or self.repository.declared) | {key for key in known if self._reach.owns(key)}
+        mine = self._record.mine
+        known = {Key.parse(text) for text in mine.keys.keys() | mine.waits.keys()}
+        return self._reach.every(declared or self.repository.declared) | known
 
     def held_keys(self) -> frozenset[Key]:
         """The keys of the plan that waits for a person."""
-        held = self._record.state.held_plan
+        held = self._record.mine.held_plan
         return frozenset(Key.parse(text) for text in held.keys) if held is not None else frozenset()
 
     def unreadable(self) -> tuple[str, ...]:
@@ -156,7 +154,7 @@ class Following:
     def around(self) -> Circumstances:
         """What expansion needs now beside the declarations."""
         state, now = self._record.state, rfc3339(self._record.clock.now())
-        return Circumstances(self.fleet(), state.digests, now, state.keys)
+        return Circumstances(self.fleet(), state.digests, now, self._record.mine.keys)
 
     def fleet(self) -> dict[str, Any]:
         """The policy in force: of the last accepted commit; before there is one, the first commit's own."""
@@ -168,6 +166,7 @@ class Following:
         now = rfc3339(self._record.clock.now())
         return judge_by(
             self._record.state,
+            self._record.name,
             self.fleet(),
             now=now,
             unreadable=batch.unreadable,
@@ -193,12 +192,14 @@ class Following:
 
     def waiting(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
         """Which of these keys wait, and for what, where that differs from what the log says."""
-        known, now = self._record.state.waits, {str(step.key): step.waits for step in plan.steps if step.waits}
+        known, now = self._record.mine.waits, {str(step.key): step.waits for step in plan.steps if step.waits}
         changed: dict[str, list[str]] = {}
         for text in sorted(str(expansion.key) for expansion in expansions):
             if now.get(text, "") != known.get(text, ""):
                 changed.setdefault(now.get(text, ""), []).append(text)
-        return [self._record.event(ev.STEPS_WAITING, "waits", {"waits": changed})] if changed else []
+        return (
+            [self._record.event(ev.STEPS_WAITING, f"waits/{self._record.name}", {"waits": changed})] if changed else []
+        )
 
     def _adopt(self, reading: Reading, found: tuple[Event, ...]) -> Batch:
         record, before = self._record, self.repository.declared

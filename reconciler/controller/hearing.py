@@ -4,14 +4,14 @@ In: a link.  Out: what is new there, and an event when the link refuses to copy 
 once, and when it copies again. A log that cannot be trusted blocks nobody but its own source.
 """
 
-from reconciler.controller.recorder import Recorder
+from reconciler.controller.recorder import StageRecorder
 from reconciler.errors import HistoryError, WorldUnavailable
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.ports import Link
 
 
-def hear(link: Link, record: Recorder, peer: str) -> tuple[list[Entry], list[Event]]:
+def hear(link: Link, record: StageRecorder, peer: str) -> tuple[list[Entry], list[Event]]:
     """The entries copied from `peer` just now, and what is to be recorded about the link itself."""
     refused = record.state.links.get(peer, "")
     try:

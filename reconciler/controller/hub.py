@@ -15,7 +15,7 @@ from reconciler.controller.verbs import Verbs
 from reconciler.errors import ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event
-from reconciler.history.keys import Key
+from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import FAILED
 from reconciler.planning.diff import Observed
 from reconciler.planning.expand import affected, every, expand
@@ -47,9 +47,9 @@ class Hub:
 
         link_to: the link to an edge's log.  ring: tell an edge of orders.  fleet_changed: told which edges there are.
         """
-        self._record = recorder
-        self._following = Following(repository, recorder, Reach(affected, every, lambda key: bool(key.edge)))
-        self._verbs = Verbs(self._following, recorder, self._audit)
+        self._record = recorder.stage(DELIVER)
+        self._following = Following(repository, self._record, Reach(affected, every))
+        self._verbs = Verbs(self._following, self._record, self._audit)
         self._link_to, self._ring, self._fleet_changed = link_to, ring, fleet_changed
         self._links: dict[str, Link] = {}
 
@@ -67,7 +67,7 @@ class Hub:
                 return batch
             case "edge":
                 heard = self._hear(trigger.subject, str(trigger.request.get("error", "")))
-                if not heard.alive or any(str(key) not in self._record.state.keys for key in heard.keys):
+                if not heard.alive or any(str(key) not in self._record.mine.keys for key in heard.keys):
                     self._supervise()  # an agent is gone, or an edge may have nothing left to take away
                 return self._following.batch(heard.keys, heard.events)
             case "keys":
@@ -89,7 +89,7 @@ class Hub:
 
     def _supervise(self) -> None:
         """Every edge that is declared, or that still has something to take away, needs its agent."""
-        there = {Key.parse(text).edge for text in self._record.state.keys} - {""}
+        there = {Key.parse(text).edge for text in self._record.mine.keys} - {""}
         self._fleet_changed(sorted(there | {edge.name for edge in self._following.repository.declared.of_kind("Edge")}))
 
     def _hear(self, edge: str, last_words: str = "") -> Heard:
@@ -143,7 +143,7 @@ class Hub:
         """
         found = {}
         for key in keys:
-            served = self._record.state.keys.get(str(key))
+            served = self._record.mine.keys.get(str(key))
             if served is not None and not served.operation and served.live:
                 found[key] = Observed({name: served.live.get(name, "") for name in ("version", "sha256")})
             elif served is not None and served.operation:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
 from reconciler.controller.queue import Queue, Trigger
-from reconciler.controller.recorder import Recorder
+from reconciler.controller.recorder import StageRecorder
 from reconciler.controller.steps import reached
 from reconciler.errors import HistoryError, ReconcilerError
 from reconciler.history import events as ev
@@ -123,7 +123,7 @@ class Loop:
         self,
         source: Source,
         target: Target,
-        recorder: Recorder,
+        recorder: StageRecorder,
         queue: Queue,
         every: Mapping[str, Callable[[], float]] | None = None,
     ) -> None:
@@ -175,7 +175,7 @@ class Loop:
         plan = make_plan(diff(expansions, observed), judged)
         kept = (batch.kept - batch.keys) | {step.key for step in plan.waiting if step.action != "delete"}
         if kept and not plan.held:  # what cannot become as it is wanted stays as it was ordered
-            ordered = [as_ordered(key, self._record.state.known(key)) for key in kept]
+            ordered = [as_ordered(key, self._record.mine.known(key)) for key in kept]
             plan = plan.beside(make_plan(diff(ordered, observed), judged))
         return Considered(plan, expansions)
 
@@ -227,7 +227,8 @@ class Loop:
     def _announce(self, batch: Batch, plan: Plan) -> str:
         """Record the plan where it says more than its intents do: for a commit, when held, when approved."""
         state = self._record.state
-        held = state.held_plan
+        mine = self._record.mine
+        held = mine.held_plan
         if not (batch.commit or batch.approved or plan.held):
             return ""
         if (
@@ -245,18 +246,19 @@ class Loop:
         else:
             data |= {"fleet": batch.fleet} if batch.commit and batch.fleet != state.fleet else {}
             data |= {"releases": batch.approved} if batch.approved else {}
+        stream, digest = f"plan/{self._record.name}", plan.digest
         planned = self._record.event(
-            ev.CHANGE_PLANNED, "plan", data, causationid=batch.cause, gitcommit=batch.commit, newdigest=plan.digest
+            ev.CHANGE_PLANNED, stream, data, causationid=batch.cause, gitcommit=batch.commit, newdigest=digest
         )
         other_rules = "fleet" in data and bool(state.ref.accepted)  # they may be about anything that is there
-        self._record.append([planned], plans=state.plans)
+        self._record.append([planned], plans=mine.plans)
         if other_rules:
             self.queue.add(Trigger("rules"))
         return planned.id
 
     def _intent(self, step: Step, batch: Batch, cause: str, place: str) -> Event:
         """place: where the log stands, and the number of the step in its batch."""
-        served = self._record.state.keys.get(str(step.key))
+        served = self._record.mine.keys.get(str(step.key))
         before, after = digest_of(served.order) if served is not None else "", digest_of(step.spec)
         accepted = self._record.state.ref.accepted if before != after else ""  # what waited; else it only restores
         data: dict[str, Any] = {

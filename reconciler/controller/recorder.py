@@ -9,7 +9,7 @@ from typing import Any
 
 from reconciler.history.events import Entry, Event, event_id, rfc3339
 from reconciler.history.fold import fold
-from reconciler.history.keys import Key
+from reconciler.history.keys import Key, stream_of
 from reconciler.history.state import State
 from reconciler.ports import Clock, EventLog
 
@@ -26,8 +26,19 @@ class Recorder:
         fold(state, list(log.read(after=state.seq)))
         log.subscribe(self._folded)
 
-    def event(self, type_: str, about: Key | str, data: Mapping[str, Any], **attributes: str) -> Event:
-        """An event about a key, or about a stream. attributes: causationid, operationid, gitcommit, actor."""
+    def stage(self, name: str) -> "StageRecorder":
+        """The same for one stage."""
+        return StageRecorder(self, name)
+
+    def event(
+        self, type_: str, about: Key | str, data: Mapping[str, Any], *, stage: str = "", **attributes: str
+    ) -> Event:
+        """An event about a key of a stage, or about a stream.
+
+        attributes: causationid, operationid, gitcommit, actor.
+        """
+        if isinstance(about, Key) and not stage:
+            raise ValueError(f"of which stage is {about}?")
         parts = (self.log.source, type_, str(about), self._born, next(self._count))
         is_key = isinstance(about, Key)
         if self.epoch:
@@ -35,7 +46,7 @@ class Recorder:
         return Event(
             id=event_id(*parts),
             type=type_,
-            partitionkey=about.stream if isinstance(about, Key) else about,
+            partitionkey=stream_of(stage, about) if isinstance(about, Key) else about,
             subject=str(about) if is_key else "",
             time=rfc3339(self.clock.now()),
             data=dict(data),
@@ -46,6 +57,23 @@ class Recorder:
     def _folded(self, entries: list[Entry]) -> None:
         fold(self.state, entries)
 
+    def append(self, events: Sequence[Event], *, plans: int | None = None, stage: str = "") -> list[Entry]:
+        """The entries of `events`, durable. plans: how many plans of `stage` there must be (see StageState.plans)."""
+        expected = None if plans is None else {f"plan/{stage}": plans}
+        return self.log.append(events, expected=expected) if events else []
+
+
+class StageRecorder:
+    """A recorder as one stage has it: what it says of a key is of this stage, and `mine` is its part of the state."""
+
+    def __init__(self, recorder: Recorder, name: str) -> None:
+        self._recorder, self.name, self.mine = recorder, name, recorder.state.stage(name)
+        self.log, self.clock, self.state = recorder.log, recorder.clock, recorder.state
+
+    def event(self, type_: str, about: Key | str, data: Mapping[str, Any], **attributes: str) -> Event:
+        """See `Recorder.event`."""
+        return self._recorder.event(type_, about, data, stage=self.name, **attributes)
+
     def append(self, events: Sequence[Event], *, plans: int | None = None) -> list[Entry]:
-        """The entries of `events`, durable. plans: how many plans there must have been (see State.plans)."""
-        return self.log.append(events, expected=None if plans is None else {"plan": plans}) if events else []
+        """See `Recorder.append`."""
+        return self._recorder.append(events, plans=plans, stage=self.name)

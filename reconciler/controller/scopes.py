@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from reconciler.errors import NameUnknown
-from reconciler.history.keys import Key, set_scope
+from reconciler.history.keys import DECLARE, Key, set_scope
 from reconciler.history.state import State
 from reconciler.model.identity import EDGE_LABEL, Identity
 from reconciler.planning import objects
@@ -27,7 +27,8 @@ def known(scope: str, declared: Declared, state: State) -> None:
             names = sorted(edge.name for edge in declared.of_kind("Edge"))
             raise NameUnknown(f"there is no edge {scope}", hint=_instead(scope, "Edge", names))
         return
-    if objects.source_of(declared, key)[0] is None and not state.known(key).operation:
+    ordered = any(stage.known(key).operation for stage in state.stages.values())
+    if objects.source_of(declared, key)[0] is None and not ordered:
         raise NameUnknown(f"there is no {scope}", hint=_instead(scope, key.kind, _named(key.kind, declared, state)))
 
 
@@ -37,7 +38,7 @@ def within(scope: str, key: Key, declared: Declared, state: State) -> bool:
     if scope == "*" or scope in {key.edge, str(plain)} or plain == ("Edge", "", scope, ""):
         return True
     source, edge = objects.source_of(declared, plain)
-    labels = state.known(plain).order.get("labels", {})
+    labels = state.stage(DECLARE).known(plain).order.get("labels", {})
     identity = source.identity if source is not None else Identity(*plain[:3])
     return scope in {edge, labels.get(EDGE_LABEL), set_scope(key.namespace, labels), str(identity)}
 
@@ -46,7 +47,7 @@ def _named(kind: str, declared: Declared, state: State) -> list[str]:
     """What can be named of a kind: what is declared, what sets have made of it, and the sets themselves."""
     kinds = {kind, "InferenceModelSet"} if kind == "InferenceModel" else {kind}
     found = {str(obj.identity) for each in kinds for obj in declared.of_kind(each)}
-    made = (text for text, served in state.keys.items() if served.operation and "@" not in text)
+    made = (text for text, served in state.stage(DECLARE).keys.items() if served.operation)
     return sorted(found | {text for text in made if text.startswith(f"{kind}/")})
 
 

@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from reconciler.controller.following import Following
 from reconciler.controller.loop import Batch
-from reconciler.controller.recorder import Recorder
+from reconciler.controller.recorder import StageRecorder
 from reconciler.controller.scopes import known, there, within
 from reconciler.errors import NameUnknown, PlanHeld, UsageError
 from reconciler.history import events as ev
 from reconciler.history.events import rfc3339
-from reconciler.history.keys import SETS, Key
+from reconciler.history.keys import DECLARE, SETS, Key
+from reconciler.history.state import ordering
 from reconciler.history.status import suspensions
 from reconciler.history.timeline import named
 from reconciler.history.times import is_time
@@ -32,7 +33,7 @@ def _is_said(value: object) -> bool:
 class Verbs:
     """approve, release, suspend, resume, reconcile."""
 
-    def __init__(self, following: Following, recorder: Recorder, audit: Callable[[], Batch]) -> None:
+    def __init__(self, following: Following, recorder: StageRecorder, audit: Callable[[], Batch]) -> None:
         """audit: everything, looked at again."""
         self._following, self._record, self._audit = following, recorder, audit
 
@@ -58,31 +59,30 @@ class Verbs:
         return verb(request)
 
     def _approve(self, request: Mapping[str, Any]) -> Batch:
-        held = self._record.state.held_plan
+        held = self._record.mine.held_plan
         if held is None:
             raise NameUnknown(
                 "no plan is held", hint="nothing waits for approval; `reconciler plan` shows what is next"
             )
         if request["digest"] != held.digest:
             raise PlanHeld(f"the plan that is held is {held.digest}, not {request['digest']}: {held.reason}")
-        event = self._record.event(
-            ev.CHANGE_APPROVED, "plan", {"digest": held.digest}, actor=request["actor"], newdigest=held.digest
-        )
+        stream, data = f"plan/{self._record.name}", {"digest": held.digest}
+        event = self._record.event(ev.CHANGE_APPROVED, stream, data, actor=request["actor"], newdigest=held.digest)
         fleet = self._following.repository.declared.fleet() or {}
         unreadable = self._following.unreadable()
         keys, commit = self._following.held_keys(), held.commit
         return Batch(keys, (event,), event.id, commit, fleet, approved=held.digest, unreadable=unreadable)
 
     def _release(self, request: Mapping[str, Any]) -> Batch:
-        edge, model, state = request["edge"], request["model"], self._record.state
+        edge, model, mine = request["edge"], request["model"], self._record.mine
         keys = [
             Key.parse(text)
-            for text in state.holds
-            if Key.parse(text).edge == edge and model in {Key.parse(text).name, state.known(text).order.get("model")}
+            for text in mine.holds
+            if Key.parse(text).edge == edge and model in {Key.parse(text).name, mine.known(text).order.get("model")}
         ]
         if not keys:
             names = sorted(
-                {f"{Key.parse(text).edge} {named(Key.parse(text), state.known(text).order)}" for text in state.holds}
+                {f"{Key.parse(text).edge} {named(Key.parse(text), mine.known(text).order)}" for text in mine.holds}
             )
             raise NameUnknown(f"nothing of {model} is held on {edge}", hint=there("held", names))
         events = tuple(self._record.event(ev.HOLD_LIFTED, key, {}, actor=request["actor"]) for key in keys)
@@ -91,7 +91,7 @@ class Verbs:
     def _suspend(self, request: Mapping[str, Any]) -> Batch:
         data = {name: request[name] for name in ("scope", "reason", "until") if request.get(name)}
         data["scope"] = self._scope(request)
-        if data["scope"].startswith(SETS) and self._record.state.keeps != "cluster":
+        if data["scope"].startswith(SETS) and DECLARE not in ordering(self._record.state):
             raise UsageError(
                 "a set is suspended in a cluster only", hint="suspend its edges, or its objects one by one"
             )
@@ -100,7 +100,7 @@ class Verbs:
             raise UsageError("suspend takes text; `until` is an RFC 3339 time with its zone")
         if len(data.get("reason", "")) > REASON_MAX:
             raise UsageError(f"the reason is longer than {REASON_MAX} characters", hint="name a page that says more")
-        return Batch(events=(self._record.event(ev.RECONCILE_SUSPENDED, "plan", data, actor=request["actor"]),))
+        return Batch(events=(self._record.event(ev.RECONCILE_SUSPENDED, "suspensions", data, actor=request["actor"]),))
 
     def _resume(self, request: Mapping[str, Any]) -> Batch:
         scope = request["scope"]
@@ -116,7 +116,7 @@ class Verbs:
             )
         audit = self._audit()
         event = self._record.event(
-            ev.RECONCILE_RESUMED, "plan", {"scope": scope}, causationid=audit.cause, actor=request["actor"]
+            ev.RECONCILE_RESUMED, "suspensions", {"scope": scope}, causationid=audit.cause, actor=request["actor"]
         )
         return replace(audit, events=(*audit.events, event), cause=event.id)
 

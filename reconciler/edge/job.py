@@ -39,7 +39,7 @@ class Tools:
     store: ArtifactStore
     slots: Callable[[Key], Slots]
     runtimes: Runtimes
-    event: Callable[..., Event]  # recorder.event
+    event: Callable[..., Event]  # of the recorder of `deliver`
     post: Callable[[Trigger, float], None]  # queue.add
     monotonic: Callable[[], float]
     sample: Callable[[], float]  # uniform in [0, 1), for jitter

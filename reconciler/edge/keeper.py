@@ -16,7 +16,7 @@ from reconciler.edge.stability import Stability
 from reconciler.errors import PortTaken, ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event
-from reconciler.history.keys import Key
+from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import FAILED
 from reconciler.planning.diff import Observed
 from reconciler.planning.plan import Judgement, Plan
@@ -64,9 +64,9 @@ class Keeper:
     """Source and target of an edge's loop."""
 
     def __init__(self, edge: str, recorder: Recorder, link: Link, work: Work) -> None:
-        self._edge, self._record, self._link, self._work = edge, recorder, link, work
+        self._edge, self._record, self._link, self._work = edge, recorder.stage(DELIVER), link, work
         self._again: set[Key] = set()  # an audit tries refused orders once more
-        self._stability = Stability(recorder)
+        self._stability = Stability(self._record)
 
     # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -97,7 +97,7 @@ class Keeper:
         After success nothing is, and a transient failure is tried again in its own time. What succeeded may have left
         a port that another key was refused.
         """
-        tried, served = self._work.under_way(key), self._record.state.known(key)
+        tried, served = self._work.under_way(key), self._record.mine.known(key)
         newer = tried is not None and not self._is_meant(key, tried)
         newer |= served.open and any(outcome.operationid != served.operation for outcome in outcomes)
         self._work.finish(key)
@@ -109,7 +109,7 @@ class Keeper:
             else:
                 self._work.later(key)  # what stands cannot be had either: in its own time, never in a loop
         if any(outcome.type == ev.APPLY_SUCCEEDED for outcome in outcomes):
-            waiting = {one for one in self._all() if self._record.state.known(one).code == PortTaken.code}
+            waiting = {one for one in self._all() if self._record.mine.known(one).code == PortTaken.code}
             self._again |= waiting
             due |= waiting
         return Batch(keys=self._free(due), events=tuple(outcomes))
@@ -121,7 +121,7 @@ class Keeper:
         return {key for key in keys if key.edge == self._edge}, events
 
     def _all(self) -> frozenset[Key]:
-        keys = (Key.parse(text) for text in self._record.state.keys)
+        keys = (Key.parse(text) for text in self._record.mine.keys)
         return frozenset(key for key in keys if key.edge == self._edge)
 
     def _free(self, keys: Iterable[Key]) -> frozenset[Key]:
@@ -144,7 +144,7 @@ class Keeper:
         """Outcomes for own intents that a crash left open: by what is there, not by guessing."""
         events = []
         for key in sorted(self._all()):
-            served = self._record.state.known(key)
+            served = self._record.mine.known(key)
             if not served.own:
                 continue
             done = self._work.observe(key) == (served.own_spec or None)
@@ -161,7 +161,7 @@ class Keeper:
         """What the newest order for each key says; what is quarantined gives way to what stands."""
         expansions: list[Expansion] = []
         for key in keys:
-            served, spec = self._record.state.known(key), self._wanted(key)
+            served, spec = self._record.mine.known(key), self._wanted(key)
             if spec is None:
                 expansions.append(Gone(key))
             else:
@@ -169,7 +169,7 @@ class Keeper:
         return expansions
 
     def _wanted(self, key: Key) -> dict[str, Any] | None:
-        order = self._record.state.known(key).order
+        order = self._record.mine.known(key).order
         if not order:
             return None
         return self._work.current(key) if self._gives_way(key) else self._resolved(order)
@@ -182,13 +182,13 @@ class Keeper:
 
     def _gives_way(self, key: Key) -> bool:
         """Whether the order was refused: then what stands is kept, until there is a new order or the next audit."""
-        served = self._record.state.known(key)
+        served = self._record.mine.known(key)
         refused = not served.open and served.phase in FAILED and key not in self._again
         return refused or self._quarantined(key) is not None
 
     def _quarantined(self, key: Key) -> Mapping[str, Any] | None:
         """The hold on what is ordered: by its digest, or by what names it as long as its digest is not known."""
-        held, order = self._record.state.holds.get(str(key)), self._record.state.known(key).order
+        held, order = self._record.mine.holds.get(str(key)), self._record.mine.known(key).order
         if not held or not order:
             return None
         return held.get(content_digest(order)) or held.get(content_digest(self._resolved(order)))
@@ -197,7 +197,7 @@ class Keeper:
         """Outcomes for open orders that need no work: already so, or quarantined here."""
         events = []
         for expansion in expansions:
-            key, served = expansion.key, self._record.state.known(expansion.key)
+            key, served = expansion.key, self._record.mine.known(expansion.key)
             if not served.open or self._work.under_way(key) is not None:
                 continue
             held, there = self._quarantined(key), self._work.observe(key)
@@ -216,11 +216,11 @@ class Keeper:
 
     def judge(self, batch: Batch) -> Judgement:  # noqa: ARG002  # an order was judged by the hub
         """Only by what is quarantined here."""
-        return Judgement(holds=self._record.state.holds)
+        return Judgement(holds=self._record.mine.holds)
 
     def operation(self, key: Key) -> str:
         """The hub's: one operation tells the whole story in both logs. Keeping something else instead is our own."""
-        served = self._record.state.known(key)
+        served = self._record.mine.known(key)
         kept = served.order and self._gives_way(key) and self._work.current(key) != self._resolved(served.order)
         return "" if kept else served.operation
 

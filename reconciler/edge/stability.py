@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from reconciler.controller.recorder import Recorder
+from reconciler.controller.recorder import StageRecorder
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
@@ -20,7 +20,7 @@ FLIPS: Final = frozenset({ev.MODEL_ACTIVATED, ev.MODEL_DEGRADED})
 class Stability:
     """What one edge's keys have flipped beyond what was recorded. Used from the loop's thread."""
 
-    def __init__(self, record: Recorder) -> None:
+    def __init__(self, record: StageRecorder) -> None:
         self._record = record
         self._untold: dict[Key, list[Event]] = {}
 
@@ -38,7 +38,7 @@ class Stability:
         """One `state.unstable` for each key that has flipped since its last one, ten minutes ago or more."""
         told = []
         for key in [key for key in self._untold if not self._was_said(key)]:
-            flips, served = self._untold.pop(key), self._record.state.known(key)
+            flips, served = self._untold.pop(key), self._record.mine.known(key)
             before = [time for time in self._recent(key, flips[-1]) if time > served.unstable]
             data = {"count": len(before) + len(flips), "seconds": round(WINDOW_S), "live": flips[-1].data["live"]}
             told.append(self._record.event(ev.STATE_UNSTABLE, key, data))
@@ -51,11 +51,9 @@ class Stability:
     def _recent(self, key: Key, flip: Event) -> list[str]:
         """The times of recorded flips within a window that ends with this one."""
         start = datetime.fromisoformat(flip.time).timestamp() - WINDOW_S
-        return [
-            time for time in self._record.state.known(key).flips if datetime.fromisoformat(time).timestamp() > start
-        ]
+        return [time for time in self._record.mine.known(key).flips if datetime.fromisoformat(time).timestamp() > start]
 
     def _was_said(self, key: Key) -> bool:
         """Whether the key's window, which began when it was last called unstable, is still open."""
-        said = self._record.state.known(key).unstable
+        said = self._record.mine.known(key).unstable
         return bool(said) and self._record.clock.now() - datetime.fromisoformat(said).timestamp() < WINDOW_S

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
-from reconciler.history.keys import Key
+from reconciler.history.keys import DELIVER, Key, stage_of
 from reconciler.history.timeline import words
 
 MOST: Final = 20  # of one commit, kind and reason that are told one by one
@@ -102,16 +102,16 @@ class Announcer:
         return found
 
     def _told(self, entry: Entry) -> Told | None:
-        event = entry.event
+        event, on_edge = entry.event, stage_of(entry.event.partitionkey) == DELIVER
         key = Key.named(event.subject)
         about = FLEET if key is None else key._replace(edge="")
         match event.type:
-            case ev.APPLY_INTENDED if key is not None and not key.edge:
+            case ev.APPLY_INTENDED if not on_edge:
                 self._intents[event.operationid] = event
                 return None
             case ev.DRIFT_DETECTED:
                 return self._drifted(entry, about)
-            case ev.APPLY_SUCCEEDED | ev.APPLY_FAILED if key is not None and not key.edge:
+            case ev.APPLY_SUCCEEDED | ev.APPLY_FAILED if not on_edge:
                 return self._done(entry, about)
             case ev.APPLY_FAILED:
                 return _as(entry, about, WARNING, str(event.data.get("phase", "Rejected")))

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
-from reconciler.history.state import FAILED, HeldPlan, Leading, Served, State
+from reconciler.history.keys import Key, stage_of
+from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State
 
-CODE_VERSION: Final = 8  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 9  # of the fold: snapshots made by another one are dropped
 
 
 def fold(state: State, entries: Iterable[Entry]) -> State:
@@ -22,12 +23,23 @@ def fold(state: State, entries: Iterable[Entry]) -> State:
         handler = HANDLERS.get(event.type)
         if entry.origin is None:
             state.source = state.source or event.source
-            state.plans = event.version if event.partitionkey == "plan" else state.plans
+            if event.partitionkey.startswith("plan/"):
+                _mine(state, event).plans = event.version
         if event.source.startswith("/edge/") and entry.origin is not None:
             _heard(state, entry)
         if handler is not None:
             handler(state, entry)
     return state
+
+
+def _mine(state: State, event: Event) -> StageState:
+    """The part of the stage that an event is of: its stream says so, whatever it is about."""
+    return state.stage(stage_of(event.partitionkey))
+
+
+def _served(state: State, event: Event) -> Served:
+    """What is known of the key that an event is about."""
+    return _mine(state, event).served(event.subject)
 
 
 def _heard(state: State, entry: Entry) -> None:
@@ -74,9 +86,10 @@ def _manifests_checked(state: State, entry: Entry) -> None:
 
 
 def _change_planned(state: State, entry: Entry) -> None:
-    data, before = entry.event.data, state.held_plan
+    data, mine = entry.event.data, _mine(state, entry.event)
+    before = mine.held_plan
     if data.get("held"):
-        state.held_plan = held = HeldPlan(
+        mine.held_plan = held = HeldPlan(
             digest=entry.event.newdigest,
             reason=data["held"],
             keys=data["keys"],
@@ -89,15 +102,15 @@ def _change_planned(state: State, entry: Entry) -> None:
             held.commit, held.keys = before.commit, sorted({*before.keys, *held.keys})
         return
     if data.get("releases") or entry.event.gitcommit:
-        state.held_plan = None
+        mine.held_plan = None
     if entry.event.gitcommit:
         state.ref.accepted, state.ref.rewritten_from = entry.event.gitcommit, ""
         state.fleet = data.get("fleet", state.fleet)
 
 
 def _apply_intended(state: State, entry: Entry) -> None:
-    event, data = entry.event, entry.event.data
-    served = state.served(event.subject)
+    event, data, mine = entry.event, entry.event.data, _mine(state, entry.event)
+    served = mine.served(event.subject)
     if entry.origin is None and event.source.startswith("/edge/"):  # an edge's own intent, in its own log
         served.own, served.own_spec = event.operationid, data["spec"]
         return
@@ -109,7 +122,7 @@ def _apply_intended(state: State, entry: Entry) -> None:
     served.lifted, served.left = False, bool(data.get("left"))
     _phase(served, entry, "Desired")
     if data["action"] == "delete":
-        state.deletes = [*_within_hour(state.deletes, event.time), event.time]
+        mine.deletes = [*_within_hour(mine.deletes, event.time), event.time]
 
 
 def _within_hour(times: list[str], now: str) -> list[str]:
@@ -117,10 +130,10 @@ def _within_hour(times: list[str], now: str) -> list[str]:
     return [time for time in times if datetime.fromisoformat(time) > start]
 
 
-def _not_deleted(state: State, served: Served) -> None:
+def _not_deleted(mine: StageState, served: Served) -> None:
     """A delete that had no effect counts for no limit."""
-    if served.action == "delete" and served.phase == "Desired" and served.phase_time in state.deletes:
-        state.deletes.remove(served.phase_time)
+    if served.action == "delete" and served.phase == "Desired" and served.phase_time in mine.deletes:
+        mine.deletes.remove(served.phase_time)
 
 
 def _phase(served: Served, entry: Entry, phase: str) -> None:
@@ -132,9 +145,9 @@ def _is_current(served: Served, event: Event) -> bool:
     return not event.operationid or event.operationid == served.operation
 
 
-def _answered(state: State, event: Event) -> Served:
+def _answered(mine: StageState, event: Event) -> Served:
     """Whose order was answered: nothing of its own is under way there any more, and what is live was told."""
-    served = state.served(event.subject)
+    served = mine.served(event.subject)
     served.own, served.own_spec = "", {}
     if event.data.get("live") is not None:
         served.live = event.data["live"]
@@ -142,26 +155,26 @@ def _answered(state: State, event: Event) -> Served:
 
 
 def _apply_succeeded(state: State, entry: Entry) -> None:
-    event = entry.event
-    served = _answered(state, event)
+    event, mine = entry.event, _mine(state, entry.event)
+    served = _answered(mine, event)
     if not _is_current(served, event):
         return
     served.open = False
     if not served.left:  # nothing of it is left to others any more
         served.drift, served.fought = {}, ""
     if served.action == "delete":
-        state.keys.pop(event.subject, None)
-        state.holds.pop(event.subject, None)
-        state.waits.pop(event.subject, None)
+        mine.keys.pop(event.subject, None)
+        mine.holds.pop(event.subject, None)
+        mine.waits.pop(event.subject, None)
         return
     _phase(served, entry, "Committed")
 
 
 def _apply_failed(state: State, entry: Entry) -> None:
-    event, data = entry.event, entry.event.data
-    served = _answered(state, event)
+    event, data, mine = entry.event, entry.event.data, _mine(state, entry.event)
+    served = _answered(mine, event)
     if data.get("quarantine"):
-        state.holds.setdefault(event.subject, {})[data["quarantine"]] = {
+        mine.holds.setdefault(event.subject, {})[data["quarantine"]] = {
             "reason": data["error"],
             "code": data["code"],
             "seq": entry.seq,
@@ -170,27 +183,27 @@ def _apply_failed(state: State, entry: Entry) -> None:
     if not _is_current(served, event):
         return
     served.open = False
-    _not_deleted(state, served)
+    _not_deleted(mine, served)
     _phase(served, entry, data.get("phase", "Rejected"))
     served.message, served.code = data["error"], data["code"]
 
 
 def _apply_abandoned(state: State, entry: Entry) -> None:
-    event, data = entry.event, entry.event.data
-    served = state.served(event.subject)
+    event, data, mine = entry.event, entry.event.data, _mine(state, entry.event)
+    served = mine.served(event.subject)
     served.own, served.own_spec = "", {}
     if not _is_current(served, event):
         return
     if data.get("settled"):  # nobody works on it any more, and it had no effect: what is there is simply there
         served.open, served.order = False, {}
-        _not_deleted(state, served)
+        _not_deleted(mine, served)
     if data.get("error"):
         served.message, served.code = data["error"], data.get("code", "")
 
 
 def _progressed(phase: str) -> "Handler":
     def handler(state: State, entry: Entry) -> None:
-        served = state.served(entry.event.subject)
+        served = _served(state, entry.event)
         if _is_current(served, entry.event):
             _phase(served, entry, phase)
 
@@ -198,12 +211,13 @@ def _progressed(phase: str) -> "Handler":
 
 
 def _download_failed(state: State, entry: Entry) -> None:
-    served = state.served(entry.event.subject)
+    served = _served(state, entry.event)
     served.message, served.code = entry.event.data["error"], entry.event.data["code"]
 
 
 def _edge_of(entry: Entry) -> str:
-    return entry.event.subject.rpartition("@")[2] or entry.event.data.get("edge", "")
+    key = Key.named(entry.event.subject)
+    return (key.edge if key is not None else "") or entry.event.data.get("edge", "")
 
 
 def _artifact_staged(state: State, entry: Entry) -> None:
@@ -219,7 +233,7 @@ def _artifact_evicted(state: State, entry: Entry) -> None:
 
 
 def _model_activated(state: State, entry: Entry) -> None:
-    served = state.served(entry.event.subject)
+    served = _served(state, entry.event)
     served.live = entry.event.data["live"]
     served.previous = entry.event.data.get("previous", served.previous)
     _flipped(served, entry)
@@ -232,14 +246,14 @@ def _flipped(served: Served, entry: Entry) -> None:
 
 
 def _model_rolledback(state: State, entry: Entry) -> None:
-    served = state.served(entry.event.subject)
+    served = _served(state, entry.event)
     served.live = entry.event.data["live"]
     _phase(served, entry, "RolledBack")
     served.message, served.code = entry.event.data["error"], entry.event.data["code"]
 
 
 def _model_degraded(state: State, entry: Entry) -> None:
-    served = state.served(entry.event.subject)
+    served = _served(state, entry.event)
     served.live = entry.event.data["live"]
     _flipped(served, entry)
     if served.phase not in FAILED:  # an order that was refused stays refused; what stands instead is `live`
@@ -248,20 +262,21 @@ def _model_degraded(state: State, entry: Entry) -> None:
 
 
 def _state_unstable(state: State, entry: Entry) -> None:
-    served, data = state.served(entry.event.subject), entry.event.data
+    served, data = _served(state, entry.event), entry.event.data
     served.live, served.unstable = data["live"], entry.event.time
     served.message = f"it was served or lost {data['count']} times in {data['seconds'] // 60} minutes"
 
 
 def _steps_waiting(state: State, entry: Entry) -> None:
+    waits = _mine(state, entry.event).waits
     for reason, keys in entry.event.data["waits"].items():
         for key in keys:
-            _put(state.waits, key, reason or None)
+            _put(waits, key, reason or None)
 
 
 def _hold_lifted(state: State, entry: Entry) -> None:
-    state.holds.pop(entry.event.subject, None)
-    state.served(entry.event.subject).lifted = True
+    _mine(state, entry.event).holds.pop(entry.event.subject, None)
+    _served(state, entry.event).lifted = True
 
 
 def _suspended(state: State, entry: Entry) -> None:
@@ -294,7 +309,7 @@ def _link_restored(state: State, entry: Entry) -> None:
 
 def _object_adopted(state: State, entry: Entry) -> None:
     event, data = entry.event, entry.event.data
-    served = state.served(event.subject)
+    served = _served(state, event)
     served.live = {name: data[name] for name in ("uid", "resourceVersion") if name in data}
     if data.get("spec"):  # as it was found, so that nothing is sent for what is as wanted
         served.order, served.operation, served.action = data["spec"], event.id, "create"
@@ -304,22 +319,23 @@ def _object_adopted(state: State, entry: Entry) -> None:
 
 
 def _object_gone(state: State, entry: Entry) -> None:
-    state.keys.pop(entry.event.subject, None)
-    state.waits.pop(entry.event.subject, None)
+    mine = _mine(state, entry.event)
+    mine.keys.pop(entry.event.subject, None)
+    mine.waits.pop(entry.event.subject, None)
 
 
 def _drift_detected(state: State, entry: Entry) -> None:
     data = entry.event.data
-    served = state.served(entry.event.subject)
+    served = _served(state, entry.event)
     served.drift = {name: data[name] for name in ("what", "writer", "policy", "fields")} | {"time": entry.event.time}
 
 
 def _drift_resolved(state: State, entry: Entry) -> None:
-    state.served(entry.event.subject).drift = {}
+    _served(state, entry.event).drift = {}
 
 
 def _drift_fought(state: State, entry: Entry) -> None:
-    served = state.served(entry.event.subject)
+    served = _served(state, entry.event)
     served.fought = entry.event.data["until"]
     managers = ", ".join(sorted({one["manager"] or "somebody" for one in entry.event.data["fields"]}))
     served.message, served.code = f"{managers} and reconciler fight over it", "RX412"

@@ -9,6 +9,10 @@ from typing import Final, NamedTuple
 from reconciler.model.identity import EDGE_LABEL, SET_LABEL
 
 SETS: Final = "InferenceModelSet/"  # how the key of every set begins
+DECLARE, DELIVER = "declare", "deliver"  # stages: what the API server should hold, what each edge should
+
+_SPACES: Final = {DECLARE: "object", DELIVER: "deploy"}  # how their streams begin; those of other stages by their name
+_STAGES: Final = {space: stage for stage, space in _SPACES.items()}
 
 
 class Key(NamedTuple):
@@ -26,12 +30,6 @@ class Key(NamedTuple):
         path = f"{self.kind}/{self.namespace}/{self.name}"
         return f"{path}@{self.edge}" if self.edge else path
 
-    @property
-    def stream(self) -> str:
-        """The stream of every event about it, in the hub's log and in the edge's."""
-        path = f"{self.kind}/{self.namespace}/{self.name}"
-        return f"deploy/{self.edge}/{path}" if self.edge else f"object/{path}"
-
     @classmethod
     def named(cls, text: str) -> "Key | None":
         """The key that a text is, such as the subject of an event; None where it names something else, or nothing."""
@@ -43,6 +41,20 @@ class Key(NamedTuple):
         path, _, edge = text.partition("@")
         kind, namespace, name = path.split("/")
         return cls(kind, namespace, name, edge)
+
+
+def stream_of(stage: str, key: Key) -> str:
+    """The stream of every event about a key of a stage; of `deliver` the same in the hub's log and in the edge's."""
+    path = f"{key.kind}/{key.namespace}/{key.name}"
+    return f"{_SPACES.get(stage, stage)}/{key.edge}/{path}" if key.edge else f"{_SPACES.get(stage, stage)}/{path}"
+
+
+def stage_of(stream: str) -> str:
+    """The stage that a stream is of: of its keys, its plans (`plan/<stage>`) or what waits there; "" where of none."""
+    first, _, rest = stream.partition("/")
+    if first in {"plan", "waits"}:
+        return rest
+    return _STAGES.get(first, first) if rest.count("/") >= 2 else ""  # kind, namespace and name
 
 
 def spoken(key: Key | str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from reconciler.history import conditions as said
 from reconciler.history.conditions import Verdict, conditions
-from reconciler.history.keys import Key
+from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.state import FAILED, Served, State
 from reconciler.history.summed import dataset_counts, delivery, edge_counts, members_told, model_counts, set_counts
 from reconciler.history.timeline import drift_words
@@ -119,7 +119,7 @@ def _seconds(time: str) -> str:
 
 
 def _beside(kind: Kind, key: Key, state: State, around: Around, verdict: Verdict | None) -> Verdict | None:
-    served = state.known(key)
+    served = state.stage(DECLARE).known(key)
     if kind.from_git_only and not around.from_git:
         return Verdict(said.FALSE, said.NOT_FROM_GIT, _not_from_git(key), stuck=True)
     wrong = [problem for problem in around.problems if problem.get("severity", "error") == "error"]
@@ -137,7 +137,7 @@ def _beside(kind: Kind, key: Key, state: State, around: Around, verdict: Verdict
             f"{drift_words(served.drift)}; a drift rule of the Fleet lets it stand, since {shown(served.drift['time'])}"
         )
         return base._replace(reason=said.DRIFT_REPORTED, message=message)
-    waits = state.waits.get(str(key))
+    waits = state.stage(DECLARE).waits.get(str(key))
     if waits and not base.stuck:
         return Verdict(said.FALSE, said.SUSPENDED, f"a change of it waits: {waits[:512]}", going=True)
     return verdict
@@ -194,7 +194,8 @@ def nothing(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noq
 
 def of_service(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
     """What its edge said. Of several edges, while it moves, the one that was ordered last."""
-    on_edges = [(state.keys[text], Key.parse(text).edge) for text in around.members if text in state.keys]
+    keys = state.stage(DELIVER).keys
+    on_edges = [(keys[text], Key.parse(text).edge) for text in around.members if text in keys]
     if not on_edges:
         return {}, None
     served, edge = max(on_edges, key=lambda one: one[0].ordered_seq)
@@ -231,7 +232,7 @@ def of_model(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # no
 
 def of_dataset(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
     """What its edges have of it, counted."""
-    if not any(text in state.keys for text in around.members):
+    if not any(text in state.stage(DELIVER).keys for text in around.members):
         return {}, None
     counts, version, failures = dataset_counts(state, around.members)
     facts = {"versions": len(seen.spec.get("versions", ())), "servedVersion": version, "edges": counts}
@@ -242,7 +243,7 @@ def of_dataset(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # 
 def of_edge(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
     """Whether it is there, and what it serves."""
     heard = state.edges.get(key.name)
-    if heard is None and not any(text in state.keys for text in around.members):
+    if heard is None and not any(text in state.stage(DELIVER).keys for text in around.members):
         return {}, None
     wanted, serving, failures = edge_counts(state, around.members)
     facts: dict[str, Any] = {"models": {"wanted": wanted, "serving": serving}}
@@ -258,9 +259,10 @@ def of_edge(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noq
 
 def of_fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
     """How far the repository is carried out."""
-    ref, held = state.ref, state.held_plan
+    ref, mine = state.ref, state.stage(DECLARE)
+    held = mine.held_plan
     problems = [one for group in state.problems.values() for one in group if one.get("severity", "error") == "error"]
-    ours = [served for text, served in state.keys.items() if served.operation and "@" not in text]
+    ours = [served for served in mine.keys.values() if served.operation]
     plan = {"digest": held.digest, "reason": held.reason[:512], "counts": held.counts} if held is not None else {}
     facts = {
         "lastAttemptedRevision": _revision(around.branch, ref.commit),
@@ -287,7 +289,7 @@ def of_fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # no
     if fought:
         message = f"{fought} of {len(ours)} objects are fought over with other writers; `reconciler status`"
         return facts, Verdict(said.FALSE, said.CONFLICT, message, stuck=True)
-    waiting = [reason for text, reason in state.waits.items() if "@" not in text]
+    waiting = list(mine.waits.values())
     if waiting:
         message = f"{len(waiting)} changes wait: {waiting[0][:512]}; `reconciler status`"
         return facts, Verdict(said.FALSE, said.SUSPENDED, message, going=True)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from reconciler.history.keys import Key
+from reconciler.history.keys import DECLARE, Key
 
 FAILED: Final = frozenset({"Rejected", "RolledBack"})  # phases of an order that its edge refused
 
@@ -91,39 +91,15 @@ class Leading(msgspec.Struct, kw_only=True, omit_defaults=True):
     since: str = ""
 
 
-class State(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """Everything live at `seq`. Mutable: `fold` moves it one entry on."""
+class StageState(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What is live of one stage. No event of another stage changes it."""
 
-    seq: int = 0
-    hash: bytes = b""
-    source: str = ""
-    time: str = ""
-    ref: Ref = msgspec.field(default_factory=Ref)
-    documents: dict[str, list[str]] = {}  # path -> blob id of the last good content, per position in the file
-    files: dict[str, str] = {}  # path -> blob id, at ref.commit
-    waits: dict[str, str] = {}  # key -> why a change of it waits
-    problems: dict[str, list[dict[str, Any]]] = {}  # "path#index" or key -> diagnostics in force
-    fleet: dict[str, Any] = {}  # the policy in force: Fleet of the last accepted commit
     keys: dict[str, Served] = {}
+    waits: dict[str, str] = {}  # key -> why a change of it waits
     holds: dict[str, dict[str, dict[str, Any]]] = {}  # key -> content digest -> {reason, code, seq, time}
     held_plan: HeldPlan | None = None
-    edges: dict[str, EdgeSeen] = {}
-    links: dict[str, str] = {}  # peers whose log is refused -> why
-    suspended: dict[str, dict[str, Any]] = {}  # "*" or an edge -> {actor, reason, until}
-    annotated: dict[str, dict[str, Any]] = {}  # the same by annotation on a live object, and which object
-    lost: dict[str, dict[str, str]] = {}  # what of the cluster cannot be read -> {error, code, since}
-    lease: Leading = msgspec.field(default_factory=Leading)
-    plans: int = 0  # version of the stream `plan`: who plans from an older state is refused by the log
     deletes: list[str] = []  # times of delete intents in the hour before the newest one
-    digests: dict[str, str] = {}  # "<url> <version>" -> sha256, where policy trusted the first use
-
-    @property
-    def keeps(self) -> str:
-        """What this log keeps as Git says: `cluster`, `edges`, or "" while it has ordered nothing."""
-        if self.lease.transitions:
-            return "cluster"
-        ordered = next((text for text, served in self.keys.items() if served.operation), "")
-        return "" if not ordered else "edges" if "@" in ordered else "cluster"
+    plans: int = 0  # version of the stream `plan/<stage>`: who plans from an older state is refused by the log
 
     def known(self, key: Key | str) -> Served:
         """The entry of `key`, to read; where there is none, one that says nothing and is not kept."""
@@ -137,9 +113,44 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
             found = self.keys[text] = Served()
         return found
 
+
+class State(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Everything live at `seq`. Mutable: `fold` moves it one entry on."""
+
+    seq: int = 0
+    hash: bytes = b""
+    source: str = ""
+    time: str = ""
+    ref: Ref = msgspec.field(default_factory=Ref)
+    documents: dict[str, list[str]] = {}  # path -> blob id of the last good content, per position in the file
+    files: dict[str, str] = {}  # path -> blob id, at ref.commit
+    problems: dict[str, list[dict[str, Any]]] = {}  # "path#index" or key -> diagnostics in force
+    fleet: dict[str, Any] = {}  # the policy in force: Fleet of the last accepted commit
+    stages: dict[str, StageState] = {}
+    edges: dict[str, EdgeSeen] = {}
+    links: dict[str, str] = {}  # peers whose log is refused -> why
+    suspended: dict[str, dict[str, Any]] = {}  # "*" or an edge -> {actor, reason, until}
+    annotated: dict[str, dict[str, Any]] = {}  # the same by annotation on a live object, and which object
+    lost: dict[str, dict[str, str]] = {}  # what of the cluster cannot be read -> {error, code, since}
+    lease: Leading = msgspec.field(default_factory=Leading)
+    digests: dict[str, str] = {}  # "<url> <version>" -> sha256, where policy trusted the first use
+
+    def stage(self, name: str) -> StageState:
+        """The part of one stage, made when there is none yet: the same object for ever, moved on in place."""
+        found = self.stages.get(name)
+        if found is None:
+            found = self.stages[name] = StageState()
+        return found
+
     def edge(self, name: str) -> EdgeSeen:
         """The entry of an edge, made when there is none yet."""
         found = self.edges.get(name)
         if found is None:
             found = self.edges[name] = EdgeSeen()
         return found
+
+
+def ordering(state: State) -> frozenset[str]:
+    """The stages of which this log has ordered something; `declare` as soon as it had the Lease."""
+    found = (name for name, stage in state.stages.items() if any(one.operation for one in stage.keys.values()))
+    return frozenset(found) | ({DECLARE} if state.lease.transitions else frozenset())

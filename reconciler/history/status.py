@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from reconciler.history.keys import Key, scopes_of
+from reconciler.history.keys import DECLARE, DELIVER, Key, scopes_of
 from reconciler.history.state import FAILED, EdgeSeen, Served, State
 from reconciler.history.timeline import drift_words, named
 from reconciler.history.times import shown
@@ -252,7 +252,7 @@ class Status:
 
 def refused_rows(state: State, now: str) -> list[Row]:
     """The rows whose order their edge refused, and nobody has ordered anything else since."""
-    failed = (text for text, served in state.keys.items() if served.phase in FAILED)
+    failed = (text for text, served in state.stage(DELIVER).keys.items() if served.phase in FAILED)
     return _rows(state, failed, suspensions(state, now))
 
 
@@ -287,7 +287,7 @@ def status(state: State, now: str) -> Status:
         subject=state.ref.subject,
         lost=state.ref.lost,
         lost_since=state.ref.lost_since,
-        rows=tuple(_rows(state, state.keys, suspended)),
+        rows=tuple(_rows(state, state.stage(DELIVER).keys, suspended)),
         objects=tuple(_objects(state, suspended, now)),
         cluster_lost=tuple(
             Lost(what=what, error=why["error"], code=why["code"], since=why["since"])
@@ -305,13 +305,13 @@ def status(state: State, now: str) -> Status:
 
 def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...]) -> list[Row]:
     """Those of `keys` that were ordered; by edge, models first."""
-    stopped = _stops(suspended)
+    stopped, mine = _stops(suspended), state.stage(DELIVER)
     found = []
     for text in keys:
-        served = state.keys[text]
-        if served.operation and "@" in text:
+        served = mine.keys[text]
+        if served.operation:
             key = Key.parse(text)
-            held = _quarantined(key, served, state.holds.get(text, {}))
+            held = _quarantined(key, served, mine.holds.get(text, {}))
             waits = sentence(_stopped(stopped, key, {}), held)
             found.append(_row(key, served, state.edges, waits))
     return sorted(found, key=lambda row: (row.edge, row.kind != "InferenceModel", row.kind, row.name))
@@ -319,10 +319,10 @@ def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...]) 
 
 def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Iterable[Object]:
     """Those of the API server that were ordered or wait to be, by kind, namespace and name."""
-    stopped = _stops(suspended)
-    ordered = (text for text, served in state.keys.items() if served.operation)
-    for text in sorted({one for one in (*ordered, *state.waits) if "@" not in one}):
-        served = state.known(text)
+    stopped, mine = _stops(suspended), state.stage(DECLARE)
+    ordered = (text for text, served in mine.keys.items() if served.operation)
+    for text in sorted({*ordered, *mine.waits}):
+        served = mine.known(text)
         key, labels = Key.parse(text), served.order.get("labels", {})
         fought = f"{served.message}, left alone until {shown(served.fought)}" if served.fought > now else ""
         yield Object(
@@ -339,9 +339,9 @@ def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Itera
             origin=served.origin,
             message=served.message,
             code=served.code,
-            waits=state.waits.get(text) or _stopped(stopped, key, labels),
+            waits=mine.waits.get(text) or _stopped(stopped, key, labels),
             drift=drift_words(served.drift) if served.left or served.drift.get("policy") == "report" else fought,
-            pending=text in state.waits,
+            pending=text in mine.waits,
         )
 
 
@@ -409,7 +409,8 @@ def _edge(name: str, seen: EdgeSeen) -> Edge:
 
 
 def _held(state: State) -> Held | None:
-    held = state.held_plan
+    """Of several that are held the first by the name of its stage: one is released after the other."""
+    held = next((stage.held_plan for _, stage in sorted(state.stages.items()) if stage.held_plan), None)
     if held is None:
         return None
     return Held(
@@ -425,7 +426,7 @@ def _held(state: State) -> Held | None:
 def _holds(state: State) -> list[Hold]:
     return [
         Hold(key=key, digest=digest, code=hold["code"], reason=hold["reason"], time=hold["time"])
-        for key, digests in sorted(state.holds.items())
+        for key, digests in sorted(state.stage(DELIVER).holds.items())
         for digest, hold in sorted(digests.items())
     ]
 

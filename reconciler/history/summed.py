@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from reconciler.history import conditions as said
 from reconciler.history.conditions import Verdict
-from reconciler.history.keys import Key
+from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.state import FAILED, EdgeSeen, Served, State
 from reconciler.history.times import shown
 from reconciler.model.identity import SERVICE
@@ -59,10 +59,10 @@ def members_told(wanted: int, ready: int, failed: int, failures: Iterable[str], 
 
 def is_ready(state: State, text: str) -> bool:
     """Whether the edge of this key serves what was ordered."""
-    served = state.keys.get(text)
+    served = state.stage(DELIVER).keys.get(text)
     if served is None or served.open or served.phase != "Committed":
         return False
-    heard = state.edges.get(text.rpartition("@")[2])
+    heard = state.edges.get(Key.parse(text).edge)
     return heard is not None and heard.present
 
 
@@ -70,9 +70,10 @@ def set_counts(state: State, members: Collection[str]) -> tuple[dict[str, int], 
     """(counts, failures in words) of the objects that a set makes. members: their keys on their edges."""
     counts = dict.fromkeys(("desired", "updated", "ready", "pinned", "failed"), 0)
     failures = []
+    objects, given_to = state.stage(DECLARE), state.stage(DELIVER).keys
     for text in sorted(members):
         counts["desired"] += 1
-        ordered, given = state.known(text.partition("@")[0]), state.keys.get(text)
+        ordered, given = objects.known(Key.parse(text)._replace(edge="")), given_to.get(text)
         is_failed = given is not None and given.phase in FAILED
         counts["updated"] += bool(ordered.operation) and not ordered.open and ordered.phase == "Committed"
         counts["pinned"] += ordered.reason.startswith("pinned on ")
@@ -90,15 +91,17 @@ def _failure(text: str, served: Served) -> str:
 
 def edge_counts(state: State, members: Collection[str]) -> tuple[int, int, list[str]]:
     """(models that an edge is to serve, that it serves, failures in words)."""
-    models = sorted(text for text in members if text.startswith(f"{SERVICE}/") and text in state.keys)
-    failed = (text for text in models if state.keys[text].phase in FAILED)
+    keys = state.stage(DELIVER).keys
+    models = sorted(text for text in members if text.startswith(f"{SERVICE}/") and text in keys)
+    failed = (text for text in models if keys[text].phase in FAILED)
     serving = sum(is_ready(state, text) for text in models)
-    return len(models), serving, [f"{Key.parse(text).name}: {state.keys[text].message[:200]}" for text in failed]
+    return len(models), serving, [f"{Key.parse(text).name}: {keys[text].message[:200]}" for text in failed]
 
 
 def model_counts(state: State, members: Collection[str]) -> tuple[int, list[dict[str, Any]]]:
     """(how many edges serve a model, which versions on how many), the most spread first."""
-    served = (state.keys[text].live.get("version") for text in members if text in state.keys)
+    keys = state.stage(DELIVER).keys
+    served = (keys[text].live.get("version") for text in members if text in keys)
     used = Counter(str(version) for version in served if version)
     most = sorted(used.items(), key=lambda one: (-one[1], one[0]))[:MOST_VERSIONS]
     return sum(used.values()), [{"version": version, "edges": count} for version, count in most]
@@ -109,8 +112,9 @@ def dataset_counts(state: State, members: Collection[str]) -> tuple[dict[str, in
     counts = dict.fromkeys(("bytes", "metadata", "ready"), 0)
     versions: set[str] = set()
     failures = []
+    keys = state.stage(DELIVER).keys
     for text in sorted(members):
-        served = state.keys.get(text)
+        served = keys.get(text)
         if served is None:
             continue
         counts["metadata" if served.order.get("bytes") is False else "bytes"] += 1

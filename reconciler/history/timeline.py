@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from reconciler.history import events as ev
 from reconciler.history.events import Event
-from reconciler.history.keys import Key
+from reconciler.history.keys import DELIVER, Key, stage_of
 from reconciler.history.times import shown
 
 Data = Mapping[str, Any]
@@ -100,7 +100,7 @@ def _intended(event: Event) -> str:
     if data["action"] == "delete":
         return f"ordered to go{_reason(data)}"
     origin = f" ({data['origin']})" if data.get("origin") else ""
-    if event.subject and "@" not in event.subject:
+    if stage_of(event.partitionkey) not in {DELIVER, ""}:
         return f"{_effect(data)}{_reason(data)}{origin}"
     verb = "begins" if event.source.startswith("/edge/") else "ordered"
     return f"{verb} {_version(data)}{_reason(data)}{origin}"

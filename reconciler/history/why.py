@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
-from reconciler.history.keys import Key, scopes_of
-from reconciler.history.state import Served, State
+from reconciler.history.keys import DELIVER, Key, scopes_of, stream_of
+from reconciler.history.state import Served, StageState, State
 from reconciler.history.timeline import drift_words, words
 
 Find = Callable[[str], Entry | None]
@@ -45,26 +45,38 @@ class Asked(NamedTuple):
     place: str
 
 
-def why(key: Key, state: State, find: Find, stream: Stream, asked: Asked | None = None) -> list[Link]:
+def why(  # noqa: PLR0917  # where to look, then what to look with
+    stage: str, key: Key, state: State, find: Find, stream: Stream, asked: Asked | None = None
+) -> list[Link]:
     """The walk for one key: what serves and who asked for it; then, where it differs, what is wanted and why it waits.
 
-    find: an entry by its event id.  stream: the entries of one stream, in order.  asked: shown where another line than
-    that of the order asks today, for the same version or not. Empty when nothing is known of the key.
+    stage: that the key is of.  find: an entry by its event id.  stream: the entries of one stream, in order.  asked:
+    shown where another line than that of the order asks today, for the same version or not. Empty when nothing is known
+    of the key.
     """
-    served = state.keys.get(str(key))
+    mine = state.stage(stage)
+    served = mine.keys.get(str(key))
     if served is None:
         return [*_problems(key, state)]
-    past = list(stream(key.stream))
-    if not key.edge:
-        found = _object(served, past, find, stream)
-        return [*found, *_today(asked, served, state, find, stream), *_held(key, state, served), *_problems(key, state)]
-    links = []
+    past = list(stream(stream_of(stage, key)))
+    walk = _on_edge if stage == DELIVER else _object
+    return [
+        *walk(served, past, find, stream),
+        *_today(asked, served, state, find, stream),
+        *_held(key, mine),
+        *_suspended(key, state, served),
+        *_problems(key, state),
+    ]
+
+
+def _on_edge(served: Served, past: list[Entry], find: Find, stream: Stream) -> Iterator[Link]:
+    """The walk for what an edge has: by which order it serves what it serves, and what it was ordered since."""
     running = _running(served, past)
     if running is not None:
-        links = [_serving(served, running), *_walk(running, past, find, stream)]
+        yield _serving(served, running)
+        yield from _walk(running, past, find, stream)
     if running is None or running.event.operationid != served.operation:
-        links += _wanted(served, past, find, stream)
-    return [*links, *_today(asked, served, state, find, stream), *_held(key, state, served), *_problems(key, state)]
+        yield from _wanted(served, past, find, stream)
 
 
 def _object(served: Served, past: list[Entry], find: Find, stream: Stream) -> Iterator[Link]:
@@ -223,14 +235,17 @@ def _path(place: str) -> str:
     return place.rpartition(":")[0]
 
 
-def _held(key: Key, state: State, served: Served) -> Iterator[Link]:
-    for digest, hold in sorted(state.holds.get(str(key), {}).items()):
+def _held(key: Key, mine: StageState) -> Iterator[Link]:
+    for digest, hold in sorted(mine.holds.get(str(key), {}).items()):
         text = f"{digest[:12]} is not given to {key.edge} again: {hold['code']}: {hold['reason']}"
         yield Link(what="held", text=text, time=hold["time"], seq=hold["seq"])
-    plan = state.held_plan
+    plan = mine.held_plan
     if plan is not None and str(key) in plan.keys:
         text = f"plan {plan.digest} waits for a person: {plan.reason}"
         yield Link(what="held", text=text, time=plan.time, seq=plan.seq, commit=plan.commit)
+
+
+def _suspended(key: Key, state: State, served: Served) -> Iterator[Link]:
     for scope in scopes_of(key, served.order.get("labels", {})):
         found = state.suspended.get(scope)
         if found is not None and (served.open or not served.order):

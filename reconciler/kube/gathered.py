@@ -8,7 +8,7 @@ once a commit, and where they are asked for.
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from reconciler.history.keys import Key
+from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.state import State
 from reconciler.model.identity import CATALOGUE, EDGE, SERVICE, SET, SET_LABEL, Identity
 from reconciler.planning import objects
@@ -28,19 +28,18 @@ class Gathered:
 
     def read(self, state: State) -> None:
         """Begin with what the log knows."""
-        for text in state.keys:
-            self.add(text)
+        for text in state.stage(DELIVER).keys:
+            self.add(Key.parse(text))
 
-    def add(self, text: str) -> None:
-        """A key of the log; those of objects say nothing here."""
-        obj, _, edge = text.partition("@")
-        if edge:
-            self._edges_of.setdefault(obj, set()).add(edge)
-            self._on.setdefault(edge, set()).add(obj)
+    def add(self, key: Key) -> None:
+        """A key of what an edge is given."""
+        obj, edge = str(key._replace(edge="")), key.edge
+        self._edges_of.setdefault(obj, set()).add(edge)
+        self._on.setdefault(edge, set()).add(obj)
 
-    def drop(self, text: str) -> None:
+    def drop(self, key: Key) -> None:
         """A key that is gone from the log."""
-        obj, _, edge = text.partition("@")
+        obj, edge = str(key._replace(edge="")), key.edge
         for index, slot, member in ((self._edges_of, obj, edge), (self._on, edge, obj)):
             index.get(slot, set()).discard(member)
             if not index.get(slot, True):
@@ -105,7 +104,7 @@ class Gathered:
             yield Key(EDGE, "", edge, "")
         if key.kind != SERVICE:
             return
-        set_name = state.known(key).order.get("labels", {}).get(SET_LABEL, "")
+        set_name = state.stage(DECLARE).known(key).order.get("labels", {}).get(SET_LABEL, "")
         source = declared.get(Identity(SET, key.namespace, set_name)) if set_name else None
         source = source or objects.source_of(declared, key)[0]
         if source is None:  # it is gone: any of them may have had it

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from reconciler.controller.loop import Order
-from reconciler.controller.recorder import Recorder
+from reconciler.controller.recorder import StageRecorder
 from reconciler.errors import ApiUnavailable, FieldConflict, WorldRefused
 from reconciler.history import events as ev
 from reconciler.history.events import Event
@@ -77,7 +77,7 @@ class Sender:
 
     api: Api
     cache: Objects
-    record: Recorder
+    record: StageRecorder
     policy_of: PolicyOf
 
     def send(self, order: Order) -> list[Event]:
@@ -195,7 +195,7 @@ def seen_tree(key: Key, live: Live) -> dict[str, Any]:
     return tree | ({"annotations": annotations} if annotations else {})
 
 
-def outcome(record: Recorder, type_: str, order: Order, data: Mapping[str, Any]) -> Event:
+def outcome(record: StageRecorder, type_: str, order: Order, data: Mapping[str, Any]) -> Event:
     """An outcome of an order."""
     event = order.intent.event
     return record.event(
@@ -210,13 +210,13 @@ def outcome(record: Recorder, type_: str, order: Order, data: Mapping[str, Any])
     )
 
 
-def withdrawn(record: Recorder, order: Order, why: str) -> Event:
+def withdrawn(record: StageRecorder, order: Order, why: str) -> Event:
     """It was not done, and is not to be done any more."""
     return outcome(record, ev.APPLY_ABANDONED, order, {"reason": why, "settled": True})
 
 
 def succeeded(
-    record: Recorder,
+    record: StageRecorder,
     order: Order,
     live: Live | None,
     *,
@@ -231,7 +231,7 @@ def succeeded(
     return outcome(record, ev.APPLY_SUCCEEDED, order, data)
 
 
-def failed(record: Recorder, order: Order, refused: WorldRefused) -> Event:
+def failed(record: StageRecorder, order: Order, refused: WorldRefused) -> Event:
     """The API server refused, and would again."""
     data = {"error": refused.message, "code": refused.code, "hint": refused.advice, "phase": "Rejected"}
     return outcome(record, ev.APPLY_FAILED, order, data)

@@ -15,7 +15,7 @@ from reconciler.controller.recorder import Recorder
 from reconciler.errors import ApiUnavailable, KindMissing, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
-from reconciler.history.keys import Key
+from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import FAILED, Served
 from reconciler.history.times import seconds_left
 from reconciler.kube.api import Api
@@ -51,12 +51,12 @@ class ClusterTarget:
         declared: Callable[[], Declared],
     ) -> None:
         """fleet: the policy in force.  allowed: raises LeaseLost where nothing may be written.  declared: by Git."""
-        self._cache, self._record, self._triggers = cache, recorder, triggers
+        self._cache, self._record, self._triggers = cache, recorder.stage(DECLARE), triggers
         self._fleet, self._allowed = fleet, allowed
         self._fights = Fights()
         self.asked = Asked(cache, recorder, triggers, declared)
         self.publish: Callable[[], None] = lambda: None  # set by wiring, where status is written
-        self._deliveries = Deliveries(Sender(api, cache, recorder, self._policy), triggers)
+        self._deliveries = Deliveries(Sender(api, cache, self._record, self._policy), triggers)
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -67,7 +67,7 @@ class ClusterTarget:
             self._allowed()
         found = {}
         for key in keys:
-            served = self._record.state.known(key)
+            served = self._record.mine.known(key)
             try:
                 live = self._cache.get(key)
             except (KindMissing, RightMissing) as failure:  # neither there nor absent; other kinds go on
@@ -155,7 +155,7 @@ class ClusterTarget:
 
     def drift(self, key: Key) -> Drift | None:
         """See `controller.declare.Cluster`."""
-        served = self._record.state.known(key)
+        served = self._record.mine.known(key)
         try:
             live = self._cache.get(key)
         except (KindMissing, RightMissing):
@@ -195,16 +195,16 @@ class ClusterTarget:
         self._allowed()
         self.asked.read()
         events, busy = [], self._deliveries.waiting
-        for text, served in self._record.state.keys.items():
+        for text, served in self._record.mine.keys.items():
             key = Key.parse(text)
-            if served.open and not key.edge and key not in busy:
+            if served.open and key not in busy:
                 with suppress(KindMissing, RightMissing):  # settled when it can be read
                     events.append(self._settled(key, served))
         return events
 
     def ended(self, key: Key) -> Event | None:
         """See `controller.declare.Cluster`."""
-        served = self._record.state.known(key)
+        served = self._record.mine.known(key)
         if served.action != "delete" or key in self._deliveries.waiting or self._there(key, served) is not None:
             return None
         return self._settled(key, served)
@@ -234,7 +234,7 @@ class ClusterTarget:
 
     def unknown(self) -> list[Event]:
         """See `controller.declare.Cluster`."""
-        known = self._record.state.keys
+        known = self._record.mine.keys
         found: list[tuple[Key, Live]] = []
         for kind in OURS:
             with suppress(KindMissing, RightMissing):
@@ -262,7 +262,7 @@ class ClusterTarget:
             live = self._cache.get(key)
         except (ApiUnavailable, KindMissing, RightMissing):
             return False
-        return live is None or _is_theirs(self._record.state.known(key), live)
+        return live is None or _is_theirs(self._record.mine.known(key), live)
 
     def forbidden(self, key: Key) -> Mapping[str, str]:
         """See `controller.declare.Cluster`."""
@@ -270,7 +270,7 @@ class ClusterTarget:
             live = self._cache.get(key)
         except (KindMissing, RightMissing):
             return {}
-        return {} if live is None else self._waits(key, self._record.state.known(key), live)
+        return {} if live is None else self._waits(key, self._record.mine.known(key), live)
 
     def stands(self, key: Key, spec: Mapping[str, Any]) -> Event | None:
         """See `controller.declare.Cluster`."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 from reconciler.controller.recorder import Recorder
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, rfc3339
-from reconciler.history.keys import Key, set_scope
+from reconciler.history.keys import DECLARE, DELIVER, Key, set_scope, stage_of
 from reconciler.history.published import Around, published
 from reconciler.history.times import is_over
 from reconciler.kube.asked import Asked
@@ -118,10 +118,10 @@ class Telling:
             yield from (Key(*obj.identity, "") for obj in self._gathered.declared_in(mark))
             return
         if key.edge:
-            if mark in self._record.state.keys:
-                self._gathered.add(mark)
+            if mark in self._record.state.stage(DELIVER).keys:
+                self._gathered.add(key)
             else:
-                self._gathered.drop(mark)
+                self._gathered.drop(key)
             yield Key(EDGE, "", key.edge, "")
         plain = key._replace(edge="")
         yield plain
@@ -153,7 +153,7 @@ class Telling:
         if key.kind == POLICY:
             freeze = frozen(self._fleet(), now)
             ends = freeze.until if freeze is not None else ""
-        for until in filter(None, (why.get("until", ""), ends, state.known(key).fought)):
+        for until in filter(None, (why.get("until", ""), ends, state.stage(DECLARE).known(key).fought)):
             self._wake(key, until)
         return Around(
             now=now,
@@ -195,7 +195,7 @@ def _marks(entry: Entry) -> Iterator[str]:
     match event.type:
         case ev.LEASE_ACQUIRED:
             yield EVERYTHING
-        case ev.APPLY_INTENDED if "@" not in event.subject:
+        case ev.APPLY_INTENDED if stage_of(event.partitionkey) != DELIVER:
             return
         case ev.STEPS_WAITING:
             yield THE_FLEET
@@ -212,5 +212,5 @@ def _marks(entry: Entry) -> Iterator[str]:
             yield THE_FLEET if scope == "*" else f"{WIDELY}{scope if '/' in scope else Key(EDGE, '', scope, '')}"
         case _:
             yield event.subject or THE_FLEET
-            if event.type in ev.OUTCOMES and "@" not in event.subject:
+            if event.type in ev.OUTCOMES and stage_of(event.partitionkey) == DECLARE:
                 yield THE_FLEET

@@ -11,6 +11,7 @@ from reconciler.planning.plan import Judgement
 
 def judge_by(
     state: State,
+    stage: str,
     fleet: dict[str, object],
     *,
     now: str,
@@ -19,20 +20,21 @@ def judge_by(
     commit: str = "",
     about: frozenset[Key] = frozenset(),
 ) -> Judgement:
-    """The circumstances of a plan made at `now` (RFC 3339 UTC) under the policy `fleet`.
+    """The circumstances of a plan of a stage, made at `now` (RFC 3339 UTC) under the policy `fleet`.
 
     commit: that the plan is about, "" where about none.  about: the keys that it concerns.
     """
-    held = state.held_plan
+    mine = state.stage(stage)
+    held = mine.held_plan
     is_asked = held is not None and held.commit == state.ref.commit and not commit  # about the rest, which stays
     start = datetime.fromisoformat(now) - timedelta(hours=1)
     limits = fleet.get("prune")
-    lately = sum(datetime.fromisoformat(time) > start for time in state.deletes)
-    going = {text for text, served in state.keys.items() if served.open and served.action == "delete"}
-    there = sum(1 for text, served in state.keys.items() if (served.order or served.live) and text not in going)
+    lately = sum(datetime.fromisoformat(time) > start for time in mine.deletes)
+    going = {text for text, served in mine.keys.items() if served.open and served.action == "delete"}
+    there = sum(1 for text, served in mine.keys.items() if (served.order or served.live) and text not in going)
     return Judgement(
         limits=limits if isinstance(limits, dict) else {},
-        holds=state.holds,
+        holds=mine.holds,
         suspended={scope: why for scope, why in state.suspended.items() if not is_over(why.get("until", ""), now)},
         unreadable=unreadable,
         deleted_lately=lately,
@@ -43,5 +45,5 @@ def judge_by(
         freeze=frozen(fleet, now),
         strict=frozen(fleet, now, revert=True),
         reverted=about if state.ref.reverts and commit == state.ref.commit else frozenset(),  # it must be possible
-        ordered=state.keys,
+        ordered=mine.keys,
     )

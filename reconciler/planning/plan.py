@@ -145,7 +145,8 @@ def _step(difference: Difference, judged_by: Judgement) -> Step:
     if wanted is None:
         changes = difference.changes
         return Step(key, "delete", {}, {}, changes, "no longer declared", waits=waits, until=until, found=there.found)
-    held = judged_by.holds.get(str(key), {}).get(content_digest(spec)) if key.edge else None
+    holds = judged_by.holds.get(str(key))
+    held = holds.get(content_digest(spec)) if holds else None
     quarantine = f"{held['code']}: {held['reason']}" if held else ""
     return Step(
         key=key,

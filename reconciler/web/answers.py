@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from reconciler.errors import NameUnknown, UsageError
 from reconciler.history.events import rfc3339
-from reconciler.history.keys import Key
-from reconciler.history.state import State
+from reconciler.history.keys import DECLARE, DELIVER, Key
+from reconciler.history.state import State, ordering
 from reconciler.history.status import Held, Status, status
 from reconciler.history.timeline import named
 from reconciler.history.why import Asked, Link, why
@@ -72,9 +72,10 @@ def ask_why(past: "Past", said: Arguments) -> Why:
     """The walk of a model, dataset or object on an edge, or of an API object. Raises NameUnknown, UsageError."""
     edge, model = said.get("edge", ""), _needed(said, "model")
     now = past.replay.at()
-    keys = keys_of(edge, model, now) if edge and now.keeps != "cluster" else objects_of(edge, model, now)
-    asked = {key: _asked(expansion) for key, expansion in past.asked(now, keys).items()}
-    walks = (Walk(str(key), tuple(why(key, now, past.log.find, past.stream, asked.get(key)))) for key in keys)
+    stage = DELIVER if edge and DECLARE not in ordering(now) else DECLARE
+    keys = keys_of(edge, model, now) if stage == DELIVER else objects_of(edge, model, now)
+    asked = {key: _asked(expansion) for key, expansion in past.asked(now, stage, keys).items()}
+    walks = (Walk(str(key), tuple(why(stage, key, now, past.log.find, past.stream, asked.get(key)))) for key in keys)
     return Why(tuple(walks))
 
 
@@ -129,9 +130,9 @@ def objects_of(edge: str, name: str, now: State) -> list[Key]:
     By key (`InferenceModel/default/digits-edge-1`), kind and name (`Edge/edge-1`), name, or what is served there.
     Raises NameUnknown.
     """
-    there = sorted(Key.parse(text) for text in now.keys if "@" not in text)
+    there = sorted(Key.parse(text) for text in now.stage(DECLARE).keys)
     if edge:
-        there = [key for key in there if now.known(key).order.get("labels", {}).get(EDGE_LABEL) == edge]
+        there = [key for key in there if now.stage(DECLARE).known(key).order.get("labels", {}).get(EDGE_LABEL) == edge]
     found = [key for key in there if name in {str(key), f"{key.kind}/{key.name}", key.name, _model_of(key, now)}]
     if not found:
         what = f"{edge} has no object {name}" if edge else f"no object is called {name}"
@@ -143,7 +144,7 @@ def objects_of(edge: str, name: str, now: State) -> list[Key]:
 
 
 def _model_of(key: Key, now: State) -> str:
-    return str(now.known(key).order.get("spec", {}).get("modelName", ""))
+    return str(now.stage(DECLARE).known(key).order.get("spec", {}).get("modelName", ""))
 
 
 def keys_of(edge: str, model: str, now: State) -> list[Key]:
@@ -151,13 +152,14 @@ def keys_of(edge: str, model: str, now: State) -> list[Key]:
 
     Raises NameUnknown.
     """
-    texts = {*now.keys, *(slot for slot in now.problems if "@" in slot)}
-    there = sorted(Key.parse(text) for text in texts if text.endswith(f"@{edge}"))
+    mine = now.stage(DELIVER)
+    named_there = {Key.named(text) for text in mine.keys.keys() | now.problems.keys()}
+    there = sorted(key for key in named_there if key is not None and key.edge == edge)
     if not there:
         raise NameUnknown(f"nothing was ever ordered for an edge {edge}")
-    found = [key for key in there if model in {key.name, named(key, now.known(key).order), str(key)}]
+    found = [key for key in there if model in {key.name, named(key, mine.known(key).order), str(key)}]
     found.sort(key=lambda key: key.kind != "InferenceModel")  # before a dataset of this name
     if not found:
-        names = ", ".join(sorted({named(key, now.known(key).order) for key in there}))
+        names = ", ".join(sorted({named(key, mine.known(key).order) for key in there}))
         raise NameUnknown(f"{edge} has no {model}", hint=f"it has {names}")
     return found

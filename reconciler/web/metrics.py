@@ -27,7 +27,8 @@ import reconciler
 from reconciler.errors import ReconcilerError
 from reconciler.eventlog.segments import sealed_files
 from reconciler.history.events import rfc3339
-from reconciler.history.state import FAILED, Served, State
+from reconciler.history.keys import DECLARE, DELIVER, Key
+from reconciler.history.state import FAILED, Served, State, ordering
 from reconciler.history.status import Object, Status, status, suspensions
 from reconciler.web.tally import BOUNDS_S, Counts, Durations, Tally
 from reconciler.wiring.vitals import Vitals
@@ -101,7 +102,7 @@ def _fleet(state: State, counts: Counts, now: float) -> Iterator[Metric]:
         labels=["kind", "type", "status"],
     )
     text = rfc3339(now)
-    cluster = status(state, text) if state.keeps == "cluster" else None
+    cluster = status(state, text) if DECLARE in ordering(state) else None
     counted = _conditions(state) if cluster is None else _conditions_of(cluster.objects)
     for labels, many in sorted(counted.items()):
         conditions.add_metric(list(labels), many)
@@ -115,7 +116,9 @@ def _fleet(state: State, counts: Counts, now: float) -> Iterator[Metric]:
     for scope in sorted({"*", *standing}):
         suspended.add_metric([scope], scope in standing)
     yield suspended
-    yield _gauge("plan_held", "Whether a plan waits for a person.", state.held_plan is not None)
+    yield _gauge(
+        "plan_held", "Whether a plan waits for a person.", any(stage.held_plan for stage in state.stages.values())
+    )
     problems = sum(len(group) for group in state.problems.values())
     yield _gauge("manifest_problems", "Problems in the files of the last commit that was read.", problems)
     lag = GaugeMetricFamily(
@@ -210,11 +213,11 @@ def _conditions_of(objects: Iterable[Object]) -> Counter[tuple[str, str, str]]:
 def _conditions(state: State) -> Counter[tuple[str, str, str]]:
     """(kind, type, status) -> objects on edges: Ready is one of three; Reconciling and Stalled only where True."""
     found: Counter[tuple[str, str, str]] = Counter()
-    for text, served in state.keys.items():
+    for text, served in state.stage(DELIVER).keys.items():
         if not served.operation:
             continue  # only reported, never ordered
-        kind, edge = text.partition("/")[0], text.partition("@")[2]
-        seen = state.edges.get(edge)
+        key = Key.parse(text)
+        kind, seen = key.kind, state.edges.get(key.edge)
         found[kind, "Ready", _ready(served, is_heard=seen is not None and seen.present)] += 1
         if served.open:
             found[kind, "Reconciling", "True"] += 1

@@ -11,8 +11,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from reconciler.errors import NameUnknown, UsageError
-from reconciler.history.events import REF_ADVANCED, Entry
-from reconciler.history.keys import Key
+from reconciler.history.events import REF_ADVANCED, Entry, Event
+from reconciler.history.keys import DECLARE, Key, stage_of
 from reconciler.history.timeline import named, subject, words
 from reconciler.web.points import moment
 
@@ -69,7 +69,7 @@ class Wanted:
         event = entry.event
         if self.commit and not event.gitcommit.startswith(self.commit):
             return False
-        if self.edge and subject(event)[0] != self.edge and not _is_object_of(self.edge, event.subject):
+        if self.edge and subject(event)[0] != self.edge and not _is_object_of(self.edge, event):
             return False
         if not self.model:
             return True
@@ -77,10 +77,10 @@ class Wanted:
         return key is not None and self.model in {key.name, named(key, event.data.get("spec") or {})}
 
 
-def _is_object_of(edge: str, about: str) -> bool:
-    """Whether an object of the API server is an Edge of this name, or by its name what a set makes for it."""
-    key = Key.named(about)
-    if key is None or key.edge:
+def _is_object_of(edge: str, event: Event) -> bool:
+    """Whether an event is about an Edge of this name at the API server, or by its name what a set makes for it."""
+    key = Key.named(event.subject)
+    if key is None or stage_of(event.partitionkey) != DECLARE:
         return False
     return key.name == edge if key.kind == "Edge" else key.name.endswith(f"-{edge}")
 
@@ -133,12 +133,12 @@ def _require_known(wanted: Wanted, past: "Past") -> None:
     if not (wanted.edge or wanted.model or wanted.commit):
         return
     now = past.replay.at()
-    keys = {Key.parse(text): served.order for text, served in now.keys.items()}
-    objects = {key.name for key in keys if key.kind == "Edge" and not key.edge}
-    edges = {*now.edges, *now.links, *objects, *(key.edge for key in keys if key.edge)}
+    every = [(Key.parse(text), served.order) for stage in now.stages.values() for text, served in stage.keys.items()]
+    objects = {key.name for key in map(Key.parse, now.stage(DECLARE).keys) if key.kind == "Edge"}
+    edges = {*now.edges, *now.links, *objects, *(key.edge for key, _ in every if key.edge)}
     if wanted.edge and wanted.edge not in edges and not _ever(Wanted(edge=wanted.edge), past):
         raise NameUnknown(f"the log has no edge {wanted.edge}", hint=f"it has {', '.join(sorted(edges)) or 'none yet'}")
-    models = {named(key, order) for key, order in keys.items()}
+    models = {named(key, order) for key, order in every}
     if wanted.model and wanted.model not in models and not _ever(Wanted(model=wanted.model), past):
         has = ", ".join(sorted(models)) or "none yet"
         raise NameUnknown(f"the log has no model, dataset or object {wanted.model}", hint=f"it has {has}")

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
+from reconciler.history.keys import DECLARE, DELIVER, stage_of
 
 BOUNDS_S: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
 POLICIES: Final = frozenset({"correct", "report", "ignore"})
@@ -74,9 +75,9 @@ class Tally:
         self._operations: Counter[Operation] = Counter()
         self._drift: Counter[tuple[str, str]] = Counter()
         self._conflicts = self._fights = 0
-        self._durations = {stage: Durations() for stage in ("plan", "declare", "deliver")}
+        self._durations = {stage: Durations() for stage in ("plan", DECLARE, DELIVER)}
         self._lags: dict[str, float] = {}
-        self._open: dict[str, _Open] = {}  # key -> the newest order; it goes with its outcome
+        self._open: dict[str, _Open] = {}  # stream of a key -> the newest order; it goes with its outcome
         self._read: tuple[str, str] = ("", "")  # id and time of the newest commit, until it is planned
 
     def heard(self, entries: list[Entry]) -> None:
@@ -114,19 +115,22 @@ class Tally:
 
     def _intended(self, event: Event) -> None:
         if event.source.startswith("/hub/"):
-            self._open[event.subject] = _Open(event.operationid, str(event.data.get("action", "")), event.recordedtime)
+            self._open[event.partitionkey] = _Open(
+                event.operationid, str(event.data.get("action", "")), event.recordedtime
+            )
 
     def _answered(self, event: Event) -> None:
-        known = self._open.get(event.subject)
+        known = self._open.get(event.partitionkey)
         if known is None or (event.operationid and known.operation != event.operationid):
             return  # of an order before this process, or of one that a newer one stands for
         outcome = _OUTCOMES[event.type]
         self._operations[Operation(event.subject.partition("/")[0], known.action, outcome)] += 1
         if outcome == "abandoned":
             return  # the order stands until its edge has done it
-        del self._open[event.subject]
-        stage = "deliver" if "@" in event.subject else "declare"
-        self._durations[stage].add(_between(known.recorded, event.recordedtime))
+        del self._open[event.partitionkey]
+        self._durations.setdefault(stage_of(event.partitionkey), Durations()).add(
+            _between(known.recorded, event.recordedtime)
+        )
 
     def _drifted(self, event: Event) -> None:
         policy = str(event.data.get("policy", ""))

@@ -21,7 +21,7 @@ from reconciler.errors import LogWriteFailed
 from reconciler.eventlog.file_link import FileLink
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history.events import Entry
-from reconciler.history.keys import Key
+from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import State
 from reconciler.wiring.process import AUDIT_S, SystemClock, jittered, recorded
 
@@ -43,6 +43,7 @@ class EdgeAgent:
         self._lost: LogWriteFailed | None = None
         self._stopping = threading.Event()
         self._record = recorded(self.log, self._home, clock, f"edge/{edge}")
+        stage = self._record.stage(DELIVER)
         store = Store(self._home.store, clock=clock)
         self._runtimes = Runtimes(
             self._home.services,
@@ -57,7 +58,7 @@ class EdgeAgent:
             store=store,
             slots=slots,
             runtimes=self._runtimes,
-            event=self._record.event,
+            event=stage.event,
             post=self.queue.add,
             monotonic=clock.monotonic,
             sample=random.random,
@@ -67,9 +68,9 @@ class EdgeAgent:
         link = FileLink(self._hub.log, self.log)
         keeper = Keeper(edge, self._record, link, self.work)
         every = {"orders": lambda: jittered(ORDERS_S), "audit": lambda: jittered(AUDIT_S)}
-        self._loop = Loop(keeper, keeper, self._record, self.queue, every)
+        self._loop = Loop(keeper, keeper, stage, self.queue, every)
         self.log.subscribe(lambda entries: _tell(self._hub, edge, entries))
-        self._keys = [Key.parse(text) for text in self._record.state.keys]
+        self._keys = [Key.parse(text) for text in stage.mine.keys]
         self._control = control.serve(self._home.control, self._answer)
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def _inode(path: Path) -> int:
 def needed(state: State, slots: Callable[[Key], Slots]) -> set[str]:
     """The artifacts that an edge must not evict: those its slots stand on, and those that are ordered."""
     digests: set[str] = set()
-    for text, served in list(state.keys.items()):
+    for text, served in list(state.stage(DELIVER).keys.items()):
         digests |= slots(Key.parse(text)).digests() | {str(served.order.get("sha256", ""))}
     return digests
 

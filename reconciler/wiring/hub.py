@@ -17,7 +17,8 @@ from reconciler.edge.paths import StateDirectory
 from reconciler.errors import GitUnavailable, HubUnreachable, SettingInvalid
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history.events import rfc3339
-from reconciler.history.state import State
+from reconciler.history.keys import DECLARE, DELIVER
+from reconciler.history.state import State, ordering
 from reconciler.history.status import Status, status
 from reconciler.model.shape import NAME
 from reconciler.sources.cache import DocumentCache
@@ -68,7 +69,8 @@ class HubProcess:
             "commit": lambda: next_poll_s(0, random.random(), settings.poll_s),  # noqa: S311  # jitter, not a secret
             "audit": lambda: jittered(AUDIT_S),
         }
-        self._loop = Loop(self.stage.source, self.stage.target, self.record, self.queue, every)
+        mine = self.record.stage(DECLARE if settings.has_cluster else DELIVER)
+        self._loop = Loop(self.stage.source, self.stage.target, mine, self.queue, every)
         self._remote = remote
         self._control = control.serve(home.control, self._answer)
 
@@ -169,10 +171,11 @@ class _CountedMirror(Mirror):
 
 def _same_world(settings: Any, state: State) -> None:
     """Refuse a log that kept something else: it would be taken for gone. Raises SettingInvalid."""
-    if settings.has_cluster and state.keeps == "edges":
+    ordered = ordering(state)
+    if settings.has_cluster and ordered == {DELIVER}:
         message = "the log in this state directory orders edges without Kubernetes"
         raise SettingInvalid(message, hint="give the cluster a --state directory of its own")
-    if not settings.has_cluster and state.keeps == "cluster":
+    if not settings.has_cluster and DECLARE in ordered:
         message = "the log in this state directory keeps a cluster"
         raise SettingInvalid(message, hint="say which: --context NAME, --kubeconfig FILE or --in-cluster")
 

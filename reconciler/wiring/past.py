@@ -15,7 +15,7 @@ from reconciler.eventlog.lock import is_held
 from reconciler.eventlog.reader import SqliteReader
 from reconciler.eventlog.replay import Replay
 from reconciler.history.events import Entry, rfc3339
-from reconciler.history.keys import Key
+from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import State
 
 if TYPE_CHECKING:
@@ -40,14 +40,15 @@ class Past(NamedTuple):
         """The entries of one stream."""
         return self.log.read(stream=name)
 
-    def asked(self, state: State, keys: Iterable[Key]) -> "dict[Key, Expansion]":
+    def asked(self, state: State, stage: str, keys: Iterable[Key]) -> "dict[Key, Expansion]":
         """What the last commit that was read asks for, by what the log keeps of it. state: the end of this log."""
         from reconciler.planning import objects
         from reconciler.planning.expand import Circumstances, expand
 
-        around = Circumstances(state.fleet, state.digests, rfc3339(time.time()), state.keys)
+        around = Circumstances(state.fleet, state.digests, rfc3339(time.time()), state.stage(stage).keys)
         declared = remembered(state, self.log, self.place).declared
-        return {key: (expand if key.edge else objects.expand)(key, declared, around) for key in keys}
+        what = expand if stage == DELIVER else objects.expand
+        return {key: what(key, declared, around) for key in keys}
 
     def news(self, after: int, every_s: float) -> Iterator[Entry]:
         """Entries behind `after` as they come, for ever; looks every so many seconds."""

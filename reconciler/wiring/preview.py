@@ -18,7 +18,8 @@ from reconciler.errors import HubUnreachable, SettingInvalid
 from reconciler.eventlog.file_link import FileLink
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.eventlog.sqlite import SqliteLog
-from reconciler.history.state import State
+from reconciler.history.keys import DECLARE, DELIVER
+from reconciler.history.state import State, ordering
 from reconciler.planning.declared import Declared
 from reconciler.planning.plan import Plan
 from reconciler.sources.cache import DocumentCache
@@ -51,12 +52,12 @@ class Preview:
             from reconciler.wiring.looking import looking  # a preview of edges needs no Kubernetes client
 
             self._stage, target = stack.enter_context(looking(settings, repository, self._record))
-            self._loop = Loop(self._stage, target, self._record, Queue(clock))
+            self._loop = Loop(self._stage, target, self._record.stage(DECLARE), Queue(clock))
             self._record.append(target.unknown() if past is None else ())
         else:
             link = FileLink(place.hub.log, self._record.log)  # stands for every edge's: none is heard in a preview
             self._stage = Hub(repository, self._record, lambda _: link, lambda _: None, lambda _: None)
-            self._loop = Loop(self._stage, self._stage, self._record, Queue(clock))
+            self._loop = Loop(self._stage, self._stage, self._record.stage(DELIVER), Queue(clock))
 
     def plan(self) -> Plan:
         """The plan of the next pass; then `state` has the problems in force. Raises GitUnavailable, GitRefused."""
@@ -114,7 +115,7 @@ def alone(state_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:
         if request["verb"] == "seal":
             return {"sealed": str(log.seal())}
         record = recorded(log, place.hub, clock, "hub")
-        if record.state.keeps == "cluster":
+        if DECLARE in ordering(record.state):
             raise HubUnreachable(
                 "this log keeps a cluster, and no reconciler runs here",
                 hint="start it, or name its cluster with --context: the verb is done there",
@@ -126,5 +127,6 @@ def alone(state_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:
 
         hub = Hub(repository, record, link_to, lambda edge: control.ring(place.edge(edge).control), lambda _: None)
         reply: Future[dict[str, Any]] = Future()
-        Loop(hub, hub, record, Queue(clock)).turn(Trigger("verb", str(request["verb"]), request=request, reply=reply))
+        loop = Loop(hub, hub, record.stage(DELIVER), Queue(clock))
+        loop.turn(Trigger("verb", str(request["verb"]), request=request, reply=reply))
         return reply.result(timeout=0)

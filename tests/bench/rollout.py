@@ -14,7 +14,7 @@ from reconciler.controller.recorder import Recorder
 from reconciler.history import codec
 from reconciler.history import events as ev
 from reconciler.history.events import EMPTY, Event, Head, Origin, event_id, rfc3339
-from reconciler.history.keys import Key
+from reconciler.history.keys import DELIVER, Key, stream_of
 from tests.fleets import sha
 from tests.log_events import StillClock
 
@@ -48,7 +48,7 @@ class Rollouts:
     """A fleet whose every model is given version after version."""
 
     def __init__(self, record: Recorder, clock: StillClock, edges: int, models: int) -> None:
-        self._record, self._clock = record, clock
+        self._record, self._clock = record.stage(DELIVER), clock
         names = [f"edge-{n:04d}" for n in range(edges)]
         self._logs = {name: EdgeLog(name) for name in names}
         self._keys = [Key("InferenceModel", "default", f"m{m}-{name}", name) for name in names for m in range(models)]
@@ -72,7 +72,9 @@ class Rollouts:
         self._record.append(
             [
                 self._record.event(ev.REF_ADVANCED, "git", facts, gitcommit=commit),
-                self._record.event(ev.CHANGE_PLANNED, "plan", planned, gitcommit=commit, newdigest=commit[-16:]),
+                self._record.event(
+                    ev.CHANGE_PLANNED, "plan/deliver", planned, gitcommit=commit, newdigest=commit[-16:]
+                ),
             ]
         )
         for start in range(0, len(self._keys), PIECE):
@@ -120,7 +122,7 @@ class Rollouts:
         event = Event(
             id=event_id(type_, order.operationid),
             type=type_,
-            partitionkey=key.stream,
+            partitionkey=stream_of(DELIVER, key),
             subject=str(key),
             time=self._now,
             actor=f"edge/{key.edge}",

@@ -24,8 +24,8 @@ from reconciler.errors import WorldUnavailable
 from reconciler.eventlog.reader import SqliteReader
 from reconciler.history.events import Entry
 from reconciler.history.fold import fold
-from reconciler.history.keys import Key
-from reconciler.history.state import Served, State
+from reconciler.history.keys import DECLARE, Key
+from reconciler.history.state import Served, StageState, State
 from reconciler.history.status import Status, status
 from reconciler.kube.resources import OURS
 from reconciler.kube.rights import HOME, RULES
@@ -217,9 +217,14 @@ class World:
         self.entries()
         return self._state
 
+    @property
+    def mine(self) -> StageState:
+        """What the log knows of the cluster's objects."""
+        return self.state.stage(DECLARE)
+
     def served(self, name: str, kind: str = "InferenceModel") -> Served:
         """What the log knows of an object."""
-        return self.state.known(key(name, kind))
+        return self.mine.known(key(name, kind))
 
     def status(self) -> Status:
         """As `reconciler status` tells it."""
@@ -264,7 +269,7 @@ class World:
         plans = [one for one in self._entries if one.event.type == "change.planned.v1" and one.event.gitcommit]
         promised = sum(plans[-1].event.data["counts"].get(action, 0) for action in ("create", "update", "delete"))
         done = sum(e.event.type == "apply.intended.v1" for e in self._entries if e.seq > plans[-1].seq)
-        undone = [one for one in state.keys.values() if one.open or (one.operation and one.phase == "Desired")]
+        undone = [one for one in self.mine.keys.values() if one.open or (one.operation and one.phase == "Desired")]
         return done >= promised and not undone
 
     def commit(self, files: Mapping[str, str | bytes | None], message: str = "Change") -> str:

@@ -116,16 +116,16 @@ def test_fault_036_a_prune_that_a_webhook_refuses_stays_and_is_tried_again(world
         failed = world.wait_event("apply.failed", ONE)
         assert "it is needed" in failed.event.data["error"]
         world.wait(lambda: set(world.versions()) - {"probe"} == {"one"}, "others go")
-        assert ONE in world.state.keys  # in the inventory
+        assert ONE in world.mine.keys  # in the inventory
         asked = len(hook.asked)
         world.look()
         world.wait_event("apply.failed", ONE, count=2)
         assert len(hook.asked) == asked + 1
-        assert ONE in world.state.keys
+        assert ONE in world.mine.keys
         hook.judge = allow
         world.look()
         world.wait(lambda: "one" not in world.versions(), "gone at last")
-        world.wait(lambda: ONE not in world.state.keys, "and forgotten")
+        world.wait(lambda: ONE not in world.mine.keys, "and forgotten")
     world.check()
 
 
@@ -146,7 +146,7 @@ def test_fault_037_a_finalizer_that_is_stuck_is_named_and_waited_for(world: Worl
     (row,) = [one for one in world.status().objects if one.name == "one"]
     assert "example.com/slow" in row.message
     world.edit("one", {"metadata": {"finalizers": None}}, "slow-controller")
-    world.wait(lambda: ONE not in world.state.keys, "forgotten when it is gone")
+    world.wait(lambda: ONE not in world.mine.keys, "forgotten when it is gone")
     world.check()
 
 
@@ -200,7 +200,7 @@ def test_fault_037_a_quota_that_is_used_up_is_named_and_others_go_on(world: Worl
     failed = world.wait_event("apply.failed")
     assert "exceeded quota: few" in failed.event.data["error"]
     world.wait(lambda: {"one"} < set(world.versions()), "others go on")
-    world.wait(lambda: not any(one.open for one in world.state.keys.values()), "answered")
+    world.wait(lambda: not any(one.open for one in world.mine.keys.values()), "answered")
     assert len(world.versions()) == 2
     world.plane.request("PATCH", f"{quota}/few", {"spec": {"hard": {"count/inferencemodels.ai.kubeedge.io": "5"}}})
 

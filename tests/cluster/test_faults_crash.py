@@ -50,7 +50,7 @@ def test_fault_039_killed_at_each_step_with_a_thousand_objects_in_flight(world: 
         assert {one["spec"]["targetVersion"] for one in found} == {str(number)}, step
         assert {one["metadata"]["generation"] for one in found} == {number + 1}, step  # none twice
         assert {one["metadata"]["name"]: one["metadata"]["uid"] for one in found} == uids, step  # none made again
-        assert not [served for served in world.state.keys.values() if served.open], step
+        assert not [served for served in world.mine.keys.values() if served.open], step
     world.check()
     assert any(one.event.data.get("recovered") for one in world.events("apply.succeeded"))
 
@@ -66,7 +66,7 @@ def test_fault_039_what_was_made_before_a_kill_is_owned_and_pruned_after_it(worl
     world.plane.post(OURS["InferenceModel"].path("default"), foreign("theirs"))
     world.hub(world.direct)
     world.wait(lambda: set(world.versions()) == {"theirs"}, "what was made is gone")
-    world.wait(lambda: set(world.state.keys) == {key("fleet", "Fleet")}, "and forgotten")
+    world.wait(lambda: set(world.mine.keys) == {key("fleet", "Fleet")}, "and forgotten")
     world.stop()
     world.check()
 

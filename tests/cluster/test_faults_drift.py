@@ -172,7 +172,7 @@ def test_fault_038_what_somebody_else_made_is_taken_over_only_where_that_is_allo
         world.commit(model("three"))
         world.wait(lambda: "three" in world.versions(), "three")
         assert uid(world) == made  # never deleted
-        assert world.state.waits == {}  # and nothing waits for what Git no longer speaks of
+        assert world.mine.waits == {}  # and nothing waits for what Git no longer speaks of
     world.check()
 
 

@@ -95,7 +95,7 @@ def test_fault_040_a_suspension_holds_where_another_kind_cannot_be_read(world: W
     world.commit(model("one", "2"))
     world.wait(lambda: accepted(world), "the commit judged")
     assert world.versions() == {"one": "1"}
-    assert "suspended by kubectl-annotate" in world.state.waits[key("one")]
+    assert "suspended by kubectl-annotate" in world.mine.waits[key("one")]
 
 
 @pytest.mark.parametrize("kind", ["Dataset", "Fleet"])
@@ -114,9 +114,9 @@ def test_fault_040_a_restart_that_cannot_read_a_kind_drops_no_suspension(
     world.wait(lambda: accepted(world), "the commit judged")
     assert world.versions() == {"one": "1"}
     told = "suspended by kubectl-annotate" if kind == "Dataset" else "suspended by reconciler: whether anything is"
-    assert told in world.state.waits[key("one")]
+    assert told in world.mine.waits[key("one")]
     world.proxy.clear()
-    world.wait(lambda: "by kubectl-annotate" in world.state.waits[key("one")], "known again")
+    world.wait(lambda: "by kubectl-annotate" in world.mine.waits[key("one")], "known again")
     assert world.versions() == {"one": "1"}
     world.edit("fleet", {"metadata": {"annotations": {"ai.kubeedge.io/reconcile": None}}}, kind="Fleet")
     world.wait(lambda: world.versions() == {"one": "2"}, "taken up again")
@@ -194,13 +194,13 @@ def test_fault_043_a_start_without_one_kind_settles_and_heals_the_others(
     dying = world.process(failpoint="cluster.answered:kill:1")
     assert dying.wait(60) == -9
     world.bury()
-    assert any(one.open for one in world.state.keys.values())
+    assert any(one.open for one in world.mine.keys.values())
     world.edit("one", {"spec": {"servingPort": 2}})
     world.proxy.add(*unreadable(kind, NOT_SERVED))
     world.hub()
-    world.wait(lambda: not any(one.open for one in world.state.keys.values()), "settled")
+    world.wait(lambda: not any(one.open for one in world.mine.keys.values()), "settled")
     if kind == "Edge":
-        world.wait(lambda: "cannot be read" in world.state.waits.get(key("one"), ""), "it waits")
+        world.wait(lambda: "cannot be read" in world.mine.waits.get(key("one"), ""), "it waits")
         assert port(world) == 2
         world.proxy.clear()
     world.wait(lambda: port(world) == 1, "taken back")

@@ -92,8 +92,8 @@ def test_prune_is_held_over_a_sliding_hour_and_done_when_it_is_approved(world: W
     world.wait_settled()
     assert len(world.versions()) == 28
     world.commit({"models/0.yaml": "\n---\n".join(rows[4:]), **model("marker")})  # two and two are four in an hour
-    world.wait(lambda: world.state.held_plan is not None, "held")
-    held = world.state.held_plan
+    world.wait(lambda: world.mine.held_plan is not None, "held")
+    held = world.mine.held_plan
     assert held is not None
     assert "2 in the last hour" in held.reason
     world.look()

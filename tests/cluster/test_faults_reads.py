@@ -67,7 +67,7 @@ def test_fault_033_a_delete_never_takes_another_object_of_the_name(world: World)
     world.proxy.clear()
     world.wait_settled()
     world.wait(  # by whether its end and the new one's beginning are heard of apart
-        lambda: world.events("object.gone", ONE) or "made it" in world.state.waits.get(ONE, ""), "it is looked at anew"
+        lambda: world.events("object.gone", ONE) or "made it" in world.mine.waits.get(ONE, ""), "it is looked at anew"
     )
     world.look()
     world.commit(model("three"))
@@ -105,7 +105,7 @@ def test_fault_033_what_somebody_made_unseen_is_not_taken_over(world: World) -> 
     world.wait(lambda: not world.served("two").open, "answered")
     assert port(world, "two") == 7
     world.proxy.clear()
-    world.wait(lambda: "made it" in world.state.waits.get(key("two"), ""), "it is looked at anew")
+    world.wait(lambda: "made it" in world.mine.waits.get(key("two"), ""), "it is looked at anew")
     world.look()
     world.commit(model("four"))
     world.wait(lambda: "four" in world.versions(), "others go on")
@@ -311,7 +311,7 @@ def test_fault_041_a_right_to_delete_is_taken_and_given_back(world: World) -> No
     world.look()
     world.wait(lambda: not uid(world, "one"), "it goes by itself")
     world.wait_settled()
-    assert ONE not in world.state.keys
+    assert ONE not in world.mine.keys
     world.check()
 
 
@@ -328,7 +328,7 @@ def test_fault_041_a_right_to_read_is_taken_and_given_back(world: World) -> None
     files = first(models(3, "2"))
     world.commit({"models/0.yaml": "\n---\n".join(files[1:]), **edge("berlin", "n2")})
     world.wait(lambda: node(world, "berlin") == "n2", "other kinds go on")
-    world.wait(lambda: "may not list" in world.state.waits.get(key("m00000"), ""), "it is said what waits, and why")
+    world.wait(lambda: "may not list" in world.mine.waits.get(key("m00000"), ""), "it is said what waits, and why")
     assert uids(world) == before
     assert {one.path.rpartition("/")[2] for one in world.writes()} == {"berlin"}
     change_rights(world)

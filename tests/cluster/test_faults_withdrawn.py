@@ -102,7 +102,7 @@ def test_fault_025_what_was_stopped_meanwhile_is_not_sent_again(world: World, ho
         world.wait_event("reconcile.suspended")
     answered_again(world)
     assert port(world) == 1
-    assert world.state.waits[key("one")].startswith("frozen" if how == "freeze" else "suspended by")
+    assert world.mine.waits[key("one")].startswith("frozen" if how == "freeze" else "suspended by")
     assert not world.served("one").open
     if how == "verb":
         verb(world, "resume")
@@ -111,7 +111,7 @@ def test_fault_025_what_was_stopped_meanwhile_is_not_sent_again(world: World, ho
     else:
         annotate(world, *(("fleet", "Fleet") if how == "fleet" else ("one",)), reconcile=None)
     world.wait(lambda: port(world) == 2, "taken up again")
-    world.wait(lambda: not world.state.waits, "told")
+    world.wait(lambda: not world.mine.waits, "told")
     commit = (world.there("one") or {})["metadata"]["annotations"][COMMIT]
     assert commit == (world.repository.head() if how == "freeze" else asked_by)  # accepted then, not what was there
     world.check()
@@ -124,7 +124,7 @@ def test_fault_025_what_may_no_longer_be_deleted_is_not(world: World) -> None:
     heard(world, "one")
     answered_again(world)
     assert uid(world)
-    assert "prune: disabled" in world.state.waits[key("one")]
+    assert "prune: disabled" in world.mine.waits[key("one")]
     world.check()
 
 
@@ -140,7 +140,7 @@ def test_fault_038_what_may_no_longer_be_adopted_is_not(world: World) -> None:
     accept(world, {"models/one.yaml": None})
     verb(world, "reconcile")
     assert uid(world) == theirs
-    assert key("one") not in world.state.keys
+    assert key("one") not in world.mine.keys
     world.check()
 
 
@@ -191,15 +191,15 @@ def test_a_long_plan_stops_at_its_next_batch(world: World, how: str) -> None:
         verb(world, "suspend", reason="stop")
     else:
         annotate(world, "fleet", "Fleet", reconcile="disabled")
-    world.wait(lambda: len(world.state.waits) > 0, "what is left waits")
-    left = len(world.state.waits)
+    world.wait(lambda: len(world.mine.waits) > 0, "what is left waits")
+    left = len(world.mine.waits)
     assert left >= 2500 - 3 * 512 - 256
     assert sum(version == "2" for version in world.versions().values()) == 2500 - left
     if how == "verb":
         verb(world, "resume")
     else:
         annotate(world, "fleet", "Fleet", reconcile=None)
-    world.wait(lambda: not world.state.waits, "taken up again")
+    world.wait(lambda: not world.mine.waits, "taken up again")
     world.wait(lambda: set(world.versions().values()) == {"2"}, "all of it")
     world.check()
 
@@ -217,7 +217,7 @@ def test_a_revert_in_a_freeze_takes_nothing_else_with_it(world: World) -> None:
     world.wait(lambda: port(world, "b") == 1, "reverted")
     verb(world, "reconcile")
     assert port(world, "a") == 1
-    assert world.state.waits[key("a")].startswith("frozen")
+    assert world.mine.waits[key("a")].startswith("frozen")
     world.edit("a", {"spec": {"nodeName": "elsewhere"}})
     world.wait(lambda: (world.there("a") or {})["spec"]["nodeName"] == "berlin", "a hand edit is taken back")
     assert port(world, "a") == 1
@@ -232,13 +232,13 @@ def test_fault_049_rewritten_history_waits_for_a_person_also_where_all_of_it_wai
     verb(world, "suspend", reason="it is night")
     world.repository.reset(base)
     world.commit(model("a", servingPort=7))
-    world.wait(lambda: world.state.held_plan, "held")
+    world.wait(lambda: world.mine.held_plan, "held")
     verb(world, "resume")
     world.edit("c", {"spec": {"servingPort": 9}})
     world.wait(lambda: port(world, "c") == 1, "a hand edit of something else is taken back")
     verb(world, "reconcile")
     assert (port(world, "a"), port(world, "b")) == (1, 2)
-    held = world.state.held_plan
+    held = world.mine.held_plan
     assert held is not None
     first = verb(world, "approve", digest=held.digest)
     if first["held"]:  # what waited when it was held is part of it now
@@ -251,12 +251,12 @@ def test_what_a_held_plan_is_about_stays_as_it_was_ordered(world: World) -> None
     started(world, {**models(10), **model("one", servingPort=1)}, prune={"maxDeletes": 2, "maxShare": "100%"})
     rows = models(10)["models/0.yaml"].split("\n---\n")
     world.commit({"models/0.yaml": "\n---\n".join(rows[5:]), **model("one", servingPort=2)})
-    world.wait(lambda: world.state.held_plan, "held")
-    held = world.state.held_plan
+    world.wait(lambda: world.mine.held_plan, "held")
+    held = world.mine.held_plan
     world.edit("one", {"spec": {"nodeName": "elsewhere"}})
     world.wait(lambda: (world.there("one") or {})["spec"]["nodeName"] == "berlin", "taken back")
     assert (port(world), len(world.versions())) == (1, 11)
-    assert world.state.held_plan == held
+    assert world.mine.held_plan == held
     verb(world, "approve", digest=held.digest if held else "")
     world.wait(lambda: (port(world), len(world.versions())) == (2, 6), "done")
     world.check()
@@ -269,8 +269,8 @@ def test_fault_042_a_verb_without_the_lease_is_refused_before_it_is_recorded(wor
     if what == "approve":
         verb(world, "resume")
         world.commit({"models/0.yaml": models(1)["models/0.yaml"]})
-        world.wait(lambda: world.state.held_plan, "held")
-    digest = world.state.held_plan.digest if world.state.held_plan else ""
+        world.wait(lambda: world.mine.held_plan, "held")
+    digest = world.mine.held_plan.digest if world.mine.held_plan else ""
     world.proxy.add(Rule(BUSY, path="leases", times=None))
     world.wait_event("lease.lost")
     before = len(world.events("reconcile.resumed")) + len(world.events("change.approved"))
@@ -331,7 +331,7 @@ def test_what_git_suspends_by_annotation_git_takes_up_again(world: World, kind: 
     verb(world, "reconcile")
     if kind == "InferenceModel":
         accept(world, {path: manifest(kind, name, {**spec, "servingPort": 2}, annotations=OFF)})
-        assert "suspended by Git" in world.state.waits[key("one")]
+        assert "suspended by Git" in world.mine.waits[key("one")]
     else:
         assert [(one.actor, one.annotated) for one in world.status().suspended] == [("Git", True)]
     accept(world, {path: manifest(kind, name, spec)})
@@ -339,7 +339,7 @@ def test_what_git_suspends_by_annotation_git_takes_up_again(world: World, kind: 
     world.wait(lambda: port(world) == 3, "taken up again")
     world.wait_settled()
     verb(world, "reconcile")
-    assert (world.state.waits, world.status().suspended) == ({}, ())
+    assert (world.mine.waits, world.status().suspended) == ({}, ())
     world.check()
 
 

@@ -40,7 +40,7 @@ def started(world: World, *files: dict[str, str]) -> None:
     world.commit(together)
     world.hub()
     world.wait_settled()
-    for text in world.state.keys:  # what sums others up is always told of
+    for text in world.mine.keys:  # what sums others up is always told of
         kind, _, name = text.split("/")
         if kind in {"Fleet", "InferenceModelSet"}:
             _told(world, name, kind)

@@ -101,7 +101,7 @@ def test_fault_50_a_deleted_or_empty_repository_holds_the_last_good_state(fleet:
     fleet.hub.clock.seconds += 1000
     assert ev.APPLY_INTENDED not in types(fleet.hub.turn("commit"))
     assert fleet.hub.orders(fleet.hub.turn("audit")) == {}
-    assert len(fleet.hub.state.keys) == 2
+    assert len(fleet.hub.mine.keys) == 2
     shutil.rmtree(fleet.git.path)
     shutil.move(fleet.place / "away", fleet.git.path)
     fleet.hub.clock.seconds += 1000
@@ -111,7 +111,7 @@ def test_fault_50_a_deleted_or_empty_repository_holds_the_last_good_state(fleet:
 def test_fault_51_an_emptied_repository_shows_its_deletes_and_deletes_nothing(fleet: Fleet) -> None:
     everything = ("fleet.yaml", "models/digits.yaml", "deployments/digits.yaml", "edges/e1.yaml", "edges/e2.yaml")
     assert fleet.push(dict.fromkeys(everything)) == {}
-    held = fleet.hub.state.held_plan
+    held = fleet.hub.mine.held_plan
     assert held is not None
     assert (held.counts, held.reason.partition(" (")[0]) == ({"delete": 2}, "it deletes 2 of 2; Fleet allows 1 an hour")
     fleet.settle()
@@ -192,7 +192,7 @@ def test_fault_87_orders_that_are_replayed_are_not_done_again(fleet: Fleet) -> N
     assert station.log.copy(old) == []
     station.turn("orders")
     station.turn("audit")
-    assert (station.work.begun, station.log.head(), station.state.known(E1).order["version"]) == (begun, head, "2")
+    assert (station.work.begun, station.log.head(), station.mine.known(E1).order["version"]) == (begun, head, "2")
 
 
 def test_fault_88_what_changed_and_changed_back_while_an_edge_was_away_is_no_work(fleet: Fleet) -> None:
@@ -224,9 +224,9 @@ def test_fault_89_a_version_that_fails_its_probe_is_held_for_that_edge_and_said(
     fleet.refuse("e1", "2")
     fleet.settle()
     assert fleet.serving() == {str(E1): "1", str(E2): "2"}
-    served = fleet.hub.state.known(E1)
+    served = fleet.hub.mine.known(E1)
     assert (served.phase, served.open, served.code) == ("RolledBack", False, "RX404")
-    assert list(fleet.hub.state.holds) == [str(E1)]
+    assert list(fleet.hub.mine.holds) == [str(E1)]
     assert fleet.push({"models/digits.yaml": CATALOGUE + "  task: digits\n"}) == {}
     assert fleet.hub.orders(fleet.hub.turn("audit")) == {}
 

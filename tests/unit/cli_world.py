@@ -15,13 +15,13 @@ import pytest
 from reconciler.controller.hub import Hub
 from reconciler.controller.loop import Loop
 from reconciler.controller.queue import Queue, Trigger
-from reconciler.controller.recorder import Recorder
+from reconciler.controller.recorder import Recorder, StageRecorder
 from reconciler.edge.paths import StateDirectory
 from reconciler.eventlog import sqlite
 from reconciler.eventlog.file_link import FileLink
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history import events as ev
-from reconciler.history.keys import Key
+from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import State
 from reconciler.sources.cache import DocumentCache
 from reconciler.sources.git_safety import Remote
@@ -132,18 +132,18 @@ class World:
                 return link
 
             hub = Hub(documents, self.record, link_to, lambda _: None, lambda _: None)
-            self._loop = Loop(hub, hub, self.record, Queue(self.clock))
+            self._loop = Loop(hub, hub, self.record.stage(DELIVER), Queue(self.clock))
             self._edges = {edge: stack.enter_context(self._edge(edge)) for edge in edges}
             for edge in edges:
                 self.turn("edge", edge)
             yield
 
     @contextlib.contextmanager
-    def _edge(self, edge: str) -> Iterator[Recorder]:
+    def _edge(self, edge: str) -> Iterator[StageRecorder]:
         home = self.place.edge(edge)
         home.directory.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(SqliteLog(home.log, f"/edge/{edge}", self.clock)) as log:
-            yield Recorder(log, self.clock, State(), f"edge/{edge}")
+            yield Recorder(log, self.clock, State(), f"edge/{edge}").stage(DELIVER)
 
     def turn(self, cause: str, subject: str = "") -> None:
         """One trigger for the hub."""
@@ -158,7 +158,7 @@ class World:
     def says(self, edge: str, type_: str, data: Mapping[str, Any], kind: str = "InferenceModel") -> None:
         """What an agent says of its model (or dataset), heard by the hub."""
         about = key(edge, kind)
-        record, operation = self._edges[edge], self.record.state.served(about).operation
+        record, operation = self._edges[edge], self.record.state.stage(DELIVER).known(about).operation
         record.append([record.event(type_, about, data, operationid=operation)])
         self.turn("edge", edge)
 

@@ -7,7 +7,7 @@ import pytest
 from reconciler.history import events as ev
 from reconciler.history.announced import FLEET, LONGEST, MOST, Announcer, Told, scope_key
 from reconciler.history.events import Entry, Event
-from reconciler.history.keys import Key
+from reconciler.history.keys import DECLARE, DELIVER, Key, stream_of
 
 COMMIT = "c" * 40
 FACES = Key("InferenceModel", "default", "faces", "")
@@ -17,13 +17,15 @@ class Log:
     def __init__(self) -> None:
         self.seq = 0
 
-    def entry(self, type_: str, about: Key | str = "plan", cause: str = "", operation: str = "", **data: Any) -> Entry:
+    def entry(
+        self, type_: str, about: Key | str = "plan/declare", cause: str = "", operation: str = "", **data: Any
+    ) -> Entry:
         self.seq += 1
         commit = data.pop("gitcommit", "")
         event = Event(
             id=f"id-{self.seq}",
             type=type_,
-            partitionkey="any",
+            partitionkey=about if isinstance(about, str) else stream_of(DELIVER if about.edge else DECLARE, about),
             time="2026-11-22T11:00:00.000000Z",
             subject=str(about) if isinstance(about, Key) else "",
             actor="ada",

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reconciler.history import events as ev
+from reconciler.history.keys import DELIVER
 from tests.unit.cli_world import World
 from tests.unit.conftest import Call
 
@@ -75,7 +76,7 @@ def test_what_is_gone_still_has_its_history(call: Call, settled: World) -> None:
         settled.commit({"deployments/defect.yaml": None}, "No more")
         for edge in ("berlin-07", "berlin-08"):
             settled.says(edge, ev.APPLY_SUCCEEDED, {"live": {}})
-        assert not any("defect" in text for text in settled.record.state.keys)
+        assert not any("defect" in text for text in settled.record.state.stage(DELIVER).keys)
     assert "serves version 1" in call("history", "--model", "defect", "--state", settled.place.root).out
 
 

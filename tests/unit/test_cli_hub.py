@@ -169,7 +169,7 @@ def test_what_waits_for_approval_is_shown_with_how_to_approve_it(call: Call, fre
     said = call("plan", "--hub", fresh.url)
     assert (said.code, said.out) == (0, "no plan is held\n")
     facts = {"held": "it deletes 9", "keys": ["InferenceModel/default/a@b"], "counts": {"delete": 9}}
-    fresh.hub.record.append([fresh.hub.record.event(ev.CHANGE_PLANNED, "plan", facts, newdigest="ab12")])
+    fresh.hub.record.append([fresh.hub.record.event(ev.CHANGE_PLANNED, "plan/deliver", facts, newdigest="ab12")])
     said = call("plan", "--hub", fresh.url)
     assert said.code == 1
     assert "plan ab12 is held: it deletes 9 (9 to delete)" in said.out

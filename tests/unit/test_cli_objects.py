@@ -6,7 +6,8 @@ import pytest
 
 from reconciler.cli.run import HELD, UNANSWERED, verdict
 from reconciler.cli.status import SHOWN, show
-from reconciler.history.state import Ref, Served, State
+from reconciler.history.keys import DECLARE
+from reconciler.history.state import Ref, Served, StageState, State
 from reconciler.history.status import Status, status
 from reconciler.web.page import rendered
 
@@ -23,7 +24,7 @@ def served(**more: Any) -> Served:
 def seen(suspended: dict[str, dict[str, Any]] | None = None, **keys: Served) -> Status:
     ref = Ref(commit="c" * 40, accepted="c" * 40)
     named = {f"InferenceModel/default/{name}": one for name, one in keys.items()}
-    return status(State(ref=ref, keys=named, suspended=suspended or {}), NOW)
+    return status(State(ref=ref, stages={DECLARE: StageState(keys=named)}, suspended=suspended or {}), NOW)
 
 
 def test_objects_are_counted_by_kind_and_only_those_that_wait_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from reconciler.cli.plan import NO_POLICY, _notes
 from reconciler.history import events as ev
-from reconciler.history.state import Served, State
+from reconciler.history.keys import DECLARE, DELIVER
+from reconciler.history.state import Served, StageState, State
 from reconciler.kube.resources import OURS
 from reconciler.planning.plan import Plan, Step
 from reconciler.wiring.past import opened
@@ -118,7 +119,7 @@ def test_a_plan_that_would_delete_too_much_says_why_and_how_it_goes_on(plan: Pla
 def test_a_plan_that_is_held_already_is_shown_with_the_same_digest(plan: PlanOf, settled: World) -> None:
     with settled.hub("berlin-07", "berlin-08"):
         settled.commit({"edges/berlin-08.yaml": None}, "Too much")
-        held = settled.record.state.held_plan
+        held = settled.record.state.stage(DELIVER).held_plan
     assert held is not None
     value = shown(plan("--output", "json"))
     assert (value["digest"], value["held"]) == (held.digest, held.reason)
@@ -222,7 +223,8 @@ def test_a_plan_for_a_cluster_ends_every_connection_that_it_opened(
 def test_what_is_fought_over_is_said_though_nothing_is_planned_for_it() -> None:
     until = "2999-01-01T00:00:00.000000Z"
     model = Served(operation="o", phase="Committed", fought=until, message="kubectl and reconciler fight over it")
-    state = State(keys={"InferenceModel/default/a": model, "InferenceModel/default/b": Served(operation="o")})
+    keys = {"InferenceModel/default/a": model, "InferenceModel/default/b": Served(operation="o")}
+    state = State(stages={DECLARE: StageState(keys=keys)})
     ahead = cast("Preview", SimpleNamespace(loses_policy=True, state=state))
     assert list(_notes(ahead)) == [
         NO_POLICY,

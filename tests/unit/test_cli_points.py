@@ -37,7 +37,7 @@ def test_a_number_is_that_entry(story: World) -> None:
 
 def test_a_time_is_the_last_entry_until_then(story: World) -> None:
     with opened(story.place.root) as past:
-        planned = next(past.log.read(stream="plan"))  # appended alone
+        planned = next(past.log.read(stream="plan/deliver"))  # appended alone
     time = planned.event.recordedtime
     assert at(story, time) == at(story, time.replace("Z", "+00:00")) == planned.seq
     with pytest.raises(PointUnknown, match="begins after"):

@@ -13,6 +13,7 @@ from reconciler.controller import control
 from reconciler.controller.recorder import Recorder
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
+from reconciler.history.keys import DELIVER
 from reconciler.history.state import EdgeSeen, HeldPlan, Served, State
 from reconciler.history.status import status
 from tests.unit.cli_world import FILES, SHA, World, key, live_of
@@ -85,14 +86,14 @@ def seen(**served: Any) -> State:
     state = State()
     state.ref.commit = "c" * 40
     known: dict[str, Any] = {"order": {"version": "1", "model": "defect"}, "operation": "o", "phase": "Committed"}
-    state.keys[str(key("a"))] = Served(**known | served)
+    state.stage(DELIVER).keys[str(key("a"))] = Served(**known | served)
     state.edges["a"] = EdgeSeen(present=True)
     return state
 
 
 def test_the_verdict_over_every_way_to_end() -> None:
     held, broken, lost, suspended = seen(), seen(), seen(), seen()
-    held.held_plan = HeldPlan(digest="d", reason="too much", keys=[], counts={})
+    held.stage(DELIVER).held_plan = HeldPlan(digest="d", reason="too much", keys=[], counts={})
     broken.problems = {"a": [{"code": "RX201", "message": "no"}]}
     lost.edges["a"] = EdgeSeen(present=False)
     suspended.suspended = {"*": {"reason": "night"}}
@@ -115,6 +116,7 @@ def test_the_verdict_over_every_way_to_end() -> None:
 def test_it_asks_agents_only_while_something_is_fetched(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     log = MemoryLog("/hub", world.clock)
     record = Recorder(log, world.clock, State(), "hub")
+    event = record.stage(DELIVER).event
     asked: list[str] = []
     about = key("berlin-07")
 
@@ -128,14 +130,12 @@ def test_it_asks_agents_only_while_something_is_fetched(world: World, capsys: py
     log.subscribe(narrator.hear)
     order = {"action": "create", "spec": {"version": "1", "model": "defect"}, "reason": "because"}
     with narrator:
-        record.append([record.event(ev.APPLY_INTENDED, about, order, operationid="o")])
+        record.append([event(ev.APPLY_INTENDED, about, order, operationid="o")])
         quiet = list(asked)
-        record.append(
-            [record.event(ev.DOWNLOAD_STARTED, about, {"url": "https://x", "sha256": SHA["1"]}, operationid="o")]
-        )
+        record.append([event(ev.DOWNLOAD_STARTED, about, {"url": "https://x", "sha256": SHA["1"]}, operationid="o")])
         while not asked:
-            record.append([record.event(ev.EDGE_FOUND, "edge/berlin-07", {"edge": "berlin-07"})])
-        record.append([record.event(ev.APPLY_SUCCEEDED, about, {"live": live_of("berlin-07", "1")}, operationid="o")])
+            record.append([event(ev.EDGE_FOUND, "edge/berlin-07", {"edge": "berlin-07"})])
+        record.append([event(ev.APPLY_SUCCEEDED, about, {"live": live_of("berlin-07", "1")}, operationid="o")])
     server.close()
     out, err = capsys.readouterr()
     assert quiet == []

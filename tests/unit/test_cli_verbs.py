@@ -10,6 +10,7 @@ from reconciler.controller import control
 from reconciler.errors import NameUnknown, UsageError
 from reconciler.history import events as ev
 from reconciler.history.events import Event
+from reconciler.history.keys import DELIVER
 from reconciler.wiring.past import opened
 from reconciler.wiring.preview import alone
 from tests.unit.cli_world import FILES, SHA, World, key, live_of
@@ -103,7 +104,7 @@ def test_the_hint_names_what_is_suspended(call: Call, settled: World) -> None:
 def test_approve_releases_the_held_plan(call: Call, settled: World) -> None:
     with settled.hub("berlin-07", "berlin-08"):
         settled.commit({"edges/berlin-08.yaml": None}, "Too much")
-        held = settled.record.state.held_plan
+        held = settled.record.state.stage(DELIVER).held_plan
     assert held is not None
     at = ("--state", settled.place.root)
     wrong = call("approve", "0123456789abcdef", *at)

@@ -8,12 +8,12 @@ import pytest
 from reconciler.controller.declare import Declare, Drift
 from reconciler.controller.loop import Loop, Order
 from reconciler.controller.queue import Queue, Trigger
-from reconciler.controller.recorder import Recorder
+from reconciler.controller.recorder import Recorder, StageRecorder
 from reconciler.errors import ApiUnavailable, LeaseLost
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
-from reconciler.history.keys import Key
+from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import State
 from reconciler.history.status import status
 from reconciler.history.why import why
@@ -30,7 +30,7 @@ MODEL = Key("InferenceModel", "default", "m", "")
 class Objects:
     """Target, and what the stage asks of its cluster."""
 
-    def __init__(self, record: Recorder) -> None:
+    def __init__(self, record: StageRecorder) -> None:
         self.record = record
         self.there: dict[Key, dict[str, Any]] = {}
         self.asked: list[list[Key]] = []
@@ -78,7 +78,7 @@ class Objects:
         return None
 
     def unknown(self) -> Sequence[Event]:
-        known = self.record.state.keys
+        known = self.record.mine.keys
         new = [(key, spec) for key, spec in self.there.items() if str(key) not in known]
         return [self.record.event(ev.OBJECT_ADOPTED, key, {"uid": "u", "spec": spec}) for key, spec in new]
 
@@ -121,9 +121,10 @@ class Station:
         self.record = Recorder(self.log, self.clock, State(), "hub")
         self.branch, self.queue = Branch(), Queue(self.clock)
         self.branch.attach(self.record.state)
-        self.cluster = Objects(self.record)
+        mine = self.record.stage(DECLARE)
+        self.mine, self.cluster = mine.mine, Objects(mine)
         self.declare = Declare(self.branch, self.record, self.cluster)
-        self.loop = Loop(self.declare, self.cluster, self.record, self.queue)
+        self.loop = Loop(self.declare, self.cluster, mine, self.queue)
 
     def turn(self, cause: str, subject: str = "") -> list[Entry]:
         before = self.log.head().seq
@@ -172,7 +173,7 @@ def test_what_leaves_git_leaves_the_cluster_under_the_limits(station: Station) -
     station.branch.commit(without=models)
     assert types(station.turn("commit")) == [ev.REF_ADVANCED, ev.CHANGE_PLANNED]
     assert len(station.cluster.there) == 30
-    assert station.record.state.held_plan is not None
+    assert station.mine.held_plan is not None
 
 
 def test_a_drift_is_told_with_its_writer_and_taken_back(station: Station) -> None:
@@ -266,7 +267,7 @@ def test_why_walks_from_an_object_to_its_line(station: Station) -> None:
     station.push(edge("e1"), model_set("digits"))
     station.push(model_set("digits", "2"))
     key = Key("InferenceModel", "default", "digits-e1", "")
-    links = why(key, station.record.state, station.log.find, lambda name: station.log.read(stream=name))
+    links = why(DECLARE, key, station.record.state, station.log.find, lambda name: station.log.read(stream=name))
     assert [link.what for link in links] == ["applied", "outcome", "order", "plan", "line"]
     assert "version 2" in links[0].text
     assert links[-1].place == "deployments/digits.yaml:7"
@@ -277,7 +278,7 @@ def test_what_waits_is_recorded_once_and_again_when_it_waits_no_more(station: St
     station.cluster.waits = {MODEL: {"": "suspended on the object itself"}}
     seen = station.push(plain("m", "2"))
     assert ev.STEPS_WAITING in types(seen)
-    assert station.record.state.waits == {str(MODEL): "suspended on the object itself"}
+    assert station.mine.waits == {str(MODEL): "suspended on the object itself"}
     (row,) = status(station.record.state, NOW).objects
     assert (row.settled, row.waits) == (False, "suspended on the object itself")
     assert station.turn("audit") == []
@@ -320,7 +321,7 @@ def test_why_reaches_the_line_also_after_a_correction(station: Station) -> None:
         "changed", "k", CORRECT, (Field("spec.targetVersion", "k", "1", "2", CORRECT),)
     )
     station.turn("object", str(MODEL))
-    links = why(MODEL, station.record.state, station.log.find, lambda name: station.log.read(stream=name))
+    links = why(DECLARE, MODEL, station.record.state, station.log.find, lambda name: station.log.read(stream=name))
     assert [link.what for link in links] == ["applied", "outcome", "order", ev.DRIFT_DETECTED, "order", "plan", "line"]
 
 
@@ -345,5 +346,5 @@ def test_what_was_never_made_and_is_no_longer_declared_is_forgotten(station: Sta
     del station.cluster.there[MODEL]  # as if it had been refused
     station.branch.commit(without=[plain("m")])
     assert ev.OBJECT_GONE in types(station.turn("commit"))
-    assert str(MODEL) not in station.record.state.keys
+    assert str(MODEL) not in station.mine.keys
     assert status(station.record.state, NOW).converged

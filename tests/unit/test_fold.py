@@ -8,8 +8,8 @@ from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Event, event_id, rfc3339
 from reconciler.history.fold import fold
-from reconciler.history.keys import Key
-from reconciler.history.state import FAILED, State
+from reconciler.history.keys import DECLARE, DELIVER, Key, stage_of, stream_of
+from reconciler.history.state import FAILED, StageState, State
 from tests.log_events import T0, StillClock
 
 KEY = Key("InferenceModel", "default", "m", "e1")
@@ -26,7 +26,7 @@ class Story:
 
     def _event(self, type_: str, about: Key | str, data: dict[str, Any], **attributes: str) -> Event:
         self.count += 1
-        stream, subject = (about, "") if isinstance(about, str) else (about.stream, str(about))
+        stream, subject = (about, "") if isinstance(about, str) else (stream_of(DELIVER, about), str(about))
         time = rfc3339(self.clock.seconds)
         return Event(
             id=event_id(self.count),
@@ -50,8 +50,12 @@ class Story:
         self.hubs(ev.APPLY_INTENDED, KEY, {"action": action, "spec": spec, "reason": "because"}, operationid=operation)
 
     @property
+    def mine(self) -> StageState:
+        return self.state.stage(DELIVER)
+
+    @property
     def row(self) -> tuple[str, bool, str]:
-        served = self.state.known(KEY)
+        served = self.mine.known(KEY)
         return served.phase, served.open, str(served.live.get("version", ""))
 
 
@@ -97,27 +101,27 @@ def test_fault_57_an_outcome_of_an_older_order_tells_what_is_live_and_closes_not
 def test_a_refusal_places_a_hold_by_content_and_a_delete_forgets_all(story: Story) -> None:
     story.order("op")
     story.edges(ev.APPLY_FAILED, KEY, BAD, operationid="op")
-    served = story.state.known(KEY)
+    served = story.mine.known(KEY)
     assert (served.phase, served.message, served.code) == ("RolledBack", "the probe failed", "RX404")
     assert served.phase in FAILED
-    assert story.state.holds[str(KEY)]["d" * 64]["reason"] == "the probe failed"
+    assert story.mine.holds[str(KEY)]["d" * 64]["reason"] == "the probe failed"
     story.order("gone", action="delete")
     story.edges(ev.APPLY_SUCCEEDED, KEY, {"live": {}}, operationid="gone")
-    assert (story.state.keys, story.state.holds) == ({}, {})
+    assert (story.mine.keys, story.mine.holds) == ({}, {})
 
 
 def test_a_transient_failure_leaves_the_order_open_and_says_why(story: Story) -> None:
     story.order("op")
     story.edges(ev.DOWNLOAD_STARTED, KEY, {}, operationid="op")
     story.edges(ev.APPLY_ABANDONED, KEY, {"error": "cut", "code": "RX302"}, operationid="op")
-    assert (story.row, story.state.known(KEY).message) == (("Downloading", True, ""), "cut")
+    assert (story.row, story.mine.known(KEY).message) == (("Downloading", True, ""), "cut")
 
 
 def test_a_runtime_that_died_is_degraded_unless_the_order_was_refused(story: Story) -> None:
     story.order("op")
     story.edges(ev.APPLY_SUCCEEDED, KEY, LIVE_1, operationid="op")
     story.edges(ev.MODEL_DEGRADED, KEY, {"error": "it ended", "live": {}})
-    assert (story.row, story.state.known(KEY).message) == (("Degraded", False, ""), "it ended")
+    assert (story.row, story.mine.known(KEY).message) == (("Degraded", False, ""), "it ended")
     story.edges(ev.MODEL_ACTIVATED, KEY, LIVE_1, operationid="op")
     assert story.row == ("Committed", False, "1")
     story.order("worse", "2")
@@ -131,48 +135,54 @@ def test_an_edge_s_own_intent_is_open_in_its_own_log_and_no_order_anywhere(story
     story.order("op")
     intent = {"action": "update", "spec": {"version": "1"}, "reason": ""}
     story.edges(ev.APPLY_INTENDED, KEY, intent, operationid="op")
-    assert story.state.known(KEY).own == ""
-    own = fold(State(), list(story.edge.read()))
+    assert story.mine.known(KEY).own == ""
+    state = fold(State(), list(story.edge.read()))
+    own = state.stage(DELIVER)
     assert (own.known(KEY).own, own.known(KEY).own_spec, own.known(KEY).order) == ("op", {"version": "1"}, {})
     story.edges(ev.APPLY_ABANDONED, KEY, {"reason": "superseded"}, operationid="op")
-    assert fold(own, list(story.edge.read(own.seq))).known(KEY).own == ""
+    assert fold(state, list(story.edge.read(state.seq))).stage(DELIVER).known(KEY).own == ""
 
 
-def test_the_stream_of_plans_counts_whatever_is_in_it(story: Story) -> None:
-    story.hubs(ev.RECONCILE_SUSPENDED, "plan", {"scope": "*", "reason": "night"}, actor="ada")
-    story.hubs(ev.CHANGE_PLANNED, "plan", {"counts": {}})
-    story.hubs(ev.CHANGE_APPROVED, "plan", {"digest": "x"})
-    assert story.state.plans == 3
-    story.hub.append([story._event(ev.CHANGE_PLANNED, "plan", {"counts": {}})], expected={"plan": story.state.plans})
+def test_the_plans_of_a_stage_are_counted_and_nothing_beside_them(story: Story) -> None:
+    story.hubs(ev.RECONCILE_SUSPENDED, "suspensions", {"scope": "*", "reason": "night"}, actor="ada")
+    story.hubs(ev.CHANGE_PLANNED, "plan/deliver", {"counts": {}})
+    story.hubs(ev.CHANGE_APPROVED, "plan/deliver", {"digest": "x"})
+    story.hubs(ev.CHANGE_PLANNED, "plan/declare", {"counts": {}})
+    assert (story.mine.plans, story.state.stage(DECLARE).plans) == (2, 1)
+    story.hub.append(
+        [story._event(ev.CHANGE_PLANNED, "plan/deliver", {"counts": {}})], expected={"plan/deliver": story.mine.plans}
+    )
 
 
 def test_a_suspension_is_known_until_it_is_resumed(story: Story) -> None:
-    story.hubs(ev.RECONCILE_SUSPENDED, "plan", {"scope": "e1", "reason": "visit", "until": "later"}, actor="ada")
+    story.hubs(ev.RECONCILE_SUSPENDED, "suspensions", {"scope": "e1", "reason": "visit", "until": "later"}, actor="ada")
     assert story.state.suspended["e1"] == {
         "reason": "visit",
         "until": "later",
         "actor": "ada",
         "time": rfc3339(T0),
     }
-    story.hubs(ev.RECONCILE_RESUMED, "plan", {"scope": "e1"})
+    story.hubs(ev.RECONCILE_RESUMED, "suspensions", {"scope": "e1"})
     assert story.state.suspended == {}
 
 
 def planned(story: Story, held: str = "", keys: tuple[str, ...] = (), commit: str = "", **data: Any) -> None:
     more = {"held": held, "keys": list(keys)} if held else {}
-    story.hubs(ev.CHANGE_PLANNED, "plan", {"counts": {}, **more, **data}, gitcommit=commit, newdigest="x" + held)
+    story.hubs(
+        ev.CHANGE_PLANNED, "plan/deliver", {"counts": {}, **more, **data}, gitcommit=commit, newdigest="x" + held
+    )
 
 
 def test_a_plan_is_held_replaced_or_accepted(story: Story) -> None:
     planned(story, "too much", ("a",), "c1")
-    assert story.state.held_plan is not None
-    assert (story.state.held_plan.commit, story.state.ref.accepted) == ("c1", "")
+    assert story.mine.held_plan is not None
+    assert (story.mine.held_plan.commit, story.state.ref.accepted) == ("c1", "")
     planned(story, "an audit's, too much", ("b",))
-    assert (story.state.held_plan.commit, story.state.held_plan.keys) == ("c1", ["a", "b"])
+    assert (story.mine.held_plan.commit, story.mine.held_plan.keys) == ("c1", ["a", "b"])
     planned(story)  # nothing about it
-    assert story.state.held_plan is not None
+    assert story.mine.held_plan is not None
     planned(story, commit="c2", fleet={"prune": {}})
-    assert (story.state.held_plan is None, story.state.ref.accepted) == (True, "c2")
+    assert (story.mine.held_plan is None, story.state.ref.accepted) == (True, "c2")
     assert story.state.fleet == {"prune": {}}
     planned(story, commit="c3")
     assert story.state.fleet == {"prune": {}}
@@ -190,10 +200,10 @@ def test_deletes_are_remembered_for_an_hour(story: Story) -> None:
     story.order("1", action="delete")
     story.clock.seconds += 1800
     story.order("2", action="delete")
-    assert len(story.state.deletes) == 2
+    assert len(story.mine.deletes) == 2
     story.clock.seconds += 1801
     story.order("3", action="delete")
-    assert story.state.deletes == [rfc3339(T0 + 1800), rfc3339(T0 + 3601)]
+    assert story.mine.deletes == [rfc3339(T0 + 1800), rfc3339(T0 + 3601)]
 
 
 def test_files_documents_and_problems_come_and_go(story: Story) -> None:
@@ -219,17 +229,28 @@ def test_an_edge_is_heard_found_and_lost(story: Story) -> None:
 def test_an_unknown_type_counts_as_seen_and_changes_nothing_else(story: Story) -> None:
     before = story.state.seq
     story.hubs("weather.changed.v1", "weather", {})
-    assert (story.state.seq, story.state.keys) == (before + 1, {})
+    assert (story.state.seq, story.mine.keys) == (before + 1, {})
 
 
 def test_reading_what_is_not_known_leaves_no_trace(story: Story) -> None:
-    assert story.state.known(KEY).phase == "Desired"
-    assert story.state.keys == {}
+    assert story.mine.known(KEY).phase == "Desired"
+    assert story.mine.keys == {}
 
 
-def test_keys_have_a_text_form_and_a_stream() -> None:
+def test_keys_have_a_text_form_and_a_stream_of_their_stage() -> None:
     assert Key.parse(str(KEY)) == KEY
-    assert KEY.stream == "deploy/e1/InferenceModel/default/m"
+    plain, wide = KEY._replace(edge=""), Key("Edge", "", "e1", "")
+    for stage, key, stream in (
+        (DELIVER, KEY, "deploy/e1/InferenceModel/default/m"),
+        (DECLARE, plain, "object/InferenceModel/default/m"),
+        (DECLARE, wide, "object/Edge//e1"),
+        ("run", plain, "run/InferenceModel/default/m"),
+        ("run", KEY, "run/e1/InferenceModel/default/m"),
+    ):
+        assert (stream_of(stage, key), stage_of(stream)) == (stream, stage)
+    assert [stage_of(f"{name}/run") for name in ("plan", "waits")] == ["run", "run"]
+    for none in ("git", "suspensions", "cluster", "log", "edge/e1", "link/e1", "plan", ""):
+        assert stage_of(none) == ""  # text
     for text in ("m@e1", "a/b@e1", "a/b/c/d@e1", ""):
         with pytest.raises(ValueError, match="values to unpack"):
             Key.parse(text)

@@ -73,11 +73,11 @@ def test_waiting_never_orders_twice_and_a_newer_order_supersedes(hub: HubStation
     assert hub.orders(hub.turn("audit")) == {}  # both orders are open, no edge has answered
     superseding = hub.orders(hub.push(edge("e1", {"ring": "canary"}, [{"model": "digits", "version": "2"}])))
     assert superseding == {str(ON_E1): "update 2"}
-    operation = hub.state.served(ON_E1).operation
+    operation = hub.mine.served(ON_E1).operation
     edge_1 = EdgeStation("e1", hub)
     settle(hub, edge_1)
     assert edge_1.work.begun == [(str(ON_E1), "2")]
-    assert (hub.state.served(ON_E1).open, hub.state.served(ON_E1).operation) == (False, operation)
+    assert (hub.mine.served(ON_E1).open, hub.mine.served(ON_E1).operation) == (False, operation)
 
 
 def test_a_restart_orders_nothing_again(hub: HubStation) -> None:
@@ -111,7 +111,7 @@ def test_fault_51_a_commit_that_empties_the_repository_is_held_and_approved_by_i
     hub, many = crowd(fleet(10, "100%"))
     entries = hub.push(without=[E1, *many])
     assert types(entries) == [ev.REF_ADVANCED, ev.CHANGE_PLANNED]
-    held = hub.state.held_plan
+    held = hub.mine.held_plan
     assert held is not None
     assert (held.counts, held.reason.partition(" (")[0]) == (
         {"delete": 20},
@@ -124,7 +124,7 @@ def test_fault_51_a_commit_that_empties_the_repository_is_held_and_approved_by_i
     approved = hub.verb("approve", digest=held.digest)
     assert types(approved)[:2] == [ev.CHANGE_APPROVED, ev.CHANGE_PLANNED]
     assert list(hub.orders(approved).values()) == ["delete"] * 20
-    assert (hub.state.held_plan, hub.state.ref.accepted) == (None, hub.state.ref.commit)
+    assert (hub.mine.held_plan, hub.state.ref.accepted) == (None, hub.state.ref.commit)
     with pytest.raises(NameUnknown, match="no plan is held"):
         hub.verb("approve", digest=held.digest)
 
@@ -134,9 +134,9 @@ def test_ten_small_commits_meet_the_same_limit_as_one() -> None:
     for one in many[:3]:
         assert list(hub.orders(hub.push(without=[one])).values()) == ["delete"]
     assert hub.orders(hub.push(without=[many[3]])) == {}
-    assert hub.state.held_plan is not None
+    assert hub.mine.held_plan is not None
     said = "it deletes 1 of 6 after 3 in the last hour; Fleet allows 3 an hour"
-    assert hub.state.held_plan.reason.startswith(said)
+    assert hub.mine.held_plan.reason.startswith(said)
     hub.clock.seconds += 3601
     assert list(hub.orders(hub.push(edge("e9"))).values()) == ["delete"]  # a newer commit, and the hour is over
 
@@ -145,18 +145,18 @@ def test_time_alone_does_not_release_a_held_plan() -> None:
     hub, many = crowd(fleet(5, "100%"))
     hub.push(without=many[:5])
     hub.push(without=many[5:6])
-    assert hub.state.held_plan is not None
+    assert hub.mine.held_plan is not None
     hub.clock.seconds += 3601  # its one delete would pass now
     assert hub.turn("audit") == hub.turn("keys", str(Key("InferenceModel", "default", "m05", "e1"))) == []
-    assert len(hub.orders(hub.verb("approve", digest=hub.state.held_plan.digest))) == 1
+    assert len(hub.orders(hub.verb("approve", digest=hub.mine.held_plan.digest))) == 1
 
 
 def test_a_commit_cannot_approve_itself() -> None:
     hub, many = crowd(fleet(5, "100%"))
     hub.push(fleet(100, "100%"), without=many[:10])
-    assert hub.state.held_plan is not None
+    assert hub.mine.held_plan is not None
     assert hub.state.fleet["prune"]["maxDeletes"] == 5
-    hub.verb("approve", digest=hub.state.held_plan.digest)
+    hub.verb("approve", digest=hub.mine.held_plan.digest)
     assert hub.state.fleet["prune"]["maxDeletes"] == 100
     assert len(hub.orders(hub.push(without=many[10:]))) == 10
 
@@ -164,40 +164,40 @@ def test_a_commit_cannot_approve_itself() -> None:
 def test_a_newer_commit_replaces_a_held_plan_and_holds_the_keys_of_both() -> None:
     hub, many = crowd(fleet(5, "100%"))
     hub.push(without=many[:6])
-    first = hub.state.held_plan
+    first = hub.mine.held_plan
     hub.push(without=many[6:8])
-    second = hub.state.held_plan
+    second = hub.mine.held_plan
     assert first is not None
     assert second is not None
     assert (len(first.keys), len(second.keys), second.counts) == (6, 8, {"delete": 8})
     assert types(hub.push(*many[:8])) == [ev.REF_ADVANCED, ev.CHANGE_PLANNED]  # taken back: nothing is left to hold
-    assert (hub.state.held_plan, hub.state.ref.accepted) == (None, hub.state.ref.commit)
+    assert (hub.mine.held_plan, hub.state.ref.accepted) == (None, hub.state.ref.commit)
 
 
 def test_an_audit_s_plan_is_held_beside_a_commit_s() -> None:
     hub, many = crowd(fleet(3, "100%"))
     hub.verb("suspend", scope="*", reason="stocktaking")
     hub.push(without=many[:5])  # all of it waits, so the commit is accepted
-    assert hub.state.held_plan is None
+    assert hub.mine.held_plan is None
     hub.verb("resume", scope="*")
-    held = hub.state.held_plan
+    held = hub.mine.held_plan
     assert held is not None
     assert (len(held.keys), held.counts) == (5, {"delete": 5})
     hub.push(without=many[5:6])
-    assert hub.state.held_plan is not None
-    assert hub.state.held_plan.counts == {"delete": 6}
+    assert hub.mine.held_plan is not None
+    assert hub.mine.held_plan.counts == {"delete": 6}
 
 
 def test_fault_49_rewritten_history_is_held_until_approved(hub: HubStation) -> None:
     before = hub.state.ref.commit
     entries = hub.push(model_set("digits", "2", ref="digits"), rewritten_from=before)
     assert types(entries) == [ev.REF_REWRITTEN, ev.REF_ADVANCED, ev.CHANGE_PLANNED]
-    held = hub.state.held_plan
+    held = hub.mine.held_plan
     assert held is not None
     assert held.reason == f"history was rewritten: commit {before[:12]} is no longer in the branch"
     hub.push(plain("p", nodeName="e2", servingPort=9001))  # a commit on top of it is held with it
-    assert hub.state.held_plan is not None
-    assert hub.orders(hub.verb("approve", digest=hub.state.held_plan.digest)) == {
+    assert hub.mine.held_plan is not None
+    assert hub.orders(hub.verb("approve", digest=hub.mine.held_plan.digest)) == {
         str(ON_E1): "update 2",
         str(ON_E2): "update 2",
         "InferenceModel/default/p@e2": "create 1",
@@ -261,8 +261,8 @@ def test_nothing_is_pruned_while_a_line_is_unreadable(hub: HubStation) -> None:
 def test_an_approval_does_not_prune_what_an_unreadable_line_keeps(hub: HubStation) -> None:
     blocked = {"problems": {"a.yaml": [UNREADABLE]}, "unreadable": ("a.yaml:3",), "rewritten_from": "f" * 40}
     hub.push(model_set("digits", "2", ref="digits"), without=[E2], **blocked)
-    assert hub.state.held_plan is not None
-    assert hub.orders(hub.verb("approve", digest=hub.state.held_plan.digest)) == {str(ON_E1): "update 2"}
+    assert hub.mine.held_plan is not None
+    assert hub.orders(hub.verb("approve", digest=hub.mine.held_plan.digest)) == {str(ON_E1): "update 2"}
 
 
 def test_problems_of_keys_come_and_go(hub: HubStation) -> None:
@@ -310,11 +310,11 @@ def test_a_forked_log_blocks_only_its_own_source(hub: HubStation) -> None:
     one, other = EdgeStation("e1", hub), EdgeStation("e2", hub)
     hub.links["e1"].refusal = ForkFound("two different events 7")
     settle(hub, one, other)
-    assert (hub.state.served(ON_E1).open, hub.state.served(ON_E2).open) == (True, False)
+    assert (hub.mine.served(ON_E1).open, hub.mine.served(ON_E2).open) == (True, False)
     assert hub.state.links == {"e1": "two different events 7"}
     hub.links["e1"].refusal = None
     hub.turn("edge", "e1")
-    assert (hub.state.served(ON_E1).open, hub.state.links) == (False, {})
+    assert (hub.mine.served(ON_E1).open, hub.state.links) == (False, {})
 
 
 def test_an_edge_is_found_lost_and_given_an_agent_again(hub: HubStation) -> None:
@@ -336,7 +336,7 @@ def test_an_edge_that_left_keeps_its_agent_until_it_has_nothing_left(hub: HubSta
     assert hub.fleet == ["e1", "e2"]
     settle(hub, station)
     assert station.work.stands == {}
-    assert (hub.fleet, str(ON_E2) in hub.state.keys) == (["e1"], False)
+    assert (hub.fleet, str(ON_E2) in hub.mine.keys) == (["e1"], False)
 
 
 def test_fault_66_a_hold_is_kept_by_content_through_unrelated_commits_until_it_is_released(hub: HubStation) -> None:
@@ -347,7 +347,7 @@ def test_fault_66_a_hold_is_kept_by_content_through_unrelated_commits_until_it_i
     station.turn("orders")
     station.work.refuse(ON_E1, quarantine=bad, phase="RolledBack")
     hub.turn("edge", "e1")
-    assert list(hub.state.holds[str(ON_E1)]) == [bad]
+    assert list(hub.mine.holds[str(ON_E1)]) == [bad]
     assert hub.orders(hub.push(plain("p", nodeName="e2", servingPort=9001))) == {
         "InferenceModel/default/p@e2": "create 1"
     }
@@ -385,15 +385,15 @@ def test_a_trusted_first_use_is_ordered_by_its_digest_from_then_on() -> None:
     assert [one["code"] for one in hub.state.problems[str(ON_E1)]] == ["RX222"]
     hub = HubStation()
     hub.push(E1, bare, DIGITS, fleet(require_digest=False))
-    assert hub.state.served(ON_E1).order["sha256"] == ""
+    assert hub.mine.served(ON_E1).order["sha256"] == ""
     station = EdgeStation("e1", hub)
     station.turn("orders")
     seen = {"sha256": sha("seen"), "size": 9, "trusted": "https://models.example.com/d.tar.gz 1"}
-    station.work.say(ON_E1, ev.ARTIFACT_STAGED, seen, hub.state.served(ON_E1).operation)
+    station.work.say(ON_E1, ev.ARTIFACT_STAGED, seen, hub.mine.served(ON_E1).operation)
     hub.turn("edge", "e1")
     assert hub.state.digests == {"https://models.example.com/d.tar.gz 1": sha("seen")}
     assert hub.orders(hub.turn("audit")) == {str(ON_E1): "update 1"}
-    assert hub.state.served(ON_E1).order["sha256"] == sha("seen")
+    assert hub.mine.served(ON_E1).order["sha256"] == sha("seen")
 
 
 def test_what_an_edge_has_by_an_order_of_a_lost_log_is_taken_away_when_git_no_longer_asks_for_it() -> None:

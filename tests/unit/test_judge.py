@@ -1,6 +1,7 @@
 """From the fold to what a plan is judged by."""
 
-from reconciler.history.state import EdgeSeen, Ref, Served, State
+from reconciler.history.keys import DECLARE
+from reconciler.history.state import EdgeSeen, Ref, Served, StageState, State
 from reconciler.planning.judge import judge_by
 
 NOW = "2027-01-15T08:00:00.000000Z"
@@ -13,7 +14,9 @@ def test_only_deletes_of_the_last_hour_count_and_what_was_there_before_them() ->
         "b": Served(order={}, action="delete"),
         "c": Served(live={"version": "1"}),  # an edge has it, by an order of a log that was lost
     }
-    judged = judge_by(State(deletes=times, keys=keys), {}, now=NOW, unreadable=(), approved="")
+    judged = judge_by(
+        State(stages={DECLARE: StageState(deletes=times, keys=keys)}), DECLARE, {}, now=NOW, unreadable=(), approved=""
+    )
     assert (judged.deleted_lately, judged.inventory) == (2, 4)
 
 
@@ -25,13 +28,14 @@ def test_suspensions_end_at_their_time_in_whatever_zone_it_is_given() -> None:
         "e3": "2027-01-15T08:59:59+01:00",
     }
     state = State(suspended={scope: {"until": time} if time else {} for scope, time in until.items()})
-    assert sorted(judge_by(state, {}, now=NOW, unreadable=(), approved="").suspended) == ["e1", "e2"]
+    assert sorted(judge_by(state, DECLARE, {}, now=NOW, unreadable=(), approved="").suspended) == ["e1", "e2"]
 
 
 def test_the_rest_is_passed_on() -> None:
-    state = State(holds={"k": {"d": {}}}, ref=Ref(rewritten_from="f" * 40), edges={"e1": EdgeSeen(artifacts={"d": 5})})
+    state = State(ref=Ref(rewritten_from="f" * 40), edges={"e1": EdgeSeen(artifacts={"d": 5})})
+    state.stage(DECLARE).holds = {"k": {"d": {}}}
     fleet: dict[str, object] = {"prune": {"maxDeletes": 3}}
-    judged = judge_by(state, fleet, now=NOW, unreadable=("a:1",), approved="x")
+    judged = judge_by(state, DECLARE, fleet, now=NOW, unreadable=("a:1",), approved="x")
     assert (judged.limits, judged.holds, judged.rewritten_from) == ({"maxDeletes": 3}, {"k": {"d": {}}}, "f" * 40)
     assert (judged.unreadable, judged.approved, judged.held_bytes) == (("a:1",), "x", {"e1": {"d": 5}})
-    assert judge_by(state, {}, now=NOW, unreadable=(), approved="").limits == {}
+    assert judge_by(state, DECLARE, {}, now=NOW, unreadable=(), approved="").limits == {}

@@ -38,11 +38,11 @@ def order(hub: HubStation, station: EdgeStation, version: str) -> list[str]:
 def test_an_order_becomes_an_intent_of_the_same_operation_then_work_then_an_outcome(hub: HubStation) -> None:
     station = EdgeStation("e1", hub)
     (intent,) = station.turn("orders")
-    assert (intent.event.type, intent.event.operationid) == (ev.APPLY_INTENDED, hub.state.served(KEY).operation)
+    assert (intent.event.type, intent.event.operationid) == (ev.APPLY_INTENDED, hub.mine.served(KEY).operation)
     assert station.work.begun == [(str(KEY), "1")]
     (outcome,) = station.work.succeed(KEY)
     assert (outcome.event.type, outcome.event.operationid) == (ev.APPLY_SUCCEEDED, intent.event.operationid)
-    assert station.state.served(KEY).phase == "Committed"
+    assert station.mine.served(KEY).phase == "Committed"
     assert station.turn("orders") == station.turn("audit") == []
 
 
@@ -60,7 +60,7 @@ def test_a_newer_order_stops_the_worker_and_is_done_next(hub: HubStation, statio
     assert types(station.work.give_up(KEY)) == [ev.APPLY_ABANDONED, ev.APPLY_INTENDED]
     assert station.work.begun[1:] == [(str(KEY), "2"), (str(KEY), "3")]
     settle(hub, station)
-    assert (station.work.stands[KEY]["version"], hub.state.served(KEY).open) == ("3", False)
+    assert (station.work.stands[KEY]["version"], hub.mine.served(KEY).open) == ("3", False)
 
 
 def test_a_superseded_worker_that_succeeds_all_the_same_does_not_close_the_newer_order(
@@ -70,9 +70,9 @@ def test_a_superseded_worker_that_succeeds_all_the_same_does_not_close_the_newer
     order(hub, station, "3")
     assert types(station.work.succeed(KEY)) == [ev.APPLY_SUCCEEDED, ev.APPLY_INTENDED]
     hub.turn("edge", "e1")
-    assert (hub.state.served(KEY).open, hub.state.served(KEY).live["version"]) == (True, "2")
+    assert (hub.mine.served(KEY).open, hub.mine.served(KEY).live["version"]) == (True, "2")
     settle(hub, station)
-    assert (hub.state.served(KEY).open, hub.state.served(KEY).live["version"]) == (False, "3")
+    assert (hub.mine.served(KEY).open, hub.mine.served(KEY).live["version"]) == (False, "3")
 
 
 def test_an_order_for_what_is_being_done_already_is_closed_by_it(hub: HubStation, station: EdgeStation) -> None:
@@ -83,7 +83,7 @@ def test_an_order_for_what_is_being_done_already_is_closed_by_it(hub: HubStation
     assert station.work.cancelled == []
     first, second = station.work.succeed(KEY)
     assert (first.event.type, second.event.type) == (ev.APPLY_SUCCEEDED, ev.APPLY_SUCCEEDED)
-    assert second.event.operationid == hub.state.served(KEY).operation != first.event.operationid
+    assert second.event.operationid == hub.mine.served(KEY).operation != first.event.operationid
     assert len(station.work.begun) == 2
 
 
@@ -94,10 +94,10 @@ def test_fault_88_three_four_three_while_offline_is_one_look_and_no_work(hub: Hu
     entries = station.turn("orders")
     assert types(entries) == [ev.APPLY_SUCCEEDED]
     assert entries[0].event.data["unchanged"] is True
-    assert entries[0].event.operationid == hub.state.served(KEY).operation
+    assert entries[0].event.operationid == hub.mine.served(KEY).operation
     assert len(station.work.begun) == begun
     hub.turn("edge", "e1")
-    assert not hub.state.served(KEY).open
+    assert not hub.mine.served(KEY).open
 
 
 def test_a_removal_is_done_and_the_key_forgotten_on_both_sides(hub: HubStation, station: EdgeStation) -> None:
@@ -106,7 +106,7 @@ def test_a_removal_is_done_and_the_key_forgotten_on_both_sides(hub: HubStation, 
     assert station.work.jobs[KEY][0] is None
     assert types(station.work.succeed(KEY)) == [ev.APPLY_SUCCEEDED]
     hub.turn("edge", "e1")
-    assert (station.state.keys, hub.state.keys) == ({}, {})
+    assert (station.mine.keys, hub.mine.keys) == ({}, {})
 
 
 def test_several_removals_in_one_plan_meet_no_limit_on_the_edge() -> None:
@@ -117,7 +117,7 @@ def test_several_removals_in_one_plan_meet_no_limit_on_the_edge() -> None:
     settle(hub, station)
     hub.push(without=many)
     settle(hub, station)
-    assert (station.work.stands, hub.state.keys) == ({}, {})
+    assert (station.work.stands, hub.mine.keys) == ({}, {})
 
 
 def test_a_hub_that_is_away_is_no_reason_to_stop(hub: HubStation, station: EdgeStation) -> None:
@@ -151,7 +151,7 @@ def test_a_transient_failure_is_tried_again_in_its_own_time_and_not_before(
     assert types(station.turn("keys", NOBODY)) == [ev.APPLY_INTENDED]
     assert len(station.work.begun) == begun + 1
     settle(hub, station)
-    assert hub.state.served(KEY).phase == "Committed"
+    assert hub.mine.served(KEY).phase == "Committed"
 
 
 def test_a_newer_order_need_not_wait_for_an_older_one_s_next_try(hub: HubStation, station: EdgeStation) -> None:
@@ -206,7 +206,7 @@ def test_fault_91_a_way_back_that_fails_too_is_no_ping_pong(hub: HubStation, sta
         station.turn(cause)
     assert (len(station.work.begun), station.work.stands[KEY]["version"]) == (begun, "1")
     hub.turn("edge", "e1")
-    assert (hub.state.served(KEY).open, hub.state.served(KEY).phase) == (False, "Rejected")
+    assert (hub.mine.served(KEY).open, hub.mine.served(KEY).phase) == (False, "Rejected")
 
 
 def test_what_is_quarantined_answers_a_repeated_order_at_once(hub: HubStation, station: EdgeStation) -> None:
@@ -214,9 +214,9 @@ def test_what_is_quarantined_answers_a_repeated_order_at_once(hub: HubStation, s
     station.work.refuse(KEY, quarantine=DIGEST["2"], phase="RolledBack")  # the hub has not heard of it yet
     order(hub, station, "1")
     settle(hub, station)
-    del hub.state.holds[str(KEY)]  # as if another hub began, which knows no holds
+    del hub.mine.holds[str(KEY)]  # as if another hub began, which knows no holds
     assert order(hub, station, "2") == [ev.APPLY_FAILED]
-    assert station.state.served(KEY).message == "it cannot be"
+    assert station.mine.served(KEY).message == "it cannot be"
 
 
 def test_what_stands_is_served_again_beside_a_quarantine_and_not_mistaken_for_the_order(
@@ -232,7 +232,7 @@ def test_what_stands_is_served_again_beside_a_quarantine_and_not_mistaken_for_th
     assert station.work.cancelled == []  # it is busy with what is meant
     station.work.succeed(KEY)
     hub.turn("edge", "e1")
-    served = hub.state.served(KEY)
+    served = hub.mine.served(KEY)
     assert (served.phase, served.live["version"], served.order["version"]) == ("RolledBack", "1", "2")
     assert station.turn("audit") == []
 
@@ -274,7 +274,7 @@ def test_an_intent_that_a_crash_left_open_is_settled_as_done_when_it_is_there(
     assert settled.event.data["live"]["version"] == "2"
     assert after.work.jobs == {}
     hub.turn("edge", "e1")
-    assert (hub.state.served(KEY).open, hub.state.served(KEY).phase) == (False, "Committed")
+    assert (hub.mine.served(KEY).open, hub.mine.served(KEY).phase) == (False, "Committed")
 
 
 def test_an_intent_that_a_crash_left_undone_is_abandoned_and_intended_again(
@@ -287,7 +287,7 @@ def test_an_intent_that_a_crash_left_undone_is_abandoned_and_intended_again(
     assert entries[0].event.data == {"reason": "the agent ended", "recovered": True}
     assert entries[1].event.operationid == entries[0].event.operationid  # the order is the same
     settle(hub, after)
-    assert hub.state.served(KEY).live["version"] == "2"
+    assert hub.mine.served(KEY).live["version"] == "2"
 
 
 def test_a_removal_that_a_crash_left_open_is_settled_too(hub: HubStation, station: EdgeStation) -> None:
@@ -296,7 +296,7 @@ def test_a_removal_that_a_crash_left_open_is_settled_too(hub: HubStation, statio
     del station.work.stands[KEY]
     after = station.again(hub)
     assert types(after.turn("start")) == [ev.APPLY_SUCCEEDED]
-    assert after.state.keys == {}
+    assert after.mine.keys == {}
 
 
 def test_an_edge_that_starts_without_its_hub_brings_back_what_was_ordered(
@@ -335,7 +335,7 @@ def test_flips_beyond_five_in_ten_minutes_are_one_statement_with_their_count(
     (second,) = station.turn("audit")
     assert (second.event.type, second.event.data["count"]) == (ev.STATE_UNSTABLE, 9)
     hub.turn("edge", "e1")
-    assert hub.state.served(KEY).message == "it was served or lost 9 times in 10 minutes"
+    assert hub.mine.served(KEY).message == "it was served or lost 9 times in 10 minutes"
 
 
 def test_a_key_that_has_come_to_rest_tells_every_flip_again(station: EdgeStation) -> None:
@@ -371,4 +371,4 @@ def test_fault_22_what_stands_and_cannot_be_had_is_put_off_and_never_tried_in_a_
     assert types(station.turn("keys", str(KEY))) == [ev.APPLY_INTENDED]
     station.work.succeed(KEY)
     hub.turn("edge", "e1")
-    assert (hub.state.served(KEY).phase, hub.state.served(KEY).code) == ("Committed", "")  # the status tells it
+    assert (hub.mine.served(KEY).phase, hub.mine.served(KEY).code) == ("Committed", "")  # the status tells it

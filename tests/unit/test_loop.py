@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.controller.loop import RETRY_CAP_S, Batch, Loop, Order, retry_delay_s
 from reconciler.controller.queue import Queue, Trigger
-from reconciler.controller.recorder import Recorder
+from reconciler.controller.recorder import Recorder, StageRecorder
 from reconciler.errors import (
     AddressRefused,
     GitUnavailable,
@@ -20,7 +20,7 @@ from reconciler.errors import (
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Event
-from reconciler.history.keys import Key
+from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import State
 from reconciler.planning.diff import Observed
 from reconciler.planning.plan import BATCH, Judgement, Plan
@@ -36,7 +36,7 @@ def key(name: str) -> Key:
 class Script:
     """Source and target: what is wanted and what is there are dictionaries."""
 
-    def __init__(self, record: Recorder) -> None:
+    def __init__(self, record: StageRecorder) -> None:
         self.record = record
         self.wanted: dict[Key, str] = {}
         self.there: dict[Key, str] = {}
@@ -87,7 +87,7 @@ class Stage:
     def __init__(self) -> None:
         self.clock = StillClock()
         self.log = MemoryLog("/hub", self.clock)
-        self.record = Recorder(self.log, self.clock, State(), "hub")
+        self.record = Recorder(self.log, self.clock, State(), "hub").stage(DELIVER)
         self.script, self.queue = Script(self.record), Queue(self.clock)
         self.loop = Loop(self.script, self.script, self.record, self.queue)
 
@@ -137,7 +137,7 @@ def test_a_held_plan_does_nothing_and_is_announced_once(stage: Stage) -> None:
     for _ in range(3):
         plan = stage.loop.reconcile(Batch(frozenset({key("a")}), commit="c1"))
     assert (plan.ready, stage.seen(), stage.script.applied) == ((), [ev.CHANGE_PLANNED], [])
-    held = stage.record.state.held_plan
+    held = stage.record.mine.held_plan
     assert held is not None
     assert (held.keys, held.commit, held.digest) == ([str(key("a"))], "c1", plan.digest)
 

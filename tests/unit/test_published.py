@@ -8,7 +8,7 @@ import pytest
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.fold import fold
-from reconciler.history.keys import Key
+from reconciler.history.keys import DECLARE, DELIVER, Key, stream_of
 from reconciler.history.published import Around, published
 from reconciler.history.state import State
 from reconciler.planning.kinds import KINDS
@@ -43,7 +43,7 @@ class Log:
         event = Event(
             id=str(seq),
             type=type_,
-            partitionkey="any",
+            partitionkey=about if isinstance(about, str) else stream_of(DELIVER if about.edge else DECLARE, about),
             time=f"2026-11-22T11:{seq // 60:02}:{seq % 60:02}.000000Z",
             source=source,
             subject=subject,
@@ -217,11 +217,11 @@ def test_fault_028_a_fight_names_both_managers_until_it_is_looked_at_again(log: 
 def test_what_waits_is_not_as_git_says_and_says_why(log: Log) -> None:
     log.heard()
     log.serves(ON_EDGE)
-    log.add(ev.STEPS_WAITING, "waits", waits={"frozen until Monday": [str(PLAIN)]})
+    log.add(ev.STEPS_WAITING, "waits/declare", waits={"frozen until Monday": [str(PLAIN)]})
     status = ask(log, members=[str(ON_EDGE)])
     assert told(status) == ("False", "Suspended", "Reconciling")
     assert words(status) == "a change of it waits: frozen until Monday"
-    log.add(ev.STEPS_WAITING, "waits", waits={"": [str(PLAIN)]})
+    log.add(ev.STEPS_WAITING, "waits/declare", waits={"": [str(PLAIN)]})
     assert told(ask(log, members=[str(ON_EDGE)])) == ("True", "Succeeded", "")
 
 
@@ -375,7 +375,7 @@ def test_the_fleet_says_how_far_the_branch_is_carried_out() -> None:
     assert (status["objects"], status["problems"], status["commit"]) == (1, 0, COMMIT[:12])
     assert told(status) == ("True", "Succeeded", "")
     held: dict[str, Any] = {"held": "it deletes 9 of 10", "keys": [str(PLAIN)], "counts": {"delete": 9}}
-    log.add(ev.CHANGE_PLANNED, "plan", newdigest="d1g357", gitcommit="b" * 40, **held)
+    log.add(ev.CHANGE_PLANNED, "plan/declare", newdigest="d1g357", gitcommit="b" * 40, **held)
     status = ask(log, FLEET)
     assert told(status) == ("False", "PlanHeld", "Stalled")
     assert status is not None

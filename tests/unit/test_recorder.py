@@ -6,7 +6,7 @@ from reconciler.controller.recorder import Recorder
 from reconciler.errors import WrongExpectedVersion
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
-from reconciler.history.keys import Key
+from reconciler.history.keys import DELIVER, Key, stream_of
 from reconciler.history.state import State
 from tests.log_events import StillClock
 
@@ -20,11 +20,13 @@ def recorder(log: MemoryLog) -> Recorder:
 
 def test_an_event_is_about_a_key_or_a_stream() -> None:
     record = recorder(MemoryLog("/hub", CLOCK))
-    about_key = record.event(ev.HOLD_LIFTED, KEY, {"a": 1}, actor="ada", causationid="c", operationid="o")
-    assert (about_key.partitionkey, about_key.subject, about_key.actor) == (KEY.stream, str(KEY), "ada")
+    about_key = record.event(
+        ev.HOLD_LIFTED, KEY, {"a": 1}, stage=DELIVER, actor="ada", causationid="c", operationid="o"
+    )
+    assert (about_key.partitionkey, about_key.subject, about_key.actor) == (stream_of(DELIVER, KEY), str(KEY), "ada")
     assert (about_key.causationid, about_key.operationid, about_key.data) == ("c", "o", {"a": 1})
-    about_stream = record.event(ev.CHANGE_PLANNED, "plan", {})
-    assert (about_stream.partitionkey, about_stream.subject, about_stream.actor) == ("plan", "", "hub")
+    about_stream = record.event(ev.CHANGE_PLANNED, "plan/deliver", {})
+    assert (about_stream.partitionkey, about_stream.subject, about_stream.actor) == ("plan/deliver", "", "hub")
 
 
 def test_what_is_appended_is_folded_before_append_returns() -> None:
@@ -48,9 +50,9 @@ def test_ids_are_new_in_every_process_even_where_the_clock_stands_still() -> Non
 def test_an_older_state_catches_up_and_a_plan_from_one_is_refused() -> None:
     log = MemoryLog("/hub", CLOCK)
     first = recorder(log)
-    first.append([first.event(ev.CHANGE_PLANNED, "plan", {"counts": {}})], plans=0)
+    first.append([first.event(ev.CHANGE_PLANNED, "plan/deliver", {"counts": {}})], plans=0, stage=DELIVER)
     second = recorder(log)
-    assert second.state.plans == first.state.plans == 1
+    assert second.state.stage(DELIVER).plans == first.state.stage(DELIVER).plans == 1
     with pytest.raises(WrongExpectedVersion):
-        second.append([second.event(ev.CHANGE_PLANNED, "plan", {"counts": {}})], plans=0)
+        second.append([second.event(ev.CHANGE_PLANNED, "plan/deliver", {"counts": {}})], plans=0, stage=DELIVER)
     assert recorder(log).state == first.state

@@ -129,7 +129,7 @@ def test_fault_68_one_broken_file_freezes_its_objects_only_and_every_problem_is_
     assert followed.get("InferenceModel", "m").spec["servingPort"] == 8080
     followed.push({"b.yaml": model("m", 9002)})
     assert followed.problems() == {"c.yaml": ["RX215 13"]}
-    assert followed.hub.state.served("InferenceModel/default/m@e1").order["port"] == 9002
+    assert followed.hub.mine.served("InferenceModel/default/m@e1").order["port"] == 9002
 
 
 def test_a_file_that_cannot_be_parsed_keeps_all_it_declared_and_blocks_pruning(followed: Followed) -> None:
@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_parsed_keeps_all_it_declared_and_blocks_pruning(f
     entries = followed.push({"b.yaml": "kind: [unclosed", "c.yaml": None})
     assert followed.hub.orders(entries) == {}
     assert followed.declared() == {"Edge/e1", "InferenceModel/m"}
-    assert "InferenceModel/default/p@e1" in followed.hub.state.keys  # it vanished in a commit that cannot be read
+    assert "InferenceModel/default/p@e1" in followed.hub.mine.keys  # it vanished in a commit that cannot be read
     assert followed.hub.orders(followed.hub.turn("audit")) == {}
     assert followed.hub.orders(followed.push({"b.yaml": model("m")})) == {"InferenceModel/default/p@e1": "delete"}
 
@@ -146,7 +146,7 @@ def test_a_document_without_a_readable_name_leaves_its_place_as_it_was(followed:
     followed.push({"a.yaml": edge("e1"), "b.yaml": model("m") + "---\n" + model("p", 9000)})
     followed.push({"b.yaml": model("m").replace("name: m\n", "name: M_\n", 1) + "---\n" + model("p", 9001)})
     assert followed.declared() == {"Edge/e1", "InferenceModel/m", "InferenceModel/p"}
-    assert followed.hub.state.served("InferenceModel/default/p@e1").order["port"] == 9001
+    assert followed.hub.mine.served("InferenceModel/default/p@e1").order["port"] == 9001
 
 
 def test_an_unreadable_document_does_not_bring_back_what_moved_from_its_place(followed: Followed) -> None:
@@ -154,7 +154,7 @@ def test_an_unreadable_document_does_not_bring_back_what_moved_from_its_place(fo
     entries = followed.push({"b.yaml": model("p", 9001) + "---\n" + model("m").replace("name: m\n", "name: M_\n", 1)})
     assert followed.hub.orders(entries) == {"InferenceModel/default/p@e1": "update 1"}
     assert followed.get("InferenceModel", "p").spec["servingPort"] == 9001
-    assert "InferenceModel/default/m@e1" in followed.hub.state.keys  # nothing is pruned meanwhile
+    assert "InferenceModel/default/m@e1" in followed.hub.mine.keys  # nothing is pruned meanwhile
 
 
 def test_fault_118_an_object_declared_twice_is_frozen_and_both_places_are_named(followed: Followed) -> None:
@@ -190,7 +190,7 @@ def test_fault_49_a_head_older_than_before_is_rewritten_history(followed: Follow
     followed.git.reset(first)
     entries = followed.hub.turn("commit")
     assert types(entries) == [ev.REF_REWRITTEN, ev.REF_ADVANCED, ev.CHANGE_PLANNED]
-    held = followed.hub.state.held_plan
+    held = followed.hub.mine.held_plan
     assert held is not None
     assert followed.hub.orders(followed.hub.verb("approve", digest=held.digest)) == {
         "InferenceModel/default/m@e1": "update 1"
@@ -210,7 +210,7 @@ def test_fault_49_a_force_push_whose_old_commit_is_gone_is_told_by_what_the_log_
     followed.reopened()
     entries = followed.hub.turn("commit")
     assert types(entries)[0] == ev.REF_REWRITTEN
-    held = followed.hub.state.held_plan
+    held = followed.hub.mine.held_plan
     assert held is not None
     assert held.counts == {"create": 1, "delete": 1}
 
@@ -238,7 +238,7 @@ def test_fault_55_every_commit_between_two_looks_has_its_files_and_facts(followe
         assert path == "b.yaml"
         assert followed.hub.log.blob(oid) is not None
     assert followed.hub.orders(entries) == {"InferenceModel/default/m@e1": "create 1"}
-    assert followed.hub.state.served("InferenceModel/default/m@e1").order["port"] == 9002
+    assert followed.hub.mine.served("InferenceModel/default/m@e1").order["port"] == 9002
 
 
 def test_fault_56_a_revert_and_its_revert_are_known_by_their_blobs(followed: Followed) -> None:
@@ -249,7 +249,7 @@ def test_fault_56_a_revert_and_its_revert_are_known_by_their_blobs(followed: Fol
     followed.git.revert()
     (back, *_) = followed.hub.turn("commit")
     assert back.event.data["reverts"] == good
-    assert followed.hub.state.served("InferenceModel/default/m@e1").order["port"] == 8080
+    assert followed.hub.mine.served("InferenceModel/default/m@e1").order["port"] == 8080
     followed.git.revert()
     (again, *_) = followed.hub.turn("commit")
     assert again.event.data["reverts"] == changed

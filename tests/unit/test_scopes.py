@@ -4,7 +4,8 @@ import pytest
 
 from reconciler.controller.scopes import FEW, known
 from reconciler.errors import NameUnknown
-from reconciler.history.state import Served, State
+from reconciler.history.keys import DECLARE
+from reconciler.history.state import Served, StageState, State
 from reconciler.planning.declared import Declared, Object
 
 MADE = ("InferenceModel/default/faces-berlin", "InferenceModel/default/faces-paris", "InferenceModel/lab/digits")
@@ -16,7 +17,7 @@ def objects(*texts: str) -> Declared:
 
 
 def state(*keys: str) -> State:
-    return State(keys={text: Served(operation="o") for text in keys})
+    return State(stages={DECLARE: StageState(keys={text: Served(operation="o") for text in keys})})
 
 
 def advice(scope: str, declared: Declared, now: State) -> str:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.history.state import EdgeSeen, HeldPlan, Served, State
+from reconciler.history.keys import DECLARE, DELIVER
+from reconciler.history.state import EdgeSeen, HeldPlan, Served, StageState, State
 from reconciler.history.status import NEVER, Counted, Row, age, status
 
 NOW = "2026-11-30T15:00:00.000000Z"
@@ -16,7 +17,7 @@ ORDER = {"version": "2", "model": "defect"}
 def a_state(**served: object) -> State:
     known = {"order": ORDER, "operation": "o", "phase": "Committed", "phase_time": "2026-11-30T14:00:00.000000Z"}
     state = State(seq=7, time="2026-11-30T14:30:00.000000Z")
-    state.keys[KEY] = Served(**known | {"live": {"version": "2", "url": "http://x"}} | served)  # type: ignore[arg-type]  # test data
+    state.stage(DELIVER).keys[KEY] = Served(**known | {"live": {"version": "2", "url": "http://x"}} | served)  # type: ignore[arg-type]  # test data
     state.edges["a"] = EdgeSeen(present=True, since="2026-11-30T13:00:00.000000Z", last_sequence=4)
     return state
 
@@ -84,16 +85,18 @@ def test_rows_say_who_suspended_them() -> None:
 @pytest.mark.parametrize(("phase", "what"), [("Rejected", "it"), ("RolledBack", "it"), ("Committed", "abcdef012345")])
 def test_a_row_says_what_is_held_back_and_who_lets_it_go(phase: str, what: str) -> None:
     state = a_state(phase=phase)
-    state.holds = {KEY: {"abcdef0123456789": {"reason": "wrong", "code": "RX404", "seq": 3, "time": "t"}}}
+    state.stage(DELIVER).holds = {
+        KEY: {"abcdef0123456789": {"reason": "wrong", "code": "RX404", "seq": 3, "time": "t"}}
+    }
     assert only(state).waits == f"{what} is held back until `reconciler release a defect`"
 
 
 def test_holds_links_problems_and_a_held_plan_are_listed() -> None:
     state = a_state()
-    state.holds = {KEY: {"ab": {"reason": "wrong", "code": "RX404", "seq": 3, "time": "t"}}}
+    state.stage(DELIVER).holds = {KEY: {"ab": {"reason": "wrong", "code": "RX404", "seq": 3, "time": "t"}}}
     state.links = {"a": "a gap"}
     state.problems = {"b.yaml": [{"code": "RX201", "message": "no", "path": "b.yaml"}]}
-    state.held_plan = HeldPlan(digest="d", reason="too much", keys=[KEY], counts={"delete": 4})
+    state.stage(DELIVER).held_plan = HeldPlan(digest="d", reason="too much", keys=[KEY], counts={"delete": 4})
     seen = status(state, NOW)
     assert [(one.key, one.digest, one.code) for one in seen.holds] == [(KEY, "ab", "RX404")]
     assert [(one.peer, one.error) for one in seen.links] == [("a", "a gap")]
@@ -111,8 +114,8 @@ def test_a_warning_refuses_nothing() -> None:
 
 def test_rows_stand_by_edge_and_models_first() -> None:
     state = a_state()
-    state.keys["Dataset/default/a@a"] = replace_key(state, {"dataset": "a", "version": "1"})
-    state.keys["InferenceModel/default/x-b@b"] = replace_key(state, {"model": "x", "version": "1"})
+    state.stage(DELIVER).keys["Dataset/default/a@a"] = replace_key(state, {"dataset": "a", "version": "1"})
+    state.stage(DELIVER).keys["InferenceModel/default/x-b@b"] = replace_key(state, {"model": "x", "version": "1"})
     assert [(row.edge, row.kind) for row in status(state, NOW).rows] == [
         ("a", "InferenceModel"),
         ("a", "Dataset"),
@@ -121,7 +124,7 @@ def test_rows_stand_by_edge_and_models_first() -> None:
 
 
 def replace_key(state: State, order: dict[str, str]) -> Served:
-    found = state.keys[KEY]
+    found = state.stage(DELIVER).keys[KEY]
     return Served(order=order, operation="p", phase=found.phase)
 
 
@@ -153,7 +156,7 @@ def of_the_cluster(name: str, **served: Any) -> tuple[str, Served]:
 
 def test_objects_are_counted_by_kind_and_those_that_wait_are_listed_with_all_that_stands_against_them() -> None:
     drift = {"what": "changed", "writer": "kubectl", "policy": "report", "fields": []}
-    state = State(
+    mine = StageState(
         keys=dict(
             [
                 of_the_cluster("a"),
@@ -163,6 +166,9 @@ def test_objects_are_counted_by_kind_and_those_that_wait_are_listed_with_all_tha
             ]
         ),
         waits={"InferenceModel/default/b": "frozen", "Edge/default/e": "frozen"},
+    )
+    state = State(
+        stages={DECLARE: mine},
         suspended={"InferenceModel/default/d": {"actor": "ada", "reason": "moving"}},
     )
     seen = status(state, NOW)

@@ -6,13 +6,13 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
-from reconciler.controller.recorder import Recorder
+from reconciler.controller.recorder import Recorder, StageRecorder
 from reconciler.edge.paths import StateDirectory
 from reconciler.errors import ApiUnavailable
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history import events as ev
 from reconciler.history.events import Event
-from reconciler.history.keys import Key
+from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import State
 from reconciler.web.live import LiveLog
 from reconciler.web.metrics import Metrics
@@ -97,12 +97,12 @@ def model(name: str) -> Key:
     return Key("InferenceModel", "default", name, "")
 
 
-def ordered(record: Recorder, name: str) -> Event:
+def ordered(record: StageRecorder, name: str) -> Event:
     data = {"spec": {"spec": {"targetVersion": "1"}}, "action": "create", "reason": "declared"}
     return record.event(ev.APPLY_INTENDED, model(name), data, operationid=f"o-{name}")
 
 
-def answered(record: Recorder, intent: Event, type_: str = ev.APPLY_SUCCEEDED, **data: Any) -> Event:
+def answered(record: StageRecorder, intent: Event, type_: str = ev.APPLY_SUCCEEDED, **data: Any) -> Event:
     about = Key.parse(intent.subject)
     return record.event(type_, about, data, causationid=intent.id, operationid=intent.operationid)
 
@@ -111,7 +111,7 @@ def test_of_a_cluster_only_what_is_settled_is_ready(tmp_path: Path) -> None:
     place, clock = StateDirectory(tmp_path), StillClock()
     place.hub.log.parent.mkdir(parents=True)
     with closing(SqliteLog(place.hub.log, "/hub", clock)) as log:
-        record = Recorder(log, clock, State(), "hub")
+        record = Recorder(log, clock, State(), "hub").stage(DECLARE)
         record.append([record.event(ev.LEASE_ACQUIRED, "hub", {"holder": "hub_0-0_17_ab12", "transitions": 3})])
         intents = {name: ordered(record, name) for name in ("fine", "open", "refused", "drifted", "waiting")}
         record.append(list(intents.values()))
@@ -121,7 +121,7 @@ def test_of_a_cluster_only_what_is_settled_is_ready(tmp_path: Path) -> None:
         drift = {"what": "changed", "writer": "kubectl", "policy": "report", "fields": [], "time": "t"}
         record.append([record.event(ev.DRIFT_DETECTED, model("drifted"), drift)])
         waits = {"suspended by ada: is moved": [str(model("waiting")), str(model("never"))]}
-        record.append([record.event(ev.STEPS_WAITING, "plan", {"waits": waits})])
+        record.append([record.event(ev.STEPS_WAITING, "waits/declare", {"waits": waits})])
     live = LiveLog(place.root)
     try:
         found = parsed_samples(Metrics(live.past, Tally(), Vitals()).text().decode())

@@ -5,10 +5,19 @@ from typing import Any
 
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event, Origin
+from reconciler.history.keys import DECLARE, DELIVER, Key, stream_of
 from reconciler.web.tally import Durations, Operation, Tally
 
 MODEL = "InferenceModel/default/a-e@e"
 OBJECT = "InferenceModel/default/a"
+
+
+def stream(subject: str) -> str:
+    """Of the events about a key."""
+    key = Key.named(subject)
+    return "git" if key is None else stream_of(DELIVER if key.edge else DECLARE, key)
+
+
 AT = "2026-11-30T14:00:{:09.6f}Z"
 
 
@@ -17,7 +26,7 @@ def entry(type_: str, second: float, *, copied: bool = False, data: Mapping[str,
     event = Event(
         id=f"{type_}{second}{words}",
         type=type_,
-        partitionkey="x",
+        partitionkey=stream(words.get("subject", "")),
         time=AT.format(second - 0.25 if copied else second),
         recordedtime=AT.format(second),
         source=source,

@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
-from reconciler.history.keys import Key
+from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import Served, State
 from reconciler.history.why import Asked, Link, why
 from reconciler.web.answers import keys_of
@@ -18,7 +18,7 @@ Walk = Callable[..., list[Link]]
 
 def walk(world: World, about: Key, asked: Asked | None = None) -> list[Link]:
     with opened(world.place.root) as past:
-        return why(about, past.replay.at(), past.log.find, past.stream, asked)
+        return why(DELIVER, about, past.replay.at(), past.log.find, past.stream, asked)
 
 
 def whats(links: Iterable[Link]) -> list[str]:
@@ -104,7 +104,9 @@ def test_a_suspension_explains_what_waits(world: World) -> None:
         world.commit(FILES, "Begin")
         state = world.record.state
         state.suspended["*"] = {"actor": "ada", "reason": "night", "time": "t"}
-        links = why(key("berlin-07"), state, world.record.log.find, lambda name: world.record.log.read(stream=name))
+        links = why(
+            DELIVER, key("berlin-07"), state, world.record.log.find, lambda name: world.record.log.read(stream=name)
+        )
     assert links[-1].what == "suspended"
 
 
@@ -130,7 +132,7 @@ def test_nothing_is_known_of_a_stranger() -> None:
     def find(_: str) -> Entry | None:
         pytest.fail("there is nothing to look up")
 
-    assert why(key("elsewhere"), State(), find, lambda _: ()) == []
+    assert why(DELIVER, key("elsewhere"), State(), find, lambda _: ()) == []
 
 
 def test_an_event_that_names_itself_as_cause_ends_the_walk(world: World) -> None:
@@ -140,12 +142,20 @@ def test_an_event_that_names_itself_as_cause_ends_the_walk(world: World) -> None
             e for e in world.record.log.read() if e.event.type == ev.APPLY_INTENDED and "defect" in e.event.subject
         )
         links = why(
-            key("berlin-07"), world.record.state, lambda _: order, lambda name: world.record.log.read(stream=name)
+            DELIVER,
+            key("berlin-07"),
+            world.record.state,
+            lambda _: order,
+            lambda name: world.record.log.read(stream=name),
         )
     assert whats(links) == ["wanted", "order"]
 
 
 def test_a_name_of_both_means_the_model_before_the_dataset() -> None:
     model, dataset = Key("InferenceModel", "default", "digits-a", "a"), Key("Dataset", "default", "digits", "a")
-    now = State(keys={str(dataset): Served(order={"dataset": "digits"}), str(model): Served(order={"model": "digits"})})
+    now = State()
+    now.stage(DELIVER).keys |= {
+        str(dataset): Served(order={"dataset": "digits"}),
+        str(model): Served(order={"model": "digits"}),
+    }
     assert keys_of("a", "digits", now) == [model, dataset]

@@ -27,7 +27,7 @@ from reconciler.errors import (
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Event
-from reconciler.history.keys import Key
+from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import State
 from reconciler.ports import Answer, Artifact, Cancelled, Staged
 from tests.fleets import sha
@@ -169,7 +169,7 @@ class Bench:
         self.posted: queue.Queue[tuple[Trigger, float]] = queue.Queue()
         self.needed: set[str] = set()
         clock = StillClock()
-        record = Recorder(MemoryLog("/edge/e1", clock), clock, State(), "edge/e1")
+        record = Recorder(MemoryLog("/edge/e1", clock), clock, State(), "edge/e1").stage(DELIVER)
         tools = Tools(
             edge="e1",
             store=self.store,
