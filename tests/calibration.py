@@ -16,8 +16,7 @@ from reconciler.model.kind import AGE, READY, Column, Kind
 from reconciler.model.shape import Shape, VersionText
 from reconciler.model.status import Status
 from reconciler.planning.declared import Object
-from reconciler.planning.kinds import KINDS, Row
-from reconciler.planning.placement import BySelectors
+from reconciler.planning.kinds import KINDS, Row, by_reach
 
 
 class CalibrationSpec(Shape):
@@ -58,7 +57,7 @@ def _facts(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # all 
 KINDS["Calibration"] = Row(
     name="Calibration",
     model=__name__,
-    placement=BySelectors("Calibration"),
+    selectors=by_reach,
     holding="bytes",
     order=_order,
     rank=0,

@@ -10,7 +10,7 @@ from reconciler.history.state import State
 from reconciler.history.status import status
 from reconciler.kube.gathered import Gathered
 from reconciler.kube.resources import OURS, document
-from reconciler.kube.rights import OURS as GRANTED
+from reconciler.kube.rights import RULES
 from reconciler.model.crds import definition
 from reconciler.model.declaration import declare
 from reconciler.planning.declared import Object
@@ -49,7 +49,7 @@ def test_it_is_declared_checked_and_has_a_definition() -> None:
     ]
     assert definition(models()["Calibration"])["spec"]["names"]["shortNames"] == ["cal"]
     assert OURS["Calibration"].path("default") == "/apis/ai.kubeedge.io/v1alpha1/namespaces/default/calibrations"
-    assert "Calibration" in GRANTED
+    assert any(rule.resource == "calibrations" for rule in RULES)
 
 
 def test_it_is_planned_pinned_audited_and_removed_at_its_edges() -> None:
@@ -105,14 +105,21 @@ def test_its_status_sums_up_its_edges() -> None:
 
 def told(state: State, gathered: Gathered) -> dict[str, Any]:
     gathered.read(state)
-    found = published(KINDS["Calibration"], PLAIN, state, Live(), Around(now=NOW, members=gathered.members(PLAIN)))
+    around = Around(now=NOW, members=gathered.members(PLAIN))
+    found = published(KINDS["Calibration"].facts, PLAIN, state, Live(), around)
     assert found is not None
     return found
 
 
 def test_an_edge_holds_it_and_lets_it_go(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
-    wanted = {"version": "1", "url": "https://x", "sha256": "5" * 64, "dataset": "lens", "format": "calibration"}
+    wanted: dict[str, Any] = {
+        "version": "1",
+        "url": "https://x",
+        "sha256": "5" * 64,
+        "dataset": "lens",
+        "format": "calibration",
+    }
     wanted |= {"bytes": True, "camera": "e1"}
     outcome, said = bench.do(ON_EDGE, wanted)
     assert (outcome.type, said[-1]) == (ev.APPLY_SUCCEEDED, ev.DATASET_SYNCED)

@@ -14,7 +14,7 @@ from reconciler.model.identity import EDGE_LABEL, GROUP, SERVICE, SET, SET_LABEL
 from reconciler.planning import reach, refusals
 from reconciler.planning.declared import Declared, Object, node_of, template_of
 from reconciler.planning.kinds import KINDS
-from reconciler.planning.naming import LONGEST_NAME, key_of_set, set_of
+from reconciler.planning.naming import LONGEST_NAME, set_of
 from reconciler.planning.refusals import port_of
 from reconciler.planning.versions import Chosen, Circumstances, chosen, entries_of
 from reconciler.planning.wanted import Expansion, Frozen, Gone, Wanted
@@ -32,7 +32,7 @@ def key_of(identity: Identity) -> Key:
 def every(declared: Declared) -> set[Key]:
     """Every object that there should be."""
     plain = {key_of(obj.identity) for kind in KINDS for obj in declared.of_kind(kind)}
-    made = (key for source in declared.of_kind(SET) for key in KINDS[SET].placement.keys(declared, source))
+    made = (key for source in declared.of_kind(SET) for key in reach.keys_of(declared, source))
     return plain | {key._replace(edge="") for key in made}
 
 
@@ -58,14 +58,23 @@ def expand(key: Key, declared: Declared, around: Circumstances) -> Expansion:
     source, edge_name = source_of(declared, key)
     if source is None:
         return Gone(key)
-    placement = KINDS[source.kind].placement
-    refusal = placement.misplaced(declared, source)
-    if refusal is not None:
-        return Frozen(key, refusal)
-    edge = declared.edge(edge_name) or placement.home(declared, source)
+    edge = declared.edge(edge_name or declared.edge_of(source) or "")
+    if edge is None and _named(source, declared) is not None:  # a node without an Edge is the cluster's to know
+        return Frozen(key, unplaced(source, declared))
     found = made(key, source, edge, declared, around)
     missing = _digest(source, around) if source.kind == key.kind and isinstance(found, Wanted) else None
     return found if missing is None else Frozen(key, missing)
+
+
+def unplaced(source: Object, declared: Declared) -> Diagnostic:
+    """What says its own place, and leads to no edge."""
+    return refusals.unplaced(source, _named(source, declared))
+
+
+def _named(source: Object, declared: Declared) -> Object | None:
+    """The edge of its nodeName, whether or not it is selected too."""
+    place = {"nodeName": source.spec.get("nodeName")}
+    return declared.edge(declared.edge_of(Object(kind=source.kind, name=source.name, spec=place)) or "")
 
 
 def made(key: Key, source: Object, edge: Object | None, declared: Declared, around: Circumstances) -> Wanted | Frozen:
@@ -119,7 +128,7 @@ def _port_conflict(source: Object, edge: Object, declared: Declared, around: Cir
     port = port_of(source)
     if port is None:
         return None
-    key = key_of_set(declared, source, edge.name) if source.kind == SET else Key(*source.identity, edge.name)
+    key = reach.key_on(declared, source, edge.name)
 
     def rank(one: Key) -> tuple[bool, Key]:
         known = around.served.get(str(one)) or around.served.get(str(one._replace(edge="")))

@@ -47,7 +47,7 @@ def _texts(value: Collection[object]) -> set[str]:
 
 def test_no_arm_and_no_table_within_a_function_asks_which_kind_it_is() -> None:
     found = {
-        str(path.relative_to(ROOT)): node.lineno
+        str(path.relative_to(ROOT)): getattr(node, "lineno", 0)
         for path in sorted((ROOT / "reconciler").rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text()))
         if _asks(node)
