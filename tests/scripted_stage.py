@@ -117,7 +117,7 @@ class Script:
             self.answer(len(orders))
 
     def answer(self, count: int) -> None:
-        """So many orders are answered, the oldest first; of one whose object has a newer one there is nothing to say."""
+        """So many orders are answered, the oldest first; where there is a newer one of its object nothing is said."""
         ended, self.open = self.open[:count], self.open[count:]
         for order in ended:
             (step, intent), key = order, order.step.key

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from reconciler.controller.following import CommitRead, Reading
+from reconciler.controller.following import CommitRead, Reading, Repository
 from reconciler.controller.hub import Hub
 from reconciler.controller.loop import Loop
 from reconciler.controller.queue import Cause, Queue, Trigger
@@ -19,6 +19,7 @@ from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import StageState, State
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared, Object
+from reconciler.planning.kinds import KINDS
 from reconciler.ports import EventLog
 from reconciler.wiring.process import Inline
 from tests.log_events import StillClock
@@ -91,9 +92,6 @@ class Branch:
         self.declared, self.notes = reading.declared, {}
 
 
-KINDS = ("InferenceModelSet", "InferenceModel", "Model", "Dataset", "Edge", "Fleet")
-
-
 def drain(loop: Loop) -> int:
     """Take every trigger that is due now; how many there were."""
     taken = 0
@@ -126,6 +124,11 @@ class HubStation:
         self.rung: list[str] = []
         self.fleet: list[str] = []
         self.hub = Hub(self.branch, self.record, self.queue, Inline(), self)
+        self.loop = Loop([Stage(DELIVER, self.hub, self.hub)], self.record, self.queue)
+
+    def follow(self, repository: Repository) -> None:
+        """Read another repository from now on."""
+        self.hub = Hub(repository, self.record, self.queue, Inline(), self)
         self.loop = Loop([Stage(DELIVER, self.hub, self.hub)], self.record, self.queue)
 
     def link(self, edge: str) -> MemoryLink:

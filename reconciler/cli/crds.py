@@ -26,8 +26,9 @@ def command(ctx: click.Context, *, directory: Path | None, form: str) -> None:
         return
     from reconciler.errors import UsageError
     from reconciler.model.crds import crds
+    from reconciler.planning.kinds import models
 
-    made = crds()
+    made = crds(models().values())
     if directory is None and form == "json":
         _print_list(made)
         return

@@ -17,7 +17,7 @@ from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import FAILED
 from reconciler.planning.diff import Observed
-from reconciler.planning.expand import affected, all_keys, expand
+from reconciler.planning.expand import affected, every, expand
 from reconciler.planning.plan import Judgement, Plan
 from reconciler.planning.wanted import Expansion
 from reconciler.ports import Peers, Workers
@@ -35,7 +35,7 @@ class Hub:
         peers: Peers,
     ) -> None:
         self._record, self._queue = recorder.stage(DELIVER), queue.stage(DELIVER)
-        reach = Reach(affected, all_keys)
+        reach = Reach(affected, every)
         self.following = Following(repository, self._record, reach, self._queue, workers)
         self._verbs = Verbs(self.following, self._record)
         self._peers, self._last_words = peers, dict[str, str]()

@@ -5,11 +5,11 @@ What stood before serves until the new version answers its golden inputs; a vers
 """
 
 import contextlib
-from collections.abc import Callable
 from typing import Any
 
 from reconciler.controller.steps import reached
-from reconciler.edge.job import Job, Tools, is_of
+from reconciler.edge.holding import Holding, Stage
+from reconciler.edge.job import Job, Tools
 from reconciler.edge.runtimes import runtime_spec
 from reconciler.errors import PreflightRefused, ProbeFailed, ReconcilerError, RuntimeUnavailable, StorageExhausted
 from reconciler.history import events as ev
@@ -19,15 +19,12 @@ from reconciler.serving.process import RuntimeProcess
 
 CRASHES, CRASH_WINDOW_S = 3, 60.0  # a version whose runtime dies this often this fast goes back to the one before
 
-Stage = Callable[[Job, dict[str, Any]], Staged]
 
-
-class Activation:
-    """Serves one key's spec. Called from that key's worker alone."""
+class ServedModel(Holding):
+    """A model that a runtime serves."""
 
     def __init__(self, tools: Tools, stage: Stage) -> None:
-        """stage: has an artifact on disk, however long that takes."""
-        self._tools, self._stage = tools, stage
+        super().__init__(tools, stage)
         self._crashes: dict[Key, list[float]] = {}
 
     def crashed(self, key: Key) -> None:
@@ -36,8 +33,42 @@ class Activation:
         recent = [time for time in self._crashes.get(key, []) if now - time < CRASH_WINDOW_S]
         self._crashes[key] = [*recent, now]
 
-    def serve(self, job: Job, spec: dict[str, Any]) -> None:
-        """Bring the key to `spec`. Raises what made it impossible; then the version before serves."""
+    def observe(self, key: Key, spec: dict[str, Any]) -> dict[str, Any]:
+        """What the runtime itself answers; that none answers, where none is to serve."""
+        staged, unmet = self._tools.store.staged(spec["sha256"]), spec | {"version": ""}
+        if not spec["serving"]:
+            return spec if staged is not None and self._tools.runtimes.of(key) is None else unmet
+        answer = self._tools.runtimes.answer(key)
+        if staged is None or answer is None or answer.model != spec["model"]:
+            return unmet
+        return spec | {"version": answer.version, "sha256": spec["sha256"] if _is_of(answer, staged) else answer.digest}
+
+    def live(self, key: Key, spec: dict[str, Any]) -> dict[str, Any]:
+        """Version and digest from the runtime's own answer, with its URL; {} when it is silent."""
+        answer = self._tools.runtimes.answer(key)
+        if answer is None or not answer.version:
+            return {}
+        staged = self._tools.store.staged(spec["sha256"])
+        known = staged is not None and _is_of(answer, staged)
+        url = f"http://{spec['address']}:{spec['port']}/v2/models/{answer.model}"
+        return {
+            "version": answer.version,
+            "sha256": spec["sha256"] if known else "",
+            "digest": answer.digest,
+            "url": url,
+        }
+
+    def adopt(self, key: Key, spec: dict[str, Any]) -> None:
+        """Find the runtime that an earlier agent left."""
+        if spec["serving"]:
+            self._tools.runtimes.adopt(key, runtime_spec(self._tools.slots(key).directory, spec))
+
+    def remove(self, key: Key) -> None:
+        """End the runtime."""
+        self._tools.runtimes.drop(key)
+
+    def bring(self, job: Job, spec: dict[str, Any]) -> None:
+        """Serve `spec`. Raises what made it impossible; then the version before serves."""
         slots, runtimes = self._tools.slots(job.key), self._tools.runtimes
         standing = slots.current()
         if standing == spec and len(self._crashes.get(job.key, [])) >= CRASHES:
@@ -92,12 +123,12 @@ class Activation:
             replaced.stop()
         runtime.settle()
         before = standing["version"] if standing is not None else ""
-        self._tools.say(job, ev.MODEL_ACTIVATED, {"live": self._tools.live(job.key), "previous": before})
+        self._tools.say(job, ev.MODEL_ACTIVATED, {"live": self.live(job.key, spec), "previous": before})
 
     def _serves(self, key: Key, spec: dict[str, Any], staged: Staged) -> bool:
         """Whether the key's runtime itself answers with this version, from bytes of this artifact."""
         answer = self._tools.runtimes.answer(key)
-        return answer is not None and answer.version == spec["version"] and is_of(answer, staged)
+        return answer is not None and answer.version == spec["version"] and _is_of(answer, staged)
 
     def _undo(self, job: Job, standing: dict[str, Any] | None, spec: dict[str, Any], failure: ReconcilerError) -> None:
         """Point the slots back; the runtime has gone back already. What failed is nobody's previous version."""
@@ -141,6 +172,11 @@ class Activation:
         self._tools.runtimes.register(key, runtime)
 
 
+def _is_of(answer: Answer, staged: Staged) -> bool:
+    """Whether what a runtime has loaded is a file of this artifact."""
+    return answer.digest in staged.files.values()
+
+
 def _only_moved(standing: dict[str, Any], spec: dict[str, Any]) -> bool:
     """Whether the two differ in where the bytes come from, and in nothing that is served."""
     served = (standing.keys() | spec.keys()) - {"url", "size"}
@@ -149,6 +185,6 @@ def _only_moved(standing: dict[str, Any], spec: dict[str, Any]) -> bool:
 
 def _prove(answer: Answer, spec: dict[str, Any], staged: Staged) -> None:
     """Raises ProbeFailed unless the runtime itself answers with this version, from bytes of this artifact."""
-    if answer.version != spec["version"] or not is_of(answer, staged):
+    if answer.version != spec["version"] or not _is_of(answer, staged):
         said = f"version {answer.version or '(none)'} from bytes {answer.digest[:12] or '(none)'}"
         raise ProbeFailed(f"the runtime was given version {spec['version']} and answers {said}")

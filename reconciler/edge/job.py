@@ -13,7 +13,7 @@ from reconciler.edge.runtimes import Runtimes
 from reconciler.edge.slots import Slots
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
-from reconciler.ports import Answer, ArtifactStore, Staged
+from reconciler.ports import ArtifactStore
 
 
 @dataclass
@@ -49,26 +49,3 @@ class Tools:
         """Have the loop record what a worker did."""
         event = self.event(type_, job.key, data, operationid=job.operation)
         self.post(Trigger(Cause.HAPPENED, str(job.key), (event,)), 0.0)
-
-    def live(self, key: Key) -> dict[str, Any]:
-        """What serves: version and digest from the runtime's own answer, with its URL; {} when it is silent."""
-        spec = self.slots(key).current()
-        if spec is not None and key.kind == "Dataset":
-            return {name: spec[name] for name in ("version", "sha256", "bytes")}
-        answer = self.runtimes.answer(key)
-        if spec is None or answer is None or not answer.version:
-            return {}
-        staged = self.store.staged(spec["sha256"])
-        known = staged is not None and is_of(answer, staged)
-        url = f"http://{spec['address']}:{spec['port']}/v2/models/{answer.model}"
-        return {
-            "version": answer.version,
-            "sha256": spec["sha256"] if known else "",
-            "digest": answer.digest,
-            "url": url,
-        }
-
-
-def is_of(answer: Answer, staged: Staged) -> bool:
-    """Whether what a runtime has loaded is a file of this artifact."""
-    return answer.digest in staged.files.values()

@@ -14,12 +14,13 @@ from typing import Any
 from reconciler.controller.queue import Cause, Trigger
 from reconciler.controller.retry import Backoff
 from reconciler.controller.steps import reached
-from reconciler.edge.activation import Activation
-from reconciler.edge.job import Job, Tools, is_of
-from reconciler.edge.runtimes import runtime_spec
+from reconciler.edge.activation import ServedModel
+from reconciler.edge.holding import Bytes, Holding
+from reconciler.edge.job import Job, Tools
 from reconciler.errors import ArchiveRefused, PreflightRefused, ProbeFailed, ReconcilerError, StorageExhausted
 from reconciler.history import events as ev
 from reconciler.history.keys import Key
+from reconciler.planning.kinds import KINDS
 from reconciler.planning.wanted import content_digest
 from reconciler.ports import Artifact, Cancelled, Staged
 
@@ -35,7 +36,8 @@ class EdgeWork:
     def __init__(self, tools: Tools, needed: Callable[[], set[str]]) -> None:
         """needed: the digests that slots and orders name, which are never evicted."""
         self._tools, self._needed = tools, needed
-        self._activation = Activation(tools, self._stage)
+        self._served = ServedModel(tools, self._stage)
+        self._holdings: dict[str, Holding] = {"service": self._served, "bytes": Bytes(tools, self._stage)}
         self._jobs: dict[Key, Job] = {}
         self._begun: dict[Key, str] = {}  # the newest operation: another one begins with the shortest delay
         self._failures, self._refusals = Backoff(sample=tools.sample), Backoff(sample=tools.sample)
@@ -50,28 +52,21 @@ class EdgeWork:
     def observe(self, key: Key) -> dict[str, Any] | None:
         """The spec that holds in fact. Where reality contradicts it, `version` and `sha256` hold what reality says."""
         spec = self.current(key)
-        if spec is None:
-            return None
-        staged = self._tools.store.staged(spec["sha256"])
-        unmet = spec | {"version": ""}
-        if key.kind == "Dataset":
-            return spec if staged is not None or not spec["bytes"] else unmet
-        if not spec["serving"]:
-            return spec if staged is not None and self._tools.runtimes.of(key) is None else unmet
-        answer = self._tools.runtimes.answer(key)
-        if staged is None or answer is None or answer.model != spec["model"]:
-            return unmet
-        return spec | {"version": answer.version, "sha256": spec["sha256"] if is_of(answer, staged) else answer.digest}
+        return None if spec is None else self._holding(key).observe(key, spec)
 
     def live(self, key: Key) -> dict[str, Any]:
-        """What serves, by the runtime's own answer."""
-        return self._tools.live(key)
+        """What serves, by the runtime's own answer; what is there, of what no runtime serves."""
+        spec = self.current(key)
+        return {} if spec is None else self._holding(key).live(key, spec)
 
     def adopt(self, key: Key) -> None:
         """Find the runtime that an earlier agent left for this key."""
         spec = self.current(key)
-        if spec is not None and key.kind != "Dataset" and spec["serving"]:
-            self._tools.runtimes.adopt(key, runtime_spec(self._tools.slots(key).directory, spec))
+        if spec is not None:
+            self._holding(key).adopt(key, spec)
+
+    def _holding(self, key: Key) -> Holding:
+        return self._holdings[KINDS[key.kind].holding]
 
     def under_way(self, key: Key) -> dict[str, Any] | None:
         """The spec that a worker is busy with; {} for a removal."""
@@ -109,7 +104,7 @@ class EdgeWork:
 
     def ended(self, key: Key, pid: int) -> None:
         """A runtime died by itself."""
-        self._activation.crashed(key)
+        self._served.crashed(key)
         degraded = self._tools.event(
             ev.MODEL_DEGRADED, key, {"error": f"the runtime (process {pid}) ended", "live": {}}
         )
@@ -141,32 +136,23 @@ class EdgeWork:
 
     def _do(self, job: Job) -> dict[str, Any]:
         if job.spec is None:
-            self._tools.runtimes.drop(job.key)
+            self._holding(job.key).remove(job.key)
             reached("edge.stopped")
             self._tools.slots(job.key).remove()
-        elif job.key.kind == "Dataset":
-            self._sync_dataset(job, job.spec)
         else:
-            self._activation.serve(job, job.spec)
+            self._holding(job.key).bring(job, job.spec)
         self._evict(self._tools.cap_bytes)
-        return {"live": self._tools.live(job.key)}
+        return {"live": self.live(job.key)}
 
     def _failed(self, job: Job, failure: ReconcilerError) -> tuple[str, dict[str, Any], float | None]:
         """The outcome of a failure: tried again by itself, or terminal until there is new input or an audit."""
-        data: dict[str, Any] = {"error": failure.message, "code": failure.code, "live": self._tools.live(job.key)}
+        data: dict[str, Any] = {"error": failure.message, "code": failure.code, "live": self.live(job.key)}
         if failure.retryable:
             delay_s = self._failures.failed(job.key)
             return ev.APPLY_ABANDONED, data | {"retryMs": round(delay_s * 1000)}, delay_s
         if isinstance(failure, QUARANTINED) and job.spec is not None:
             data["quarantine"] = content_digest(job.spec)
         return ev.APPLY_FAILED, data | {"phase": "RolledBack" if job.went_back else "Rejected"}, None
-
-    def _sync_dataset(self, job: Job, spec: dict[str, Any]) -> None:
-        if spec["bytes"]:
-            spec = spec | {"sha256": self._stage(job, spec).sha256}
-        self._tools.slots(job.key).flip(spec)
-        facts = ("dataset", "version", "sha256", "format", "bytes")
-        self._tools.say(job, ev.DATASET_SYNCED, {name: spec[name] for name in facts})
 
     def _stage(self, job: Job, spec: dict[str, Any]) -> Staged:
         """Have the artifact on disk; where there is no room, what nobody needs makes room."""

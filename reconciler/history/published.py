@@ -7,7 +7,7 @@ absolute times only; what is large stays in the log, whose sequence number is na
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from reconciler.history import conditions as said
 from reconciler.history.conditions import Verdict, conditions
@@ -17,8 +17,6 @@ from reconciler.history.summed import dataset_counts, delivery, edge_counts, mem
 from reconciler.history.timeline import drift_words
 from reconciler.history.times import shown
 from reconciler.model.identity import COMMIT
-
-MIRRORS: Final = frozenset({"InferenceModelSet", "Model", "Edge", "Fleet"})  # expanded from Git only
 
 
 class Seen(Protocol):
@@ -49,7 +47,7 @@ class Seen(Protocol):
 class Around:
     """What a status needs beside the log.
 
-    now: RFC 3339 UTC.  branch: that is followed.  from_git: whether Git declares it or makes it.
+    now: RFC 3339 UTC.  branch: that is followed.  from_git: whether it is from Git, where only that has a meaning.
     members: of a set, the objects that it makes; of a Model, those that serve it; of an Edge or a Dataset, the keys of
     what an edge is given. An InferenceModel's own are its keys on edges.
     problems: of its document.  suspended: {actor, reason, until} where it is not to be changed.
@@ -66,9 +64,9 @@ class Around:
     handled: str = ""
 
 
-def published(key: Key, state: State, seen: Seen, around: Around) -> dict[str, Any] | None:
-    """The status of an object; None: write nothing."""
-    facts, verdict = _FACTS[key.kind](key, state, seen, around)
+def published(facts_of: "FactsOf", key: Key, state: State, seen: Seen, around: Around) -> dict[str, Any] | None:
+    """The status of an object; None: write nothing. facts_of: what is said of its kind."""
+    facts, verdict = facts_of(key, state, seen, around)
     verdict = _beside(key, state, around, verdict)
     if verdict is None:
         if not seen.status and not around.handled:
@@ -80,7 +78,6 @@ def published(key: Key, state: State, seen: Seen, around: Around) -> dict[str, A
         "observedGeneration": seen.generation,
         "lastAppliedRevision": _revision(around.branch, commit) if around.from_git else "",
         "lastHandledReconcileAt": around.handled,
-        "suspended": _present(around.suspended) if key.kind in {"InferenceModel", "Fleet"} else {},
     }
     return _present(status | facts)
 
@@ -103,7 +100,7 @@ def _seconds(time: str) -> str:
 
 def _beside(key: Key, state: State, around: Around, verdict: Verdict | None) -> Verdict | None:
     served = state.stage(DECLARE).known(key)
-    if key.kind in MIRRORS and not around.from_git:
+    if not around.from_git:
         return Verdict(said.FALSE, said.NOT_FROM_GIT, _not_from_git(key), stuck=True)
     wrong = [problem for problem in around.problems if problem.get("severity", "error") == "error"]
     if wrong:
@@ -167,14 +164,21 @@ def _suspended(why: Mapping[str, str], otherwise: str) -> str:
 # ── kind by kind ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 Facts = tuple[dict[str, Any], Verdict | None]
+FactsOf = Callable[[Key, State, Seen, Around], Facts]
 
 
-def _inference_model(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001  # all take the same
+def nothing(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001  # all take the same
+    """Of what no edge says anything."""
+    return {}, None
+
+
+def of_service(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
     """What its edge said. Of several edges, while it moves, the one that was ordered last."""
     keys = state.stage(DELIVER).keys
     on_edges = [(keys[text], Key.parse(text).edge) for text in around.members if text in keys]
+    suspended = {"suspended": _present(around.suspended)}
     if not on_edges:
-        return {}, None
+        return suspended, None
     served, edge = max(on_edges, key=lambda one: one[0].ordered_seq)
     wanted = str(served.order.get("version", ""))
     facts = {
@@ -184,6 +188,7 @@ def _inference_model(key: Key, state: State, seen: Seen, around: Around) -> Fact
         "edge": edge,
         "phase": served.phase,
         "since": served.phase_time,
+        **suspended,
     }
     verdict = delivery(served, edge, state.edges.get(edge))
     asked = str(seen.spec.get("targetVersion", ""))
@@ -193,19 +198,22 @@ def _inference_model(key: Key, state: State, seen: Seen, around: Around) -> Fact
     return facts, verdict
 
 
-def _set(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+def of_set(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+    """What its edges have of it, counted."""
     counts, failures = set_counts(state, around.members)
     return {"edges": counts}, members_told(counts["desired"], counts["ready"], counts["failed"], failures, "edges")
 
 
-def _model(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+def of_model(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+    """How far its versions are spread."""
     versions = len(seen.spec.get("versions", ()))
     edges, in_use = model_counts(state, around.members)
     told = f"{versions} version{'s' * (versions != 1)}, {edges} edge{'s' * (edges != 1)} serve it"
     return {"versions": versions, "edges": edges, "inUse": in_use}, Verdict(said.TRUE, said.SUCCEEDED, told)
 
 
-def _dataset(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+def of_dataset(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+    """What its edges have of it, counted."""
     if not any(text in state.stage(DELIVER).keys for text in around.members):
         return {}, None
     counts, version, failures = dataset_counts(state, around.members)
@@ -214,7 +222,8 @@ def _dataset(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # no
     return facts, members_told(desired, counts["ready"], len(failures), failures, "edges")
 
 
-def _edge(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+def of_edge(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+    """Whether it is there, and what it serves."""
     heard = state.edges.get(key.name)
     if heard is None and not any(text in state.stage(DELIVER).keys for text in around.members):
         return {}, None
@@ -230,7 +239,8 @@ def _edge(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa:
     return facts, members_told(wanted, serving, len(failures), failures, "models")
 
 
-def _fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+def of_fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
+    """How far the repository is carried out."""
     ref, mine = state.ref, state.stage(DECLARE)
     held = mine.held_plan
     problems = [one for group in state.problems.values() for one in group if one.get("severity", "error") == "error"]
@@ -244,6 +254,7 @@ def _fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa
         "problems": len(problems),
         "heldPlan": plan,
         "frozenUntil": around.frozen_until,
+        "suspended": _present(around.suspended),
     }
     refused = sum(served.phase in FAILED for served in ours)
     if ref.lost:
@@ -271,13 +282,3 @@ def _fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa
         return facts, Verdict(said.UNKNOWN, said.PROGRESSING, "no commit was accepted yet", going=True)
     told = f"{len(ours)} objects are as commit {ref.accepted[:12]} says"
     return facts, Verdict(said.TRUE, said.SUCCEEDED, told)
-
-
-_FACTS: Final[dict[str, Callable[[Key, State, Seen, Around], Facts]]] = {
-    "InferenceModel": _inference_model,
-    "InferenceModelSet": _set,
-    "Model": _model,
-    "Dataset": _dataset,
-    "Edge": _edge,
-    "Fleet": _fleet,
-}

@@ -13,6 +13,7 @@ from reconciler.history.conditions import Verdict
 from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.state import FAILED, EdgeSeen, Served, State
 from reconciler.history.times import shown
+from reconciler.model.identity import SERVICE
 
 MOST_VERSIONS: Final = 50
 NAMED: Final = 3  # failures that are told by name
@@ -91,7 +92,7 @@ def _failure(text: str, served: Served) -> str:
 def edge_counts(state: State, members: Collection[str]) -> tuple[int, int, list[str]]:
     """(models that an edge is to serve, that it serves, failures in words)."""
     keys = state.stage(DELIVER).keys
-    models = sorted(text for text in members if text.startswith("InferenceModel/") and text in keys)
+    models = sorted(text for text in members if text.startswith(f"{SERVICE}/") and text in keys)
     failed = (text for text in models if keys[text].phase in FAILED)
     serving = sum(is_ready(state, text) for text in models)
     return len(models), serving, [f"{Key.parse(text).name}: {keys[text].message[:200]}" for text in failed]

@@ -22,8 +22,9 @@ from reconciler.history.times import is_over, is_time, seconds_left
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS
 from reconciler.kube.sending import Objects
-from reconciler.model.identity import GROUP, Identity
+from reconciler.model.identity import GROUP, POLICY, Identity
 from reconciler.planning.declared import Declared
+from reconciler.planning.kinds import ALL_SCOPES, KINDS, is_wide
 
 RECONCILE: Final = f"{GROUP}/reconcile"
 REASON: Final = f"{GROUP}/suspend-reason"
@@ -31,9 +32,7 @@ UNTIL: Final = f"{GROUP}/suspend-until"
 REQUESTED: Final = f"{GROUP}/requestedAt"
 DISABLED: Final = "disabled"
 _PATH: Final = f'annotations["{RECONCILE}"]'
-WIDE: Final = ("Fleet", "Edge", "InferenceModelSet")  # what is said of these is said of others
 ALL, POLL = "all", "poll"
-ALL_SCOPES: Final = "*"
 UNKNOWN: Final = "whether anything is suspended by annotation cannot be read"
 
 Wide = dict[str, dict[str, str]]  # scope -> {actor, reason, until, object: the key of what is annotated}
@@ -90,9 +89,9 @@ class Asked:
         wide = self._noted.get(key.kind, {})
         before = dict(wide)
         self._note(key, live, wide)
-        if key.kind == "Fleet" and self.handled.get(key, "") != handled:
+        if key.kind == POLICY and self.handled.get(key, "") != handled:
             return POLL
-        return ALL if wide != before and key.kind in WIDE else ""
+        return ALL if wide != before and is_wide(key.kind) else ""
 
     def suspended(self) -> Mapping[str, Mapping[str, str]]:
         """Scope -> {actor, reason, until, object}, of what annotations suspend. Raises ApiUnavailable.
@@ -105,7 +104,7 @@ class Asked:
             try:
                 found |= self._of(kind)
             except (KindMissing, RightMissing) as failure:
-                if kind in WIDE:
+                if is_wide(kind):
                     return {ALL_SCOPES: {"actor": "reconciler", "reason": f"{UNKNOWN}: {failure.message}"}}
         now = self._now()
         return {
@@ -129,7 +128,7 @@ class Asked:
         """What objects of a kind suspend; what was known of it where it can no longer be read. Raises as `_read`."""
         if kind not in self._noted:
             return self._read(kind)
-        if kind in WIDE:
+        if is_wide(kind):
             with suppress(KindMissing, RightMissing):
                 return self._found(kind)
         return self._noted[kind]
@@ -138,7 +137,11 @@ class Asked:
         """What is suspended by objects of a kind. Raises ApiUnavailable, KindMissing, RightMissing."""
         now = self._now()
         asking = ((key, live) for key, live in self._objects.all(kind) if RECONCILE in live.annotations)
-        return {scope_of(key): {**why, "object": str(key)} for key, live in asking if (why := suspension(live, now))}
+        return {
+            KINDS[key.kind].scope(key): {**why, "object": str(key)}
+            for key, live in asking
+            if (why := suspension(live, now))
+        }
 
     def _read(self, kind: str) -> Wide:
         """What all objects of a kind ask. Raises ApiUnavailable, KindMissing, RightMissing, and nothing is changed."""
@@ -158,9 +161,9 @@ class Asked:
         if why.get("until"):
             self._again(key, why["until"])
         if why:
-            wide[scope_of(key)] = {**why, "object": str(key)}
+            wide[KINDS[key.kind].scope(key)] = {**why, "object": str(key)}
         else:
-            wide.pop(scope_of(key), None)
+            wide.pop(KINDS[key.kind].scope(key), None)
 
     def _again(self, key: Key, until: str) -> None:
         """It is looked at when its suspension is over."""
@@ -173,8 +176,3 @@ class Asked:
 
     def _now(self) -> str:
         return rfc3339(self._record.clock.now())
-
-
-def scope_of(key: Key) -> str:
-    """By which name the log suspends what belongs to an object."""
-    return {"Fleet": ALL_SCOPES, "Edge": key.name}.get(key.kind, str(key))

@@ -4,16 +4,16 @@ In: State and what Git declares.  Out: the members of a set, a Model, an Edge, a
 one of them changed. Of the loop's thread alone. A set's members are found once a commit, and where they are asked for.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.state import State
-from reconciler.model.identity import SET_LABEL, Identity
+from reconciler.model.identity import CATALOGUE, EDGE, SERVICE, SET, SET_LABEL, Identity
 from reconciler.planning import objects
-from reconciler.planning.declared import Declared, Object
-from reconciler.planning.naming import key_of_set
-from reconciler.planning.refusals import template_of
+from reconciler.planning.declared import Declared, Object, template_of
+from reconciler.planning.kinds import KINDS
+from reconciler.planning.reach import keys_of
 
 
 class Gathered:
@@ -46,37 +46,29 @@ class Gathered:
                 del index[slot]
 
     def members(self, key: Key) -> list[str]:
-        """What the status of an object sums up: keys on edges."""
-        match key.kind:
-            case "InferenceModel" | "Dataset":
-                return [f"{key}@{edge}" for edge in self._edges_of.get(str(key), ())]
-            case "Edge":
-                return [f"{obj}@{key.name}" for obj in self._on.get(key.name, ())]
-            case "InferenceModelSet":
-                source = self._declared().get(Identity(key.kind, key.namespace, key.name))
-                return [] if source is None else list(self._of_set(source))
-            case "Model":
-                return list(self._of_model(key))
-        return []
+        """What the status of an object sums up, by its row: keys on edges."""
+        find = {"given": self._given, "on": self._on_edge, "made": self._made, "users": self._of_users}
+        return list(find[KINDS[key.kind].members](key))
 
-    def _of_set(self, source: Object) -> tuple[str, ...]:
-        declared = self._declared()
+    def _given(self, key: Key) -> Iterable[str]:
+        return (f"{key}@{edge}" for edge in self._edges_of.get(str(key), ()))
+
+    def _on_edge(self, key: Key) -> Iterable[str]:
+        return (f"{obj}@{key.name}" for obj in self._on.get(key.name, ()))
+
+    def _made(self, key: Key) -> Iterable[str]:
+        declared, identity = self._declared(), Identity(*key[:3])
         if self._sets[0] is not declared:
             self._sets = (declared, {})
-        found = self._sets[1].get(source.identity)
-        if found is None:
-            edges = declared.edges_matching(source.spec.get("edgeSelector"))
-            found = tuple(str(key_of_set(declared, source, edge.name)) for edge in edges)
-            self._sets[1][source.identity] = found
-        return found
+        source, found = declared.get(identity), self._sets[1].get(identity)
+        if found is None and source is not None:
+            found = tuple(str(one) for one in keys_of(declared, source))
+            self._sets[1][identity] = found
+        return found or ()
 
-    def _of_model(self, key: Key) -> Iterator[str]:
+    def _of_users(self, key: Key) -> Iterable[str]:
         for identity in self._declared().users(key.namespace, key.name):
-            source = self._declared().get(identity)
-            if source is not None and source.kind == "InferenceModelSet":
-                yield from self._of_set(source)
-            elif source is not None:
-                yield from (f"{identity}@{edge}" for edge in self._edges_of.get(str(identity), ()))
+            yield from self.members(objects.key_of(identity))
 
     def problems(self, key: Key, state: State) -> list[dict[str, Any]]:
         """What is wrong with an object, or with the document that declares it: those from its line to the next one."""
@@ -98,7 +90,7 @@ class Gathered:
         if self._files[0] is not declared:
             self._files = (declared, {})
         if path not in self._files[1]:
-            found = (obj for kind in objects.MIRRORED for obj in declared.of_kind(kind))
+            found = (obj for kind in KINDS for obj in declared.of_kind(kind))
             self._files[1][path] = [obj for obj in found if obj.path == path]
         return self._files[1][path]
 
@@ -110,18 +102,18 @@ class Gathered:
         """What else is told anew when this object, or what an edge says of it, has changed."""
         declared = self._declared()
         for edge in self._edges_of.get(str(key), ()):
-            yield Key("Edge", "", edge, "")
-        if key.kind != "InferenceModel":
+            yield Key(EDGE, "", edge, "")
+        if key.kind != SERVICE:
             return
         set_name = state.stage(DECLARE).known(key).order.get("labels", {}).get(SET_LABEL, "")
-        source = declared.get(Identity("InferenceModelSet", key.namespace, set_name)) if set_name else None
+        source = declared.get(Identity(SET, key.namespace, set_name)) if set_name else None
         source = source or objects.source_of(declared, key)[0]
         if source is None:  # it is gone: any of them may have had it
-            for kind in ("InferenceModelSet", "Model"):
+            for kind in (SET, CATALOGUE):
                 yield from (objects.key_of(obj.identity) for obj in declared.of_kind(kind))
             return
-        if source.kind == "InferenceModelSet":
+        if source.kind == SET:
             yield objects.key_of(source.identity)
         model = template_of(source).get("modelRef")
         if model:
-            yield Key("Model", key.namespace, model, "")
+            yield Key(CATALOGUE, key.namespace, model, "")

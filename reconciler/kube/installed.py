@@ -12,7 +12,7 @@ from reconciler.errors import ApiUnavailable
 from reconciler.kube.api import Api
 from reconciler.kube.resources import CRDS, OURS, Resource
 from reconciler.model.crds import definition
-from reconciler.model.kinds import KINDS
+from reconciler.planning.kinds import KINDS
 
 MANAGER: Final = "reconciler"
 
@@ -63,7 +63,7 @@ def look(api: Api) -> list[Standing]:
 
 def standing(api: Api, resource: Resource) -> Standing:
     """One kind."""
-    wanted = definition(KINDS[resource.kind])
+    wanted = definition(KINDS[resource.kind].declares())
     body = api.get(CRDS, crd_name(resource))
     if body is None:
         return Standing(resource, "missing", wanted)

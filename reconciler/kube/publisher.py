@@ -30,6 +30,7 @@ from reconciler.kube.resources import OURS, document
 from reconciler.kube.rounds import LEAST_S, Rounds
 from reconciler.kube.telling import Telling
 from reconciler.kube.watching import later
+from reconciler.model.identity import POLICY
 
 MANAGER: Final = "reconciler-status"
 AFTER_S: Final = 1.0  # changes that come within it are one write an object
@@ -162,7 +163,7 @@ class Publisher:
 
     def _first_fleet(self) -> Key | None:
         try:
-            return min((key for key, _ in self._cache.all("Fleet")), default=None)
+            return min((key for key, _ in self._cache.all(POLICY)), default=None)
         except (ApiUnavailable, KindMissing, RightMissing):
             return None
 

@@ -1,4 +1,4 @@
-"""What is watched and written at the API server, a row a kind. May import: history.keys, model.kinds, planning.fields.
+"""What is watched and written at the API server, a row a kind. May import: history.keys, planning.
 
 In: a kind.  Out: paths of its collections and objects (Kubernetes API Concepts, "Resource URIs"), and how it is read.
 """
@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 
 from reconciler.history.keys import Key
 from reconciler.model.identity import GROUP, VERSION
-from reconciler.model.kinds import KINDS
 from reconciler.planning.fields import BY_VERSION, MergeKeys
+from reconciler.planning.kinds import models
 
 
 class Resource(NamedTuple):
@@ -51,7 +51,7 @@ class Resource(NamedTuple):
 
 
 OURS: Final = {
-    row.name: Resource(GROUP, VERSION, row.plural, row.name, row.scope == "Namespaced") for row in KINDS.values()
+    row.name: Resource(GROUP, VERSION, row.plural, row.name, row.scope == "Namespaced") for row in models().values()
 }
 
 

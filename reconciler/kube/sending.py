@@ -24,7 +24,7 @@ from reconciler.kube.resources import OURS, Resource, document
 from reconciler.model.identity import COMMIT, OPERATION, SEQ, STAMPS
 from reconciler.planning.drifted import CORRECT
 from reconciler.planning.fields import contested, leaves, without
-from reconciler.planning.objects import NUMBERS, numbered
+from reconciler.planning.objects import as_sent, as_text
 
 MANAGER: Final = "reconciler"
 AGAIN: Final = 2  # times that an order is sent again with what a refusal has taught
@@ -164,9 +164,9 @@ class Sender:
         metadata = {"labels": spec.get("labels", {}), "annotations": {**spec.get("annotations", {}), **stamps}}
         if version:
             metadata["resourceVersion"] = version
-        content, path = _content(spec), NUMBERS.get(key.kind)
-        if path is not None:
-            content["spec"] = numbered(content["spec"], path, float)
+        content = _content(spec)
+        if "spec" in content:
+            content["spec"] = as_sent(key.kind, content["spec"])
         return msgspec.json.encode(document(self.resources[key.kind], key, metadata, **content))
 
     def _commit(self, order: Order) -> str:
@@ -201,10 +201,8 @@ def _deleted(key: Key, answer: bytes) -> _Deleted:
 
 def seen_tree(resource: Resource, live: Live) -> dict[str, Any]:
     """A live object in the form of an order: `{labels, annotations, spec}`, without our stamps."""
-    path = NUMBERS.get(resource.kind)
-    spec = live.spec if path is None else numbered(live.spec, path, lambda value: repr(float(value)))
-    tree: dict[str, Any] = ({"spec": spec} if "spec" in resource.content else {}) | live.parts
-    tree |= {"labels": live.labels} if live.labels else {}
+    tree: dict[str, Any] = {"spec": as_text(resource.kind, live.spec)} if "spec" in resource.content else {}
+    tree |= live.parts | ({"labels": live.labels} if live.labels else {})
     annotations = {name: value for name, value in live.annotations.items() if name not in STAMPS}
     return tree | ({"annotations": annotations} if annotations else {})
 

@@ -13,16 +13,17 @@ from reconciler.controller.recorder import Recorder
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, rfc3339
 from reconciler.history.keys import DECLARE, DELIVER, Key, set_scope, stage_of
-from reconciler.history.published import MIRRORS, Around, published
+from reconciler.history.published import Around, published
 from reconciler.history.times import is_over
-from reconciler.kube.asked import WIDE, Asked
+from reconciler.kube.asked import Asked
 from reconciler.kube.cache import Cache
 from reconciler.kube.gathered import Gathered
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS
-from reconciler.model.identity import EDGE_LABEL, Identity
+from reconciler.model.identity import EDGE, EDGE_LABEL, POLICY, Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.freeze import frozen
+from reconciler.planning.kinds import KINDS, is_wide
 
 PART: Final = 500  # notes that are resolved in one turn of the loop
 
@@ -69,7 +70,7 @@ class Telling:
     def touch(self, key: Key) -> None:
         """An object is not as it was in the cluster."""
         with self._lock:
-            self._marked.add(f"{WIDELY}{key}" if key.kind in WIDE else str(key))
+            self._marked.add(f"{WIDELY}{key}" if is_wide(key.kind) else str(key))
 
     def again(self, key: Key) -> None:
         """What was to be told of an object was not written."""
@@ -92,7 +93,7 @@ class Telling:
                 self._gathered.read(self._record.state)
                 yield from (key for kind in OURS for key, _ in self._cache.all(kind))
             elif mark == THE_FLEET:
-                yield from (key for key, _ in self._cache.all("Fleet"))
+                yield from (key for key, _ in self._cache.all(POLICY))
             elif mark.startswith(AN_EDGE):
                 yield from self._of_edge(mark.removeprefix(AN_EDGE))
             elif mark.startswith(WIDELY):
@@ -101,17 +102,14 @@ class Telling:
                 yield from self._of_key(mark)
 
     def _of_edge(self, edge: str) -> Iterator[Key]:
-        yield Key("Edge", "", edge, "")
+        yield Key(EDGE, "", edge, "")
         for key in self._gathered.on(edge):
             yield key
             yield from self._gathered.summed_in(key, self._record.state)
 
     def _widely(self, key: Key) -> Iterator[Key]:
         yield key
-        if key.kind == "Edge":
-            yield from self._of_edge(key.name)
-        elif key.kind == "InferenceModelSet":
-            yield from (Key.parse(text)._replace(edge="") for text in self._gathered.members(key))
+        yield from (Key.parse(text)._replace(edge="") for text in self._gathered.members(key))
 
     def _of_key(self, mark: str) -> Iterator[Key]:
         key = Key.named(mark)
@@ -123,7 +121,7 @@ class Telling:
                 self._gathered.add(key)
             else:
                 self._gathered.drop(key)
-            yield Key("Edge", "", key.edge, "")
+            yield Key(EDGE, "", key.edge, "")
         plain = key._replace(edge="")
         yield plain
         yield from self._gathered.summed_in(plain, self._record.state)
@@ -144,14 +142,14 @@ class Telling:
 
     def status(self, key: Key, live: Live) -> dict[str, Any] | None:
         """What the status of an object should be; None where it has none from here."""
-        return published(key, self._record.state, live, self._around(key, live))
+        return published(KINDS[key.kind].facts, key, self._record.state, live, self._around(key, live))
 
     def _around(self, key: Key, live: Live) -> Around:
         now, state = self._now, self._record.state
         source = self._declared().get(Identity(key.kind, key.namespace, key.name))
         why = self._asked.suspension(key, live) or self._suspended(key, live)
         ends = ""
-        if key.kind == "Fleet":
+        if key.kind == POLICY:
             freeze = frozen(self._fleet(), now)
             ends = freeze.until if freeze is not None else ""
         for until in filter(None, (why.get("until", ""), ends, state.stage(DECLARE).known(key).fought)):
@@ -159,7 +157,7 @@ class Telling:
         return Around(
             now=now,
             branch=self._branch,
-            from_git=key.kind not in MIRRORS or source is not None or live.ours,
+            from_git=not KINDS[key.kind].from_git_only or source is not None or live.ours,
             members=self._gathered.members(key),
             problems=self._gathered.problems(key, state),
             suspended=why,
@@ -169,8 +167,9 @@ class Telling:
 
     def _suspended(self, key: Key, live: Live) -> dict[str, str]:
         """By what is said of everything, an edge, a set or this object. Everything is told by the Fleet alone."""
-        of_object = [str(key), live.labels.get(EDGE_LABEL, ""), set_scope(key.namespace, live.labels)]
-        scopes = {"Fleet": ["*"], "Edge": [key.name]}.get(key.kind, of_object)
+        scope = KINDS[key.kind].scope(key)
+        beside = (live.labels.get(EDGE_LABEL, ""), set_scope(key.namespace, live.labels)) if scope == str(key) else ()
+        scopes = (scope, *beside)
         for table in (self._record.state.suspended, self._wide):
             for scope in scopes:
                 why = table.get(scope)
@@ -209,7 +208,7 @@ def _marks(entry: Entry) -> Iterator[str]:
             yield from event.data["problems"]
         case ev.RECONCILE_SUSPENDED | ev.RECONCILE_RESUMED:
             scope = str(event.data["scope"])
-            yield THE_FLEET if scope == "*" else f"{WIDELY}{scope if '/' in scope else Key('Edge', '', scope, '')}"
+            yield THE_FLEET if scope == "*" else f"{WIDELY}{scope if '/' in scope else Key(EDGE, '', scope, '')}"
         case _:
             yield event.subject or THE_FLEET
             if event.type in ev.OUTCOMES and stage_of(event.partitionkey) == DECLARE:

@@ -1,15 +1,16 @@
-"""CustomResourceDefinitions made from the table of kinds. May import: model.kinds.
+"""CustomResourceDefinitions made from the table of kinds. May import: model.kind.
 
-In: nothing.  Out: the files under crds/, to `reconciler crds` and to a test that fails when they are stale.
+In: what can be declared.  Out: the files under crds/, to `reconciler crds` and to a test that fails when stale.
 Kubernetes takes only structural schemas: references are written in place, `anyOf` with null becomes `nullable`, and
 what they have no word for is left out (Kubernetes documentation, "Specifying a structural schema").
 """
 
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any, Final
 
 from reconciler.model.identity import GROUP, VERSION
-from reconciler.model.kinds import CATEGORY, KINDS, Column, Kind
+from reconciler.model.kind import CATEGORY, Column, Kind
 
 _HEADER: Final = "# Made by `reconciler crds`: change reconciler/model/ instead.\n"
 _RULES: Final = "x-kubernetes-validations"
@@ -17,13 +18,13 @@ _INNER: Final = frozenset({"properties", "items"})
 _NOISE: Final = frozenset({"title", "default", "additionalProperties", "$defs"})
 
 
-def crds() -> dict[str, str]:
+def crds(kinds: Iterable[Kind]) -> dict[str, str]:
     """Every CustomResourceDefinition as YAML text, by file name. The same on every run."""
     import yaml
 
     return {
         f"{GROUP}_{row.plural}.yaml": _HEADER + yaml.safe_dump(definition(row), sort_keys=False, width=120)
-        for row in KINDS.values()
+        for row in kinds
     }
 
 

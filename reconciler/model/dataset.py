@@ -1,6 +1,6 @@
 """Kind Dataset: where data is, its format and versions; which edges get the bytes, and which only the metadata.
 
-May import: model.shape, model.fields, model.rules, model.status.
+May import: model.kind, model.shape, model.fields, model.rules, model.status.
 In: a document's spec.  Out: typed values, to expansion.
 """
 # ruff: noqa: N815  # field names are the schema's own
@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, ConfigDict, ValidationInfo, field_validator
 
 from reconciler.model.fields import Bytes, Count, Text, at_most, choice
+from reconciler.model.kind import AGE, COMMIT, MESSAGE, READY, REASON, Column, Kind
 from reconciler.model.rules import checks
 from reconciler.model.shape import (
     MOST_VERSIONS,
@@ -89,3 +90,24 @@ class DatasetStatus(Status):
     """The version that every edge without a pin has; absent while they differ."""
     edges: ReachCounts | None = None
     """How many edges have what."""
+
+
+KIND: Final = Kind(
+    "Dataset",
+    DatasetSpec,
+    "Namespaced",
+    "datasets",
+    ("dset",),  # `ds` is the DaemonSet's
+    (
+        READY,
+        Column("Format", ".spec.format"),
+        Column("Default", ".spec.defaultVersion"),
+        Column("Edges", ".status.edges.bytes", "integer"),
+        Column("Metadata", ".status.edges.metadata", "integer"),
+        AGE,
+        REASON._replace(wide=True),
+        COMMIT,
+        MESSAGE,
+    ),
+    DatasetStatus,
+)

@@ -1,4 +1,4 @@
-"""A document as a declaration, or everything that is wrong with it. May import: the kinds, model.findings, diagnostics.
+"""A document as a declaration, or everything that is wrong with it. May import: model.findings, diagnostics.
 
 In: documents from sources.documents.  Out: typed declarations to planning; diagnostics to the log and the command line.
 """
@@ -15,9 +15,10 @@ from reconciler.model.document import Document, Loc
 from reconciler.model.fields import nearest
 from reconciler.model.findings import validated
 from reconciler.model.identity import API_VERSION, DEFAULT_NAMESPACE, GROUP, Identity
-from reconciler.model.kinds import KINDS, Kind
+from reconciler.model.kind import Kind
 from reconciler.model.shape import Annotations, Labels, Name, Namespace, Shape
 
+Kinds = Mapping[str, Kind]  # the rows of the table of kinds, by name
 MAX_OBJECT_BYTES: Final = 2**20  # etcd takes 1.5 MiB a request, and the API server adds who owns which field
 _FIELDS: Final = ("apiVersion", "kind", "metadata", "spec")
 _IDENTITY: Final[tuple[Loc, ...]] = (
@@ -49,7 +50,7 @@ class Declaration:
     line: int
 
 
-def identity_of(document: Document) -> Identity | None:
+def identity_of(document: Document, kinds: Kinds) -> Identity | None:
     """Which object the document is about, also where its spec is wrong; None where that cannot be read for certain.
 
     A kind of a foreign group has an identity too, which is none of ours. An unknown kind in our group has none: it may
@@ -67,10 +68,10 @@ def identity_of(document: Document) -> Identity | None:
         return None
     if group != GROUP:
         return Identity(kind, metadata.namespace, metadata.name)
-    return _identity(KINDS[kind], metadata) if kind in KINDS else None
+    return _identity(kinds[kind], metadata) if kind in kinds else None
 
 
-def declare(document: Document) -> tuple[Declaration | None, list[Diagnostic]]:
+def declare(document: Document, kinds: Kinds) -> tuple[Declaration | None, list[Diagnostic]]:
     """What the document declares, and every problem in it; the declaration is None when one of them is an error.
 
     Never raises. To what the reader has said of a broken document nothing is added.
@@ -80,8 +81,8 @@ def declare(document: Document) -> tuple[Declaration | None, list[Diagnostic]]:
     if not isinstance(document.data, dict):
         advice = "begin it with `apiVersion: `, `kind: `, `metadata: ` and `spec: `, each on a line of its own"
         return None, [document.diagnostic("RX207", "a document is a mapping", document.position(()), advice=advice)]
-    found = list(_head_problems(document))
-    row = KINDS.get(_text(document.data, "kind"))
+    found = list(_head_problems(document, kinds))
+    row = kinds.get(_text(document.data, "kind"))
     if row is None or any(problem.code == "RX209" for problem in found):
         return None, found
     found += _too_large(document)
@@ -104,7 +105,7 @@ def declare(document: Document) -> tuple[Declaration | None, list[Diagnostic]]:
     return declaration, found
 
 
-def _head_problems(document: Document) -> Iterator[Diagnostic]:
+def _head_problems(document: Document, kinds: Kinds) -> Iterator[Diagnostic]:
     """What is wrong with apiVersion, kind and the names of the fields at the top."""
     version, kind = _text(document.data, "apiVersion"), _text(document.data, "kind")
     for name, given in (("apiVersion", version), ("kind", kind)):
@@ -114,12 +115,12 @@ def _head_problems(document: Document) -> Iterator[Diagnostic]:
             yield document.diagnostic("RX208", f"{name} cannot be read", at, advice=hint)
     group = version.rpartition("/")[0]
     if version and group != GROUP:
-        hint = f"write apiVersion: {API_VERSION}" if kind in KINDS else "keep other kinds in another folder"
+        hint = f"write apiVersion: {API_VERSION}" if kind in kinds else "keep other kinds in another folder"
         message = f"{kind:.60} of {version:.80} is not one of our kinds"
         yield document.diagnostic("RX209", message, document.position(("apiVersion",)), advice=hint)
-    elif kind and kind not in KINDS:
-        meant = nearest(kind, list(KINDS))
-        hint = f"did you mean {meant}?" if meant else f"there is {', '.join(KINDS)}"
+    elif kind and kind not in kinds:
+        meant = nearest(kind, list(kinds))
+        hint = f"did you mean {meant}?" if meant else f"there is {', '.join(kinds)}"
         yield document.diagnostic("RX209", f"there is no kind {kind:.60}", document.position(("kind",)), advice=hint)
     elif version and version != API_VERSION:
         message = f"there is no version {version.rpartition('/')[2]:.60} of our kinds"

@@ -1,17 +1,18 @@
 """Kind Edge: a device or node at the edge, and the versions that are fixed for it.
 
-May import: model.shape, model.fields, model.expiry, model.rules, model.status.
+May import: model.kind, model.shape, model.fields, model.expiry, model.rules, model.status.
 In: a document's spec.  Out: typed values, to expansion.
 """
 # ruff: noqa: N815  # field names are the schema's own
 
 from ipaddress import ip_address
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from reconciler.model.expiry import expires_at
 from reconciler.model.fields import Boolean, Count, Text, at_most, problem
+from reconciler.model.kind import AGE, COMMIT, MESSAGE, READY, REASON, Column, Kind
 from reconciler.model.rules import checks, given, rule
 from reconciler.model.shape import Name, Shape, VersionText
 from reconciler.model.status import Status, Time
@@ -146,3 +147,26 @@ class EdgeStatus(Status):
     """When it said something last; what stands here is as of then."""
     models: ModelCounts | None = None
     """Of how many models what is true."""
+
+
+KIND: Final = Kind(
+    "Edge",
+    EdgeSpec,
+    "Cluster",
+    "edges",
+    (),
+    (
+        READY,
+        Column("Node", ".spec.nodeName"),
+        Column("Address", ".spec.address"),
+        Column("Connected", ".status.present", "boolean"),
+        Column("Serving", ".status.models.serving", "integer"),
+        Column("Wanted", ".status.models.wanted", "integer"),
+        Column("Last-Heard", ".status.lastHeard", "date"),
+        AGE,
+        REASON._replace(wide=True),
+        COMMIT,
+        MESSAGE,
+    ),
+    EdgeStatus,
+)

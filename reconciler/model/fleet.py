@@ -1,16 +1,17 @@
 """Kind Fleet: the repository's policy. One a repository; every field has a default.
 
-May import: model.shape, model.fields, model.policy, model.rules, model.status.
+May import: model.kind, model.shape, model.fields, model.policy, model.rules, model.status.
 In: a document's spec.  Out: typed values, to planning.
 """
 # ruff: noqa: N815  # field names are the schema's own
 
 import re
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
 from reconciler.model.fields import Boolean, Count, Text, at_most, problem
+from reconciler.model.kind import AGE, MESSAGE, READY, REASON, Column, Kind
 from reconciler.model.policy import DriftRule, FreezeWindow
 from reconciler.model.rules import checks
 from reconciler.model.shape import Shape, matching
@@ -92,3 +93,24 @@ class FleetStatus(Status):
     """Who keeps everything from being changed, and until when."""
     frozenUntil: Time = ""
     """When the freeze that holds now ends."""
+
+
+KIND: Final = Kind(
+    "Fleet",
+    FleetSpec,
+    "Cluster",
+    "fleets",
+    (),
+    (
+        READY,
+        Column("Commit", ".status.commit"),
+        Column("Held", ".status.heldPlan.digest"),
+        Column("Objects", ".status.objects", "integer"),
+        Column("Problems", ".status.problems", "integer"),
+        AGE,
+        Column("Frozen-Until", ".status.frozenUntil", wide=True),
+        REASON._replace(wide=True),
+        MESSAGE,
+    ),
+    FleetStatus,
+)

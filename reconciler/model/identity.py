@@ -6,6 +6,12 @@ GROUP: Final = "ai.kubeedge.io"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 DEFAULT_NAMESPACE: Final = "default"
+# The kinds that others are about: what an edge is, what says how all is done, what lists versions, what makes services.
+EDGE: Final = "Edge"
+POLICY: Final = "Fleet"
+CATALOGUE: Final = "Model"
+SET: Final = "InferenceModelSet"
+SERVICE: Final = "InferenceModel"
 SET_LABEL: Final = f"{GROUP}/set"  # the InferenceModelSet that makes it
 # Annotations that go with each apply: which operation, of which commit, which entry of the log.
 OPERATION: Final = f"{GROUP}/operation-id"

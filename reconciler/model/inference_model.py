@@ -1,6 +1,6 @@
 """Kind InferenceModel: one serving service of one model, in the cloud or on an edge. The seed's fields, verbatim.
 
-May import: model.shape, model.fields, model.rules, model.status.
+May import: model.kind, model.shape, model.fields, model.rules, model.status.
 In: a document's spec.  Out: typed values, to expansion.
 """
 # ruff: noqa: N815  # field names are the schema's own
@@ -9,7 +9,8 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from reconciler.model.fields import Count, Port, Text, at_most, choice, nearest, problem
+from reconciler.model.fields import Bytes, Count, Port, Text, at_most, choice, nearest, problem
+from reconciler.model.kind import AGE, COMMIT, EDGE, MESSAGE, READY, REASON, Column, Kind
 from reconciler.model.rules import checks, given, rule
 from reconciler.model.shape import (
     MOST_VERSIONS,
@@ -68,6 +69,8 @@ class ModelFile(Shape):
     """Where the archive is: https, http or file, without credentials."""
     sha256sum: Digest = ""
     """SHA-256 of the archive as served: 64 hexadecimal digits."""
+    size: Bytes | None = None
+    """Bytes of the archive as served."""
 
 
 class Service(Shape):
@@ -168,3 +171,27 @@ class InferenceModelStatus(Status):
     """Since when it is in this phase."""
     suspended: Suspension | None = None
     """Who keeps it from being changed, and until when."""
+
+
+KIND: Final = Kind(
+    "InferenceModel",
+    InferenceModelSpec,
+    "Namespaced",
+    "inferencemodels",
+    ("im",),
+    (
+        READY,
+        Column("Version", ".spec.targetVersion"),
+        Column("Serving", ".status.servingVersion"),
+        EDGE,
+        REASON,
+        AGE,
+        Column("Layer", ".spec.deployToLayer", wide=True),
+        Column("Node", ".spec.nodeName", wide=True),
+        Column("Framework", ".spec.frameworkType", wide=True),
+        Column("URL", ".status.url", wide=True),
+        COMMIT,
+        MESSAGE,
+    ),
+    InferenceModelStatus,
+)

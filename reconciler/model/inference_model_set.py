@@ -1,16 +1,17 @@
 """Kind InferenceModelSet: an InferenceModel for every edge that a selector matches.
 
-May import: model.inference_model, model.shape, model.rules, model.status.
+May import: model.kind, model.inference_model, model.shape, model.rules, model.status.
 In: a document's spec.  Out: typed values, to expansion.
 """
 # ruff: noqa: N815  # field names are the schema's own
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import ConfigDict, ValidationInfo, field_validator
 
 from reconciler.model.fields import Count, choice
 from reconciler.model.inference_model import Service
+from reconciler.model.kind import AGE, COMMIT, MESSAGE, REASON, Column, Kind
 from reconciler.model.rules import checks
 from reconciler.model.shape import Selector, Shape, VersionText, default_rules, default_version
 from reconciler.model.status import Status
@@ -75,3 +76,26 @@ class InferenceModelSetStatus(Status):
 
     edges: EdgeCounts | None = None
     """Of how many edges what is true."""
+
+
+KIND: Final = Kind(
+    "InferenceModelSet",
+    InferenceModelSetSpec,
+    "Namespaced",
+    "inferencemodelsets",
+    ("ims",),
+    (
+        Column("Model", ".spec.template.spec.modelName"),
+        Column("Default", ".spec.defaultVersion"),
+        Column("Edges", ".status.edges.desired", "integer"),
+        Column("Updated", ".status.edges.updated", "integer"),
+        Column("Ready", ".status.edges.ready", "integer"),
+        Column("Pinned", ".status.edges.pinned", "integer"),
+        AGE,
+        Column("Failed", ".status.edges.failed", "integer", wide=True),
+        REASON._replace(wide=True),
+        COMMIT,
+        MESSAGE,
+    ),
+    InferenceModelSetStatus,
+)

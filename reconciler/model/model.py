@@ -1,16 +1,17 @@
 """Kind Model: the catalogue. Which versions of a model there are, what they measure, what they are for.
 
-May import: model.shape, model.fields, model.rules, model.status.
+May import: model.kind, model.shape, model.fields, model.rules, model.status.
 In: a document's spec.  Out: typed values, to expansion.
 """
 # ruff: noqa: N815  # field names are the schema's own
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator
 
-from reconciler.model.fields import Bytes, Count, Number, Text, at_most, choice, problem
+from reconciler.model.fields import Count, Number, Text, at_most, choice, problem
 from reconciler.model.inference_model import FRAMEWORKS, ModelFile
+from reconciler.model.kind import AGE, COMMIT, Column, Kind
 from reconciler.model.rules import rule
 from reconciler.model.shape import MOST_VERSIONS, Shape, distinct
 from reconciler.model.status import Status
@@ -33,8 +34,6 @@ class Metric(Shape):
 class ModelVersion(ModelFile):
     """One version of the catalogue."""
 
-    size: Bytes | None = None
-    """Bytes of the archive as served."""
     metrics: tuple[Metric, ...] = ()
 
 
@@ -83,3 +82,21 @@ class ModelStatus(Status):
     """How many edges serve one of them."""
     inUse: Annotated[tuple[Use, ...], *at_most(50)] = ()
     """The versions that are served, the most spread first; of more than 50, the first 50."""
+
+
+KIND: Final = Kind(
+    "Model",
+    ModelSpec,
+    "Namespaced",
+    "models",
+    ("mdl",),
+    (
+        Column("Framework", ".spec.frameworkType"),
+        Column("Task", ".spec.task"),
+        Column("Versions", ".status.versions", "integer"),
+        Column("In-Use", ".status.edges", "integer"),
+        AGE,
+        COMMIT,
+    ),
+    ModelStatus,
+)

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from reconciler.history.keys import Key
-from reconciler.model.identity import Identity
+from reconciler.model.identity import EDGE, POLICY, Identity
 
 Labels = Mapping[str, str]
 HOSTNAME = "kubernetes.io/hostname"
@@ -49,6 +49,18 @@ def matches(selector: Mapping[str, Any] | None, labels: Labels) -> bool:
     return all(labels.get(name) == value for name, value in (selector.get("matchLabels") or {}).items())
 
 
+def template_of(source: Object) -> Mapping[str, Any]:
+    """What an object says of the service itself; what makes services has that in its template."""
+    template = source.spec.get("template")
+    spec: Mapping[str, Any] = source.spec if template is None else template["spec"]
+    return spec
+
+
+def says_place(obj: Object) -> bool:
+    """Whether an object lands where its own nodeName and nodeSelector lead."""
+    return "deployToLayer" in obj.spec
+
+
 def node_of(edge: Object) -> str:
     """The name of an edge's node."""
     return str(edge.spec.get("nodeName") or edge.name)
@@ -70,7 +82,7 @@ class Declared:
         self._edges_by_node: dict[str, set[str]] = {}
         self._edges_by_node_label: dict[tuple[str, str], set[str]] = {}
         self._users: dict[tuple[str, str], set[Identity]] = {}
-        self._bound: dict[str, set[Identity]] = {}  # nodeName -> InferenceModels; "" -> those with a selector
+        self._bound: dict[str, set[Identity]] = {}  # nodeName -> what says its own place; "" -> by a selector
         self.ports: dict[str, dict[int, list[tuple[Key, Object]]]] = {}  # edge -> port -> who asks; filled by expansion
         self.renamed: dict[Identity, tuple[Object, str]] | None = None  # filled by naming, where it is asked for
         for obj in objects:
@@ -115,17 +127,16 @@ class Declared:
                 del index[slot]
 
     def _index_rows(self, obj: Object) -> Iterator[tuple[dict[Any, set[Any]], Any, Any]]:
-        if obj.kind == "Edge":
+        if obj.kind == EDGE:
             yield self._edges_by_node, node_of(obj), obj.name
             for label in obj.labels.items():
                 yield self._edges_by_label, label, obj.name
             for label in node_labels(obj).items():
                 yield self._edges_by_node_label, label, obj.name
-        if obj.kind == "InferenceModel":
+        if says_place(obj):
             yield self._bound, obj.spec.get("nodeName") or "", obj.identity
-        template = obj.spec.get("template", {}).get("spec", {}) if obj.kind == "InferenceModelSet" else obj.spec
-        if obj.kind in {"InferenceModel", "InferenceModelSet"} and template.get("modelRef"):
-            yield self._users, (obj.namespace, template["modelRef"]), obj.identity
+        if reference := template_of(obj).get("modelRef"):
+            yield self._users, (obj.namespace, reference), obj.identity
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -140,31 +151,31 @@ class Declared:
 
     def edge(self, name: str) -> Object | None:
         """The Edge of this name."""
-        return self._objects.get(Identity("Edge", "", name))
+        return self._objects.get(Identity(EDGE, "", name))
 
     def fleet(self) -> dict[str, Any] | None:
         """The spec of the repository's Fleet (of several, the least name's); None when there is none."""
-        fleets = sorted(self.of_kind("Fleet"), key=lambda fleet: fleet.name)
+        fleets = sorted(self.of_kind(POLICY), key=lambda fleet: fleet.name)
         return fleets[0].spec if fleets else None
 
     def users(self, namespace: str, model: str) -> AbstractSet[Identity]:
-        """Which InferenceModels and sets refer to this Model."""
+        """What takes its versions from this Model."""
         return self._users.get((namespace, model), set())
 
     def bound_to(self, edge: Object) -> Iterator[Object]:
-        """The InferenceModels that land on this edge."""
+        """What says its own place, and so lands on this edge."""
         for identity in sorted(self.naming(node_of(edge)) | self._selected.get(edge.name, set())):
             obj = self._objects[identity]
             if self.edge_of(obj) == edge.name:
                 yield obj
 
     def naming(self, node: str) -> AbstractSet[Identity]:
-        """The InferenceModels that name this node; "" has those that name none."""
+        """What names this node as its place; "" has those that name none."""
         return self._bound.get(node, set())
 
     @cached_property
     def _selected(self) -> dict[str, set[Identity]]:
-        """Edge -> the InferenceModels that land there by nodeSelector alone. Worked out once, where it is asked for."""
+        """Edge -> what lands there by nodeSelector alone. Worked out once, where it is asked for."""
         found: dict[str, set[Identity]] = {}
         for identity in self._bound.get("", ()):
             found.setdefault(self.edge_of(self._objects[identity]) or "", set()).add(identity)
@@ -178,14 +189,14 @@ class Declared:
         if wanted:
             names: Iterable[str] = _common(self._edges_by_label, wanted)
         else:
-            names = (edge.name for edge in self.of_kind("Edge"))
+            names = (edge.name for edge in self.of_kind(EDGE))
         for name in sorted(names):
             edge = self.edge(name)
             if edge is not None:
                 yield edge
 
     def edge_of(self, model: Object) -> str | None:
-        """The edge on which a plain InferenceModel runs: the one of its nodeName that nodeSelector matches too.
+        """The edge on which what says its own place runs: the one of its nodeName that nodeSelector matches too.
 
         Of several, the least name: the choice is the same on every machine and moves only when that edge goes.
         """

@@ -2,7 +2,7 @@
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.planning.declared import Object
-from reconciler.planning.expand import entries_of
+from reconciler.planning.versions import entries_of
 
 
 def mutated_version(old: Object | None, new: Object) -> Diagnostic | None:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator
 
 from reconciler.history.keys import Key
-from reconciler.model.identity import Identity
+from reconciler.model.identity import SERVICE, SET, Identity
 from reconciler.planning.declared import Declared, Object, matches
 
 LONGEST_NAME = 63  # a DNS label (RFC 1123); the name becomes part of host names and of Kubernetes labels
@@ -24,7 +24,7 @@ def expanded_name(set_name: str, edge: str, *, taken: bool) -> str:
 
 def key_of_set(declared: Declared, source: Object, edge: str) -> Key:
     """The key of a set's model on one edge. Of equal names the first is a declared model's, then the shortest set's."""
-    plain = Identity("InferenceModel", source.namespace, f"{source.name}-{edge}")
+    plain = Identity(SERVICE, source.namespace, f"{source.name}-{edge}")
     first = next(claimants(declared, plain), None)
     taken = declared.get(plain) is not None or (first is not None and first != (source, edge))
     return Key(*plain[:2], expanded_name(source.name, edge, taken=taken), edge)
@@ -36,17 +36,38 @@ def claimants(declared: Declared, wanted: Identity) -> Iterator[tuple[Object, st
     for at, char in enumerate(name):
         if char != "-":
             continue
-        source = declared.get(Identity("InferenceModelSet", wanted.namespace, name[:at]))
+        source = declared.get(Identity(SET, wanted.namespace, name[:at]))
         edge = declared.edge(name[at + 1 :]) if source is not None else None
         if source is not None and edge is not None and matches(source.spec.get("edgeSelector"), edge.labels):
             yield source, edge.name
 
 
-def renamed(declared: Declared) -> dict[Identity, tuple[Object, str]]:
+def set_of(declared: Declared, key: Key) -> tuple[Object | None, str]:
+    """(the set that makes the service of this key, the edge for which it does); (None, "") where none does."""
+    if not key.edge:
+        wanted = Identity(*key[:3])
+        for source, on in claimants(declared, wanted):
+            if _is(declared, source, on, key):
+                return source, on
+        return _renamed(declared).get(wanted, (None, ""))
+    edge = declared.edge(key.edge)
+    usual = declared.get(Identity(SET, key.namespace, key.name.removesuffix(f"-{key.edge}")))
+    for source in [usual] if usual is not None else declared.of_kind(SET):
+        reaches = edge is not None and matches(source.spec.get("edgeSelector"), edge.labels)
+        if reaches and _is(declared, source, key.edge, key):
+            return source, key.edge
+    return None, ""
+
+
+def _is(declared: Declared, source: Object, edge: str, key: Key) -> bool:
+    return key_of_set(declared, source, edge)[:3] == key[:3]
+
+
+def _renamed(declared: Declared) -> dict[Identity, tuple[Object, str]]:
     """(set, edge) by the name that it got because `<set>-<edge>` is too long or taken; worked out once for these."""
     if declared.renamed is None:
         declared.renamed = {}
-        for source in declared.of_kind("InferenceModelSet"):
+        for source in declared.of_kind(SET):
             for edge in declared.edges_matching(source.spec.get("edgeSelector")):
                 key = key_of_set(declared, source, edge.name)
                 if key.name != f"{source.name}-{edge.name}":

@@ -4,24 +4,18 @@ In: objects and what was looked for.  Out: problems, to expansion. What is refus
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from reconciler.diagnostics import Diagnostic
-from reconciler.planning.declared import Object, node_labels
+from reconciler.planning.declared import Object, node_labels, template_of
 
 SERVABLE = {"onnx": 8080}  # frameworks that the embedded runtime serves, with their default port
 
 
-def template_of(source: Object) -> Mapping[str, Any]:
-    """What an InferenceModel or a set says of the service itself."""
-    spec: Mapping[str, Any] = source.spec["template"]["spec"] if source.kind == "InferenceModelSet" else source.spec
-    return spec
-
-
 def port_of(source: Object | None) -> int | None:
     """The port that a model asks for on its edge; None when nothing is declared or it cannot be served here."""
-    if source is None or source.kind == "Dataset" or unservable(source) is not None:
+    if source is None or unservable(source) is not None:
         return None
     template = template_of(source)
     return int(template.get("servingPort") or SERVABLE[template["frameworkType"]])
@@ -69,21 +63,20 @@ def unknown_model(source: Object, name: str, models: Iterable[str]) -> Diagnosti
     """A modelRef that leads to no Model."""
     near = difflib.get_close_matches(name, models, 1)
     advice = f"did you mean {near[0]}" if near else "declare the Model"
-    field = "modelRef" if source.kind == "InferenceModel" else "template"
+    field = "template" if "template" in source.spec else "modelRef"
     message = f"{source.kind} {source.name} refers to Model {name}, which does not exist"
     return _refusal(source, field, "RX215", message, f"{advice}; what was ordered last stays")
 
 
 def unknown_version(
-    source: Object, edge: Object, pin: dict[str, Any] | None, version: str, known: list[str]
+    source: Object, edge: Object, pin: dict[str, Any] | None, version: str, *, known: list[str], asked_by: str
 ) -> Diagnostic:
-    """Somebody asks for a version that is not there."""
+    """Somebody asks for a version that is not there. asked_by: the field, where no pin does."""
     asker, who = (edge, f"the pin on {edge.name}") if pin is not None else (source, f"{source.kind} {source.name}")
-    reference = "" if source.kind == "Dataset" else template_of(source).get("modelRef")
+    reference = template_of(source).get("modelRef")
     catalogue = f"Model {reference}" if reference else f"{source.kind} {source.name}"
     there = f"has {', '.join(known)}" if known else "has none"
-    default = "targetVersion" if source.kind == "InferenceModel" else "defaultVersion"
-    field = f"pins/{edge.spec['pins'].index(pin)}" if pin is not None else default
+    field = f"pins/{edge.spec['pins'].index(pin)}" if pin is not None else asked_by
     message = f"{who} asks for version {version or '(none)'}, but {catalogue} {there}"
     return _refusal(asker, field, "RX215", message, "name a version that exists; what was ordered last stays")
 

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from reconciler.errors import NameUnknown, RepositoryRefused, UsageError
 from reconciler.model.declaration import declare, identity_of
 from reconciler.model.document import Document, Loc, Place
-from reconciler.model.identity import Identity
+from reconciler.model.identity import EDGE, Identity
 from reconciler.model.scalars import kubectl_reads
+from reconciler.planning.kinds import models
 from reconciler.sources.documents import read_documents
 
 SPEC: Loc = ("spec",)
@@ -89,13 +90,13 @@ class EdgeFile:
         self._text = text.removeprefix(_BOM)
         self._edge = edge
         self._before = self._read()
-        problems = [problem for problem in declare(self.document)[1] if problem.severity == "error"]
+        problems = [problem for problem in declare(self.document, models())[1] if problem.severity == "error"]
         if self.document.broken or problems:
             raise RepositoryRefused(problems or read_documents("", self._text.encode())[1])
 
     def _read(self) -> list[Document]:
         documents, _ = read_documents("", self._text.encode())
-        found = [one for one in documents if identity_of(one) == Identity("Edge", "", self._edge)]
+        found = [one for one in documents if identity_of(one, models()) == Identity(EDGE, "", self._edge)]
         if not found:
             raise NameUnknown(f"the file declares no Edge {self._edge}", hint="name the file that declares it")
         self.document = found[0]
@@ -111,7 +112,7 @@ class EdgeFile:
 
     def checked(self, pins: list[dict[str, Any]]) -> str:
         """The text, if it says these pins and otherwise what it said. Raises RepositoryRefused, UsageError."""
-        problems = [problem for problem in declare(self.document)[1] if problem.severity == "error"]
+        problems = [problem for problem in declare(self.document, models())[1] if problem.severity == "error"]
         if problems:
             raise RepositoryRefused(problems)
         index = self.document.index

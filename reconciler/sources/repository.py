@@ -19,8 +19,9 @@ from reconciler.history.state import State
 from reconciler.model.declaration import Declaration, declare, identity_of
 from reconciler.model.document import Document
 from reconciler.model.identity import Identity
-from reconciler.model.kinds import to_json
+from reconciler.model.kind import to_json
 from reconciler.planning.declared import Declared, Object
+from reconciler.planning.kinds import models
 from reconciler.planning.mutation import mutated_version
 from reconciler.sources.cache import DocumentCache
 from reconciler.sources.documents import read_documents
@@ -65,6 +66,7 @@ class DocumentRepository:
     ) -> None:
         """state: the live fold of the log, which says what was read last.  blob: source files in the log."""
         self._mirror, self._state, self._blob, self._cache, self._folder = mirror, state, blob, cache, folder
+        self._kinds = models()
         self._files = self._remembered()
         self._declared = Declared(slot.object for slots in self._files.values() for slot in slots if slot.object)
 
@@ -132,7 +134,7 @@ class DocumentRepository:
 
     def _parsed_again(self, path: str, oid: str) -> list[Object]:
         documents, _ = read_documents(path, self._blob(oid) or b"")
-        declared = (declare(document)[0] for document in documents)
+        declared = (declare(document, self._kinds)[0] for document in documents)
         return [_object(found, document) for found, document in zip(declared, documents, strict=True) if found]
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -215,7 +217,7 @@ class DocumentRepository:
         problems += unread
         candidates, objects = [], []
         for document in documents:
-            identity, (declaration, found) = identity_of(document), declare(document)
+            identity, (declaration, found) = identity_of(document, self._kinds), declare(document, self._kinds)
             slot = None
             if declaration is not None:
                 obj = _object(declaration, document)

@@ -10,10 +10,12 @@ import yaml
 from pydantic import ValidationError
 
 from reconciler.model.identity import API_VERSION
-from reconciler.model.kinds import KINDS
+from reconciler.planning.kinds import models
 from tests.control_plane.client import Document
 from tests.control_plane.plane import ControlPlane
 from tests.unit.test_kinds import SAMPLES
+
+KINDS = models()
 
 # As `kubectl apply --dry-run=server` asks.
 STRICT: Final = {"dryRun": "All", "fieldValidation": "Strict"}

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.model.kinds import KINDS
+from reconciler.planning.kinds import models
 from tests.cluster.crd_documents import SHA, asked, changed, refused
 from tests.control_plane.plane import ControlPlane
+
+KINDS = models()
 
 NAMES: Final = ("m", "a.b", "a-1", "", "A", "-a", "a-", "a..b", "a_b", "ä", "a" * 253, "a" * 254, "a\n")
 VERSIONS: Final = (

@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from reconciler.model.identity import GROUP
-from reconciler.model.kinds import KINDS
+from reconciler.planning.kinds import models
 from tests.cluster.crd_documents import changed, collection, sample
 from tests.control_plane.client import Document
 from tests.control_plane.plane import ControlPlane
+
+KINDS = models()
 
 NOW = "2024-12-24T12:00:00Z"
 READY = {"type": "Ready", "status": "True", "reason": "Succeeded", "message": "serves 4", "lastTransitionTime": NOW}

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.model.kinds import KINDS
+from reconciler.planning.kinds import models
 from tests.cluster.crd_documents import SHA, asked, changed, refused, sample
 from tests.control_plane.our_objects import CRDS, DIRECTORY
 from tests.control_plane.plane import ControlPlane
+
+KINDS = models()
 
 ROOT = Path(__file__).parents[2]
 ENTRY = {"version": "1", "downloadURL": "http://h/x"}

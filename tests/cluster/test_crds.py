@@ -178,9 +178,9 @@ def test_a_kind_with_another_scope_or_stored_version_is_refused(bare: ControlPla
 
 def _definition(kind: str) -> dict[str, Any]:
     from reconciler.model.crds import definition
-    from reconciler.model.kinds import KINDS
+    from reconciler.planning.kinds import models
 
-    return json.loads(json.dumps(definition(KINDS[kind])))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(definition(models()[kind])))  # type: ignore[no-any-return]
 
 
 def test_a_kind_that_another_one_installed_is_taken_over_only_when_told(bare: ControlPlane, call: Call) -> None:

@@ -50,7 +50,7 @@ class Fleet:
         self.place, self.git, self.hub = place, Repository(place / "git"), HubStation()
         mirror = Mirror(place / "mirror", Remote.parse(str(self.git.path)))
         cache = DocumentCache(place / "cache.db")
-        self.hub.hub.following.repository = DocumentRepository(mirror, self.hub.state, self.hub.log.blob, cache)
+        self.hub.follow(DocumentRepository(mirror, self.hub.state, self.hub.log.blob, cache))
         first = {"fleet.yaml": FLEET, "models/digits.yaml": CATALOGUE, "deployments/digits.yaml": deployment("1")}
         self.push(first | {f"edges/{name}.yaml": edge(name) for name in ("e1", "e2")})
         self.edges = {name: EdgeStation(name, self.hub) for name in ("e1", "e2")}

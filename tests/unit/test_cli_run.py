@@ -116,6 +116,7 @@ def test_the_verdict_over_every_way_to_end() -> None:
 def test_it_asks_agents_only_while_something_is_fetched(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     log = MemoryLog("/hub", world.clock)
     record = Recorder(log, world.clock, State(), "hub")
+    event = record.stage(DELIVER).event
     asked: list[str] = []
     about = key("berlin-07")
 
@@ -129,14 +130,12 @@ def test_it_asks_agents_only_while_something_is_fetched(world: World, capsys: py
     log.subscribe(narrator.hear)
     order = {"action": "create", "spec": {"version": "1", "model": "defect"}, "reason": "because"}
     with narrator:
-        record.append([record.event(ev.APPLY_INTENDED, about, order, operationid="o")])
+        record.append([event(ev.APPLY_INTENDED, about, order, operationid="o")])
         quiet = list(asked)
-        record.append(
-            [record.event(ev.DOWNLOAD_STARTED, about, {"url": "https://x", "sha256": SHA["1"]}, operationid="o")]
-        )
+        record.append([event(ev.DOWNLOAD_STARTED, about, {"url": "https://x", "sha256": SHA["1"]}, operationid="o")])
         while not asked:
-            record.append([record.event(ev.EDGE_FOUND, "edge/berlin-07", {"edge": "berlin-07"})])
-        record.append([record.event(ev.APPLY_SUCCEEDED, about, {"live": live_of("berlin-07", "1")}, operationid="o")])
+            record.append([event(ev.EDGE_FOUND, "edge/berlin-07", {"edge": "berlin-07"})])
+        record.append([event(ev.APPLY_SUCCEEDED, about, {"live": live_of("berlin-07", "1")}, operationid="o")])
     server.close()
     out, err = capsys.readouterr()
     assert quiet == []

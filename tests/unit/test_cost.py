@@ -76,7 +76,7 @@ class Big:
         self.repository.commit(files(edges, models))
         self.place, self.hub = place, HubStation()
         self.documents = self.reopened()
-        self.hub.hub.following.repository = self.documents
+        self.hub.follow(self.documents)
         self.first = self.hub.turn("commit")
 
     def reopened(self) -> DocumentRepository:

@@ -12,6 +12,7 @@ from reconciler.diagnostics import Diagnostic, render_all
 from reconciler.model.declaration import declare, identity_of
 from reconciler.model.document import Document, Loc
 from reconciler.model.scalars import Plain, Scalar
+from reconciler.planning.kinds import models
 from reconciler.sources import documents as subject
 from reconciler.sources.documents import read_documents
 
@@ -301,10 +302,10 @@ def test_fault_114_arbitrary_bytes_never_raise(data: bytes) -> None:
     assert [document.index for document in documents] == list(range(len(documents)))
     assert any(document.broken for document in documents) == bool(problems)
     for document in documents:
-        declaration, found = declare(document)
+        declaration, found = declare(document, models())
         assert declaration is None
         assert document.broken or found
-        identity_of(document)
+        identity_of(document, models())
         problems = problems + found
     lines = data.count(b"\n") + 1
     for problem in problems:

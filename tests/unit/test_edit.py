@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from reconciler.errors import NameUnknown, RepositoryRefused, UsageError
 from reconciler.model.declaration import declare
-from reconciler.model.kinds import to_json
+from reconciler.model.kind import to_json
+from reconciler.planning.kinds import models
 from reconciler.sources.documents import read_documents
 from reconciler.sources.edit import EdgeFile, remove_pin, set_pin
 
@@ -37,7 +38,7 @@ SPECS = {
 
 def pins(text: str) -> list[dict[str, str]]:
     for document in read_documents("", text.encode())[0]:
-        declaration, _ = declare(document)
+        declaration, _ = declare(document, models())
         if declaration and declaration.identity.name == "berlin-07":
             found: list[dict[str, str]] = to_json(declaration.spec).get("pins", [])
             return found
@@ -111,7 +112,7 @@ def test_fault_115_versions_are_always_quoted(version: str) -> None:
     new = set_pin(HEAD, edge="berlin-07", model="m", version=version)
     assert pins(new) == [{"model": "m", "version": version}]
     (document,), _ = read_documents("", new.encode())
-    assert declare(document)[1] == []
+    assert declare(document, models())[1] == []
 
 
 def test_what_cannot_be_edited_is_refused() -> None:

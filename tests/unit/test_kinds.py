@@ -16,12 +16,15 @@ from reconciler.model.expiry import expires_at
 from reconciler.model.fields import INTEGER
 from reconciler.model.identity import Identity
 from reconciler.model.inference_model import FRAMEWORKS
-from reconciler.model.kinds import KINDS, from_json, to_json
+from reconciler.model.kind import to_json
 from reconciler.model.policy import DRIFTING
 from reconciler.model.scalars import kubectl_reads
 from reconciler.planning.drift import policy_of, rules_of
 from reconciler.planning.freeze import Freeze, frozen
+from reconciler.planning.kinds import models
 from reconciler.sources.documents import read_documents
+
+KINDS = models()
 
 SHA = "dec87e2f3c06e60e554acac0b2b80e394c616b0ecdf878fab7f04fd414a66eff"
 HEAD = "apiVersion: ai.kubeedge.io/v1alpha1\n"
@@ -113,14 +116,14 @@ def document(text: str) -> Document:
 
 
 def declared(text: str) -> Declaration:
-    declaration, problems = declare(document(text))
+    declaration, problems = declare(document(text), KINDS)
     assert problems == []
     assert declaration is not None
     return declaration
 
 
 def problems_of(text: str) -> list[Diagnostic]:
-    declaration, problems = declare(document(text))
+    declaration, problems = declare(document(text), KINDS)
     assert problems, "nothing was said"
     assert (declaration is None) == any(problem.severity == "error" for problem in problems)
     return problems
@@ -184,11 +187,11 @@ def test_json_and_back(kind: str) -> None:
     found = declared("# a comment\n\n" + SAMPLES[kind])
     assert (found.identity.kind, found.path, found.index, found.line) == (kind, "a.yaml", 0, 3)
     spoken = json.loads(json.dumps(to_json(found.spec)))
-    again = from_json(kind, spoken)
+    again = KINDS[kind].spec.model_validate(spoken)
     assert again == found.spec
     assert to_json(again) == spoken
     filled = to_json(found.spec, defaults=True)
-    assert to_json(from_json(kind, filled), defaults=True) == filled
+    assert to_json(KINDS[kind].spec.model_validate(filled), defaults=True) == filled
 
 
 def test_metadata() -> None:
@@ -305,7 +308,7 @@ def test_the_only_version_is_the_target() -> None:
 def test_fault_115_texts_stay_as_written() -> None:
     manifest = "[{version: '1.10', downloadURL: 'http://h/x'}, {version: '1.1', downloadURL: 'http://h/y'}]"
     assert to_json(declared(model(manifest=manifest, targetVersion="'1.10'")).spec)["targetVersion"] == "1.10"
-    found, problems = declare(document(model(manifest=manifest.replace("'", ""), targetVersion="1.10")))
+    found, problems = declare(document(model(manifest=manifest.replace("'", ""), targetVersion="1.10")), KINDS)
     assert found is not None
     assert to_json(found.spec)["targetVersion"] == "1.10"
     assert [(p.code, shown(p)) for p in problems] == [("RX217", "1.10"), ("RX217", "1.1"), ("RX217", "1.10")]
@@ -315,7 +318,7 @@ def test_fault_115_texts_stay_as_written() -> None:
 def test_fault_115_an_all_digit_digest_is_a_warning() -> None:
     text = model(manifest=f"[{{version: a, downloadURL: 'http://h/x', sha256sum: {'0' * 64}}}]")
     assert problem_of(text).code == "RX217"
-    found, _ = declare(document(text))
+    found, _ = declare(document(text), KINDS)
     assert found is not None
     assert to_json(found.spec)["manifest"][0]["sha256sum"] == "0" * 64
 
@@ -376,9 +379,9 @@ def test_typed_json_is_taken_as_it_is() -> None:
     assert spec["servingPort"] == 8080
     for wrong in (8080.0, True, "8080"):
         with pytest.raises(ValueError, match="expected an integer"):
-            from_json("InferenceModel", spec | {"servingPort": wrong})
+            KINDS["InferenceModel"].spec.model_validate(spec | {"servingPort": wrong})
     with pytest.raises(ValueError, match="expected text"):
-        from_json("InferenceModel", spec | {"targetVersion": 1})
+        KINDS["InferenceModel"].spec.model_validate(spec | {"targetVersion": 1})
 
 
 def test_fault_117_a_misspelt_field_is_one_problem_with_the_nearest_name() -> None:
@@ -579,7 +582,7 @@ def test_fault_45_an_object_is_measured_as_the_cluster_keeps_it() -> None:
 )  # fmt: skip
 def test_identity_survives_a_wrong_spec(text: str, code: str, identity: Identity | None) -> None:
     assert code in [problem.code for problem in problems_of(text)]
-    assert identity_of(document(text)) == identity
+    assert identity_of(document(text), KINDS) == identity
 
 
 def test_what_is_no_mapping_is_told_how_a_document_begins() -> None:
@@ -609,9 +612,9 @@ def test_identity_of_what_the_reader_refused(text: str, known: bool) -> None:
     (broken,), problems = read_documents("a.yaml", text.encode())
     assert broken.broken
     assert problems
-    assert declare(broken) == (None, [])
+    assert declare(broken, KINDS) == (None, [])
     expected = Identity("InferenceModel", "default", "facialexpression")
-    assert identity_of(broken) == (expected if known else None)
+    assert identity_of(broken, KINDS) == (expected if known else None)
 
 
 def test_identity_text() -> None:
@@ -646,11 +649,11 @@ def test_any_spec_is_declared_or_explained(data: st.DataObject, kind: str) -> No
     spec = data.draw(st.dictionaries(st.sampled_from(known) | st.text(max_size=5), values, max_size=5))
     text = json.dumps({"apiVersion": "ai.kubeedge.io/v1alpha1", "kind": kind, "metadata": {"name": "x"}, "spec": spec})
     for read in read_documents("a.yaml", text.encode())[0]:
-        declaration, problems = declare(read)
+        declaration, problems = declare(read, KINDS)
         assert (declaration is None) == (read.broken or any(problem.severity == "error" for problem in problems))
         render_all(problems).encode()
         if declaration is not None:
-            assert from_json(kind, to_json(declaration.spec)) == declaration.spec
+            assert KINDS[kind].spec.model_validate(to_json(declaration.spec)) == declaration.spec
 
 
 @pytest.mark.parametrize("name", ["operation-id", "commit", "seq"])

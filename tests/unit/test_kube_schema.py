@@ -6,7 +6,9 @@ import pytest
 
 from reconciler.kube.schema import misfits
 from reconciler.model.crds import definition
-from reconciler.model.kinds import KINDS
+from reconciler.planning.kinds import models
+
+KINDS = models()
 
 TEXT = {"type": "string"}
 

@@ -84,7 +84,7 @@ def test_the_limit_is_the_smaller_of_number_and_share(limits: dict[str, Any], in
 
 def test_a_plan_above_the_limit_is_held_whole_and_released_by_its_digest() -> None:
     differences = [*removals(6), wish(key("new"))]
-    circumstances: dict[str, Any] = {"limits": {"maxDeletes": 5, "maxShare": "100%"}, "inventory": 10}
+    circumstances: dict[str, Any] = {"limits": {"maxDeletes": 5, "maxShare": "100%"}, "inventory": lambda: 10}
     held = make_plan(differences, Judgement(**circumstances))
     assert (held.held, held.ready) == (
         "it deletes 6 of 10; Fleet allows 5 an hour (maxDeletes 5, maxShare 100% of 10)",
@@ -98,7 +98,7 @@ def test_a_plan_above_the_limit_is_held_whole_and_released_by_its_digest() -> No
 
 
 def test_deletes_of_the_last_hour_count_too() -> None:
-    circumstances = {"limits": {"maxDeletes": 5, "maxShare": "100%"}, "inventory": 10}
+    circumstances = {"limits": {"maxDeletes": 5, "maxShare": "100%"}, "inventory": lambda: 10}
     held = make_plan(removals(1), Judgement(**circumstances, deleted_lately=5))  # type: ignore[arg-type]  # by name
     assert held.held.startswith("it deletes 1 of 10 after 5 in the last hour; Fleet allows 5 an hour")
     without = make_plan([wish(key("a"))], Judgement(**circumstances, deleted_lately=5))  # type: ignore[arg-type]  # same

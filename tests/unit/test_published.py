@@ -11,7 +11,7 @@ from reconciler.history.fold import fold
 from reconciler.history.keys import DECLARE, DELIVER, Key, stream_of
 from reconciler.history.published import Around, published
 from reconciler.history.state import State
-from reconciler.model.kinds import KINDS
+from reconciler.planning.kinds import KINDS
 
 NOW = "2026-11-22T12:00:00.500000Z"
 LATER = "2026-11-22T13:00:00.000000Z"
@@ -82,9 +82,9 @@ class Log:
 def ask(log: Log, key: Key = PLAIN, seen: Object | None = None, **around: Any) -> dict[str, Any] | None:
     """The status, checked against its schema and its size."""
     known = Around(**{"now": NOW, **around})
-    status = published(key, log.state, seen or Object(), known)
+    status = published(KINDS[key.kind].facts, key, log.state, seen or Object(), known)
     if status is not None:
-        KINDS[key.kind].status.model_validate(status)
+        KINDS[key.kind].declares().status.model_validate(status)
         assert len(str(status)) < 4096
         types = [one["type"] for one in status["conditions"]]
         assert types[0] == "Ready"

@@ -51,7 +51,7 @@ class Followed:
         self.documents = DocumentRepository(
             mirror, self.hub.state, self.hub.log.blob, DocumentCache(self.place / cache)
         )
-        self.hub.hub.following.repository = self.documents
+        self.hub.follow(self.documents)
         return self.documents
 
     def push(self, files: Mapping[str, str | bytes | None], message: str = "Change") -> list[Any]:

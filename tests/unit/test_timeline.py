@@ -137,10 +137,11 @@ def test_counts_for_people() -> None:
 def test_an_object_is_told_by_what_changes() -> None:
     key = Key("InferenceModel", "default", "digits-edge-1", "")
     data = {"action": "update", "spec": {"spec": {}}, "reason": "pinned", "changes": [["spec.targetVersion", "1", "2"]]}
-    said = event(ev.APPLY_INTENDED, data=data, subject=str(key), partitionkey=stream_of(DECLARE, key))
+    about = {"subject": str(key), "partitionkey": stream_of(DECLARE, key)}
+    said = event(ev.APPLY_INTENDED, data=data, **about)
     assert subject(said) == ("", "digits-edge-1")
     assert words(said) == "changes spec.targetVersion 1 → 2: pinned"
-    assert words(event(ev.APPLY_INTENDED, data=data | {"action": "create"}, subject=str(key))) == "creates it: pinned"
+    assert words(event(ev.APPLY_INTENDED, data=data | {"action": "create"}, **about)) == "creates it: pinned"
 
 
 def test_drift_names_the_writer_and_at_most_three_fields() -> None:

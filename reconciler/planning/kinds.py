@@ -1,0 +1,162 @@
+"""The one table of kinds: all that differs by kind hangs on its row. May import: history, model.identity, planning.
+
+In: nothing.  Out: rows, to whoever would ask which kind something is. A new kind is one file, which says what can be
+declared (`KIND`, see model.kind) and what is its own here, and one row. The model is named, not imported: an edge needs
+the row of an order, and no pydantic.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from reconciler.history import published
+from reconciler.history.keys import Key
+from reconciler.history.published import FactsOf
+from reconciler.model.identity import CATALOGUE, EDGE, POLICY, SERVICE, SET
+from reconciler.planning.declared import Object, matches, template_of
+from reconciler.planning.refusals import port_of
+
+if TYPE_CHECKING:
+    from reconciler.model.kind import Kind
+
+ALL_SCOPES: Final = "*"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What differs by kind.
+
+    model: the module that says what can be declared.  holding: how an edge holds it (edge.holdings); "": not at all.
+    selectors: of the edges on which an object lands, where it does not name its own place (declared.says_place).
+    order: (object, edge) -> what an edge is told of it beside the artifact.
+    rank: what an edge is to have first has the least one.
+    version: the field that says which one of the versions.  pin: the word of a pin and the name that it has to give.
+    unset: fields that say nothing when they are so.  numbers: where it has numbers with a fraction.
+    facts: what is said in its status, see history.published.  from_git_only: nothing follows from one made by hand.
+    members: what its status sums up (kube.gathered): what of it is `given` to edges, or what it has `on` it, has `made`
+    or has for `users`.  wide: what is said of it is said of them too, of the policy of all.
+    scope: by which name the log suspends what belongs to it.
+    """
+
+    name: str
+    model: str
+    selectors: Callable[[Object], Iterable[Mapping[str, Any] | None]] = lambda _: ()
+    holding: str = ""
+    order: Callable[[Object, Object], dict[str, Any]] | None = None
+    rank: int = 1
+    version: str = "defaultVersion"
+    pin: Callable[[Object], tuple[str, str]] = lambda _: ("", "")
+    unset: Mapping[str, Any] = field(default_factory=dict)
+    numbers: tuple[str, ...] = ()
+    facts: FactsOf = published.nothing
+    from_git_only: bool = False
+    members: str = "given"
+    wide: bool = False
+    scope: Callable[[Key], str] = str
+
+    def declares(self) -> "Kind":
+        """What can be declared of it; imported where it is asked for."""
+        found: Kind = import_module(self.model).KIND
+        return found
+
+
+def is_wide(kind: str) -> bool:
+    """Whether what is said of objects of a kind is said of others."""
+    return kind in KINDS and KINDS[kind].wide
+
+
+def models() -> "dict[str, Kind]":
+    """What can be declared, by kind."""
+    return {name: row.declares() for name, row in KINDS.items()}
+
+
+def by_reach(obj: Object) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
+    """Of the edges that get the bytes, and of those that get only the metadata."""
+    reach = obj.spec.get("edges") or {}
+    return reach.get("bytes"), reach.get("metadata")
+
+
+def _service_order(obj: Object, edge: Object) -> dict[str, Any]:
+    template = template_of(obj)
+    return {
+        "model": template["modelName"],
+        "framework": template["frameworkType"],
+        "address": edge.spec.get("address") or "127.0.0.1",
+        "port": port_of(obj),
+        "serving": template.get("replicas") != 0,  # 0 keeps the bytes and serves nothing; absent is 1
+    }
+
+
+def _dataset_order(obj: Object, edge: Object) -> dict[str, Any]:
+    bytes_, _ = by_reach(obj)  # they win where both match
+    return {"dataset": obj.name, "format": obj.spec["format"], "bytes": matches(bytes_, edge.labels)}
+
+
+def _model_pin(source: Object) -> tuple[str, str]:
+    template = template_of(source)
+    return "model", template.get("modelRef") or template.get("modelName", "")
+
+
+_SERVICE_UNSET: Final = {"manifest": [], "nodeSelector": {}, "servingPort": 0, "replicas": None}
+_ROWS: Final = (
+    Row(
+        name=SERVICE,
+        model="reconciler.model.inference_model",
+        holding="service",
+        order=_service_order,
+        version="targetVersion",
+        unset=_SERVICE_UNSET,
+        facts=published.of_service,
+    ),
+    Row(
+        name=SET,
+        model="reconciler.model.inference_model_set",
+        selectors=lambda obj: (obj.spec.get("edgeSelector"),),
+        pin=_model_pin,
+        unset=_SERVICE_UNSET,
+        facts=published.of_set,
+        from_git_only=True,
+        members="made",
+        wide=True,
+    ),
+    Row(
+        name=CATALOGUE,
+        model="reconciler.model.model",
+        unset={"labels": []},
+        numbers=("versions", "metrics", "value"),
+        facts=published.of_model,
+        from_git_only=True,
+        members="users",
+    ),
+    Row(
+        name="Dataset",
+        model="reconciler.model.dataset",
+        selectors=by_reach,
+        holding="bytes",
+        order=_dataset_order,
+        rank=0,
+        pin=lambda obj: ("dataset", obj.name),
+        facts=published.of_dataset,
+    ),
+    Row(
+        name=EDGE,
+        model="reconciler.model.edge",
+        unset={"pins": []},
+        facts=published.of_edge,
+        from_git_only=True,
+        members="on",
+        wide=True,
+        scope=lambda key: key.name,
+    ),
+    Row(
+        name=POLICY,
+        model="reconciler.model.fleet",
+        unset={"drift": [], "freeze": []},
+        facts=published.of_fleet,
+        from_git_only=True,
+        wide=True,
+        scope=lambda _: ALL_SCOPES,
+    ),
+)
+KINDS: Final = {row.name: row for row in _ROWS}
