@@ -17,7 +17,7 @@ import msgspec
 from reconciler.errors import ApiUnavailable, KindMissing, ReconcilerError, RightMissing
 from reconciler.history.keys import Key
 from reconciler.kube.answers import readable
-from reconciler.kube.lease import awake_or_not
+from reconciler.kube.clock import awake_or_not
 from reconciler.kube.live import Head, Live, Reader, differs, key_named, key_of
 from reconciler.kube.resources import Resource
 from reconciler.kube.watching import ListWatch, WatchApi, later

@@ -7,6 +7,7 @@ number the caller has named, fields of objects never.
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
@@ -19,6 +20,7 @@ from reconciler.kube.schema import misfits
 
 WAIT_S: Final = 60.0
 _LOOK_S: Final = 0.1
+_HELD: Final = "a finalizer of one of its objects may hold it: `kubectl get` shows which is left"
 _NAMED: Final = 5  # objects named in a message; all are counted
 
 Told = Callable[["Done"], None]
@@ -128,28 +130,46 @@ def _unowned(api: Api, kinds: Sequence[Standing]) -> None:
 def _installed(api: Api, one: Standing, *, take_over: bool) -> Done:
     body = api.apply(CRDS, one.name, "", msgspec.json.encode(one.wanted), manager=MANAGER, force=take_over)
     made = msgspec.json.decode(body, type=dict[str, Any])
-    _await_served(api, one)
+    _await(api, one, partial(_is_served, api), "is not served")
     if one.live is None:
         return Done(one.resource.kind, one.name, "installed")
     changed = made["metadata"].get("generation") != one.live["metadata"].get("generation")
     return Done(one.resource.kind, one.name, "upgraded" if changed else "unchanged")
 
 
-def _await_served(api: Api, one: Standing) -> None:
-    """Until it is Established and lists."""
+def _is_served(api: Api, now: Standing) -> bool:
+    """Whether it is Established and lists."""
+    if now.live is None or not established(now.live):
+        return False
+    next(api.pages(now.resource, limit=1))
+    return True
+
+
+def _is_gone(uid: str, now: Standing) -> bool:
+    return now.live is None or now.live["metadata"]["uid"] != uid
+
+
+def _await(api: Api, one: Standing, done: Callable[[Standing], bool], late: str, hint: str = "") -> None:
+    """Until `done`. While kinds change an API server may not answer for any of them, or ask to wait: not yet, then.
+
+    Raises ApiUnavailable with the words `late` where it takes longer than WAIT_S.
+    """
     deadline = time.monotonic() + WAIT_S
     while True:
-        now = standing(api, one.resource)
-        if now.live is not None and established(now.live):
-            try:
-                next(api.pages(one.resource, limit=1))
-            except KindMissing:
-                pass
-            else:
+        pause_s = _LOOK_S
+        try:
+            now = standing(api, one.resource)
+            if done(now):
                 return
-        if time.monotonic() > deadline:
-            raise ApiUnavailable(f"{one.name} is not served after {WAIT_S:.0f} s: {now.trouble or 'no reason given'}")
-        time.sleep(_LOOK_S)
+            trouble = now.trouble
+        except KindMissing as not_yet:
+            trouble = not_yet.message
+        except ApiUnavailable as busy:
+            trouble, pause_s = busy.message, busy.retry_after_s or _LOOK_S
+        if time.monotonic() + pause_s > deadline:
+            words = f"{one.name} {late} after {WAIT_S:.0f} s: {trouble or 'no reason given'}"
+            raise ApiUnavailable(words, hint=hint)
+        time.sleep(pause_s)
 
 
 def losses(api: Api, kinds: Sequence[Standing]) -> list[Loss]:
@@ -192,23 +212,9 @@ def remove(api: Api, told: Told, *, confirmed: int | None = None, take_over: boo
             uid, version = one.live["metadata"]["uid"], one.live["metadata"]["resourceVersion"]
             if one.state != "leaving":
                 api.delete(CRDS, one.name, "", uid=uid, version=version)
-            _await_gone(api, one, uid)
+            _await(api, one, partial(_is_gone, uid), "is still being removed", _HELD)
         done.append(
             Done(one.resource.kind, one.name, "removed" if one.live else "absent", counts.get(one.resource.kind, 0))
         )
         told(done[-1])
     return done
-
-
-def _await_gone(api: Api, one: Standing, uid: str) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while True:
-        now = standing(api, one.resource)
-        if now.live is None or now.live["metadata"]["uid"] != uid:
-            return
-        if time.monotonic() > deadline:
-            raise ApiUnavailable(
-                f"{one.name} is still being removed after {WAIT_S:.0f} s: {now.trouble or 'no reason given'}",
-                hint="a finalizer of one of its objects may hold it: `kubectl get` shows which is left",
-            )
-        time.sleep(_LOOK_S)

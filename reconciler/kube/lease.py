@@ -1,5 +1,5 @@
 """One writer a cluster: a Lease of coordination.k8s.io/v1. May import: controller.retry, errors,
-kube.answers, kube.resources.
+kube.answers, kube.clock, kube.resources.
 
 In: the Lease as the API server has it, and a clock that goes on while the machine sleeps.
 Out: `permit`, asked before each write; `changed`, told of each change.
@@ -14,7 +14,6 @@ import math
 import secrets
 import socket
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ import msgspec
 from reconciler.controller.retry import jittered
 from reconciler.errors import ApiUnavailable, FieldConflict, LeaseLost, ReconcilerError
 from reconciler.kube.answers import readable
+from reconciler.kube.clock import awake_or_not
 from reconciler.kube.resources import LEASES, Resource
 
 DURATION_S: Final = 15.0
@@ -74,12 +74,6 @@ class LeaseApi(Protocol):
     def replace(self, resource: Resource, name: str, namespace: str, body: bytes) -> bytes:
         """See `Api`."""
         ...
-
-
-def awake_or_not() -> float:
-    """Seconds that go on while the machine sleeps, where the system has such a clock."""
-    boottime = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if boottime is None else time.clock_gettime(boottime)
 
 
 def new_identity() -> str:

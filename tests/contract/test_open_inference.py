@@ -16,7 +16,7 @@ from reconciler.serving import endpoint, process
 from reconciler.serving.process import RuntimeProcess
 from tests.digits import ARTIFACTS, digest, digits, question, spec
 
-pytestmark = pytest.mark.enable_socket
+pytestmark = [pytest.mark.enable_socket, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

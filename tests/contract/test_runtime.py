@@ -22,7 +22,7 @@ from reconciler.serving.process import RuntimeProcess
 from tests.bad_models import make_bad_archive
 from tests.digits import digest, digits, spec, unpacked
 
-pytestmark = pytest.mark.enable_socket
+pytestmark = [pytest.mark.enable_socket, pytest.mark.slow]
 
 EMPTY = Answer("digits", "", "", ready=False)
 

@@ -181,6 +181,7 @@ class TestLocalPath(SourceContract):
         return Remote.parse(str(repository.path))
 
 
+@pytest.mark.slow
 class TestHttps(SourceContract):
     @pytest.fixture
     def remote(
@@ -253,6 +254,7 @@ class TestChanges:
         assert big.oid is not None
         assert mirror.blobs([big.oid]) == {}
 
+    @pytest.mark.slow
     def test_fault_059_many_files_come_through_two_processes(
         self, repository: Repository, mirror: Mirror, commands: Counter[str]
     ) -> None:

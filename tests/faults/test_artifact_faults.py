@@ -208,6 +208,7 @@ def run_until(failpoint: str, stager: Stager, url: str, packed: bytes) -> int:
     return subprocess.run([sys.executable, "-c", STAGE, *arguments], env=environment, check=False).returncode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [name for name in STEPS if name.startswith("store.")])
 def test_fault_2_killed_at_any_step_it_goes_on_and_fetches_nothing_twice(
     server: ArtifactServer, stager: Stager, step: str

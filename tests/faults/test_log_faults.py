@@ -79,6 +79,7 @@ def numbers(log: SqliteLog, stream: str = "deploy/a") -> list[int]:
 LOG_STEPS = sorted(name for name in STEPS if name.startswith("log."))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", LOG_STEPS)
 def test_fault_3_killed_at_any_step_nothing_acknowledged_is_lost(path: Path, step: str) -> None:
     acknowledged: list[int] = []
@@ -136,6 +137,7 @@ def crash_state(written: Path, directory: Path, wal: bytes) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_fault_3_a_power_cut_at_any_write_opens_at_the_last_complete_commit(
     written: tuple[Path, list[tuple[int, int]]], tmp_path: Path
 ) -> None:

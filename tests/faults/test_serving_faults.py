@@ -24,7 +24,7 @@ from reconciler.serving.process import RuntimeProcess
 from tests.bad_models import Kind, make_bad_archive
 from tests.digits import Client, digest, digits, free_port, question, spec, unpacked
 
-pytestmark = pytest.mark.enable_socket
+pytestmark = [pytest.mark.enable_socket, pytest.mark.slow]
 
 
 @pytest.fixture

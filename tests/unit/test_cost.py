@@ -20,6 +20,7 @@ from tests.fleets import sha
 from tests.git_repository import Repository
 from tests.stations import HubStation, types
 
+pytestmark = pytest.mark.slow
 SETS, A_FILE = 4, 10
 HEAD = "apiVersion: ai.kubeedge.io/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n"
 

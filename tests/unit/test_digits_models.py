@@ -55,6 +55,7 @@ def accuracy(labels: Any, truth: Any) -> float:
     return float((labels == truth).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_training_again_gives_the_model_that_is_checked_in(script: ModuleType, version: str) -> None:
     _, test = script.splits()

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from reconciler.errors import ApiRefused, ApiUnavailable, FieldConflict, LeaseLost, ReconcilerError, RightMissing
-from reconciler.kube.lease import Lease, awake_or_not, new_identity
+from reconciler.kube.clock import awake_or_not
+from reconciler.kube.lease import Lease, new_identity
 from reconciler.kube.resources import Resource
 
 NOTHING: Callable[[], None] = lambda: None  # noqa: E731

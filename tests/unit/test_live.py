@@ -158,6 +158,7 @@ def test_which_differences_count(meta: dict[str, Any], told: bool) -> None:
     assert differs(before, after, status=True) == (told or "status" in tops)
 
 
+@pytest.mark.slow
 def test_memory_per_object() -> None:
     """Two manifest entries each, no text shared but the catalogue's words: the worst that a fleet can be."""
 

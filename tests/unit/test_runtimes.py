@@ -15,7 +15,7 @@ from reconciler.history.keys import Key
 from reconciler.serving import holder, process
 from tests.digits import free_port
 
-pytestmark = pytest.mark.enable_socket
+pytestmark = [pytest.mark.enable_socket, pytest.mark.slow]
 
 KEY = Key("InferenceModel", "default", "digits", "edge-1")
 

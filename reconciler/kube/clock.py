@@ -1,0 +1,9 @@
+"""Time as others see it pass: a Lease runs out, a cache grows old, also while this machine sleeps. Imports nothing."""
+
+import time
+
+
+def awake_or_not() -> float:
+    """Seconds that go on while the machine sleeps, where the system has such a clock."""
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boottime is None else time.clock_gettime(boottime)
