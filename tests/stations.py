@@ -123,8 +123,7 @@ class HubStation:
         self.links: dict[str, MemoryLink] = {}
         self.rung: list[str] = []
         self.fleet: list[str] = []
-        self.hub = Hub(self.branch, self.record, self.queue, Inline(), self)
-        self.loop = Loop([Stage(DELIVER, self.hub, self.hub)], self.record, self.queue)
+        self.follow(self.branch)
 
     def follow(self, repository: Repository) -> None:
         """Read another repository from now on."""
