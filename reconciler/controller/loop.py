@@ -194,7 +194,7 @@ class Loop:
             causes = {event.subject: event.id for event in change.events if event.type == ev.DRIFT_DETECTED}
             running.plans.insert(0, _UnderWay(change, cause, causes, {step.key: step for step in plan.ready}))
         self._begin(running)
-        if not plan.ready:
+        if not plan.ready and (change.keys or change.kept or change.commit):
             reached("loop.applied")
         self._look_again(running, expansions, plan)
         self._follow_up(running, change)
@@ -330,7 +330,10 @@ class Loop:
             if len(keys) == SLICE:
                 running.queue.add(Trigger(Cause.SLICE))
                 return None
-            plan = self._reconcile(running, running.source.looked(audit.change, frozenset(audit.found)))
+            found = running.source.looked(audit.change, frozenset(audit.found))
+            plan = self._reconcile(running, found)
+            if not plan.steps:
+                reached("loop.applied")
         except ReconcilerError as failure:
             audit.rest = chain(keys, audit.rest)
             running.audit = audit if failure.retryable else None
