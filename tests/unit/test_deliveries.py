@@ -1,0 +1,100 @@
+"""Orders on their way: of one object one at a time, and the newest wins."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from typing import cast
+
+import pytest
+
+from reconciler.controller.queue import Queue
+from reconciler.controller.recorder import Recorder
+from reconciler.controller.stage import Order
+from reconciler.errors import ApiUnavailable
+from reconciler.eventlog.memory import MemoryLog
+from reconciler.history import events as ev
+from reconciler.history.events import Event
+from reconciler.history.keys import DECLARE, Key
+from reconciler.history.state import State
+from reconciler.kube.deliveries import Deliveries
+from reconciler.kube.sending import Sender
+from reconciler.planning.plan import Step
+from tests.log_events import StillClock
+
+KEY = Key("InferenceModel", "default", "m", "")
+
+
+class Api:
+    """A sender whose answers a test lets through."""
+
+    def __init__(self) -> None:
+        self.clock = StillClock()
+        self.queue = Queue(self.clock)
+        log = MemoryLog("/hub", self.clock)
+        self.record = Recorder(log, self.clock, State(), "hub").stage(DECLARE)
+        self.sent: list[str] = []
+        self.is_away = False
+        self.begun, self.may_end = threading.Semaphore(0), threading.Semaphore(0)
+        self.busy = self.most = 0
+
+    def order(self, version: str) -> Order:
+        step = Step(KEY, "update", {"v": version}, {}, (), "because")
+        data = {"action": "update", "spec": step.spec, "reason": step.reason}
+        intent = self.record.event(ev.APPLY_INTENDED, KEY, data, operationid=version)
+        return Order(step, self.record.append([intent])[0])
+
+    def send(self, order: Order) -> list[Event]:
+        self.busy += 1
+        self.most = max(self.most, self.busy)
+        self.begun.release()
+        assert self.may_end.acquire(timeout=30)
+        self.busy -= 1
+        if self.is_away:
+            raise ApiUnavailable("no answer")
+        self.sent.append(order.step.spec["v"])
+        return [self.record.event(ev.APPLY_SUCCEEDED, KEY, {"live": {}}, operationid=order.intent.event.operationid)]
+
+
+@pytest.fixture
+def api() -> Api:
+    return Api()
+
+
+@pytest.fixture
+def deliveries(api: Api) -> Iterator[Deliveries]:
+    with closing(Deliveries(cast("Sender", api), api.queue.stage(DECLARE), workers=4)) as made:
+        yield made
+
+
+def ended(api: Api, deliveries: Deliveries) -> list[str]:
+    """The operations that were answered, once nothing is being sent any more."""
+    found: list[Event] = []
+    while deliveries.in_flight:
+        api.clock.seconds += 1
+        api.queue.take()
+        found += deliveries.answered()
+    return [event.operationid for event in [*found, *deliveries.answered()]]
+
+
+def test_what_a_newer_order_takes_the_place_of_is_not_sent(api: Api, deliveries: Deliveries) -> None:
+    deliveries.send([api.order("1")])
+    assert api.begun.acquire(timeout=30)  # it is on its way
+    deliveries.send([api.order("2")])
+    deliveries.send([api.order("3")])
+    api.may_end.release(3)
+    assert ended(api, deliveries) == ["1", "3"]
+    assert (api.sent, api.most, deliveries.unanswered) == (["1", "3"], 1, frozenset())
+
+
+def test_what_waits_to_be_sent_again_gives_way_to_a_newer_order(api: Api, deliveries: Deliveries) -> None:
+    api.is_away = True
+    api.may_end.release(1)
+    deliveries.send([api.order("1")])
+    assert ended(api, deliveries) == []
+    assert deliveries.unanswered == {KEY}
+    api.is_away = False
+    api.may_end.release(2)
+    deliveries.send([api.order("2")])
+    deliveries.again(lambda orders: {})
+    assert ended(api, deliveries) == ["2"]
+    assert api.sent == ["2"]
