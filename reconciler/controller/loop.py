@@ -192,10 +192,13 @@ class Loop:
         cause = announced[0].id if announced else change.cause
         if plan.ready:
             causes = {event.subject: event.id for event in change.events if event.type == ev.DRIFT_DETECTED}
-            running.plans.insert(0, _UnderWay(change, cause, causes, {step.key: step for step in plan.ready}))
-        self._begin(running)
-        if not plan.ready and (change.keys or change.kept or change.commit):
+            made = _UnderWay(change, cause, causes, {step.key: step for step in plan.ready})
+            running.plans.insert(0, made)
+            self._begin(running)
+            made.is_fresh = False
+        elif change.keys or change.kept or change.commit:
             reached("loop.applied")
+        self._go_on(running)
         self._look_again(running, expansions, plan)
         self._follow_up(running, change)
         return plan
@@ -241,7 +244,6 @@ class Loop:
                 except ReconcilerError:
                     running.record.append(events)
                     raise
-                under_way.is_fresh = False
                 events = [*events, *self._narrowed(running, under_way.cause, len(steps) - len(ready), "it waits now")]
                 place = self._record.log.head().hash.hex()  # of no other log: not of one that was put back to here
                 intents = [self._intent(running, under_way, step, f"{place}\x1f{n}") for n, step in enumerate(ready)]
@@ -257,6 +259,10 @@ class Loop:
             running.target.send(orders)
             if not running.plans:
                 reached("loop.applied")
+        self._go_on(running)
+
+    def _go_on(self, running: _Running) -> None:
+        """Have the next batch begun when its turn has come: what is due now comes first."""
         if running.plans and running.target.in_flight < AHEAD:
             running.queue.add(Trigger(Cause.BEGIN))
 
@@ -314,9 +320,14 @@ class Loop:
         audit = running.audit = _Audit(change, iter(running.source.everything()))
         if before is not None:
             audit.found, audit.replies = before.found, before.replies
-        if reply is not None:
-            audit.replies.append(reply)
-        return self._look(running)
+        if reply is None:
+            return self._look(running)
+        audit.replies.append(reply)
+        try:
+            return self._look(running)
+        except ReconcilerError:
+            running.audit = None  # it is told to who asked, and not tried again
+            raise
 
     def _look(self, running: _Running) -> Plan | None:
         """Look at one slice. What differs is planned when all was looked at: limits and order are those of one plan."""

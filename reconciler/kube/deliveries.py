@@ -140,7 +140,7 @@ class Deliveries:
         """Whether it is the newest of its object, whose turn it is; waits for the end of one that is on its way."""
         key = order.step.key
         with self._lock:
-            self._lock.wait_for(lambda: key not in self._on_its_way)
+            self._lock.wait_for(lambda: key not in self._on_its_way or self._newest.get(key) is not order)
             if self._newest.get(key) is not order:
                 return False
             self._on_its_way.add(key)

@@ -5,7 +5,7 @@ became of an order. Whoever asks knows that the object was read: what is not kno
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from reconciler.history import events as ev
@@ -68,7 +68,7 @@ class Rules:
 
     policy: Callable[[str, str], str]
     adopt: bool = False
-    merge_keys: MergeKeys = BY_VERSION
+    merge_keys: MergeKeys = field(default_factory=lambda: BY_VERSION)
 
 
 @dataclass(frozen=True, slots=True)
