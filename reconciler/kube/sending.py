@@ -118,7 +118,7 @@ class Sender:
     def _apply(self, order: Order, left: Sequence[str], forced: Sequence[str], tries: int = AGAIN) -> list[Event]:
         """Without force first; by force only what rules take back, and only from the object that was seen."""
         key = order.step.key
-        sent = without(order.step.spec, left) if left else order.step.spec
+        sent = {"spec": {}, **without(order.step.spec, left)}  # nothing of it is ours where all is left to others
         version = order.step.found.get("resourceVersion", "") if forced else ""
         body = self._body(order, sent, version)
         resource, operation = OURS[key.kind], order.intent.event.operationid
