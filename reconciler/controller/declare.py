@@ -267,7 +267,7 @@ class Declare:
                 continue
             if isinstance(expansion, Gone) and self._cluster.lacks(key):  # never made, or deleted by somebody else
                 yield self._record.event(ev.OBJECT_GONE, key, {})
-            gave_up = known.operation and (known.phase in FAILED or not known.order)
+            gave_up = known.operation and known.phase in {*FAILED, "Desired"}
             if gave_up and isinstance(expansion, Wanted):  # a commit took back what was refused or given up
                 standing = self._cluster.stands(key, expansion.spec)
                 yield from () if standing is None else (standing,)
