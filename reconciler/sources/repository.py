@@ -176,7 +176,8 @@ class DocumentRepository:
         parent = fact.parents[0] if fact.parents else None
         reverts = None
         if parent is not None and self._mirror.has(parent):
-            reverts = self._mirror.reverts(self._mirror.changes(parent, fact.commit, self._folder), fact.commit)
+            changes = self._mirror.changes(parent, fact.commit, self._folder)
+            reverts = self._mirror.reverts(changes, fact.commit, self._folder)
         described: dict[str, Any] = {
             "parents": list(fact.parents),
             "tree": fact.tree,

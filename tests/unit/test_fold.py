@@ -117,6 +117,35 @@ def test_a_transient_failure_leaves_the_order_open_and_says_why(story: Story) ->
     assert (story.row, story.mine.known(KEY).message) == (("Downloading", True, ""), "cut")
 
 
+SETTLED = {"reason": "the reconciler ended", "settled": True}
+
+
+@pytest.mark.parametrize("action", ["update", "delete"])
+def test_what_was_ordered_before_survives_orders_that_were_given_up(story: Story, action: str) -> None:
+    story.order("first")
+    story.hubs(ev.APPLY_SUCCEEDED, KEY, LIVE_1, operationid="first")
+    for operation in ("second", "third"):
+        story.order(operation, "2", action)
+        story.hubs(ev.APPLY_ABANDONED, KEY, SETTLED, operationid=operation)
+        assert (story.row, story.state.known(KEY).order) == (("Desired", False, "1"), {"version": "1"})
+        assert story.state.known(KEY).action == "update"
+    assert story.state.deletes == []
+    story.order("fourth", "3")
+    story.order("fifth", "4")  # before the fourth was answered
+    assert story.state.known(KEY).before == {"version": "1"}
+    story.hubs(ev.APPLY_FAILED, KEY, {"error": "no", "code": "RX411"}, operationid="fifth")
+    story.order("sixth", "5")
+    assert story.state.known(KEY).before == {"version": "1"}
+    story.hubs(ev.APPLY_SUCCEEDED, KEY, LIVE_2, operationid="sixth")
+    assert (story.state.known(KEY).order, story.state.known(KEY).before) == ({"version": "5"}, {})
+
+
+def test_of_a_first_order_that_was_given_up_nothing_stands(story: Story) -> None:
+    story.order("op")
+    story.hubs(ev.APPLY_ABANDONED, KEY, SETTLED, operationid="op")
+    assert (story.row[:2], story.state.known(KEY).order) == (("Desired", False), {})
+
+
 def test_a_runtime_that_died_is_degraded_unless_the_order_was_refused(story: Story) -> None:
     story.order("op")
     story.edges(ev.APPLY_SUCCEEDED, KEY, LIVE_1, operationid="op")
