@@ -32,7 +32,12 @@ from reconciler.wiring.process import Inline, SystemClock, recorded
 
 
 class Preview:
-    """What a hub would do next, by the same engine over a log in memory. Nothing is kept but the mirror, a cache."""
+    """What a hub would do next, by the same engine over a log in memory. Nothing is kept but the mirror, a cache.
+
+    loses_policy: whether the Fleet in force is no longer declared, once there is a plan.
+    """
+
+    loses_policy = False
 
     def __init__(self, settings: Any, past: Past | None, stack: contextlib.ExitStack, *, uncommitted: bool) -> None:
         """past: the log that it goes on from; None begins with nothing.  uncommitted: take a work tree as it is.
@@ -70,7 +75,14 @@ class Preview:
             change = self._stage.preview()
         plan, expansions = self._loop.consider(self._name, change)
         if not plan.steps:  # the commit is about nothing that waits: something else may
+<<<<<<< HEAD
             plan, expansions = self._loop.consider(self._name, self._stage.preview())
+=======
+            plan, expansions = self._loop.consider(self._stage.preview())
+        self.loses_policy = (
+            bool(self.state.fleet and not batch.unreadable) and self._repository.declared.fleet() is None
+        )
+>>>>>>> d38432e (Keep what is moved and mistyped in one commit: it was deleted)
         self._record.append(self._stage.notice(expansions, plan))
         return plan
 
@@ -78,11 +90,6 @@ class Preview:
         """What the branch declares. Raises GitUnavailable, GitRefused."""
         self._stage.take(Trigger(Cause.COMMIT))
         return self._repository.declared
-
-    @property
-    def loses_policy(self) -> bool:
-        """Whether the Fleet in force is no longer declared, once there is a plan."""
-        return bool(self.state.fleet) and self._repository.declared.fleet() is None
 
     @property
     def uncommitted(self) -> tuple[str, ...]:
