@@ -217,18 +217,12 @@ class Following:
         """The commit that was read but neither accepted nor held when the process ended, or the audit alone."""
         if self.is_finished:
             return audit
-<<<<<<< HEAD
         waited = {Key.parse(text) for text in self._record.mine.waits}  # for something else: it is not of this commit
-        facts = replace(self._facts(), fleet=self.repository.declared.fleet() or {}, about=audit.keys - waited)
+        fleet = self.policy(self.repository.declared, self.unreadable())
+        facts = replace(self._facts(), fleet=fleet, about=audit.keys - waited)
         return replace(
             audit, keys=audit.keys | audit.kept, kept=frozenset(), commit=self._record.state.ref.commit, facts=facts
         )
-=======
-        fleet = self.policy(self.repository.declared, self.unreadable())
-        waited = {Key.parse(text) for text in self._record.state.waits}  # for something else: it is not of this commit
-        keys, about = audit.keys | self.held_keys(), audit.keys - waited
-        return replace(audit, keys=keys, commit=ref.commit, fleet=fleet, about=about)
->>>>>>> d38432e (Keep what is moved and mistyped in one commit: it was deleted)
 
     def preview(self) -> Change:
         """Everything there is or should be, where the branch has not moved: what waits is told too."""
@@ -272,19 +266,13 @@ class Following:
         state = self._record.state
         return state.fleet if state.ref.accepted else (self.repository.declared.fleet() or {})
 
-<<<<<<< HEAD
-    def judge(self, change: Change) -> Judgement:
-        """Limits of the Fleet in force when it was made; the first commit is judged by its own."""
-        facts = change.facts or self._facts()
-=======
     def policy(self, declared: Declared, unreadable: Sequence[str]) -> dict[str, Any]:
         """The policy that a commit brings. While something cannot be read, a Fleet that vanished may stand there."""
         return declared.fleet() or (self.fleet() if unreadable else {})
 
-    def judge(self, batch: Batch) -> Judgement:
-        """Limits of the Fleet in force; the first commit is judged by its own."""
-        now = rfc3339(self._record.clock.now())
->>>>>>> d38432e (Keep what is moved and mistyped in one commit: it was deleted)
+    def judge(self, change: Change) -> Judgement:
+        """Limits of the Fleet in force when it was made; the first commit is judged by its own."""
+        facts = change.facts or self._facts()
         return judge_by(
             self._record.state,
             self._record.name,
@@ -368,20 +356,9 @@ class Following:
                 record.event(ev.MANIFESTS_CHECKED, "git", checked, causationid=events[-1].id, gitcommit=newest.commit)
             )
         cause = next(event.id for event in reversed(events) if event.type == ev.REF_ADVANCED)
-<<<<<<< HEAD
-        facts = Facts(self.fleet(), reading.declared.fleet() or {}, "", reading.unreadable, frozenset(about))
+        fleet = self.policy(reading.declared, reading.unreadable)
+        facts = Facts(self.fleet(), fleet, "", reading.unreadable, frozenset(about))
         return Change(frozenset(keys), (*found, *events), cause, newest.commit, facts=facts)
-=======
-        return Batch(
-            keys=frozenset(keys),
-            events=(*found, *events),
-            cause=cause,
-            commit=newest.commit,
-            fleet=self.policy(reading.declared, reading.unreadable),
-            unreadable=reading.unreadable,
-            about=frozenset(about),
-        )
->>>>>>> d38432e (Keep what is moved and mistyped in one commit: it was deleted)
 
     def _pin_problems(self, reading: Reading, keys: Iterable[Key]) -> dict[str, list[dict[str, Any]]]:
         """Pins that act on nothing, by Edge, where that changed. Costs the edges that the commit concerns."""

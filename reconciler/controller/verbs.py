@@ -73,22 +73,12 @@ class Verbs:
             )
         if request["digest"] != held.digest:
             raise PlanHeld(f"the plan that is held is {held.digest}, not {request['digest']}: {held.reason}")
-<<<<<<< HEAD
         stream, data = f"plan/{self._record.name}", {"digest": held.digest}
         event = self._record.event(ev.CHANGE_APPROVED, stream, data, actor=request["actor"], newdigest=held.digest)
-        fleet = self._following.repository.declared.fleet() or {}
         keys, facts = self._following.held_keys(), self._following.change().facts
+        fleet = self._following.policy(self._following.repository.declared, facts.unreadable)
         facts = replace(facts, fleet=fleet, approved=held.digest)
         return Change(keys, (event,), event.id, held.commit, facts=facts)
-=======
-        event = self._record.event(
-            ev.CHANGE_APPROVED, "plan", {"digest": held.digest}, actor=request["actor"], newdigest=held.digest
-        )
-        unreadable = self._following.unreadable()
-        fleet = self._following.policy(self._following.repository.declared, unreadable)
-        keys, commit = self._following.held_keys(), held.commit
-        return Batch(keys, (event,), event.id, commit, fleet, approved=held.digest, unreadable=unreadable)
->>>>>>> d38432e (Keep what is moved and mistyped in one commit: it was deleted)
 
     def _release(self, request: Mapping[str, Any]) -> Change:
         edge, model, mine = request["edge"], request["model"], self._record.mine

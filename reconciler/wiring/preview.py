@@ -75,14 +75,10 @@ class Preview:
             change = self._stage.preview()
         plan, expansions = self._loop.consider(self._name, change)
         if not plan.steps:  # the commit is about nothing that waits: something else may
-<<<<<<< HEAD
             plan, expansions = self._loop.consider(self._name, self._stage.preview())
-=======
-            plan, expansions = self._loop.consider(self._stage.preview())
         self.loses_policy = (
-            bool(self.state.fleet and not batch.unreadable) and self._repository.declared.fleet() is None
+            bool(self.state.fleet and not change.facts.unreadable) and self._repository.declared.fleet() is None
         )
->>>>>>> d38432e (Keep what is moved and mistyped in one commit: it was deleted)
         self._record.append(self._stage.notice(expansions, plan))
         return plan
 
