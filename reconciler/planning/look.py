@@ -146,6 +146,7 @@ class Look:
             forced=seen.forced,
             waits=waits,
             seen=seen.seen,
+            merge_keys=self.rules.merge_keys,
         )
 
     def waits(self) -> dict[str, str]:

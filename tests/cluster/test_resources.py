@@ -115,8 +115,8 @@ class Kept:
 
     def differences(self, kind: str, wanted: Mapping[str, Any]) -> Iterable[Order]:
         """What is to be done, its intent in the log: a pass of the loop."""
-        key, keys = self.key(kind), {kind: resource.merge_keys for kind, resource in self.resources.items()}
-        found = diff([Wanted(key, {"labels": OWN, **wanted})], self.target.observe([key]), keys)
+        key = self.key(kind)
+        found = diff([Wanted(key, {"labels": OWN, **wanted})], self.target.observe([key]))
         for step in make_plan(found, Judgement()).steps:
             assert not step.waits
             data = {"action": step.action, "spec": step.spec, "policy": {}, "reason": "", "found": dict(step.found)}
