@@ -5,7 +5,7 @@ In: commits (through `Repository`), what edges said (through links), verbs of pe
 
 from collections.abc import Iterable, Sequence
 
-from reconciler.controller.following import Following, Reach, Repository
+from reconciler.controller.following import Following, Reach, Repository, noticed
 from reconciler.controller.hearing import Heard, Hearing
 from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.recorder import Recorder
@@ -139,7 +139,7 @@ class Hub:
 
     def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:  # noqa: ARG002  # rows tell what waits
         """Problems of keys, where they differ from what the log says."""
-        return self.following.notice(expansions)
+        return noticed(self._record, expansions)
 
     def judge(self, change: Change) -> Judgement:
         """Limits of the Fleet in force; the first commit is judged by its own."""
