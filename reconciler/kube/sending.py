@@ -21,7 +21,7 @@ from reconciler.kube.answers import readable
 from reconciler.kube.api import Api
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS, Resource, document
-from reconciler.model.identity import COMMIT, OPERATION, SEQ, STAMPS
+from reconciler.model.identity import COMMIT, OPERATION, SEQ, STAGE, STAMPS
 from reconciler.planning.drifted import CORRECT
 from reconciler.planning.fields import contested, leaves, without
 from reconciler.planning.objects import as_sent, as_text
@@ -164,6 +164,7 @@ class Sender:
     def _body(self, order: Order, spec: Mapping[str, Any], version: str) -> bytes:
         key, event = order.step.key, order.intent.event
         stamps = {OPERATION: event.operationid, SEQ: str(order.intent.seq), COMMIT: self._commit(order)}
+        stamps[STAGE] = self.record.name
         metadata = {"labels": spec.get("labels", {}), "annotations": {**spec.get("annotations", {}), **stamps}}
         if version:
             metadata["resourceVersion"] = version

@@ -9,18 +9,18 @@ from contextlib import suppress
 from typing import Any
 
 from reconciler.controller.queue import Cause, StageQueue, Trigger
-from reconciler.controller.recorder import Recorder
+from reconciler.controller.recorder import StageRecorder
 from reconciler.controller.stage import Order
 from reconciler.errors import KindMissing, RightMissing
 from reconciler.history.events import Event, rfc3339
-from reconciler.history.keys import DECLARE, Key
+from reconciler.history.keys import Key
 from reconciler.history.times import seconds_left
 from reconciler.kube.api import Api
 from reconciler.kube.asked import Asked
 from reconciler.kube.deliveries import Deliveries
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS, Resource
-from reconciler.kube.sending import Objects, Sender, seen_tree
+from reconciler.kube.sending import MANAGER, Objects, Sender, seen_tree
 from reconciler.planning.declared import Declared
 from reconciler.planning.diff import Observed
 from reconciler.planning.drift import policy_for
@@ -34,20 +34,21 @@ class ClusterTarget:
         self,
         api: Api,
         cache: Objects,
-        recorder: Recorder,
+        record: StageRecorder,
         triggers: StageQueue,
         *,
         fleet: Callable[[], Mapping[str, Any]],
         allowed: Callable[[], object],
         declared: Callable[[], Declared],
         resources: Mapping[str, Resource] = OURS,
+        manager: str = MANAGER,
     ) -> None:
         """fleet: the policy in force.  allowed: raises LeaseLost where nothing may be written.  declared: by Git."""
-        self._cache, self._record, self._triggers = cache, recorder.stage(DECLARE), triggers
+        self._cache, self._record, self._triggers = cache, record, triggers
         self._fleet, self._allowed, self._resources = fleet, allowed, resources
         self._known_rules: tuple[object, dict[str, Rules]] = (None, {})
-        self.asked = Asked(cache, recorder, triggers, declared, kinds=resources)
-        self._deliveries = Deliveries(Sender(api, cache, self._record, self._policy, resources), triggers)
+        self.asked = Asked(cache, record, triggers, declared, kinds=resources)
+        self._deliveries = Deliveries(Sender(api, cache, record, self._policy, resources, manager), triggers)
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -56,21 +57,22 @@ class ClusterTarget:
         return self._look(key, self._cache.get(key))
 
     def strangers(self) -> Iterator[Look]:
-        """What a reconciler has made and this log does not know, of the kinds that can be read.
+        """What this stage of a reconciler has made and this log does not know, of the kinds that can be read.
 
         Raises ApiUnavailable.
         """
         for kind in self._resources:
             with suppress(KindMissing, RightMissing):
                 for key, live in self._cache.all(kind):
-                    if is_marked(live) and str(key) not in self._record.mine.keys:
+                    if is_marked(live, self._record.name) and str(key) not in self._record.mine.keys:
                         yield self._look(key, live)
 
     def _look(self, key: Key, live: Live | None) -> Look:
         tree = {} if live is None else seen_tree(self._resources[key.kind], live)
         suspension = {} if live is None else self.asked.suspension(key, live)
         now = rfc3339(self._record.clock.now())
-        return Look(key, self._record.mine.known(key), live, tree, self._rules(key.kind), suspension, now)
+        rules, mine = self._rules(key.kind), self._record
+        return Look(key, mine.mine.known(key), live, tree, rules, suspension, now, mine.name)
 
     def _rules(self, kind: str) -> Rules:
         """Those of a kind, by the policy in force; worked out once for each policy."""

@@ -66,6 +66,11 @@ def is_wide(kind: str) -> bool:
     return kind in KINDS and KINDS[kind].wide
 
 
+def scope_of(key: Key) -> str:
+    """By which name the log suspends what belongs to an object: itself, where its kind says nothing else."""
+    return KINDS[key.kind].scope(key) if key.kind in KINDS else str(key)
+
+
 def models() -> "dict[str, Kind]":
     """What can be declared, by kind."""
     return {name: row.declares() for name, row in KINDS.items()}
