@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from reconciler.history.status import Status, status
 from reconciler.kube.resources import OURS
 from reconciler.kube.rights import HOME, RULES
 from reconciler.settings import Settings
+from reconciler.wiring.cluster import Further
 from reconciler.wiring.hub import HubProcess
 from tests.api_proxy import ROOT, ApiProxy, Request
 from tests.control_plane.client import Document
@@ -114,14 +115,16 @@ def written(world: "World") -> list[str]:
 class World:
     """Everything of one test. `close` ends what it started."""
 
-    def __init__(self, plane: ControlPlane, root: Path, name: str = "hub", home: str = "") -> None:
-        """home: the namespace of the Lease, a new one unless given."""
+    def __init__(
+        self, plane: ControlPlane, root: Path, name: str = "hub", home: str = "", *rights: dict[str, list[str]]
+    ) -> None:
+        """home: the namespace of the Lease, a new one unless given.  rights: of the hub's user beside its own."""
         self.plane, self.root, self.name = plane, root, name
         self.home = home or plane.fresh_namespace("hub")
         self.user = f"{name}-{self.home}"
         rules = [{"apiGroups": [rule.group], "resources": [rule.resource], "verbs": list(rule.verbs)} for rule in RULES]
         home_rules = [{"apiGroups": [r.group], "resources": [r.resource], "verbs": list(r.verbs)} for r in HOME]
-        self.direct = plane.kubeconfig_for(self.user, *rules, *home_rules)
+        self.direct = plane.kubeconfig_for(self.user, *rules, *home_rules, *rights)
         self.proxy = ApiProxy(self.direct, root / "proxy")
         self.state_dir = StateDirectory(root / "state")
         self.repository = Repository(root / "fleet")
@@ -134,11 +137,14 @@ class World:
 
     # ── hubs ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def hub(self, kubeconfig: Path | None = None, **settings: Any) -> HubProcess:
-        """A hub in this process, running. Its kubeconfig leads through the proxy unless another is given."""
-        given = {"repo": str(self.repository.path), "state_dir": self.state_dir.root, "lease_namespace": self.home}
-        given |= {"kubeconfig": kubeconfig or self.proxy.kubeconfig, "listen": "off"}
-        hub = HubProcess(Settings(**{**given, **settings}))
+    def settings(self, kubeconfig: Path | None = None) -> dict[str, str]:
+        """Of a hub. Its kubeconfig leads through the proxy unless another is given."""
+        given = {"repo": str(self.repository.path), "state_dir": str(self.state_dir.root), "listen": "off"}
+        return given | {"lease_namespace": self.home, "kubeconfig": str(kubeconfig or self.proxy.kubeconfig)}
+
+    def hub(self, kubeconfig: Path | None = None, *, further: Sequence[Further] = (), **settings: Any) -> HubProcess:
+        """A hub in this process, running. further: its stages beyond those of every hub."""
+        hub = HubProcess(Settings(**{**self.settings(kubeconfig), **settings}), further=further)
 
         def run() -> None:
             try:
