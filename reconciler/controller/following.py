@@ -127,7 +127,7 @@ class Following:
         ref, held = self._record.state.ref, self._record.state.held_plan
         if ref.commit == ref.accepted or (held is not None and held.commit == ref.commit):
             return audit
-        fleet = self.repository.declared.fleet() or {}
+        fleet = self.policy(self.repository.declared, self.unreadable())
         waited = {Key.parse(text) for text in self._record.state.waits}  # for something else: it is not of this commit
         keys, about = audit.keys | self.held_keys(), audit.keys - waited
         return replace(audit, keys=keys, commit=ref.commit, fleet=fleet, about=about)
@@ -162,6 +162,10 @@ class Following:
         """The policy in force: of the last accepted commit; before there is one, the first commit's own."""
         state = self._record.state
         return state.fleet if state.ref.accepted else (self.repository.declared.fleet() or {})
+
+    def policy(self, declared: Declared, unreadable: Sequence[str]) -> dict[str, Any]:
+        """The policy that a commit brings. While something cannot be read, a Fleet that vanished may stand there."""
+        return declared.fleet() or (self.fleet() if unreadable else {})
 
     def judge(self, batch: Batch) -> Judgement:
         """Limits of the Fleet in force; the first commit is judged by its own."""
@@ -225,7 +229,7 @@ class Following:
             events=(*found, *events),
             cause=cause,
             commit=newest.commit,
-            fleet=reading.declared.fleet() or {},
+            fleet=self.policy(reading.declared, reading.unreadable),
             unreadable=reading.unreadable,
             about=frozenset(about),
         )

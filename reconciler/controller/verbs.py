@@ -68,8 +68,8 @@ class Verbs:
         event = self._record.event(
             ev.CHANGE_APPROVED, "plan", {"digest": held.digest}, actor=request["actor"], newdigest=held.digest
         )
-        fleet = self._following.repository.declared.fleet() or {}
         unreadable = self._following.unreadable()
+        fleet = self._following.policy(self._following.repository.declared, unreadable)
         keys, commit = self._following.held_keys(), held.commit
         return Batch(keys, (event,), event.id, commit, fleet, approved=held.digest, unreadable=unreadable)
 
