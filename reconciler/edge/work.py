@@ -22,6 +22,7 @@ from reconciler.history import events as ev
 from reconciler.history.keys import Key
 from reconciler.planning.wanted import content_digest
 from reconciler.ports import Artifact, Cancelled, Staged
+from reconciler.serving.process import End
 
 WORKERS = 4
 LATER_S = 5.0  # at least, before what stands and cannot be had is tried again
@@ -105,13 +106,14 @@ class EdgeWork:
         if job is not None:
             job.stop.set()
 
-    def ended(self, key: Key, pid: int) -> None:
-        """A runtime died by itself."""
-        self._activation.crashed(key)
-        degraded = self._tools.event(
-            ev.MODEL_DEGRADED, key, {"error": f"the runtime (process {pid}) ended", "live": {}}
-        )
-        self._tools.post(Trigger("happened", str(key), (degraded,)), 0.0)
+    def ended(self, key: Key, pid: int, end: End) -> None:
+        """A runtime ended unasked. It is started again: at once, or where it cannot stay up after a while."""
+        pause_s = self._activation.crashed(key, end)
+        error = f"the runtime (process {pid}) {end.how}" + (f"; started again in {pause_s:.1f} s" if pause_s else "")
+        degraded = self._tools.event(ev.MODEL_DEGRADED, key, {"error": error, "live": {}})
+        self._tools.post(Trigger("happened", "" if pause_s else str(key), (degraded,)), 0.0)
+        if pause_s:
+            self._tools.post(Trigger("keys", str(key)), pause_s)
 
     def close(self) -> None:
         """Stop every worker at its next step and wait for them."""
