@@ -37,7 +37,14 @@ class EventLog(Protocol):
 
     @property
     def source(self) -> str:
-        """The CloudEvents source of events written here, `/hub/<id>` or `/edge/<name>/<id>`; fixed at genesis."""
+        """The CloudEvents source of events written here, `/hub/<id>` or `/edge/<name>/<id>`; anew only by `renew`."""
+        ...
+
+    def renew(self) -> None:
+        """Begin a new epoch: a new source, whose chain begins at nothing; what was written before stays and is read.
+
+        Raises HistoryError (somebody reads just now: nothing happened), LogWriteFailed.
+        """
         ...
 
     def append(self, events: Sequence[Event], *, expected: Mapping[str, int] | None = None) -> list[Entry]:
@@ -104,6 +111,11 @@ class EventLog(Protocol):
 
 class Link(Protocol):
     """Copies another log's events into ours. The record is the logs; a link keeps nothing of its own."""
+
+    @property
+    def source(self) -> str:
+        """Under which source the other log is written now. Raises as `pull` does."""
+        ...
 
     def pull(self) -> list[Entry]:
         """Copy what is new there; the entries as they stand here. Empty when there is nothing.

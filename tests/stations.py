@@ -9,7 +9,7 @@ from reconciler.controller.loop import Loop
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.controller.recorder import Recorder
 from reconciler.edge.keeper import Keeper
-from reconciler.errors import ReconcilerError, WorldUnavailable
+from reconciler.errors import ForkFound, ReconcilerError, WorldUnavailable
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
@@ -29,11 +29,18 @@ class MemoryLink:
         self.is_away, self.is_alive = False, True
         self.refusal: ReconcilerError | None = None
 
+    @property
+    def source(self) -> str:
+        return self.other.source
+
     def pull(self) -> list[Entry]:
         if self.is_away:
             raise WorldUnavailable("there is no log yet")
         if self.refusal is not None:
             raise self.refusal
+        held, end = self.log.held(self.other.source), self.other.held(self.other.source)
+        if held.seq > end.seq or (held.seq == end.seq and held != end):
+            raise ForkFound("an older copy")
         return self.log.copy(self.other.raw(self.log.held(self.other.source).seq, 1 << 20))
 
     def alive(self) -> bool:

@@ -5,7 +5,7 @@ once, and when it copies again. A log that cannot be trusted blocks nobody but i
 """
 
 from reconciler.controller.recorder import Recorder
-from reconciler.errors import HistoryError, WorldUnavailable
+from reconciler.errors import ForkFound, HistoryError, WorldUnavailable
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.ports import Link
@@ -15,6 +15,8 @@ def hear(link: Link, record: Recorder, peer: str) -> tuple[list[Entry], list[Eve
     """The entries copied from `peer` just now, and what is to be recorded about the link itself."""
     refused = record.state.links.get(peer, "")
     try:
+        if record.state.hub and link.source != record.state.hub and record.log.held(link.source).seq:
+            raise ForkFound(f"{peer} writes as {link.source}, which it left for {record.state.hub}: an older copy")
         entries = link.pull()
     except WorldUnavailable:  # not there yet, or away: what is known stays
         return [], []
@@ -22,5 +24,7 @@ def hear(link: Link, record: Recorder, peer: str) -> tuple[list[Entry], list[Eve
         if refused == failure.message:
             return [], []
         data = {"peer": peer, "error": failure.message, "code": failure.code}
+        if isinstance(failure, ForkFound):  # what that log does not know any more: it may begin a new epoch
+            data["source"] = link.source
         return [], [record.event(ev.LINK_REFUSED, f"link/{peer}", data)]
     return entries, [record.event(ev.LINK_RESTORED, f"link/{peer}", {"peer": peer})] if refused else []

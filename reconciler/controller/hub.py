@@ -12,7 +12,7 @@ from reconciler.controller.loop import Batch, Order
 from reconciler.controller.queue import Trigger
 from reconciler.controller.recorder import Recorder
 from reconciler.controller.verbs import Verbs
-from reconciler.errors import ReconcilerError
+from reconciler.errors import HistoryError, LogWriteFailed, ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
@@ -25,7 +25,10 @@ from reconciler.ports import Link
 
 
 class Heard(NamedTuple):
-    """What an edge has said: the keys whose outcome came, events about it and its link, whether its agent is there."""
+    """What an edge has said: the keys whose outcome came, events about it and its link, whether its agent is there.
+
+    keys: all where the log began a new epoch by what it said.
+    """
 
     keys: set[Key]
     events: list[Event]
@@ -99,12 +102,24 @@ class Hub:
         entries, events = hear(link, self._record, edge)
         keys = {Key.parse(entry.event.subject) for entry in entries if entry.event.type in ev.OUTCOMES}
         present = self._record.state.edges.get(edge)
+        if present is not None and present.forked and self._renewed():
+            keys = self._following.everything()
         alive = link.alive()
         said_more = not alive and last_words not in {"", present.error if present is not None else ""}
         if said_more or alive != (present is not None and present.present):
             data = {"edge": edge} | ({"error": last_words} if last_words and not alive else {})
             events.append(self._record.event(ev.EDGE_FOUND if alive else ev.EDGE_LOST, f"edge/{edge}", data))
         return Heard(keys, events, alive)
+
+    def _renewed(self) -> bool:
+        """Whether the log goes on in a new epoch: an edge holds more of it than it does itself, so it was put back."""
+        try:
+            self._record.log.renew()
+        except LogWriteFailed:
+            raise
+        except HistoryError:  # somebody reads it just now; whatever is heard next, or an audit, tries again
+            return False
+        return True
 
     def _audit(self) -> Batch:
         """Every key there is or should be, and every edge heard: repairs lost notifications."""
@@ -139,12 +154,16 @@ class Hub:
         """What was ordered last: an open order is under way, so waiting never orders twice.
 
         An order that failed, and was released since, counts as what the edge has instead; so does what an edge has
-        that this log never ordered (the log before was lost).
+        that this log never ordered (the log before was lost), or in an epoch that no edge follows any more.
         """
         found = {}
         for key in keys:
             served = self._record.state.keys.get(str(key))
-            if served is not None and not served.operation and served.live:
+            if (
+                served is not None
+                and (served.operation or served.live)
+                and served.ordered_seq < self._record.state.epoch
+            ):
                 found[key] = Observed({name: served.live.get(name, "") for name in ("version", "sha256")})
             elif served is not None and served.operation:
                 failed, deleting = served.phase in FAILED, served.action == "delete"

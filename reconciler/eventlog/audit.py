@@ -50,6 +50,8 @@ class _Audit:
 
     def volume(self, volume: Volume) -> None:
         """Go on through one file."""
+        if volume.own == EMPTY:  # a new epoch: its first event names its source
+            self._source = volume.source
         begins = (volume.source, volume.first - 1, volume.prev, volume.own)
         if begins != (self._source, *self.head, self._heads.get(self._source, EMPTY)):
             raise ChainBroken(f"{volume.path.name} does not follow entry {self.head.seq}")

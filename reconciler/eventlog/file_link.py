@@ -21,6 +21,11 @@ class FileLink:
         self._log = log
         self._reader: SqliteReader | None = None
 
+    @property
+    def source(self) -> str:
+        """See `ports.Link`."""
+        return self._open().source
+
     def pull(self) -> list[Entry]:
         """See `ports.Link`. Nothing new costs one indexed query on either side."""
         reader = self._open()

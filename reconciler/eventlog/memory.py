@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from reconciler.errors import ChainBroken
-from reconciler.eventlog.batch import Lookup, Row, Tail
+from reconciler.eventlog.batch import Batch, Lookup, Row, Tail
 from reconciler.eventlog.ledger import Ledger, genesis, new_log_id
 from reconciler.history import codec
 from reconciler.history.events import EMPTY, Entry, Head, Origin, rfc3339
@@ -90,6 +90,13 @@ class MemoryLog(Ledger):
 
     def close(self) -> None:
         """See `ports.EventLog`."""
+
+    def _begin(self, batch: Batch, source: str, own: Head) -> None:  # noqa: ARG002  # a chain is what bears its name
+        self._by_source[self._source] = self._by_source.pop("")
+        for places in self._by_id.values():
+            if "" in places:
+                places[self._source] = places.pop("")
+        self._store(batch.rows)
 
     def _store(self, rows: list[Row]) -> None:
         for row in rows:

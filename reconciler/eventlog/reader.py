@@ -89,7 +89,7 @@ class SqliteReader:
     def raw(self, after: int = 0, limit: int = 1024) -> list[tuple[Origin, bytes]]:
         """See `ports.EventLog`."""
         result: list[tuple[Origin, bytes]] = []
-        volumes = [volume for volume in self._volumes() if volume.own_last > after]
+        volumes = [volume for volume in self._of_source() if volume.own_last > after]
         prev = self._own_hash(after)
         for volume in volumes:
             for sequence, hash_, body in volume.own_after(after + len(result), limit - len(result)):
@@ -121,9 +121,14 @@ class SqliteReader:
 
     def _own_hash(self, sequence: int) -> bytes:
         """The hash of the log's own event `sequence` in its own chain; empty when the file that has it is gone."""
-        volumes = self._volumes()
+        volumes = self._of_source()
         begins = next((volume.own.hash for volume in volumes if volume.own.seq == sequence), None)
         return begins or self.source_hash(volumes[-1].source, sequence) or b""
+
+    def _of_source(self) -> list[Volume]:
+        """The files that were written under the source that the log has now (see `ports.EventLog.renew`)."""
+        volumes = self._volumes()
+        return [volume for volume in volumes if volume.source == volumes[-1].source]
 
     def _newest(self, ask: Callable[[Volume], _T | None]) -> _T | None:
         return next((found for volume in reversed(self._volumes()) if (found := ask(volume)) is not None), None)

@@ -264,6 +264,33 @@ class EventLogContract:
         assert log.append([an_event(2, id="last")], expected={"deploy/a": 2})[0].event.version == 3
         log.verify()
 
+    def test_a_new_epoch_goes_on_in_the_same_log_under_a_source_of_its_own(
+        self, log: EventLog, other: MemoryLog, clock: StillClock
+    ) -> None:
+        reader = MemoryLog("/edge/reader", clock)
+        log.append([an_event(1)])
+        log.copy(other.raw())
+        log.append([an_event(2)])
+        reader.copy(log.raw())
+        first, before, held = log.source, list(log.read()), reader.held(log.source)
+        log.renew()
+        assert (log.source != first, log.source.rpartition("/")[0]) == (True, "/hub")
+        assert list(log.read())[: len(before)] == before
+        log.append([an_event(3)], expected={"deploy/a": 2})
+        other.append([an_event(4)])
+        assert len(log.copy(other.raw())) == 1
+        sent = log.raw()
+        assert [origin.sequence for origin, _ in sent] == list(range(1, len(sent) + 1))
+        assert (sent[0][0].prev, {origin.source for origin, _ in sent}) == (EMPTY.hash.hex(), {log.source})
+        copied = reader.copy(sent)
+        assert copied[0].event.data["follows"] == first
+        assert unsealed(copied)[0].event.data == {"number": 3}
+        assert reader.copy(log.raw(len(sent))) == []
+        assert (reader.held(first), reader.held(log.source).seq) == (held, len(sent))
+        assert log.find(an_event(1).id) is not None
+        log.verify()
+        reader.verify()
+
 
 class TestMemoryLog(EventLogContract):
     @pytest.fixture

@@ -450,7 +450,7 @@ def test_a_segment_of_another_log_does_not_fit(path: Path, tmp_path: Path) -> No
     (tmp_path / "other-1-3.sealed.db").replace(tmp_path / "log-1-3.sealed.db")
     with (
         closing(SqliteReader(path)) as reader,
-        pytest.raises(ChainBroken, match=r"log-1-3\.sealed\.db does not follow"),
+        pytest.raises(ChainBroken, match=r"log-4\.db does not follow entry 3"),
     ):
         reader.verify()
 
@@ -465,6 +465,50 @@ def test_a_reader_goes_on_over_a_seal_made_meanwhile(path: Path, log: SqliteLog)
         rest = list(entries)
         assert [entry.seq for entry in first + rest] == list(range(1, 3002))
         assert reader.head().seq == 3003
+
+
+def test_a_new_epoch_is_another_file_of_the_same_log(path: Path, tmp_path: Path) -> None:
+    with closing(open_log(path)) as log, closing(SqliteReader(path)) as reader:
+        log.append(some_events(3))
+        log.seal()
+        log.append(some_events(2, start=3))
+        first, before = log.source, list(reader.read())
+        for _ in range(2):
+            log.renew()
+            log.append([an_event(9)])
+        assert (reader.source, reader.raw(), reader.own_head()) == (log.source, log.raw(), log.own_head())
+        assert list(reader.read())[: len(before)] == before
+    (tmp_path / "copies").mkdir()
+    with closing(open_log(path)) as log:
+        assert log.source == reader_source(path) != first
+        (again,) = log.append([an_event(9)])
+        assert again.event.source == log.source  # appended before under the same source: its stored entry
+        log.append([an_event(10)])
+        assert [int(entry.event.sequence) for entry in log.read() if entry.event.source == log.source] == [1, 2, 3]
+        assert log.verify() == backup(path, tmp_path / "copies" / "log.db")
+        assert log.verify().segments == 4
+
+
+def reader_source(path: Path) -> str:
+    with closing(SqliteReader(path)) as reader:
+        return reader.source
+
+
+def test_a_new_epoch_waits_for_nobody_who_reads_on_and_on(path: Path, log: SqliteLog) -> None:
+    log.append(some_events(3))
+    source = log.source
+    log._writer.execute("PRAGMA busy_timeout = 1")
+    with closing(intruder(path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM entry").fetchone()
+        log.append([an_event(5)])
+        with pytest.raises(HistoryError, match="being read"):
+            log.renew()
+        assert (log.append([an_event(6)])[0].seq, log.source) == (6, source)
+        reader.execute("COMMIT")
+    log.renew()
+    assert log.source != source
+    assert log.verify().segments == 2
 
 
 def test_a_seal_waits_for_nobody_who_reads_on_and_on(path: Path, log: SqliteLog) -> None:
