@@ -322,7 +322,7 @@ def test_a_forked_log_blocks_only_its_own_source(hub: HubStation) -> None:
 
 def put_back(hub: HubStation, seq: int) -> HubStation:
     """A new process over the log as it was at `seq`: a backup was put in its place, and nobody said so."""
-    log = MemoryLog("/hub", hub.clock, log_id=hub.log.source.rpartition("/")[2])
+    log = MemoryLog("/hub", hub.clock, log_id=next(hub.log.read()).event.data["log"])
     log._rows.clear()
     for table in (log._by_id, log._by_stream, log._by_source):
         table.clear()
