@@ -14,6 +14,7 @@ from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
 from reconciler.history.keys import Key
+from reconciler.history.readers import name_of
 from reconciler.history.state import State
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared, Object
@@ -34,7 +35,7 @@ class MemoryLink:
             raise WorldUnavailable("there is no log yet")
         if self.refusal is not None:
             raise self.refusal
-        return self.log.copy(self.other.raw(self.log.held(self.other.source).seq, 1 << 20))
+        return self.log.copy(list(self.other.raw(name_of(self.log.source), self.log.held(self.other.source).seq)))
 
     def alive(self) -> bool:
         return self.is_alive and not self.is_away

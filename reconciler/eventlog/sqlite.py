@@ -71,8 +71,9 @@ class SqliteLog(Ledger, SqliteReader):
         """
         with self._writing:
             batch, first = self._batch(), self._stored.live.first
-            begins = schema.Begins(self._source, self._tail.head.seq + 1, self._tail.head.hash, *self._tail.own)
-            sealed = segments.sealed_path(self._path, first, self._tail.head.seq)
+            head, own, _ = self._tail
+            begins = schema.Begins(self._source, head.seq + 1, head.hash, own, self._stored.tips())
+            sealed = segments.sealed_path(self._path, first, head.seq)
             batch.own([_sealed_event(first, self._tail, sealed, batch.recorded)], {})
             with self._failing():
                 self._begin_segment(begins, batch.rows, sealed)
@@ -185,8 +186,8 @@ def _begin_log(writer: sqlite3.Connection, live: Path, name: str, clock: Clock) 
     log_id, now = new_log_id(), rfc3339(clock.now())
     source = f"{name}/{log_id}"
     writer.execute("BEGIN IMMEDIATE")
-    schema.create(writer, schema.Begins(source, 1, EMPTY.hash, *EMPTY))
-    batch = Batch(Stored([], Volume(writer, live)), source, Tail(EMPTY, EMPTY, ""), now)
+    schema.create(writer, schema.Begins(source, 1, EMPTY.hash, 0, {}))
+    batch = Batch(Stored([], Volume(writer, live)), source, Tail(EMPTY, 0, ""), now)
     batch.own([genesis(log_id, source, now)], {})
     Numbers().insert(writer, batch.rows)
     writer.execute("COMMIT")
