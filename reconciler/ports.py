@@ -25,11 +25,12 @@ class Clock(Protocol):
 
 
 class Verification(NamedTuple):
-    """What `EventLog.verify` read: how many entries, up to which head, in how many files."""
+    """What `EventLog.verify` read: how many entries, up to which head, in how many files, for how many readers."""
 
     entries: int
     head: Head
     segments: int
+    readers: int
 
 
 class EventLog(Protocol):

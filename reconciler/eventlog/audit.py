@@ -37,7 +37,7 @@ def verify_volumes(log: Path, volumes: Sequence[Volume], progress: Callable[[int
         if volume.first > audit.head.seq + 1:
             raise segments.missing(log, audit.head.seq + 1, volume.first - 1)
         audit.volume(volume)
-    return Verification(audit.head.seq, audit.head, len(volumes))
+    return Verification(audit.head.seq, audit.head, len(volumes), audit.readers)
 
 
 class _Audit:
@@ -52,6 +52,11 @@ class _Audit:
         self._progress = progress
         self._columns = msgspec.json.Decoder(codec.Columns).decode
         self._arrived = msgspec.json.Decoder(codec.Arrived).decode
+
+    @property
+    def readers(self) -> int:
+        """How many read this log."""
+        return sum(not name.startswith("/") for name in self._tips)
 
     def volume(self, volume: Volume) -> None:
         """Go on through one file."""

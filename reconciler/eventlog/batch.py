@@ -192,7 +192,7 @@ class Batch:
         return self._add(row, event, origin)
 
     def _check_arrival(self, origin: Origin, body: bytes) -> Event:
-        """The event in `body`. Raises GapFound, ChainBroken, ForkFound unless it follows what is held, and is for us."""
+        """The event in `body`. Raises GapFound, ChainBroken, ForkFound unless it follows what is held and is ours."""
         source, held = origin.source, self._tip(origin.source)
         if origin.position != held.position + 1:
             raise GapFound(f"{source}: event {held.position + 1} is missing before {origin.position}")

@@ -78,7 +78,7 @@ class MemoryLog(Ledger):
                 raise ChainBroken(f"entry {row.seq} does not fit the chain")
         if progress is not None:
             progress(len(self._rows))
-        return Verification(len(self._rows), self.head(), 1)
+        return Verification(len(self._rows), self.head(), 1, sum(not name.startswith("/") for name in self._by_chain))
 
     def close(self) -> None:
         """See `ports.EventLog`."""

@@ -18,8 +18,8 @@ VERSION: Final = 2
 # `segment` has one row: where this file begins, in the row chain and in the number of the log's own events.
 # `stream` and `chain` number names by the seq of the first entry here that bears one; chains that the file begins with
 # are numbered from 1. A chain goes by its reader, or by the source that it was copied from: that one is entry.source,
-# which is 0 for the log itself. entry.prior: the entry before it in its chain; linkhash: its hash there, NULL where it is
-# `hash`. head: the newest entry of each chain.
+# which is 0 for the log itself. entry.prior: the entry before it in its chain; linkhash: its hash there, NULL where it
+# is `hash`. head: the newest entry of each chain.
 # No AUTOINCREMENT, no index of chains: docs/decisions/0009.
 TABLES: Final = """
 CREATE TABLE segment (
