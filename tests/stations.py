@@ -14,6 +14,7 @@ from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
 from reconciler.history.keys import Key
+from reconciler.history.readers import name_of
 from reconciler.history.state import State
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared, Object
@@ -38,10 +39,11 @@ class MemoryLink:
             raise WorldUnavailable("there is no log yet")
         if self.refusal is not None:
             raise self.refusal
-        held, end = self.log.held(self.other.source), self.other.held(self.other.source)
+        name, held = name_of(self.log.source), self.log.held(self.other.source)
+        end = self.other.held(name)
         if held.seq > end.seq or (held.seq == end.seq and held != end):
             raise ForkFound("an older copy")
-        return self.log.copy(self.other.raw(self.log.held(self.other.source).seq, 1 << 20))
+        return self.log.copy(list(self.other.raw(name, held.seq)))
 
     def alive(self) -> bool:
         return self.is_alive and not self.is_away

@@ -117,8 +117,7 @@ class Keeper:
     def _pull(self) -> tuple[set[Key], list[Event]]:
         """The keys of new orders addressed here. The hub may be away: what is ordered stands in our own log."""
         entries, events = hear(self._link, self._record, "hub")
-        keys = {Key.parse(entry.event.subject) for entry in entries if entry.event.type == ev.APPLY_INTENDED}
-        return {key for key in keys if key.edge == self._edge}, events
+        return {Key.parse(entry.event.subject) for entry in entries if entry.event.type == ev.APPLY_INTENDED}, events
 
     def _all(self) -> frozenset[Key]:
         keys = (Key.parse(text) for text in self._record.state.keys)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from reconciler.errors import HistoryError, LogWriteFailed
 from reconciler.eventlog.batch import Batch, Lookup, Row, Tail
-from reconciler.history.events import EMPTY, LOG_GENESIS, Entry, Event, Head, Origin, event_id, rfc3339
+from reconciler.history.events import LOG_GENESIS, Entry, Event, Origin, event_id, rfc3339
 from reconciler.ports import Clock
 
 GROUP = 512  # events that share one commit, at most, unless one call brings more
@@ -87,15 +87,15 @@ class Ledger(ABC):
         with self._writing:
             log_id, old = new_log_id(), self._source
             source = f"{old.rpartition('/')[0]}/{log_id}"
-            batch = Batch(self._lookup(), source, self._tail._replace(own=EMPTY), self._batch().recorded)
+            batch = Batch(self._lookup(), source, self._tail._replace(own=0), self._batch().recorded)
             batch.own([genesis(log_id, source, batch.recorded, old)], {})
-            self._begin(batch, source, EMPTY)
+            self._begin(batch, source)
             self._source, self._tail = source, batch.tail
             self._tell(batch.entries)
 
     @abstractmethod
-    def _begin(self, batch: Batch, source: str, own: Head) -> None:
-        """Make the rows of `batch` durable as the first that are written under `source`, whose chain ended at `own`."""
+    def _begin(self, batch: Batch, source: str) -> None:
+        """Make the rows of `batch` durable in a new segment. A new `source`: its readers' chains begin anew."""
 
     def subscribe(self, listener: Callable[[list[Entry]], None]) -> None:
         """See `ports.EventLog`. A listener must not append: it runs under the writer's lock."""

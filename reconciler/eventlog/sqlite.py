@@ -19,7 +19,7 @@ from reconciler.eventlog.reader import SqliteReader
 from reconciler.eventlog.stored import Stored
 from reconciler.eventlog.volume import Volume
 from reconciler.history import codec
-from reconciler.history.events import EMPTY, SEGMENT_SEALED, Event, Head, event_id, rfc3339
+from reconciler.history.events import EMPTY, SEGMENT_SEALED, Event, event_id, rfc3339
 from reconciler.ports import Clock
 
 
@@ -72,7 +72,7 @@ class SqliteLog(Ledger, SqliteReader):
         with self._writing:
             batch, sealed = self._batch(), self._sealed_path()
             batch.own([_sealed_event(self._stored.live.first, self._tail, sealed, batch.recorded)], {})
-            self._begin(batch, self._source, self._tail.own)
+            self._begin(batch, self._source)
             self._tail = batch.tail
             self._tell(batch.entries)
         return sealed
@@ -80,13 +80,15 @@ class SqliteLog(Ledger, SqliteReader):
     def _sealed_path(self) -> Path:
         return segments.sealed_path(self._path, self._stored.live.first, self._tail.head.seq)
 
-    def _begin(self, batch: Batch, source: str, own: Head) -> None:
+    def _begin(self, batch: Batch, source: str) -> None:
         """See `Ledger`: in a new file, with the one before it sealed."""
-        head, sealed = self._tail.head, self._sealed_path()
+        (head, own, _), tips, sealed = self._tail, self._stored.tips(), self._sealed_path()
+        if source != self._source:
+            own, tips = 0, {name: tip for name, tip in tips.items() if name.startswith("/")}
         new = segments.live_path(self._path, head.seq + 1).resolve()
         with self._failing():
             seal.checkpoint(self._writer, self._path)
-            seal.prepare(new, schema.Begins(source, head.seq + 1, head.hash, *own), batch.rows)
+            seal.prepare(new, schema.Begins(source, head.seq + 1, head.hash, own, tips), batch.rows)
             seal.switch(self._path, sealed, new)
             self._writer.close()
             seal.settle(self._path)
@@ -188,8 +190,8 @@ def _begin_log(writer: sqlite3.Connection, live: Path, name: str, clock: Clock) 
     log_id, now = new_log_id(), rfc3339(clock.now())
     source = f"{name}/{log_id}"
     writer.execute("BEGIN IMMEDIATE")
-    schema.create(writer, schema.Begins(source, 1, EMPTY.hash, *EMPTY))
-    batch = Batch(Stored([], Volume(writer, live)), source, Tail(EMPTY, EMPTY, ""), now)
+    schema.create(writer, schema.Begins(source, 1, EMPTY.hash, 0, {}))
+    batch = Batch(Stored([], Volume(writer, live)), source, Tail(EMPTY, 0, ""), now)
     batch.own([genesis(log_id, source, now)], {})
     Numbers().insert(writer, batch.rows)
     writer.execute("COMMIT")

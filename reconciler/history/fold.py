@@ -34,7 +34,7 @@ def fold(state: State, entries: Iterable[Entry]) -> State:
 
 def _heard(state: State, entry: Entry) -> None:
     seen = state.edge(_writer(entry))
-    seen.last_time, seen.last_sequence = entry.event.time, entry.origin.sequence if entry.origin else 0
+    seen.last_time, seen.last_sequence = entry.event.time, entry.origin.position if entry.origin else 0
     seen.source = entry.event.source
 
 

@@ -43,7 +43,7 @@ class Story:
 
     def edges(self, type_: str, about: Key | str, data: dict[str, Any], **attributes: str) -> None:
         self.edge.append([self._event(type_, about, data, **attributes)])
-        fold(self.state, self.hub.copy(self.edge.raw(self.hub.held(self.edge.source).seq)))
+        fold(self.state, self.hub.copy(list(self.edge.raw("hub", self.hub.held(self.edge.source).seq))))
 
     def order(self, operation: str, version: str = "1", action: str = "update") -> None:
         spec = {"version": version} if action != "delete" else {}

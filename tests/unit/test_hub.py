@@ -324,12 +324,12 @@ def put_back(hub: HubStation, seq: int) -> HubStation:
     """A new process over the log as it was at `seq`: a backup was put in its place, and nobody said so."""
     log = MemoryLog("/hub", hub.clock, log_id=next(hub.log.read()).event.data["log"])
     log._rows.clear()
-    for table in (log._by_id, log._by_stream, log._by_source):
+    for table in (log._by_id, log._by_stream, log._by_chain):
         table.clear()
     rows = hub.log._rows[:seq]
     log._store(rows)
-    own = next(row for row in reversed(rows) if not row.source)
-    log._tail = Tail(Head(seq, rows[-1].hash), Head(own.sequence, own.sourcehash), rows[-1].recorded)
+    own = sum(not row.source for row in rows)
+    log._tail = Tail(Head(seq, rows[-1].hash), own, rows[-1].recorded)
     for link in hub.links.values():
         link.other._listeners[:] = link.other._listeners[:1]
     station = HubStation(hub.clock, log, hub.branch)
