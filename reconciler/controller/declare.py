@@ -55,7 +55,7 @@ class Cluster(Protocol):
         ...
 
     def unknown(self) -> Sequence[Event]:
-        """An adoption for every object that carries our mark and that this log does not know."""
+        """An adoption for every object that carries our mark and that this log does not know, or not of its commit."""
         ...
 
     def adopted(self, key: Key) -> Event | None:
@@ -179,7 +179,7 @@ class Declare:
         if ref.commit == ref.accepted:
             return batch
         again = self.following.unfinished(self._audit())
-        return again if again.commit else batch
+        return replace(again, events=(*batch.events, *again.events)) if again.commit else batch
 
     def _seen(self, key: Key) -> Batch:
         """An object is not as it was; an annotation on it may be about more than itself."""
@@ -237,7 +237,9 @@ class Declare:
 
         The audit behind it compares once more: it finds what to mend, not who did it, nor what is only to be told.
         """
-        found = []
+        found: list[Event] = []
+        if self._record.state.ref.ahead:  # another reconciler was here: what is gone, it may have deleted
+            return found
         for text, known in self._record.state.keys.items():
             key = Key.parse(text)
             drift = self._cluster.drift(key) if not key.edge and known.operation and not known.open else None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from reconciler.controller.loop import Batch
 from reconciler.controller.recorder import Recorder
 from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
-from reconciler.errors import ReconcilerError, WorldRefused, WorldUnavailable
+from reconciler.errors import Defect, ReconcilerError, WorldRefused, WorldUnavailable
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
@@ -87,10 +87,11 @@ class Following:
         self.repository, self._record, self._reach = repository, recorder, reach
 
     def commit(self) -> Batch:
-        """What is new in the branch. Raises GitUnavailable."""
-        reading = self.repository.read()
-        found = (self._record.event(ev.REF_FOUND, "git", {}),) if self._record.state.ref.lost else ()
-        return Batch(events=found) if reading is None else self._adopt(reading, found)
+        """What is new in the branch; everything is due behind it where it was waited for. Raises GitUnavailable."""
+        reading, ref = self.repository.read(), self._record.state.ref
+        found = (self._record.event(ev.REF_FOUND, "git", {}),) if ref.lost or ref.ahead else ()
+        batch = Batch(events=found) if reading is None else self._adopt(reading, found)
+        return replace(batch, then="audit") if ref.ahead else batch
 
     def start(self, audit: Callable[[], Batch], then: str) -> Batch:
         """What is new in the branch, before anything is done: what stood when this ended may be withdrawn.
@@ -180,7 +181,7 @@ class Following:
         """What each key should be. Before a commit was read nothing can be said, so nothing is taken for gone."""
         if not self._record.state.ref.commit:
             return [Frozen(key, None) for key in keys]
-        return [one(key) for key in keys]
+        return [_expanded(key, one) for key in keys]
 
     def notice(self, expansions: Iterable[Expansion]) -> Sequence[Event]:
         """Problems of keys, where they differ from what the log says."""
@@ -251,6 +252,17 @@ class Following:
             "documents": dict(reading.documents) if is_newest else {},
         }
         return self._record.event(ev.REF_ADVANCED, "git", data, gitcommit=read.commit, actor=str(read.facts["author"]))
+
+
+def _expanded(key: Key, one: Callable[[Key], Expansion]) -> Expansion:
+    """What a key should be; where a bug keeps that from being said it is the key's own problem, and no other's."""
+    try:
+        return one(key)
+    except ReconcilerError:
+        raise
+    except Exception as bug:  # noqa: BLE001  # its traceback is kept
+        defect = Defect.at(key, bug)
+        return Frozen(key, Diagnostic(code=defect.code, message=defect.message, path=str(key), help=defect.advice))
 
 
 def _problems(expansion: Expansion) -> Sequence[Diagnostic]:

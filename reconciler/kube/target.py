@@ -12,7 +12,7 @@ from reconciler.controller.declare import Drift
 from reconciler.controller.loop import Order
 from reconciler.controller.queue import Queue, Trigger
 from reconciler.controller.recorder import Recorder
-from reconciler.errors import ApiUnavailable, KindMissing, RightMissing
+from reconciler.errors import ApiUnavailable, Defect, KindMissing, ReconcilerError, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
@@ -25,7 +25,7 @@ from reconciler.kube.fights import MOST, PAUSE_S, Fights
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS
 from reconciler.kube.sending import Objects, Sender, seen_tree
-from reconciler.model.identity import GROUP, OPERATION
+from reconciler.model.identity import COMMIT, GROUP, OPERATION
 from reconciler.planning.declared import Declared
 from reconciler.planning.diff import Observed
 from reconciler.planning.drift import policy_for
@@ -54,6 +54,8 @@ class ClusterTarget:
         self._cache, self._record, self._triggers = cache, recorder, triggers
         self._fleet, self._allowed = fleet, allowed
         self._fights = Fights()
+        self._read: set[str] = set()  # the commits in the log, up to its entry `_read_upto`
+        self._read_upto = 0
         self.asked = Asked(cache, recorder, triggers, declared)
         self.publish: Callable[[], None] = lambda: None  # set by wiring, where status is written
         self._deliveries = Deliveries(Sender(api, cache, recorder, self._policy), triggers)
@@ -65,30 +67,31 @@ class ClusterTarget:
         keys = list(keys)
         if keys:
             self._allowed()
-        found = {}
-        for key in keys:
-            served = self._record.state.known(key)
-            try:
-                live = self._cache.get(key)
-            except (KindMissing, RightMissing) as failure:  # neither there nor absent; other kinds go on
-                waits = {"": failure.message}
-                found[key] = Observed(served.order, served.policy, under_way=served.open, waits=waits)
-                continue
+        found = {key: self._seen(key) for key in keys}
+        return {key: there for key, there in found.items() if there is not None}
+
+    def _seen(self, key: Key) -> Observed | None:
+        served = self._record.state.known(key)
+        try:
+            live = self._cache.get(key)
             if served.open:
+                waits = {} if live is None else self._waits(key, served, live)
                 there = {} if live is None else live.found
-                found[key] = Observed(
-                    served.order,
-                    served.policy,
-                    under_way=True,
-                    deleting=served.action == "delete",
-                    found=there,
-                    waits={} if live is None else self._waits(key, served, live),
+                deleting = served.action == "delete"
+                return Observed(
+                    served.order, served.policy, under_way=True, deleting=deleting, found=there, waits=waits
                 )
-            elif live is not None:
-                found[key] = self._observed(key, served, live)
-            elif _ordered(served) and served.live.get("uid") and self._stays_away(key, served):
-                found[key] = Observed(served.order)  # somebody deleted it, and that is left so
-        return found
+            if live is not None:
+                return self._observed(key, served, live)
+        except (KindMissing, RightMissing) as failure:  # neither there nor absent; other kinds go on
+            return Observed(served.order, served.policy, under_way=served.open, waits={"": failure.message})
+        except ReconcilerError:
+            raise
+        except Exception as bug:  # noqa: BLE001  # what is there cannot be said: nothing is done to it, and that is told
+            return Observed({}, waits={"": Defect.at(key, bug).message})
+        if _ordered(served) and served.live.get("uid") and self._stays_away(key, served):
+            return Observed(served.order)  # somebody deleted it, and that is left so
+        return None
 
     def _observed(self, key: Key, served: Served, live: Live) -> Observed:
         tree = seen_tree(key, live)
@@ -154,7 +157,16 @@ class ClusterTarget:
         return found
 
     def drift(self, key: Key) -> Drift | None:
-        """See `controller.declare.Cluster`."""
+        """See `controller.declare.Cluster`. Where a bug keeps it from being said: none; what observes it tells."""
+        try:
+            return self._drift(key)
+        except ReconcilerError:
+            raise
+        except Exception as bug:  # noqa: BLE001  # its traceback is kept
+            Defect.at(key, bug)
+            return None
+
+    def _drift(self, key: Key) -> Drift | None:
         served = self._record.state.known(key)
         try:
             live = self._cache.get(key)
@@ -165,6 +177,8 @@ class ClusterTarget:
         if live is None:
             policy = REPORT if self._is_contested(key, served) else self._policy(key, "", "")
             return Drift("deleted", "", policy, uid=str(served.live.get("uid", "")))
+        if self._ahead(served, live):
+            return None
         tree = seen_tree(key, live)
         again = served.live.get("uid") not in {None, live.uid}
         if tree == served.order and not again:
@@ -239,7 +253,22 @@ class ClusterTarget:
         for kind in OURS:
             with suppress(KindMissing, RightMissing):
                 found += self._cache.all(kind)
-        return [self._adopted(key, live) for key, live in found if _is_marked(live) and str(key) not in known]
+        return [
+            self._adopted(key, live)
+            for key, live in found
+            if _is_marked(live) and (str(key) not in known or self._ahead(known[str(key)], live))
+        ]
+
+    def _ahead(self, served: Served, live: Live) -> str:
+        """The commit of which another reconciler made an object last, where this log never read it; else ""."""
+        commit, ref = live.annotations.get(COMMIT, ""), self._record.state.ref
+        ours = live.annotations.get(OPERATION) == served.operation or commit in {"", ref.commit, ref.accepted}
+        if ours or not ref.commit:  # nothing was read yet: all is taken over as it is
+            return ""
+        if commit not in self._read:
+            new, self._read_upto = self._record.log.read(self._read_upto, stream="git"), self._record.state.seq
+            self._read |= {entry.event.gitcommit for entry in new if entry.event.type == ev.REF_ADVANCED}
+        return "" if commit in self._read else commit
 
     def adopted(self, key: Key) -> Event | None:
         """See `controller.declare.Cluster`."""
@@ -247,8 +276,11 @@ class ClusterTarget:
         return self._adopted(key, live) if live is not None and _is_marked(live) else None
 
     def _adopted(self, key: Key, live: Live) -> Event:
-        spec = without(seen_tree(key, live), live.foreign)
-        return self._record.event(ev.OBJECT_ADOPTED, key, {**live.found, "spec": spec})
+        ahead = self._ahead(self._record.state.known(key), live)
+        data = {**live.found, "spec": without(seen_tree(key, live), live.foreign)}
+        data |= {"ahead": ahead, "reason": f"another reconciler made it so, of commit {ahead[:12]}"} if ahead else {}
+        operation = live.annotations.get(OPERATION, "")
+        return self._record.event(ev.OBJECT_ADOPTED, key, data, operationid=operation)
 
     # ── what is done ──────────────────────────────────────────────────────────────────────────────────────────────
 

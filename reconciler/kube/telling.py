@@ -171,7 +171,7 @@ class Telling:
         """By what is said of everything, an edge, a set or this object. Everything is told by the Fleet alone."""
         of_object = [str(key), live.labels.get(EDGE_LABEL, ""), set_scope(key.namespace, live.labels)]
         scopes = {"Fleet": ["*"], "Edge": [key.name]}.get(key.kind, of_object)
-        for table in (self._record.state.suspended, self._wide):
+        for table in (self._record.state.suspensions(), self._wide):
             for scope in scopes:
                 why = table.get(scope)
                 if why is not None and not is_over(why.get("until", ""), self._now):

@@ -33,7 +33,7 @@ def judge_by(
     return Judgement(
         limits=limits if isinstance(limits, dict) else {},
         holds=state.holds,
-        suspended={scope: why for scope, why in state.suspended.items() if not is_over(why.get("until", ""), now)},
+        suspended={scope: why for scope, why in state.suspensions().items() if not is_over(why.get("until", ""), now)},
         unreadable=unreadable,
         deleted_lately=lately,
         inventory=there + lately,  # so that ten small commits meet the same limit as one

@@ -249,9 +249,9 @@ def _standing(
             commit = field.decode("ascii").strip()
     standing, passed = {path: now[path] for path in wanted}, []
     for child, parent in pairs:
-        before = {path: old for path, old in undone.get(child, []) if path in standing}
-        standing |= before
-        passed += [[child, parent]] if before else []
+        stood = {path: old for path, old in undone.get(child, []) if path in standing}
+        standing |= stood
+        passed += [[child, parent]] if stood else []
         if standing == wanted:
             return parent, passed
     return None, []

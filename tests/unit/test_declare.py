@@ -17,9 +17,11 @@ from reconciler.history.keys import Key
 from reconciler.history.state import State
 from reconciler.history.status import status
 from reconciler.history.why import why
+from reconciler.planning import objects
 from reconciler.planning.declared import Object
 from reconciler.planning.diff import Observed
 from reconciler.planning.drifted import CORRECT, REPORT, Field
+from reconciler.planning.wanted import Expansion
 from tests.fleets import NOW, edge, fleet, model_set, plain
 from tests.log_events import StillClock
 from tests.stations import Branch, drain, types
@@ -347,3 +349,27 @@ def test_what_was_never_made_and_is_no_longer_declared_is_forgotten(station: Sta
     assert ev.OBJECT_GONE in types(station.turn("commit"))
     assert str(MODEL) not in station.record.state.keys
     assert status(station.record.state, NOW).converged
+
+
+def test_a_bug_in_what_one_key_should_be_is_that_key_s_problem(
+    station: Station, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    station.push(plain("m", "1"))
+    expand = objects.expand
+
+    def broken(key: Key, *more: Any) -> Expansion:
+        if key == MODEL:
+            raise KeyError("spec")
+        return expand(key, *more)
+
+    monkeypatch.setattr(objects, "expand", broken)
+    station.push(plain("m", "2"), plain("other"))
+    assert station.names() == {"InferenceModel/m", "InferenceModel/other"}
+    assert station.cluster.there[MODEL]["spec"]["targetVersion"] == "1"
+    (problem,) = station.record.state.problems[str(MODEL)]
+    assert (problem["code"], "KeyError: 'spec'" in problem["message"]) == ("RX600", True)
+    assert "Traceback" in capfd.readouterr().err
+    monkeypatch.setattr(objects, "expand", expand)
+    station.turn("audit")
+    assert station.cluster.there[MODEL]["spec"]["targetVersion"] == "2"
+    assert station.record.state.problems == {}
