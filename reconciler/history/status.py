@@ -265,10 +265,10 @@ def suspensions(state: State, now: str) -> tuple[Suspension, ...]:
             reason=why.get("reason", ""),
             time=why.get("time", ""),
             until=why.get("until", ""),
-            annotated=annotated,
+            annotated=annotated or bool(state.ref.ahead and scope == "*"),
             object=why.get("object", ""),
         )
-        for annotated, table in ((False, state.suspended), (True, state.annotated))
+        for annotated, table in ((False, state.suspensions()), (True, state.annotated))
         for scope, why in sorted(table.items())
     )
     return tuple(one for one in every if not one.until or one.until > now)
