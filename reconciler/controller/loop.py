@@ -172,7 +172,7 @@ class Loop:
         return Considered(plan, expansions)
 
     def _expanded(self, running: _Running, keys: Iterable[Key]) -> list[Expansion]:
-        """What each key should be; where a bug keeps that from being said it is the key's own problem, and no other's."""
+        """What each key should be; where a bug keeps that from being said, it is a problem of that key alone."""
         try:
             return running.source.expand(keys)
         except ReconcilerError:
