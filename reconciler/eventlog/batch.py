@@ -166,28 +166,16 @@ class Batch:
         event = self._check_arrival(origin, body)
         version, before = self._version(event.partitionkey) + 1, self._tip(origin.source)
         arrival = codec.Arrival(
-            source=origin.source,
-            position=origin.position,
-            hash=origin.hash,
-            prev=origin.prev,
+            **msgspec.structs.asdict(origin),
             localsequence=self._seq + 1,
             localversion=version,
             recordedtime=self.recorded,
         )
         wrapped = codec.wrap(body, arrival)
+        hash_, link = codec.chain(self._hash, wrapped), bytes.fromhex(origin.hash)
+        place = (origin.source, origin.position, link, before.seq)
         row = Row(
-            self._seq + 1,
-            codec.chain(self._hash, wrapped),
-            event.partitionkey,
-            version,
-            origin.source,
-            event.id,
-            origin.source,
-            origin.position,
-            bytes.fromhex(origin.hash),
-            before.seq,
-            self.recorded,
-            wrapped,
+            self._seq + 1, hash_, event.partitionkey, version, origin.source, event.id, *place, self.recorded, wrapped
         )
         return self._add(row, event, origin)
 

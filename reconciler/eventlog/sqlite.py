@@ -72,7 +72,7 @@ class SqliteLog(Ledger, SqliteReader):
         with self._writing:
             batch, first = self._batch(), self._stored.live.first
             head, own, _ = self._tail
-            begins = schema.Begins(self._source, head.seq + 1, head.hash, own, self._stored.tips())
+            begins = schema.Begins(self._source, head.seq + 1, head.hash, own, self._stored.tips)
             sealed = segments.sealed_path(self._path, first, head.seq)
             batch.own([_sealed_event(first, self._tail, sealed, batch.recorded)], {})
             with self._failing():

@@ -470,6 +470,25 @@ def test_a_segment_of_another_log_does_not_fit(path: Path, tmp_path: Path) -> No
         reader.verify()
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE chain SET position = 9 WHERE name = 'edge/a'",
+        "UPDATE chain SET hash = zeroblob(32) WHERE name = 'edge/a'",
+        "UPDATE chain SET name = 'edge/b' WHERE name = 'edge/a'",
+        "INSERT INTO chain VALUES ('edge/b', 9, 1, zeroblob(32))",
+        "DELETE FROM chain WHERE name = 'edge/a'",
+    ],
+)
+def test_a_segment_begins_with_every_readers_end(path: Path, log: SqliteLog, statement: str) -> None:
+    log.append(some_events(3))
+    log.seal()
+    assert (log.end("edge/a").seq, log.verify().readers) == (3, 1)
+    without_guards(path, statement)
+    with pytest.raises(ChainBroken, match="does not follow entry 4"):
+        log.verify()
+
+
 def test_a_reader_goes_on_over_a_seal_made_meanwhile(path: Path, log: SqliteLog) -> None:
     log.append(some_events(3000))
     with closing(SqliteReader(path)) as reader:
