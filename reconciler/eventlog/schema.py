@@ -19,7 +19,8 @@ VERSION: Final = 2
 # `stream` and `chain` number names by the seq of the first entry here that bears one; chains that the file begins with
 # are numbered from 1. A chain goes by its reader, or by the source that it was copied from: that one is entry.source,
 # which is 0 for the log itself. entry.prior: the entry before it in its chain; linkhash: its hash there, NULL where it
-# is `hash`. head: the newest entry of each chain.
+# is `hash`. head: the newest entry of each chain: what an index
+# would be, as unguarded, and compared with the entries by `verify`.
 # No AUTOINCREMENT, no index of chains: docs/decisions/0009.
 TABLES: Final = """
 CREATE TABLE segment (
@@ -81,13 +82,6 @@ END;
 CREATE TRIGGER segment_insert BEFORE INSERT ON segment BEGIN
   SELECT RAISE(ABORT, 'the log is append-only') WHERE EXISTS (SELECT 1 FROM segment);
 END;
-CREATE TRIGGER head_insert BEFORE INSERT ON head BEGIN
-  SELECT RAISE(ABORT, 'the log is append-only') WHERE NEW.seq <= (SELECT seq FROM head WHERE chain = NEW.chain);
-END;
-CREATE TRIGGER head_update BEFORE UPDATE ON head WHEN NEW.chain <> OLD.chain OR NEW.seq <= OLD.seq BEGIN
-  SELECT RAISE(ABORT, 'the log is append-only');
-END;
-CREATE TRIGGER head_delete BEFORE DELETE ON head BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 """
 GUARDS: Final = "".join(
     [

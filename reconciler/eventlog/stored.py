@@ -37,7 +37,7 @@ class Stored:
         for row in rows:
             self._versions[row.stream] = row.version
             if row.chain:
-                self.tips[row.chain] = Tip(row.position, row.linkhash, row.seq)
+                self.tips[row.chain] = row.tip
 
     def stored(self, source: str, ids: Sequence[str]) -> dict[str, Entry]:
         """See `batch.Lookup`."""

@@ -85,10 +85,6 @@ def like_entry_2(*keys: str) -> str:
         "DELETE FROM chain",
         "INSERT INTO chain SELECT 'x', 1, 0, hash FROM chain",
         "INSERT OR REPLACE INTO chain SELECT name, 9, 0, hash FROM chain",
-        "UPDATE head SET seq = 2",
-        "UPDATE head SET chain = 9, seq = 9",
-        "DELETE FROM head",
-        "INSERT OR REPLACE INTO head SELECT chain, 2 FROM head",
         "UPDATE blob SET content = x'00'",
         "DELETE FROM blob",
         "INSERT OR REPLACE INTO blob SELECT oid, x'00' FROM blob",
@@ -199,6 +195,15 @@ def test_fault_10_verify_finds_altered_names_and_rows_put_aside(path: Path, stat
     without_guards(path, statement)
     with closing(SqliteReader(path)) as reader, pytest.raises(ChainBroken, match=f"entry {seq} does not fit"):
         reader.verify()
+
+
+@pytest.mark.parametrize("statement", ["UPDATE head SET seq = 2", "UPDATE head SET seq = 9", "DELETE FROM head"])
+def test_an_end_of_a_chain_that_the_entries_do_not_have_is_found(path: Path, log: SqliteLog, statement: str) -> None:
+    log.append(some_events(3))
+    with closing(intruder(path)) as connection:
+        connection.execute(statement)
+    with pytest.raises(ChainBroken, match=r"log\.db does not say where the chains of its readers end"):
+        log.verify()
 
 
 def test_an_altered_source_file_is_found(path: Path, log: SqliteLog) -> None:
