@@ -78,18 +78,15 @@ class _Audit:
             after = blobs[-1][0]
 
     def _begin(self, volume: Volume) -> None:
+        """What the file says of where it begins, against where the last one ended."""
         if volume.source != self._source and not volume.own:  # a new epoch: the chains of its readers begin anew
             self._source, self._own = volume.source, 0
             self._tips = {name: tip for name, tip in self._tips.items() if name.startswith("/")}
         chains = volume.query(_CHAINS)
-        begins = {name: (position, hash_) for _, name, position, hash_ in chains if (position, hash_) != EMPTY}
-        stood = {name: tip[:2] for name, tip in self._tips.items()}
-        if (volume.source, volume.first - 1, volume.prev, volume.own, begins) != (
-            self._source,
-            *self.head,
-            self._own,
-            stood,
-        ):
+        begins = {name: at for _, name, *at in chains if at != [*EMPTY]}
+        ended = {name: [*tip[:2]] for name, tip in self._tips.items()}
+        where = (volume.source, Head(volume.first - 1, volume.prev), volume.own, begins)
+        if where != (self._source, self.head, self._own, ended):
             raise ChainBroken(f"{volume.path.name} does not follow entry {self.head.seq}")
         if altered := volume.ask(schema.changed_objects):
             raise ChainBroken(f"{volume.path.name}: somebody changed the schema: {', '.join(altered)}")
@@ -155,15 +152,17 @@ class _Audit:
         reader, here = _reader(seq, said.source, said.partitionkey), name_of(self._source)
         if reader != here:
             raise _unfit(seq, f"it is for {reader or 'nobody'}, not for {here}")
-        if (said.partitionkey, said.id, said.source, number, position, link, prior) != (
-            self._streams.get(stream),
-            id_text(id_),
-            source,
-            chain,
-            origin.position,
+        stored = (self._streams.get(stream), id_text(id_), source, chain, position, link, prior)
+        told = (origin.source, origin.localsequence, origin.localversion)
+        if stored != (
+            said.partitionkey,
+            said.id,
+            said.source,
+            number,
+            held + 1,
             None if at == row_hash else at,
             last,
-        ) or (origin.source, origin.localsequence, origin.localversion) != (source, seq, version):
+        ) or (told != (source, seq, version)):
             raise _unfit(seq, "its columns differ from its bytes")
         self._tips[source] = (held + 1, at, seq)
 
