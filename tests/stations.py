@@ -17,6 +17,7 @@ from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import StageState, State
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared, Object
+from reconciler.planning.kinds import KINDS
 from reconciler.ports import EventLog
 from tests.log_events import StillClock
 
@@ -83,9 +84,6 @@ class Branch:
 
     def adopt(self, reading: Reading) -> None:
         self.declared, self.notes = reading.declared, {}
-
-
-KINDS = ("InferenceModelSet", "InferenceModel", "Model", "Dataset", "Edge", "Fleet")
 
 
 def drain(loop: Loop) -> int:

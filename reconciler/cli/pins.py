@@ -6,13 +6,15 @@ expanded; a plain InferenceModel says its own targetVersion.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from reconciler.errors import NameUnknown, UsageError
 from reconciler.history.keys import Key
-from reconciler.model.identity import Identity
+from reconciler.model.identity import EDGE
 from reconciler.planning.declared import Declared, Object
 from reconciler.planning.expand import keys_on
+from reconciler.planning.kinds import KINDS
+from reconciler.planning.versions import entries_of, holder_of
 
 if TYPE_CHECKING:
     from reconciler.sources.mirror import Mirror
@@ -41,7 +43,7 @@ def edge_of(declared: Declared, name: str) -> Object:
     """The Edge of this name. Raises NameUnknown with the names there are."""
     edge = declared.edge(name)
     if edge is None:
-        there = ", ".join(sorted(edge.name for edge in declared.of_kind("Edge"))) or "none"
+        there = ", ".join(sorted(edge.name for edge in declared.of_kind(EDGE))) or "none"
         raise NameUnknown(f"the repository declares no edge {name}", hint=f"it declares {there}")
     return edge
 
@@ -49,20 +51,10 @@ def edge_of(declared: Declared, name: str) -> Object:
 def subjects(declared: Declared, edge: Object) -> Iterator[Subject]:
     """Everything on this edge that a pin can act on."""
     for key, source in keys_on(declared, edge):
-        if source.kind == "Dataset":
-            yield Subject("dataset", source.name, _versions(source.spec.get("versions")), key)
-        elif source.kind == "InferenceModelSet":
-            template = source.spec["template"]["spec"]
-            name = template.get("modelRef") or template.get("modelName", "")
-            entries = template.get("manifest")
-            if template.get("modelRef"):
-                catalogue = declared.get(Identity("Model", source.namespace, template["modelRef"]))
-                entries = catalogue.spec.get("versions") if catalogue is not None else ()
-            yield Subject("model", name, _versions(entries), key)
-
-
-def _versions(entries: Any) -> tuple[str, ...]:
-    return tuple(str(entry["version"]) for entry in entries or ())
+        field, name = KINDS[source.kind].pin(source)
+        if field:
+            versions = (str(entry["version"]) for entry in entries_of(holder_of(declared, source)))
+            yield Subject(field, name, tuple(versions), key)
 
 
 def subject_of(declared: Declared, edge: Object, name: str, version: str) -> Subject:
@@ -74,7 +66,7 @@ def subject_of(declared: Declared, edge: Object, name: str, version: str) -> Sub
     named = sorted((one for one in there if one.name == name), key=lambda one: one.field != "model")
     if not named:
         for key, source in keys_on(declared, edge):
-            if source.kind == "InferenceModel" and name in {key.name, source.spec.get("modelName")}:
+            if not KINDS[source.kind].pin(source)[0] and name in {key.name, source.spec.get("modelName")}:
                 place = source.place("targetVersion")
                 raise UsageError(f"{name} is an InferenceModel of its own", hint=f"change targetVersion at {place}")
         names = ", ".join(sorted({one.name for one in there})) or "nothing"

@@ -8,7 +8,7 @@ import contextlib
 from typing import Any
 
 from reconciler.controller.steps import reached
-from reconciler.edge.holding import Stage
+from reconciler.edge.holding import Holding, Stage
 from reconciler.edge.job import Job, Tools
 from reconciler.edge.runtimes import runtime_spec
 from reconciler.errors import PreflightRefused, ProbeFailed, ReconcilerError, RuntimeUnavailable, StorageExhausted
@@ -20,11 +20,11 @@ from reconciler.serving.process import RuntimeProcess
 CRASHES, CRASH_WINDOW_S = 3, 60.0  # a version whose runtime dies this often this fast goes back to the one before
 
 
-class ServedModel:
-    """`holding.Holding` of a model that a runtime serves."""
+class ServedModel(Holding):
+    """A model that a runtime serves."""
 
     def __init__(self, tools: Tools, stage: Stage) -> None:
-        self._tools, self._stage = tools, stage
+        super().__init__(tools, stage)
         self._crashes: dict[Key, list[float]] = {}
 
     def crashed(self, key: Key) -> None:

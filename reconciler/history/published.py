@@ -47,7 +47,7 @@ class Seen(Protocol):
 class Around:
     """What a status needs beside the log.
 
-    now: RFC 3339 UTC.  branch: that is followed.  from_git: whether Git declares it or makes it.
+    now: RFC 3339 UTC.  branch: that is followed.  from_git: whether it is from Git, where only that has a meaning.
     members: of a set, the objects that it makes; of a Model, those that serve it; of an Edge or a Dataset, the keys of
     what an edge is given. An InferenceModel's own are its keys on edges.
     problems: of its document.  suspended: {actor, reason, until} where it is not to be changed.
@@ -64,29 +64,10 @@ class Around:
     handled: str = ""
 
 
-class Kind(Protocol):
-    """What differs by kind in a status: a row of planning.kinds."""
-
-    @property
-    def facts(self) -> "FactsOf":
-        """What is known of an object, and the verdict on it."""
-        ...
-
-    @property
-    def from_git_only(self) -> bool:
-        """Whether nothing follows from an object that somebody made by hand."""
-        ...
-
-    @property
-    def tells_suspension(self) -> bool:
-        """Whether its status has a field for who suspended it."""
-        ...
-
-
-def published(kind: Kind, key: Key, state: State, seen: Seen, around: Around) -> dict[str, Any] | None:
-    """The status of an object; None: write nothing."""
-    facts, verdict = kind.facts(key, state, seen, around)
-    verdict = _beside(kind, key, state, around, verdict)
+def published(facts_of: "FactsOf", key: Key, state: State, seen: Seen, around: Around) -> dict[str, Any] | None:
+    """The status of an object; None: write nothing. facts_of: what is said of its kind."""
+    facts, verdict = facts_of(key, state, seen, around)
+    verdict = _beside(key, state, around, verdict)
     if verdict is None:
         if not seen.status and not around.handled:
             return None
@@ -97,7 +78,6 @@ def published(kind: Kind, key: Key, state: State, seen: Seen, around: Around) ->
         "observedGeneration": seen.generation,
         "lastAppliedRevision": _revision(around.branch, commit) if around.from_git else "",
         "lastHandledReconcileAt": around.handled,
-        "suspended": _present(around.suspended) if kind.tells_suspension else {},
     }
     return _present(status | facts)
 
@@ -118,9 +98,9 @@ def _seconds(time: str) -> str:
 # ── what matters more than what an edge says ──────────────────────────────────────────────────────────────────────────
 
 
-def _beside(kind: Kind, key: Key, state: State, around: Around, verdict: Verdict | None) -> Verdict | None:
+def _beside(key: Key, state: State, around: Around, verdict: Verdict | None) -> Verdict | None:
     served = state.stage(DECLARE).known(key)
-    if kind.from_git_only and not around.from_git:
+    if not around.from_git:
         return Verdict(said.FALSE, said.NOT_FROM_GIT, _not_from_git(key), stuck=True)
     wrong = [problem for problem in around.problems if problem.get("severity", "error") == "error"]
     if wrong:
@@ -196,8 +176,9 @@ def of_service(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # 
     """What its edge said. Of several edges, while it moves, the one that was ordered last."""
     keys = state.stage(DELIVER).keys
     on_edges = [(keys[text], Key.parse(text).edge) for text in around.members if text in keys]
+    suspended = {"suspended": _present(around.suspended)}
     if not on_edges:
-        return {}, None
+        return suspended, None
     served, edge = max(on_edges, key=lambda one: one[0].ordered_seq)
     wanted = str(served.order.get("version", ""))
     facts = {
@@ -207,6 +188,7 @@ def of_service(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # 
         "edge": edge,
         "phase": served.phase,
         "since": served.phase_time,
+        **suspended,
     }
     verdict = delivery(served, edge, state.edges.get(edge))
     asked = str(seen.spec.get("targetVersion", ""))
@@ -272,6 +254,7 @@ def of_fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # no
         "problems": len(problems),
         "heldPlan": plan,
         "frozenUntil": around.frozen_until,
+        "suspended": _present(around.suspended),
     }
     refused = sum(served.phase in FAILED for served in ours)
     if ref.lost:

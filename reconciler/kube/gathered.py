@@ -1,11 +1,10 @@
 """Which objects and edges a status speaks of. May import: history, planning, kube.
 
-In: State and what Git declares.  Out: the members of a set, a Model, an Edge, a Dataset (by their row of
-planning.kinds); what is to be published when one of them changed. Of the loop's thread alone. A set's members are found
-once a commit, and where they are asked for.
+In: State and what Git declares.  Out: the members of a set, a Model, an Edge, a Dataset; what is to be published when
+one of them changed. Of the loop's thread alone. A set's members are found once a commit, and where they are asked for.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from reconciler.history.keys import DECLARE, DELIVER, Key
@@ -14,6 +13,7 @@ from reconciler.model.identity import CATALOGUE, EDGE, SERVICE, SET, SET_LABEL, 
 from reconciler.planning import objects
 from reconciler.planning.declared import Declared, Object, template_of
 from reconciler.planning.kinds import KINDS
+from reconciler.planning.reach import keys_of
 
 
 class Gathered:
@@ -46,32 +46,29 @@ class Gathered:
                 del index[slot]
 
     def members(self, key: Key) -> list[str]:
-        """What the status of an object sums up: keys on edges."""
-        return list(KINDS[key.kind].members(self, key))
+        """What the status of an object sums up, by its row: keys on edges."""
+        find = {"given": self._given, "on": self._on_edge, "made": self._made, "users": self._of_users}
+        return list(find[KINDS[key.kind].members](key))
 
-    @property
-    def declared(self) -> Declared:
-        """What Git says."""
-        return self._declared()
+    def _given(self, key: Key) -> Iterable[str]:
+        return (f"{key}@{edge}" for edge in self._edges_of.get(str(key), ()))
 
-    def given(self, key: Key) -> list[str]:
-        """The keys of an object on the edges that it is given to."""
-        return [f"{key}@{edge}" for edge in self._edges_of.get(str(key), ())]
+    def _on_edge(self, key: Key) -> Iterable[str]:
+        return (f"{obj}@{key.name}" for obj in self._on.get(key.name, ()))
 
-    def on(self, edge: str) -> list[Key]:
-        """The objects that an edge is given."""
-        return [Key.parse(obj) for obj in self._on.get(edge, ())]
-
-    def made(self, source: Object) -> tuple[str, ...]:
-        """The keys, on their edges, of what a set makes."""
-        declared = self._declared()
+    def _made(self, key: Key) -> Iterable[str]:
+        declared, identity = self._declared(), Identity(*key[:3])
         if self._sets[0] is not declared:
             self._sets = (declared, {})
-        found = self._sets[1].get(source.identity)
-        if found is None:
-            found = tuple(str(key) for key in KINDS[source.kind].placement.keys(declared, source))
-            self._sets[1][source.identity] = found
-        return found
+        source, found = declared.get(identity), self._sets[1].get(identity)
+        if found is None and source is not None:
+            found = tuple(str(one) for one in keys_of(declared, source))
+            self._sets[1][identity] = found
+        return found or ()
+
+    def _of_users(self, key: Key) -> Iterable[str]:
+        for identity in self._declared().users(key.namespace, key.name):
+            yield from self.members(objects.key_of(identity))
 
     def problems(self, key: Key, state: State) -> list[dict[str, Any]]:
         """What is wrong with an object, or with the document that declares it: those from its line to the next one."""
@@ -96,6 +93,10 @@ class Gathered:
             found = (obj for kind in KINDS for obj in declared.of_kind(kind))
             self._files[1][path] = [obj for obj in found if obj.path == path]
         return self._files[1][path]
+
+    def on(self, edge: str) -> list[Key]:
+        """The objects that an edge is given."""
+        return [Key.parse(obj) for obj in self._on.get(edge, ())]
 
     def summed_in(self, key: Key, state: State) -> Iterator[Key]:
         """What else is told anew when this object, or what an edge says of it, has changed."""

@@ -109,8 +109,7 @@ class Telling:
 
     def _widely(self, key: Key) -> Iterator[Key]:
         yield key
-        covers = KINDS[key.kind].covers
-        yield from () if covers is None else covers(self._gathered, key)
+        yield from (Key.parse(text)._replace(edge="") for text in self._gathered.members(key))
 
     def _of_key(self, mark: str) -> Iterator[Key]:
         key = Key.named(mark)
@@ -143,7 +142,7 @@ class Telling:
 
     def status(self, key: Key, live: Live) -> dict[str, Any] | None:
         """What the status of an object should be; None where it has none from here."""
-        return published(KINDS[key.kind], key, self._record.state, live, self._around(key, live))
+        return published(KINDS[key.kind].facts, key, self._record.state, live, self._around(key, live))
 
     def _around(self, key: Key, live: Live) -> Around:
         now, state = self._now, self._record.state

@@ -56,6 +56,11 @@ def template_of(source: Object) -> Mapping[str, Any]:
     return spec
 
 
+def says_place(obj: Object) -> bool:
+    """Whether an object lands where its own nodeName and nodeSelector lead."""
+    return "deployToLayer" in obj.spec
+
+
 def node_of(edge: Object) -> str:
     """The name of an edge's node."""
     return str(edge.spec.get("nodeName") or edge.name)
@@ -128,7 +133,7 @@ class Declared:
                 yield self._edges_by_label, label, obj.name
             for label in node_labels(obj).items():
                 yield self._edges_by_node_label, label, obj.name
-        if "deployToLayer" in obj.spec:
+        if says_place(obj):
             yield self._bound, obj.spec.get("nodeName") or "", obj.identity
         if reference := template_of(obj).get("modelRef"):
             yield self._users, (obj.namespace, reference), obj.identity

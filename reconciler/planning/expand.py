@@ -11,7 +11,7 @@ from typing import Any
 from reconciler.diagnostics import Diagnostic
 from reconciler.history.keys import Key
 from reconciler.planning import objects, refusals
-from reconciler.planning.declared import Declared, Object
+from reconciler.planning.declared import Declared, Object, says_place, template_of
 from reconciler.planning.kinds import KINDS
 from reconciler.planning.reach import affected, every, keys_on, source_of
 from reconciler.planning.versions import Circumstances, chosen
@@ -25,12 +25,12 @@ def expand(key: Key, declared: Declared, around: Circumstances) -> Expansion:
     source, edge = source_of(declared, key), declared.edge(key.edge)
     if source is None:
         return Gone(key)
-    placement = KINDS[source.kind].placement
-    if key.edge and placement.is_lost(declared, source):
+    if says_place(source) and key.edge and declared.edge_of(source) is None:
         return Frozen(key, None)  # its key on no edge tells why
-    refusal = placement.refusal(declared, source, edge)
-    if refusal is not None:
-        return Frozen(key, refusal)
+    if edge is None or "deployToLayer" in template_of(source):
+        refusal = refusals.unservable(source) or (objects.unplaced(source, declared) if edge is None else None)
+        if refusal is not None:
+            return Frozen(key, refusal)
     assert edge is not None  # only what is unplaced has a key on no edge
     made = objects.made(key._replace(edge=""), source, edge, declared, around)
     if not isinstance(made, Wanted):

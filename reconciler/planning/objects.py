@@ -14,7 +14,7 @@ from reconciler.model.identity import EDGE_LABEL, GROUP, SERVICE, SET, SET_LABEL
 from reconciler.planning import reach, refusals
 from reconciler.planning.declared import Declared, Object, node_of, template_of
 from reconciler.planning.kinds import KINDS
-from reconciler.planning.naming import LONGEST_NAME, key_of_set, set_of
+from reconciler.planning.naming import LONGEST_NAME, set_of
 from reconciler.planning.refusals import port_of
 from reconciler.planning.versions import Chosen, Circumstances, chosen, entries_of
 from reconciler.planning.wanted import Expansion, Frozen, Gone, Wanted
@@ -32,7 +32,7 @@ def key_of(identity: Identity) -> Key:
 def every(declared: Declared) -> set[Key]:
     """Every object that there should be."""
     plain = {key_of(obj.identity) for kind in KINDS for obj in declared.of_kind(kind)}
-    made = (key for source in declared.of_kind(SET) for key in KINDS[SET].placement.keys(declared, source))
+    made = (key for source in declared.of_kind(SET) for key in reach.keys_of(declared, source))
     return plain | {key._replace(edge="") for key in made}
 
 
@@ -58,21 +58,31 @@ def expand(key: Key, declared: Declared, around: Circumstances) -> Expansion:
     source, edge_name = source_of(declared, key)
     if source is None:
         return Gone(key)
-    placement = KINDS[source.kind].placement
-    refusal = placement.misplaced(declared, source)
-    if refusal is not None:
-        return Frozen(key, refusal)
-    edge = declared.edge(edge_name) or placement.home(declared, source)
+    edge = declared.edge(edge_name or declared.edge_of(source) or "")
+    if edge is None and _named(source, declared) is not None:  # a node without an Edge is the cluster's to know
+        return Frozen(key, unplaced(source, declared))
     found = made(key, source, edge, declared, around)
     missing = _digest(source, around) if source.kind == key.kind and isinstance(found, Wanted) else None
     return found if missing is None else Frozen(key, missing)
 
 
+def unplaced(source: Object, declared: Declared) -> Diagnostic:
+    """What says its own place, and leads to no edge."""
+    return refusals.unplaced(source, _named(source, declared))
+
+
+def _named(source: Object, declared: Declared) -> Object | None:
+    """The edge of its nodeName, whether or not it is selected too."""
+    place = {"nodeName": source.spec.get("nodeName")}
+    return declared.edge(declared.edge_of(Object(kind=source.kind, name=source.name, spec=place)) or "")
+
+
 def made(key: Key, source: Object, edge: Object | None, declared: Declared, around: Circumstances) -> Wanted | Frozen:
     """The object that comes of `source`, for the edge on which it lands, where it lands on one alone."""
-    clash = _port_conflict(source, edge, declared, around) if edge is not None else None
-    if clash is not None:
-        return Frozen(key, clash)
+    if edge is not None:
+        clash = _port_conflict(key._replace(edge=edge.name), source, edge, declared, around)
+        if clash is not None:
+            return Frozen(key, clash)
     if source.kind == key.kind or edge is None:
         return Wanted(key, _manifest(source), origin=source.place(""), because="declared")
     return _of_set(key, source, edge, declared, around)
@@ -114,18 +124,20 @@ def _entries(found: Chosen, last: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [entry] if previous is None else [entry, dict(previous)]
 
 
-def _port_conflict(source: Object, edge: Object, declared: Declared, around: Circumstances) -> Diagnostic | None:
+def _port_conflict(
+    key: Key, source: Object, edge: Object, declared: Declared, around: Circumstances
+) -> Diagnostic | None:
     """Two models on one edge would listen on one port: who was ordered onto it keeps it, then the least key."""
     port = port_of(source)
-    if port is None:
+    rivals = reach.ports_of(declared, edge)[port] if port is not None else []
+    if port is None or len(rivals) < 2:
         return None
-    key = key_of_set(declared, source, edge.name) if source.kind == SET else Key(*source.identity, edge.name)
 
     def rank(one: Key) -> tuple[bool, Key]:
         known = around.served.get(str(one)) or around.served.get(str(one._replace(edge="")))
         return known is None or _ordered_port(known.order) != port, one
 
-    first, holder = min(reach.ports_of(declared, edge)[port], key=lambda rival: rank(rival[0]))
+    first, holder = min(rivals, key=lambda rival: rank(rival[0]))
     return None if first == key else refusals.port_conflict(source, edge, port, holder)
 
 

@@ -3,11 +3,12 @@
 In: declared objects, before and after.  Out: keys, to planning.objects and planning.expand. Pure.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from reconciler.history.keys import Key
-from reconciler.model.identity import EDGE, SERVICE, Identity
-from reconciler.planning.declared import Declared, Object, node_of
+from reconciler.model.identity import CATALOGUE, EDGE, SERVICE, SET, Identity
+from reconciler.planning.declared import Declared, Object, matches, node_of, says_place
 from reconciler.planning.kinds import KINDS
 from reconciler.planning.naming import claimants, key_of_set, set_of
 from reconciler.planning.refusals import port_of
@@ -15,18 +16,34 @@ from reconciler.planning.refusals import port_of
 
 def keys_on(declared: Declared, edge: Object) -> Iterator[tuple[Key, Object]]:
     """Every key on one edge, with the object that it comes from."""
-    for row in KINDS.values():
-        yield from row.placement.on(declared, edge)
+    for obj in declared.bound_to(edge):
+        yield key_on(declared, obj, edge.name), obj
+    for kind, row in KINDS.items():
+        for obj in declared.of_kind(kind) if row.selectors is not None else ():
+            if _selects(obj, edge):
+                yield key_on(declared, obj, edge.name), obj
+
+
+def key_on(declared: Declared, obj: Object, edge: str) -> Key:
+    """The key on one edge of an object, or of what a set makes there."""
+    return key_of_set(declared, obj, edge) if obj.kind == SET else Key(*obj.identity, edge)
+
+
+def keys_of(declared: Declared, obj: Object) -> Iterator[Key]:
+    """Every key that comes from one object. What names its own place, and leads to no edge, has one on the edge ""."""
+    if says_place(obj):
+        yield Key(*obj.identity, declared.edge_of(obj) or "")
+    for selector in _selectors(obj):
+        yield from (key_on(declared, obj, edge.name) for edge in declared.edges_matching(selector))
 
 
 def keys_from(declared: Declared, identity: Identity) -> Iterator[Key]:
-    """Every key that comes from one object, or depends on it. What leads to no edge has a key on the edge ""."""
+    """Every key that comes from one object, or depends on it."""
     obj = declared.get(identity)
     if obj is None:
         return
-    row = KINDS[obj.kind]
-    yield from row.placement.keys(declared, obj)
-    for user in row.users(declared, obj):
+    yield from keys_of(declared, obj)
+    for user in declared.users(obj.namespace, obj.name) if obj.kind == CATALOGUE else ():
         yield from keys_from(declared, user)
     if obj.kind == EDGE:
         yield from (key for key, _ in keys_on(declared, obj))
@@ -34,20 +51,29 @@ def keys_from(declared: Declared, identity: Identity) -> Iterator[Key]:
 
 def every(declared: Declared) -> set[Key]:
     """Every key that is declared."""
-    return {
-        key
-        for kind, row in KINDS.items()
-        for obj in declared.of_kind(kind)
-        for key in row.placement.keys(declared, obj)
-    }
+    return {key for kind in KINDS for obj in declared.of_kind(kind) for key in keys_of(declared, obj)}
 
 
 def source_of(declared: Declared, key: Key) -> Object | None:
-    """The object that a key comes from, or None when nothing declares it there."""
-    plain = declared.get(Identity(*key[:3]))
+    """The object that a key comes from, or None when nothing declares it there.
+
+    What names its own place, and leads to no edge at all, is the source of its key wherever it was: it stays there.
+    """
+    plain, edge = declared.get(Identity(*key[:3])), declared.edge(key.edge)
     if plain is None:
         return set_of(declared, key)[0] if key.kind == SERVICE and key.edge else None
-    return plain if KINDS[key.kind].placement.reaches(declared, plain, key.edge) else None
+    if says_place(plain):
+        return plain if declared.edge_of(plain) in {None, key.edge} else None
+    return plain if edge is not None and key_on(declared, plain, key.edge) == key and _selects(plain, edge) else None
+
+
+def _selects(obj: Object, edge: Object) -> bool:
+    return any(matches(selector, edge.labels) for selector in _selectors(obj))
+
+
+def _selectors(obj: Object) -> Iterable[Mapping[str, Any] | None]:
+    selectors = KINDS[obj.kind].selectors
+    return () if selectors is None else selectors(obj)
 
 
 def affected(before: Declared, after: Declared, changed: Iterable[Identity]) -> set[Key]:
@@ -73,7 +99,12 @@ def affected(before: Declared, after: Declared, changed: Iterable[Identity]) -> 
 
 def _shape(obj: Object | None) -> object:
     """What decides where an object's keys are, how they are called and on which port; for an Edge all but its pins."""
-    return None if obj is None else KINDS[obj.kind].placement.shape(obj)
+    if obj is None:
+        return None
+    if obj.kind == EDGE:
+        return obj.labels, {name: value for name, value in obj.spec.items() if name != "pins"}
+    reach = [obj.spec.get(name) for name in ("edgeSelector", "nodeSelector", "nodeName", "edges")]
+    return (reach, port_of(obj)) if reach != [None] * 4 else None
 
 
 def _rivals(before: Declared, after: Declared, moved: Iterable[Key]) -> set[Key]:
@@ -102,14 +133,25 @@ def _rebound(before: Declared, after: Declared, edges: Iterable[Identity]) -> se
 
 def _namesakes(before: Declared, after: Declared, identity: Identity) -> set[Key]:
     """The keys of sets whose names the object may take, or give back."""
-    there = [(declared, obj) for declared in (before, after) if (obj := declared.get(identity)) is not None]
-    names = {name for declared, obj in there for name in KINDS[obj.kind].placement.names(declared, obj)}
+    names = {name for declared in (before, after) for name in _names(declared, declared.get(identity))}
     return {
         key_of_set(declared, source, edge)
         for declared in (before, after)
         for name in names
         for source, edge in claimants(declared, name)
     }
+
+
+def _names(declared: Declared, obj: Object | None) -> Iterator[Identity]:
+    """What a service, those of a set, or those that sets make on an edge are called unless their names are taken."""
+    pairs: Iterable[tuple[Object, Object]] = ()
+    if obj is not None and obj.kind == SERVICE:
+        yield obj.identity
+    elif obj is not None and obj.kind == EDGE:
+        pairs = ((source, obj) for source in declared.of_kind(SET) if _selects(source, obj))
+    elif obj is not None and obj.kind == SET:
+        pairs = ((obj, edge) for selector in _selectors(obj) for edge in declared.edges_matching(selector))
+    yield from (Identity(SERVICE, source.namespace, f"{source.name}-{edge.name}") for source, edge in pairs)
 
 
 def ports_of(declared: Declared, edge: Object) -> dict[int, list[tuple[Key, Object]]]:

@@ -53,7 +53,8 @@ def chosen(source: Object, edge: Object, declared: Declared, around: Circumstanc
     """Which version of `source` the edge gets, with its digest; or why that cannot be said."""
     pin = _pin(source, edge, around.now)
     choice = _choice(source, edge, pin)
-    holder, entry = _entry(declared, source, choice.version)
+    holder = holder_of(declared, source)
+    entry = next((dict(one) for one in entries_of(holder) if str(one["version"]) == choice.version), None)
     if holder is None:
         models = (model.name for model in declared.of_kind(CATALOGUE) if model.namespace == source.namespace)
         return refusals.unknown_model(source, template_of(source)["modelRef"], models)
@@ -96,11 +97,10 @@ def _choice(source: Object, edge: Object, pin: dict[str, Any] | None) -> Choice:
     return Choice(str(version or ""), source.place(named), because)
 
 
-def _entry(declared: Declared, source: Object, version: str) -> tuple[Object | None, dict[str, Any] | None]:
-    """Where the versions stand, and the entry of one."""
+def holder_of(declared: Declared, source: Object) -> Object | None:
+    """Where the versions of an object stand: in itself, or in the Model that it refers to."""
     reference = template_of(source).get("modelRef")
-    holder = declared.get(Identity(CATALOGUE, source.namespace, reference)) if reference else source
-    return holder, next((dict(entry) for entry in entries_of(holder) if str(entry["version"]) == version), None)
+    return declared.get(Identity(CATALOGUE, source.namespace, reference)) if reference else source
 
 
 def entries_of(holder: Object | None) -> list[dict[str, Any]]:

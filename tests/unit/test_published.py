@@ -82,7 +82,7 @@ class Log:
 def ask(log: Log, key: Key = PLAIN, seen: Object | None = None, **around: Any) -> dict[str, Any] | None:
     """The status, checked against its schema and its size."""
     known = Around(**{"now": NOW, **around})
-    status = published(KINDS[key.kind], key, log.state, seen or Object(), known)
+    status = published(KINDS[key.kind].facts, key, log.state, seen or Object(), known)
     if status is not None:
         KINDS[key.kind].declares().status.model_validate(status)
         assert len(str(status)) < 4096
