@@ -9,7 +9,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event, event_id, rfc3339
 from reconciler.history.fold import fold
 from reconciler.history.keys import DECLARE, DELIVER, Key, stage_of, stream_of
-from reconciler.history.state import FAILED, StageState, State
+from reconciler.history.state import FAILED, StageState, State, ordering
 from tests.log_events import T0, StillClock
 
 KEY = Key("InferenceModel", "default", "m", "e1")
@@ -254,3 +254,13 @@ def test_keys_have_a_text_form_and_a_stream_of_their_stage() -> None:
     for text in ("m@e1", "a/b@e1", "a/b/c/d@e1", ""):
         with pytest.raises(ValueError, match="values to unpack"):
             Key.parse(text)
+
+
+def test_a_log_says_of_which_stages_it_has_ordered_something(story: Story) -> None:
+    assert ordering(story.state) == frozenset()
+    story.hubs(ev.OBJECT_ADOPTED, KEY, {"uid": "u"})  # only found there
+    assert ordering(story.state) == frozenset()
+    story.order("op")
+    assert ordering(story.state) == {DELIVER}
+    story.hubs(ev.LEASE_ACQUIRED, "cluster", {"holder": "a", "transitions": 1})  # before the first order of objects
+    assert ordering(story.state) == {DECLARE, DELIVER}
