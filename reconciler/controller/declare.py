@@ -107,7 +107,7 @@ class Declare(Keeping):
         """Where the branch has not moved: the commit whose plan could not be made, as the cluster did not answer."""
         if change is None or change.commit or self.following.is_finished:
             return change or Change()
-        return replace(self.following.audit(), events=change.events)
+        return replace(self.following.audit(), events=change.events, then=change.then)
 
     def _seen(self, key: Key) -> Change:
         """An object is not as it was; an annotation on it may be about more than itself."""

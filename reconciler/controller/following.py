@@ -135,8 +135,10 @@ class Following:
         if answer is None:
             return None
         self._answered()
-        found = (self._record.event(ev.REF_FOUND, "git", {}),) if self._record.state.ref.lost else ()
-        return self.change(events=found) if answer.value is None else self._adopt(answer.value, found)
+        ref = self._record.state.ref
+        found = (self._record.event(ev.REF_FOUND, "git", {}),) if ref.lost or ref.ahead else ()
+        change = self.change(events=found) if answer.value is None else self._adopt(answer.value, found)
+        return replace(change, then=(Trigger(Cause.AUDIT),)) if ref.ahead else change
 
     def _answered(self, failure: ReconcilerError | None = None) -> None:
         """A look at the branch has ended: who waited for it is taken again."""
@@ -180,7 +182,7 @@ class Following:
             return Change()
         self.is_starting = False
         if newest.commit:
-            return replace(newest, then=(then,))
+            return replace(newest, then=(*newest.then, then))
         audit = self.audit()
         return replace(audit, events=(*newest.events, *lost, *audit.events), then=again)
 

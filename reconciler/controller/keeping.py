@@ -172,7 +172,10 @@ class Keeping(ABC):
     def found(self) -> Iterator[Event]:
         """Adoptions of what a reconciler has made and this log does not know. Raises ApiUnavailable."""
         for look in self._cluster.strangers():
-            yield self._record.event(ev.OBJECT_ADOPTED, look.key, look.adopted())
+            yield self._adopt(look)
+
+    def _adopt(self, look: Look) -> Event:
+        return self._record.event(ev.OBJECT_ADOPTED, look.key, look.adopted(), operationid=look.operation)
 
     def _settle(self, look: Look) -> Event:
         type_, data = look.settled()
@@ -199,7 +202,7 @@ class Keeping(ABC):
         if known is None or not known.operation:
             events = []
             if known is None and look is not None and look.is_marked:  # a restored etcd brings it back
-                events = [self._record.event(ev.OBJECT_ADOPTED, key, look.adopted())]
+                events = [self._adopt(look)]
             concerns = events or str(key) in self._record.mine.waits or self.concerns(key)
             return self.change({key}, events) if concerns else Change()
         if known.open:
@@ -239,7 +242,9 @@ class Keeping(ABC):
 
         What is to be mended the plan finds.
         """
-        found = []
+        found: list[Event] = []
+        if self._record.state.ref.ahead:  # another reconciler was here: what is gone, it may have deleted
+            return found
         for key in keys:
             known = self._record.mine.known(key)
             look = self._look(key) if known.operation and not known.open else None

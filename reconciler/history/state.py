@@ -57,6 +57,8 @@ class Ref(msgspec.Struct, kw_only=True, omit_defaults=True):
     reverts: bool = False  # every commit read since the accepted one brings earlier files back
     lost: str = ""  # why the branch cannot be read, and since when
     lost_since: str = ""
+    ahead: str = ""  # a commit that another reconciler applied and this log never read: Git is asked first
+    ahead_since: str = ""
 
 
 class HeldPlan(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -81,6 +83,8 @@ class EdgeSeen(msgspec.Struct, kw_only=True, omit_defaults=True):
     source: str = ""
     artifacts: dict[str, int] = {}  # sha256 -> bytes, complete on its disk
     error: str = ""  # the last words of an agent that ended by itself
+    refusal: str = ""  # why it does not copy the hub's log
+    forked: bool = False  # as that log is a fork of what the edge holds
 
 
 class Leading(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -122,6 +126,8 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     seq: int = 0
     hash: bytes = b""
     source: str = ""
+    epoch: int = 0  # the first entry of its source: what was ordered before it is not known to the edges
+    hub: str = ""  # the source that the hub's log has now, as an edge copied it last
     time: str = ""
     ref: Ref = msgspec.field(default_factory=Ref)
     documents: dict[str, list[str]] = {}  # path -> blob id of the last good content, per position in the file
@@ -136,6 +142,13 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     lost: dict[str, dict[str, str]] = {}  # what of the cluster cannot be read -> {error, code, since}
     lease: Leading = msgspec.field(default_factory=Leading)
     digests: dict[str, str] = {}  # "<url> <version>" -> sha256, where policy trusted the first use
+
+    def suspensions(self) -> dict[str, dict[str, Any]]:
+        """What keeps scopes from being changed beside annotations, over by its time or not."""
+        if not self.ref.ahead:
+            return self.suspended
+        why = f"commit {self.ref.ahead[:12]} was applied by another one, and is not known here before Git was read"
+        return {**self.suspended, "*": {"actor": "reconciler", "reason": why, "time": self.ref.ahead_since}}
 
     def stage(self, name: str) -> StageState:
         """The part of one stage, made when there is none yet: the same object for ever, moved on in place."""

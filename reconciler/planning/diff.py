@@ -26,7 +26,7 @@ class Observed:
     was never ordered.  found: its uid and resourceVersion.  left: leaf paths that rules leave to others, so that they
     are not sent.  forced: leaf paths of others that rules take back.  waits: action ("": any) -> why it may not be
     done.  seen: leaf path -> value, where that is not what the spec says (others' own fields are left out, and what
-    rules let stand counts as declared).  merge_keys: which of its lists are maps.
+    rules let stand counts as declared).
     """
 
     spec: Mapping[str, Any]
@@ -40,7 +40,6 @@ class Observed:
     forced: tuple[str, ...] = ()
     waits: Mapping[str, str] = field(default_factory=dict)
     seen: Mapping[str, Any] | None = None
-    merge_keys: MergeKeys = field(default_factory=lambda: BY_VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +62,17 @@ class Difference:
     there: Observed | None = None
 
 
-def diff(wanted: Iterable[Expansion], observed: Mapping[Key, Observed]) -> list[Difference]:
-    """The differences in key order; none for what is as it should be, and none for what cannot be said (Frozen)."""
+def diff(
+    wanted: Iterable[Expansion], observed: Mapping[Key, Observed], merge_keys: Mapping[str, MergeKeys] = {}
+) -> list[Difference]:
+    """The differences in key order; none for what is as it should be, and none for what cannot be said (Frozen).
+
+    merge_keys: kind -> which of its lists are maps, where they are not so by version.
+    """
     found = []
     for expansion in sorted(wanted, key=lambda expansion: expansion.key):
         there = observed.get(expansion.key)
-        keys = there.merge_keys if there is not None else BY_VERSION
+        keys = merge_keys.get(expansion.key.kind, BY_VERSION)
         match expansion:
             case Frozen():
                 continue

@@ -73,7 +73,7 @@ class Children(Keeping):
         self.cache, self.target = cluster.keep(NAME, WATCHED, MANAGER)
         super().__init__(cluster.record.stage(NAME), self.target)
         self._api, self._declare, self._parents = cluster.api, cluster.target, cluster.cache
-        self._queue, self._declared = cluster.queue.stage(NAME), lambda: cluster.repository.declared
+        self._queue, self._repository = cluster.queue.stage(NAME), cluster.repository
         self._touch, self._pool = cluster.publisher.touch, Pool("children", 1)
         self._asked: dict[str, list[str]] = {}  # uid of a parent -> the finalizers that it was told to have last
         self._held: set[str] = set()  # uids of parents that have it for certain
@@ -122,7 +122,7 @@ class Children(Keeping):
 
     def judge(self, change: Change) -> Judgement:
         """No limits; who keeps a parent from being changed keeps its children."""
-        now, declared = rfc3339(self._record.clock.now()), self._declared()
+        now, declared = rfc3339(self._record.clock.now()), self._repository.declared
         said = {**self._record.state.suspended, **self._declare.asked.suspended(), **self.target.asked.suspended()}
         said = {scope: why for scope, why in said.items() if not is_over(str(why.get("until", "")), now)}
         for key in change.keys if said else ():
@@ -189,7 +189,8 @@ def _parent(child: str) -> Trigger:
 def children_stage(cluster: ClusterStage) -> Stage:
     """The stage, on those of a cluster."""
     source = Children(cluster)
-    return Stage(NAME, source, source.target, {Cause.AUDIT: lambda: AUDIT_S})
+    merge_keys = {kind: row.merge_keys for kind, row in WATCHED.items()}
+    return Stage(NAME, source, source.target, {Cause.AUDIT: lambda: AUDIT_S}, merge_keys)
 
 
 if __name__ == "__main__":

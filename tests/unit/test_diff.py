@@ -70,10 +70,3 @@ def test_a_policy_counts_only_while_it_could_help() -> None:
 
 def test_differences_stand_in_order_of_keys() -> None:
     assert [one.key for one in diff([Wanted(B, SPEC), Wanted(A, SPEC)], {})] == [A, B]
-
-
-def test_lists_are_compared_by_the_keys_of_the_kind_that_is_there() -> None:
-    old: dict[str, Any] = {"spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "1"}]}}
-    new: dict[str, Any] = {"spec": {"containers": [{"name": "b", "image": "1"}, {"name": "a", "image": "2"}]}}
-    (found,) = diff([Wanted(A, new)], {A: Observed(old, merge_keys={"containers": {"name": None}})})
-    assert found.changes == (FieldChange("spec.containers[name=a].image", "1", "2"),)
