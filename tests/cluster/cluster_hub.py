@@ -165,12 +165,14 @@ class World:
             assert not thread.is_alive()
         self.hubs.clear()
 
-    def process(self, failpoint: str = "", kubeconfig: Path | None = None) -> subprocess.Popen[bytes]:
-        """A hub as a process."""
+    def process(
+        self, failpoint: str = "", kubeconfig: Path | None = None, arguments: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
+        """A hub as a process. arguments: of another one than the product's."""
         environment = {**os.environ, "RECONCILER_FAILPOINT": failpoint}
-        command = [sys.executable, "-W", "error", "-m", "reconciler", "run", "--repo", str(self.repository.path)]
-        command += ["--kubeconfig", str(kubeconfig or self.proxy.kubeconfig), "--listen", "off"]
-        command += ["--state", str(self.state_dir.root)]
+        ours = ["reconciler", "run", "--repo", str(self.repository.path), "--state", str(self.state_dir.root)]
+        ours += ["--kubeconfig", str(kubeconfig or self.proxy.kubeconfig), "--listen", "off"]
+        command = [sys.executable, "-W", "error", "-m", *(arguments or ours)]
         environment["RECONCILER_LEASE_NAMESPACE"] = self.home
         with (self.root / "output.log").open("ab") as output:
             process = subprocess.Popen(
@@ -211,6 +213,12 @@ class World:
             fold(self._state, new)
             self._entries += new
         return self._entries
+
+    def forget(self) -> None:
+        """Read another log from its beginning: the one before was lost."""
+        if self._reader is not None:
+            self._reader.close()
+        self._reader, self._entries, self._state = None, [], State()
 
     def events(self, type_: str, subject: str = "") -> Events:
         """The entries of one type, of one object or all. type_: without its version, `apply.intended`."""
