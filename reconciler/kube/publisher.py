@@ -26,7 +26,7 @@ from reconciler.kube.answers import readable
 from reconciler.kube.api import Api
 from reconciler.kube.cache import Cache
 from reconciler.kube.live import Live
-from reconciler.kube.resources import OURS, document
+from reconciler.kube.resources import OURS, Resource, document
 from reconciler.kube.rounds import LEAST_S, Rounds
 from reconciler.kube.telling import Telling
 from reconciler.kube.watching import later
@@ -67,11 +67,12 @@ class Publisher:
         branch: str,
         lease: tuple[str, str],
         instance: str,
+        resources: Mapping[str, Resource],
     ) -> None:
-        """branch, lease, instance: see EventWriter."""
+        """branch, lease, instance: see EventWriter.  resources: of every kind that is told of."""
         self._api, self._cache, self._record, self._triggers, self._telling = api, cache, recorder, triggers, telling
         self._announcer = Announcer()
-        lookup = Lookup(self._live, self._first_fleet)
+        lookup = Lookup(self._live, self._first_fleet, resources)
         self._writer = EventWriter(api, lookup, lease=lease, instance=instance, branch=branch)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="status")
         self._lock = threading.Lock()

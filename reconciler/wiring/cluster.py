@@ -69,6 +69,7 @@ class ClusterStage:
         )
         self.api = api = free.within(self.lease.permit)
         self._kept: list[tuple[Cache, ClusterTarget]] = []
+        self._resources: dict[str, Resource] = {}
         self._further: list[StageQueue] = []
         self.cache, self.target = self.keep(DECLARE, OURS, MANAGER)
         self.source = Declare(repository, recorder, queue, Pool("look", 1), self.target)
@@ -89,6 +90,7 @@ class ClusterStage:
             branch=settings.branch,
             lease=(settings.lease_namespace, settings.lease),
             instance=identity,
+            resources=self._resources,
         )
         self.followers = {"status": self.publisher.publish}
         self.stages = (Stage(DECLARE, self.source, self.target), *(make(self) for make in further))
@@ -131,6 +133,7 @@ class ClusterStage:
     def keep(self, stage: str, resources: Mapping[str, Resource], manager: str) -> tuple[Cache, ClusterTarget]:
         """The target of a stage: these kinds, watched and written with a field manager of its own."""
         queue = self.queue.stage(stage)
+        self._resources |= resources
 
         def changed(key: Key, before: Live | None, after: Live | None) -> None:  # noqa: ARG001  # the cache's words
             queue.add(Trigger(Cause.OBJECT, str(key)))
