@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -259,7 +260,8 @@ class World:
                 quiet = {"apply.intended.v1", "apply.succeeded.v1", "apply.abandoned.v1"}
                 told = [one for one in self.entries()[:-20] if one.event.type not in quiet] + self.entries()[-20:]
                 last = [f"{e.seq} {e.event.type} {e.event.subject} {str(e.event.data)[:300]}" for e in told[-60:]]
-                raise AssertionError("\n".join([f"never: {why}", *map(repr, self.failures), *last, self.output()]))
+                ends = [text for one in self.failures for text in traceback.format_exception(one)]
+                raise AssertionError("\n".join([f"never: {why}", *ends, *last, self.output()]))
             time.sleep(LOOK_S)
 
     def wait_event(self, type_: str, subject: str = "", count: int = 1, **data: Any) -> Entry:

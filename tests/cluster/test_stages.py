@@ -29,7 +29,7 @@ from tests.cluster.children_stage import (
     children,
     children_stage,
 )
-from tests.cluster.cluster_hub import EDITOR, World, fleet, key, model, models
+from tests.cluster.cluster_hub import EDITOR, World, fleet, key, model, models, service
 from tests.cluster.test_suspend import annotate
 from tests.control_plane.client import Document
 from tests.control_plane.plane import ControlPlane
@@ -178,16 +178,16 @@ def test_a_hand_edit_that_is_taken_back_never_reaches_a_child(family: Family) ->
     family.started({**fleet(), **model("one")})
     family.wait_versions(one="1")
     for version in "789":
-        family.edit("one", {"spec": {"targetVersion": version}})
+        family.edit("one", {"spec": service(version)})
         family.wait(lambda: (family.there("one") or {})["spec"]["targetVersion"] == "1", "taken back")
     family.look_again()
     assert family.made("one") == ["create ConfigMap", "create Deployment"]
 
 
 def test_a_hand_edit_that_a_rule_lets_stand_reaches_the_children(family: Family) -> None:
-    family.started({**fleet(drift=[{"fields": ["spec.targetVersion"], "policy": "report"}]), **model("one")})
+    family.started({**fleet(drift=[{"fields": ["spec"], "policy": "report"}]), **model("one")})
     family.wait_versions(one="1")
-    family.edit("one", {"spec": {"targetVersion": "9"}})
+    family.edit("one", {"spec": service("9")})
     family.wait_versions(one="9")
 
 
@@ -253,7 +253,7 @@ def test_who_suspends_a_parent_suspends_its_children(family: Family, how: str) -
         ask(family.hubs[-1][0].queue, {"verb": "suspend", "scope": key("one"), "actor": "ada", "reason": "is measured"})
     else:
         annotate(family, "one", reconcile="disabled", suspend_reason="is measured")
-    family.edit("one", {"spec": {"targetVersion": "2"}})
+    family.edit("one", {"spec": service("2")})
     family.wait(lambda: "is measured" in family.kept.waits.get("ConfigMap/default/one", ""), "waits")
     family.change_child("one", "Deployment", {"spec": {"replicas": 5}})
     family.look_again()
@@ -286,7 +286,7 @@ def test_what_happened_while_it_was_down_is_mended_at_a_restart_and_nothing_is_d
     family.wait_versions(git="1", hand="1")
     family.stop()
     family.change_child("git", "ConfigMap", {"data": {"version": "8"}})
-    family.edit("hand", {"spec": {"targetVersion": "2"}})
+    family.edit("hand", {"spec": service("2")})
     family.started({})
     family.wait_versions(git="1", hand="2")
     assert family.made("git")[2:] == ["update ConfigMap"]
