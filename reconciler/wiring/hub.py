@@ -131,7 +131,6 @@ class HubProcess:
     def once(self, timeout_s: float) -> Status:
         """Read the branch, and reconcile until everything is as it says or the time is over. Raises GitUnavailable."""
         timer = threading.Timer(timeout_s, self.stop)
-        timer.start()
         following = self.stage.source.following
         try:
             self.stage.start(lambda: not self._stopping.is_set())
@@ -140,6 +139,7 @@ class HubProcess:
             self._loop.until(lambda: following.has_answered)
             if following.failure is not None:
                 raise following.failure
+            timer.start()
             self._loop.until(lambda: self._loop.is_at_rest and self._seen().still)
             return self._seen()
         finally:
