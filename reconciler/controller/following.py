@@ -119,7 +119,7 @@ class Following:
             clock=recorder.clock,
             deadline_s=DEADLINE_S,
         )
-        self.has_answered = False  # whether a look has ended
+        self.has_answered = self.has_begun = False  # whether a look has ended, and with the branch read
         self.failure: ReconcilerError | None = None  # of the last look
         self.is_starting = False  # nothing is planned until Git has answered
         self._waiting: list[Trigger] = []  # for the end of a look at the branch
@@ -143,6 +143,7 @@ class Following:
     def _answered(self, failure: ReconcilerError | None = None) -> None:
         """A look at the branch has ended: who waited for it is taken again."""
         self.has_answered, self.failure = True, failure
+        self.has_begun |= failure is None
         for trigger in self._waiting:
             self._looked[id(trigger.request)] = failure
             self._queue.add(trigger)

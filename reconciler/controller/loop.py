@@ -88,6 +88,7 @@ class Loop:
         self._record, self.queue, self._backoff = recorder, queue, Backoff(sample=sample)
         self._stages = {stage.name: _Running(stage, recorder, queue) for stage in stages}
         self._first = next(iter(self._stages.values()))
+        self.failure: ReconcilerError | None = None  # that came last, of a trigger that is taken again
         self._followers = followers or {}
 
     def run(self) -> None:
@@ -124,6 +125,7 @@ class Loop:
                 return
             self._record.append(running.source.failed(trigger, failure))
             if failure.retryable or trigger.cause in NEEDED:
+                self.failure = failure
                 self.queue.add(trigger, self._backoff.failed(trigger.name))
                 return
         else:
