@@ -173,9 +173,12 @@ class Station:
         self.branch.attach(self.record.state)
         mine = self.record.stage(DECLARE)
         self.mine = mine.mine
-        self.cluster = Objects(mine, self.queue.stage(DECLARE), lambda: self.declare.following.fleet())
+        self.cluster = Objects(mine, self.queue.stage(DECLARE), self.policy)
         self.declare = Declare(self.branch, self.record, self.queue, Inline(), self.cluster)
         self.loop = Loop([Stage(DECLARE, self.declare, self.cluster)], self.record, self.queue)
+
+    def policy(self) -> Mapping[str, Any]:
+        return self.declare.following.fleet()
 
     def turn(self, cause: str, subject: str = "") -> list[Entry]:
         before = self.log.head().seq
