@@ -23,7 +23,7 @@ from reconciler.kube.resources import OURS
 from reconciler.model.identity import EDGE, EDGE_LABEL, POLICY, Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.freeze import frozen
-from reconciler.planning.kinds import KINDS, is_wide
+from reconciler.planning.kinds import KINDS, is_wide, scope_of
 
 PART: Final = 500  # notes that are resolved in one turn of the loop
 
@@ -167,7 +167,7 @@ class Telling:
 
     def _suspended(self, key: Key, live: Live) -> dict[str, str]:
         """By what is said of everything, an edge, a set or this object. Everything is told by the Fleet alone."""
-        scope = KINDS[key.kind].scope(key)
+        scope = scope_of(key)
         beside = (live.labels.get(EDGE_LABEL, ""), set_scope(key.namespace, live.labels)) if scope == str(key) else ()
         scopes = (scope, *beside)
         for table in (self._record.state.suspended, self._wide):
