@@ -109,7 +109,8 @@ class Telling:
 
     def _widely(self, key: Key) -> Iterator[Key]:
         yield key
-        yield from (Key.parse(text)._replace(edge="") for text in self._gathered.members(key))
+        if is_wide(key.kind):
+            yield from (Key.parse(text)._replace(edge="") for text in self._gathered.members(key))
 
     def _of_key(self, mark: str) -> Iterator[Key]:
         key = Key.named(mark)

@@ -27,7 +27,7 @@ ALL_SCOPES: Final = "*"
 class Row:
     """What differs by kind.
 
-    model: the module that says what can be declared.  holding: how an edge holds it (edge.holdings); "": not at all.
+    model: the module that says what can be declared.  holding: how an edge holds it (edge.work); "": not at all.
     selectors: of the edges on which an object lands, where it does not name its own place (declared.says_place).
     order: (object, edge) -> what an edge is told of it beside the artifact.
     rank: what an edge is to have first has the least one.
