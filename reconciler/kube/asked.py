@@ -24,7 +24,7 @@ from reconciler.kube.resources import OURS
 from reconciler.kube.sending import Objects
 from reconciler.model.identity import GROUP, POLICY, Identity
 from reconciler.planning.declared import Declared
-from reconciler.planning.kinds import ALL_SCOPES, KINDS, is_wide
+from reconciler.planning.kinds import ALL_SCOPES, is_wide, scope_of
 
 RECONCILE: Final = f"{GROUP}/reconcile"
 REASON: Final = f"{GROUP}/suspend-reason"
@@ -137,11 +137,7 @@ class Asked:
         """What is suspended by objects of a kind. Raises ApiUnavailable, KindMissing, RightMissing."""
         now = self._now()
         asking = ((key, live) for key, live in self._objects.all(kind) if RECONCILE in live.annotations)
-        return {
-            KINDS[key.kind].scope(key): {**why, "object": str(key)}
-            for key, live in asking
-            if (why := suspension(live, now))
-        }
+        return {scope_of(key): {**why, "object": str(key)} for key, live in asking if (why := suspension(live, now))}
 
     def _read(self, kind: str) -> Wide:
         """What all objects of a kind ask. Raises ApiUnavailable, KindMissing, RightMissing, and nothing is changed."""
@@ -161,9 +157,9 @@ class Asked:
         if why.get("until"):
             self._again(key, why["until"])
         if why:
-            wide[KINDS[key.kind].scope(key)] = {**why, "object": str(key)}
+            wide[scope_of(key)] = {**why, "object": str(key)}
         else:
-            wide.pop(KINDS[key.kind].scope(key), None)
+            wide.pop(scope_of(key), None)
 
     def _again(self, key: Key, until: str) -> None:
         """It is looked at when its suspension is over."""

@@ -130,10 +130,10 @@ class Deliveries:
                 self._ended(order, is_answered=told is not None)
         except BaseException as bug:  # noqa: BLE001  # risen again by the loop
             self._triggers.fail(bug)
+        self._answers.put(told or [])  # before it counts as answered
         with self._lock:
             self._in_flight -= is_first
             left = self._in_flight
-        self._answers.put(told or [])
         self._triggers.add(Trigger(Cause.DONE), 0.0 if not left else GATHER_MANY_S if left > AHEAD else GATHER_S)
 
     def _is_begun(self, order: Order) -> bool:

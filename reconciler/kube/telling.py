@@ -23,7 +23,7 @@ from reconciler.kube.resources import OURS
 from reconciler.model.identity import EDGE, EDGE_LABEL, POLICY, Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.freeze import frozen
-from reconciler.planning.kinds import KINDS, is_wide
+from reconciler.planning.kinds import KINDS, is_wide, scope_of
 
 PART: Final = 500  # notes that are resolved in one turn of the loop
 
@@ -109,7 +109,8 @@ class Telling:
 
     def _widely(self, key: Key) -> Iterator[Key]:
         yield key
-        yield from (Key.parse(text)._replace(edge="") for text in self._gathered.members(key))
+        if is_wide(key.kind):
+            yield from (Key.parse(text)._replace(edge="") for text in self._gathered.members(key))
 
     def _of_key(self, mark: str) -> Iterator[Key]:
         key = Key.named(mark)
@@ -167,7 +168,7 @@ class Telling:
 
     def _suspended(self, key: Key, live: Live) -> dict[str, str]:
         """By what is said of everything, an edge, a set or this object. Everything is told by the Fleet alone."""
-        scope = KINDS[key.kind].scope(key)
+        scope = scope_of(key)
         beside = (live.labels.get(EDGE_LABEL, ""), set_scope(key.namespace, live.labels)) if scope == str(key) else ()
         scopes = (scope, *beside)
         for table in (self._record.state.suspensions(), self._wide):

@@ -27,7 +27,7 @@ ALL_SCOPES: Final = "*"
 class Row:
     """What differs by kind.
 
-    model: the module that says what can be declared.  holding: how an edge holds it (edge.holdings); "": not at all.
+    model: the module that says what can be declared.  holding: how an edge holds it (edge.work); "": not at all.
     selectors: of the edges on which an object lands, where it does not name its own place (declared.says_place).
     order: (object, edge) -> what an edge is told of it beside the artifact.
     rank: what an edge is to have first has the least one.
@@ -62,8 +62,18 @@ class Row:
 
 
 def is_wide(kind: str) -> bool:
-    """Whether what is said of objects of a kind is said of others."""
+    """Whether what is said of objects of a kind is said of others. A kind without a row may be asked for too."""
     return kind in KINDS and KINDS[kind].wide
+
+
+def rank_of(key: Key) -> int:
+    """What is to be had first has the least one."""
+    return KINDS[key.kind].rank if key.kind in KINDS else 1
+
+
+def scope_of(key: Key) -> str:
+    """By which name the log suspends what belongs to an object."""
+    return KINDS[key.kind].scope(key) if key.kind in KINDS else str(key)
 
 
 def models() -> "dict[str, Kind]":

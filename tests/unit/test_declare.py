@@ -208,6 +208,7 @@ def test_a_commit_becomes_objects_and_a_set_one_for_each_of_its_edges(station: S
     assert types(seen)[:2] == [ev.REF_ADVANCED, ev.CHANGE_PLANNED]
     spec = station.cluster.there[Key("InferenceModel", "default", "digits-e1", "")].spec
     assert (spec["nodeName"], spec["targetVersion"], "modelRef" in spec) == ("e1", "1", False)
+    assert spec["manifest"][0]["size"] == 100  # so that an order needs no look-up
 
 
 def test_a_commit_asks_only_for_the_objects_that_it_concerns(station: Station) -> None:
