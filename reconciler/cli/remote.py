@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from reconciler.controller.control import revived
+from reconciler.control_socket import revived
 from reconciler.errors import ReconcilerError, UsageError, WorldUnavailable
 from reconciler.web.document import SCHEMA_VERSION
 

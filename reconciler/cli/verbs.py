@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.controller import control
+from reconciler import control_socket as control
 from reconciler.diagnostics import printable
 from reconciler.edge.paths import StateDirectory
 from reconciler.errors import ApiUnavailable, HubUnreachable, UsageError

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from reconciler import control_socket as control
 from reconciler.artifacts.store import Store
-from reconciler.controller import control
 from reconciler.controller.loop import Loop
 from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.retry import jittered

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from reconciler.controller import control
+from reconciler import control_socket as control
 from reconciler.controller.following import Repository
 from reconciler.controller.hub import Hub
 from reconciler.controller.queue import Cause, Queue, Trigger

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.controller import control
+from reconciler import control_socket as control
 from reconciler.controller.loop import Loop
 from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.retry import jittered

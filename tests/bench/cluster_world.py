@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from reconciler.controller import control
+from reconciler import control_socket as control
 from reconciler.edge.paths import StateDirectory
 from reconciler.errors import HubUnreachable, NameUnknown, ReconcilerError, WorldUnavailable
 from reconciler.eventlog.reader import SqliteReader

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller import control
+from reconciler import control_socket as control
 from reconciler.controller.loop import Loop
 from reconciler.edge.paths import StateDirectory
 from reconciler.edge.runtimes import Runtimes

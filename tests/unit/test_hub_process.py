@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.controller import control
+from reconciler import control_socket as control
 from reconciler.controller.queue import Cause, Trigger
 from reconciler.history.keys import DELIVER
 from reconciler.settings import Settings
