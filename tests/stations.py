@@ -6,11 +6,11 @@ from typing import Any
 
 from reconciler.controller.following import CommitRead, Reading, Repository
 from reconciler.controller.hub import Hub
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Stage
 from reconciler.edge.keeper import Keeper
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Stage
 from reconciler.errors import ForkFound, ReconcilerError, WorldUnavailable
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev

@@ -21,7 +21,7 @@ from reconciler.history.timeline import labelled, named
 from reconciler.web.records import record
 
 if TYPE_CHECKING:
-    from reconciler.controller.recorder import Recorder
+    from reconciler.engine.recorder import Recorder
 
 REDRAW_S: Final = 0.25
 QUIET: Final = frozenset({ev.LOG_GENESIS})

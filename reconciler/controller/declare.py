@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from reconciler.controller.following import Following, Reach, Repository
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Change, Order
 from reconciler.controller.verbs import Verbs
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Change, Order
 from reconciler.errors import KindMissing, ReconcilerError, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
@@ -98,7 +98,7 @@ class Declare:
         self._led = False  # whether the Lease was won, and so everything looked at, since this began
 
     def take(self, trigger: Trigger) -> Change:
-        """What the trigger means (see controller.stage.Source)."""
+        """What the trigger means (see engine.stage.Source)."""
         change = self._meant(trigger)
         if self.following.is_starting and not change.is_later:
             return Change(events=change.events)  # whatever it is about, the start looks at it
@@ -185,11 +185,11 @@ class Declare:
         return self.following.everything()
 
     def looked(self, change: Change, found: frozenset[Key]) -> Change:
-        """See controller.stage.Source."""
+        """See engine.stage.Source."""
         return self.following.looked(change, found)
 
     def announce(self, change: Change, plan: Plan) -> Sequence[Event]:
-        """See controller.stage.Source."""
+        """See engine.stage.Source."""
         return self.following.announce(change, plan)
 
     def _done(self, outcomes: tuple[Event, ...]) -> Change:

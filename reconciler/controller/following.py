@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Final, NamedTuple, Protocol
 
-from reconciler.controller.question import Question
-from reconciler.controller.queue import Cause, StageQueue, Trigger
-from reconciler.controller.recorder import StageRecorder
-from reconciler.controller.stage import Change
 from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
+from reconciler.engine.question import Question
+from reconciler.engine.queue import Cause, StageQueue, Trigger
+from reconciler.engine.recorder import StageRecorder
+from reconciler.engine.stage import Change
 from reconciler.errors import ReconcilerError, WorldRefused, WorldUnavailable
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339

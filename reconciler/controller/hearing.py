@@ -9,9 +9,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
-from reconciler.controller.question import Question
-from reconciler.controller.queue import StageQueue, Trigger
-from reconciler.controller.recorder import StageRecorder
+from reconciler.engine.question import Question
+from reconciler.engine.queue import StageQueue, Trigger
+from reconciler.engine.recorder import StageRecorder
 from reconciler.errors import (
     ChainBroken,
     ForkFound,

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from reconciler.controller.following import Following, Reach, Repository
 from reconciler.controller.hearing import Heard, Hearing
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Change, Order
 from reconciler.controller.verbs import Verbs
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Change, Order
 from reconciler.errors import HistoryError, LogWriteFailed, ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event
@@ -48,7 +48,7 @@ class Hub:
     # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def take(self, trigger: Trigger) -> Change:
-        """What the trigger means (see controller.stage.Source)."""
+        """What the trigger means (see engine.stage.Source)."""
         change = self._meant(trigger)
         if self.following.is_starting and not change.is_later:
             return Change(events=change.events)
@@ -96,7 +96,7 @@ class Hub:
         return ()
 
     def looked(self, change: Change, found: frozenset[Key]) -> Change:
-        """See controller.stage.Source."""
+        """See engine.stage.Source."""
         return self.following.looked(change, found)
 
     def preview(self) -> Change:
@@ -108,7 +108,7 @@ class Hub:
         return self.following.lost(failure) if trigger.cause is Cause.COMMIT else ()
 
     def announce(self, change: Change, plan: Plan) -> Sequence[Event]:
-        """See controller.stage.Source."""
+        """See engine.stage.Source."""
         return self.following.announce(change, plan)
 
     def _supervise(self) -> None:

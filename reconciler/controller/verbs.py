@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from reconciler.controller.following import Following
-from reconciler.controller.queue import Trigger
-from reconciler.controller.recorder import StageRecorder
 from reconciler.controller.scopes import known, there, within
-from reconciler.controller.stage import Change
+from reconciler.engine.queue import Trigger
+from reconciler.engine.recorder import StageRecorder
+from reconciler.engine.stage import Change
 from reconciler.errors import NameUnknown, PlanHeld, UsageError
 from reconciler.history import events as ev
 from reconciler.history.events import rfc3339

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Final
 
-from reconciler.controller.queue import Cause, StageQueue, Trigger
-from reconciler.controller.recorder import Recorder
+from reconciler.engine.queue import Cause, StageQueue, Trigger
+from reconciler.engine.recorder import Recorder
 from reconciler.errors import KindMissing, RightMissing
 from reconciler.history.events import rfc3339
 from reconciler.history.keys import Key

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from reconciler.controller.queue import Cause, StageQueue, Trigger
-from reconciler.controller.stage import AHEAD, Order
-from reconciler.controller.steps import reached
+from reconciler.engine.failpoints import reached
+from reconciler.engine.queue import Cause, StageQueue, Trigger
+from reconciler.engine.stage import AHEAD, Order
 from reconciler.errors import ApiUnavailable, Defect, ReconcilerError, WorldUnavailable
 from reconciler.history.events import Event
 from reconciler.history.keys import Key

@@ -1,4 +1,4 @@
-"""One writer a cluster: a Lease of coordination.k8s.io/v1. May import: controller.retry, errors,
+"""One writer a cluster: a Lease of coordination.k8s.io/v1. May import: engine.retry, errors,
 kube.answers, kube.clock, kube.resources.
 
 In: the Lease as the API server has it, and a clock that goes on while the machine sleeps.
@@ -22,7 +22,7 @@ from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 
-from reconciler.controller.retry import jittered
+from reconciler.engine.retry import jittered
 from reconciler.errors import ApiUnavailable, FieldConflict, LeaseLost, ReconcilerError
 from reconciler.kube.answers import readable
 from reconciler.kube.clock import awake_or_not

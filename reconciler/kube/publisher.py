@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from reconciler.controller.queue import Cause, StageQueue, Trigger
-from reconciler.controller.recorder import Recorder
+from reconciler.engine.queue import Cause, StageQueue, Trigger
+from reconciler.engine.recorder import Recorder
 from reconciler.errors import ApiUnavailable, KindMissing, RightMissing, WorldRefused, WorldUnavailable
 from reconciler.history.announced import Announcer
 from reconciler.history.events import Entry, rfc3339

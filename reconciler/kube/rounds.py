@@ -8,8 +8,8 @@ import random
 import threading
 from typing import Final
 
-from reconciler.controller.queue import StageQueue, Trigger
-from reconciler.controller.retry import retry_delay_s
+from reconciler.engine.queue import StageQueue, Trigger
+from reconciler.engine.retry import retry_delay_s
 from reconciler.errors import ApiUnavailable, WorldUnavailable
 
 LEAST_S: Final = 0.2  # before anything is sent again

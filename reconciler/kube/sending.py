@@ -1,4 +1,4 @@
-"""One order, sent to the API server. May import: errors, history, controller.loop, kube.
+"""One order, sent to the API server. May import: errors, history, engine.loop, kube.
 
 In: an order whose intent is durable.  Out: what is to be recorded of it. Bodies hold the fields that we set and nothing
 else; server-side apply keeps the owner of each field (Kubernetes documentation, "Server-Side Apply").
@@ -11,8 +11,8 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from reconciler.controller.recorder import StageRecorder
-from reconciler.controller.stage import Order
+from reconciler.engine.recorder import StageRecorder
+from reconciler.engine.stage import Order
 from reconciler.errors import ApiUnavailable, FieldConflict, ReconcilerError, WorldRefused
 from reconciler.history import events as ev
 from reconciler.history.events import Event

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from reconciler.controller.queue import Cause, StageQueue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Order
+from reconciler.engine.queue import Cause, StageQueue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Order
 from reconciler.errors import Defect, KindMissing, ReconcilerError, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
@@ -135,15 +135,15 @@ class ClusterTarget:
 
     @property
     def in_flight(self) -> int:
-        """See controller.stage.Target."""
+        """See engine.stage.Target."""
         return self._deliveries.in_flight
 
     def send(self, orders: Sequence[Order]) -> None:
-        """See controller.stage.Target."""
+        """See engine.stage.Target."""
         self._deliveries.send(orders)
 
     def answered(self) -> Sequence[Event]:
-        """See controller.stage.Target."""
+        """See engine.stage.Target."""
         return self._deliveries.answered()
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from reconciler.controller.recorder import Recorder
+from reconciler.engine.recorder import Recorder
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, rfc3339
 from reconciler.history.keys import DECLARE, DELIVER, Key, set_scope, stage_of

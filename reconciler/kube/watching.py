@@ -1,4 +1,4 @@
-"""One kind, listed and then watched, for as long as it takes. May import: controller.retry, errors, kube.
+"""One kind, listed and then watched, for as long as it takes. May import: engine.retry, errors, kube.
 
 In: pages of a LIST and lines of a watch.  Out: calls of a `Sink`, from one thread of its own.
 
@@ -17,8 +17,8 @@ from typing import Final, Protocol
 
 import msgspec
 
-from reconciler.controller.retry import Backoff, Sample
 from reconciler.diagnostics import printable
+from reconciler.engine.retry import Backoff, Sample
 from reconciler.errors import ApiUnavailable, CredentialsRefused, KindMissing, ReconcilerError, RightMissing
 from reconciler.kube.api import Expired, Page
 from reconciler.kube.live import Head

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from reconciler.controller.declare import Declare
 from reconciler.controller.following import Repository
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Stage
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Stage
 from reconciler.errors import ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event

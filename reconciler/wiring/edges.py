@@ -6,11 +6,11 @@ from typing import Final
 from reconciler import control_socket as control
 from reconciler.controller.following import Repository
 from reconciler.controller.hub import Hub
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Stage
 from reconciler.edge.paths import StateDirectory
 from reconciler.edge.supervision import Agents
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Stage
 from reconciler.eventlog.file_link import FileLink
 from reconciler.history.keys import DELIVER
 from reconciler.ports import EventLog

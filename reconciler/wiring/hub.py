@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler import control_socket as control
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.retry import jittered
 from reconciler.edge.paths import StateDirectory
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.retry import jittered
 from reconciler.errors import GitUnavailable, HubUnreachable, SettingInvalid
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history.events import rfc3339

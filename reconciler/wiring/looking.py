@@ -6,8 +6,8 @@ from typing import Any
 
 from reconciler.controller.declare import Declare
 from reconciler.controller.following import Repository
-from reconciler.controller.queue import Queue
-from reconciler.controller.recorder import Recorder
+from reconciler.engine.queue import Queue
+from reconciler.engine.recorder import Recorder
 from reconciler.history.keys import DECLARE
 from reconciler.kube.api import Api
 from reconciler.kube.connection import Connection

@@ -9,11 +9,11 @@ from typing import Any
 
 from reconciler.controller.declare import Declare
 from reconciler.controller.hub import Hub
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Stage
 from reconciler.edge.paths import StateDirectory
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Stage
 from reconciler.errors import HubUnreachable, SettingInvalid
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.eventlog.sqlite import SqliteLog

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler.controller.queue import Cause, Trigger
 from reconciler.edge.paths import StateDirectory
+from reconciler.engine.queue import Cause, Trigger
 from reconciler.errors import WorldUnavailable
 from reconciler.eventlog.reader import SqliteReader
 from reconciler.history.events import Entry

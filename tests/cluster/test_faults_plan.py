@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.queue import Cause, Trigger
+from reconciler.engine.queue import Cause, Trigger
 from reconciler.errors import ReconcilerError
 from reconciler.kube import watching
 from reconciler.kube.resources import OURS

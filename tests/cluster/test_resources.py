@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.queue import Queue
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Order
+from reconciler.engine.queue import Queue
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Order
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Event

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.queue import Cause, Trigger
-from reconciler.controller.stage import Order
+from reconciler.engine.queue import Cause, Trigger
+from reconciler.engine.stage import Order
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key

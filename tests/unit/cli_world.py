@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from reconciler.controller.hub import Hub
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder, StageRecorder
-from reconciler.controller.stage import Stage
 from reconciler.edge.paths import StateDirectory
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder, StageRecorder
+from reconciler.engine.stage import Stage
 from reconciler.eventlog import sqlite
 from reconciler.eventlog.file_link import FileLink
 from reconciler.eventlog.sqlite import SqliteLog

@@ -9,8 +9,8 @@ import pytest
 from reconciler.controller.following import Reading
 from reconciler.controller.hearing import DEADLINE_S
 from reconciler.controller.hub import Hub
-from reconciler.controller.loop import Loop
-from reconciler.controller.stage import Stage
+from reconciler.engine.loop import Loop
+from reconciler.engine.stage import Stage
 from reconciler.errors import GitUnavailable
 from reconciler.history import events as ev
 from reconciler.history.keys import DELIVER

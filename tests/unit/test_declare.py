@@ -7,10 +7,10 @@ import pytest
 from msgspec.structs import replace
 
 from reconciler.controller.declare import Declare
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, StageQueue, Trigger
-from reconciler.controller.recorder import Recorder, StageRecorder
-from reconciler.controller.stage import Order, Stage
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, StageQueue, Trigger
+from reconciler.engine.recorder import Recorder, StageRecorder
+from reconciler.engine.stage import Order, Stage
 from reconciler.errors import ApiUnavailable, LeaseLost
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev

@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from reconciler.controller.queue import Queue
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Order
+from reconciler.engine.queue import Queue
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Order
 from reconciler.errors import ApiUnavailable
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev

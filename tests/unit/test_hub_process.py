@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from reconciler import control_socket as control
-from reconciler.controller.queue import Cause, Trigger
+from reconciler.engine.queue import Cause, Trigger
 from reconciler.history.keys import DELIVER
 from reconciler.settings import Settings
 from reconciler.wiring.hub import HubProcess

@@ -2,7 +2,7 @@
 
     commit ─► Desired ─► diff(Observed) ─► Plan ─► intent event ─► apply ─► outcome event ─► projections ─► status
 
-It runs any number of stages (controller.stage) over one log, on one thread, from one queue. It is level-triggered: a
+It runs any number of stages (engine.stage) over one log, on one thread, from one queue. It is level-triggered: a
 trigger says which keys may have changed, and they are recomputed from current state. It is the only writer of its log:
 what is done beside it comes back as triggers. Nobody here writes status, which is a fold of the log.
 """
@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
 
-from reconciler.controller.queue import NEEDED, Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.retry import Backoff, Sample
-from reconciler.controller.stage import AHEAD, Change, Considered, Order, Stage
-from reconciler.controller.steps import reached
+from reconciler.engine.failpoints import reached
+from reconciler.engine.queue import NEEDED, Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.retry import Backoff, Sample
+from reconciler.engine.stage import AHEAD, Change, Considered, Order, Stage
 from reconciler.errors import Defect, HistoryError, ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event, event_id

@@ -1,4 +1,4 @@
-"""Questions to the world, asked beside the loop. May import: errors, ports, controller.queue.
+"""Questions to the world, asked beside the loop. May import: errors, ports, engine.queue.
 
 In: what waits for the world (a look at a branch, at another log).  Out: its answer, taken in by the loop's thread.
 While one is asked everything else goes on; a question without an answer ends by its deadline.
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from reconciler.controller.queue import StageQueue, Trigger
+from reconciler.engine.queue import StageQueue, Trigger
 from reconciler.errors import ReconcilerError, WorldUnavailable
 from reconciler.ports import Clock, Workers
 

@@ -1,4 +1,4 @@
-"""A stage as a value, and the ports between it and the loop. May import: ports, planning, history, controller.queue.
+"""A stage as a value, and the ports between it and the loop. May import: ports, planning, history, engine.queue.
 
 A stage says where desired state comes from, how it expands and what it is applied to; the loop runs any number of
 them over one log. What a stage knows of itself in the log is its own partition of the state (`history.state`).
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
-from reconciler.controller.queue import Cause, Trigger
+from reconciler.engine.queue import Cause, Trigger
 from reconciler.errors import ReconcilerError
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key
