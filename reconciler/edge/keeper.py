@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from reconciler.controller.hearing import Heard, Hearing
 from reconciler.edge.stability import Stability
 from reconciler.engine.queue import Cause, Queue, Trigger
 from reconciler.engine.recorder import Recorder
@@ -22,6 +21,7 @@ from reconciler.planning.diff import Observed
 from reconciler.planning.plan import Judgement, Plan
 from reconciler.planning.wanted import Expansion, Gone, Wanted, content_digest
 from reconciler.ports import Link, Workers
+from reconciler.stages.replication import Heard, Hearing
 
 ORDERS: Final = Trigger(Cause.ORDERS)
 

@@ -148,19 +148,19 @@ class ClusterTarget:
 
     @property
     def unanswered(self) -> frozenset[Key]:
-        """See `controller.declare.Cluster`."""
+        """See `stages.declare.Cluster`."""
         return self._deliveries.unanswered
 
     def again(self, judge: Callable[[Sequence[Order]], Mapping[Key, str]]) -> None:
-        """See `controller.declare.Cluster`."""
+        """See `stages.declare.Cluster`."""
         self._deliveries.again(judge)
 
     def forget(self) -> None:
-        """See `controller.declare.Cluster`."""
+        """See `stages.declare.Cluster`."""
         self._deliveries.forget()
 
     def may_write(self) -> None:
-        """See `controller.declare.Cluster`."""
+        """See `stages.declare.Cluster`."""
         self._allowed()
 
     def close(self) -> None:

@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from reconciler.controller.declare import Declare
-from reconciler.controller.following import Repository
 from reconciler.engine.queue import Cause, Queue, Trigger
 from reconciler.engine.recorder import Recorder
 from reconciler.engine.stage import Stage
@@ -26,6 +24,8 @@ from reconciler.kube.resources import OURS
 from reconciler.kube.sending import MANAGER
 from reconciler.kube.target import ClusterTarget
 from reconciler.kube.telling import Telling
+from reconciler.stages.declare import Declare
+from reconciler.stages.git import Repository
 from reconciler.wiring.process import Pool
 from reconciler.wiring.vitals import Vitals
 

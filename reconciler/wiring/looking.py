@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-from reconciler.controller.declare import Declare
-from reconciler.controller.following import Repository
 from reconciler.engine.queue import Queue
 from reconciler.engine.recorder import Recorder
 from reconciler.history.keys import DECLARE
@@ -14,6 +12,8 @@ from reconciler.kube.connection import Connection
 from reconciler.kube.peek import Peek
 from reconciler.kube.sending import MANAGER
 from reconciler.kube.target import ClusterTarget
+from reconciler.stages.declare import Declare
+from reconciler.stages.git import Repository
 from reconciler.wiring.process import Inline
 
 

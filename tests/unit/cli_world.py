@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.hub import Hub
 from reconciler.edge.paths import StateDirectory
 from reconciler.engine.loop import Loop
 from reconciler.engine.queue import Cause, Queue, Trigger
@@ -29,6 +28,7 @@ from reconciler.sources.cache import DocumentCache
 from reconciler.sources.git_safety import Remote
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
+from reconciler.stages.deliver import Hub
 from reconciler.wiring.process import Inline
 from tests.git_repository import Repository
 from tests.stations import drain

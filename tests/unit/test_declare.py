@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from reconciler.controller.declare import Declare
 from reconciler.engine.loop import Loop
 from reconciler.engine.queue import Cause, Queue, StageQueue, Trigger
 from reconciler.engine.recorder import Recorder, StageRecorder
@@ -31,6 +30,7 @@ from reconciler.planning.fights import MOST, PAUSE_S
 from reconciler.planning.look import Look, Rules
 from reconciler.planning.objects import OWN_LABELS, as_sent
 from reconciler.planning.wanted import Expansion
+from reconciler.stages.declare import Declare
 from reconciler.wiring.process import Inline
 from tests.fleets import NOW, edge, fleet, model_set, plain
 from tests.log_events import StillClock

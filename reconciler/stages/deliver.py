@@ -5,9 +5,6 @@ In: commits (through `Repository`), what edges said (through links), verbs of pe
 
 from collections.abc import Iterable, Sequence
 
-from reconciler.controller.following import Following, Reach, Repository
-from reconciler.controller.hearing import Heard, Hearing
-from reconciler.controller.verbs import Verbs
 from reconciler.engine.queue import Cause, Queue, Trigger
 from reconciler.engine.recorder import Recorder
 from reconciler.engine.stage import Change, Order
@@ -21,6 +18,9 @@ from reconciler.planning.expand import affected, every, expand
 from reconciler.planning.plan import Judgement, Plan
 from reconciler.planning.wanted import Expansion
 from reconciler.ports import Peers, Workers
+from reconciler.stages.git import Following, Reach, Repository
+from reconciler.stages.replication import Heard, Hearing
+from reconciler.stages.verbs import Verbs
 
 
 class Hub:

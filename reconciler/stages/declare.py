@@ -9,8 +9,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
-from reconciler.controller.following import Following, Reach, Repository
-from reconciler.controller.verbs import Verbs
 from reconciler.engine.queue import Cause, Queue, Trigger
 from reconciler.engine.recorder import Recorder
 from reconciler.engine.stage import Change, Order
@@ -29,6 +27,8 @@ from reconciler.planning.look import Drift, Look
 from reconciler.planning.plan import Judgement, Plan, Step, stopped
 from reconciler.planning.wanted import Expansion, Gone, Wanted
 from reconciler.ports import Workers
+from reconciler.stages.git import Following, Reach, Repository
+from reconciler.stages.verbs import Verbs
 
 
 class Asked(Protocol):

@@ -1,4 +1,4 @@
-"""What people tell the hub to do. May import: ports, history, controller.following.
+"""What people tell the hub to do. May import: ports, history, stages.git.
 
 In: requests (through the control socket, or by a command where no hub runs).  Out: batches, to the loop.
 """
@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from reconciler.controller.following import Following
-from reconciler.controller.scopes import known, there, within
 from reconciler.engine.queue import Trigger
 from reconciler.engine.recorder import StageRecorder
 from reconciler.engine.stage import Change
@@ -21,6 +19,8 @@ from reconciler.history.state import ordering
 from reconciler.history.status import suspensions
 from reconciler.history.timeline import named
 from reconciler.history.times import is_time
+from reconciler.stages.git import Following
+from reconciler.stages.scopes import known, there, within
 
 LATER: Final = Change(is_later=True)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")  # of bytes that were no UTF-8
