@@ -14,9 +14,9 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import State
+from reconciler.planning.desired import Expansion, Gone, Wanted
 from reconciler.planning.diff import Observed
 from reconciler.planning.plan import BATCH, Judgement, Plan
-from reconciler.planning.wanted import Expansion, Gone, Wanted
 from tests.log_events import StillClock
 from tests.stations import drain, types
 

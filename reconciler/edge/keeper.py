@@ -17,9 +17,9 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import FAILED
+from reconciler.planning.desired import Expansion, Gone, Wanted, content_digest
 from reconciler.planning.diff import Observed
 from reconciler.planning.plan import Judgement, Plan
-from reconciler.planning.wanted import Expansion, Gone, Wanted, content_digest
 from reconciler.ports import Link, Workers
 from reconciler.stages.replication import Heard, Hearing
 

@@ -20,7 +20,7 @@ from typing import Any
 from reconciler.engine.failpoints import reached
 from reconciler.errors import StorageExhausted
 from reconciler.history.keys import Key
-from reconciler.planning.wanted import content_digest
+from reconciler.planning.desired import content_digest
 
 
 class Slots:

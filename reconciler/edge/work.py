@@ -20,8 +20,8 @@ from reconciler.engine.retry import Backoff
 from reconciler.errors import ArchiveRefused, PreflightRefused, ProbeFailed, ReconcilerError, StorageExhausted
 from reconciler.history import events as ev
 from reconciler.history.keys import Key
+from reconciler.planning.desired import content_digest
 from reconciler.planning.kinds import KINDS
-from reconciler.planning.wanted import content_digest
 from reconciler.ports import Artifact, Cancelled, Staged
 from reconciler.serving.process import End
 

@@ -23,9 +23,9 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event, event_id
 from reconciler.history.keys import Key
 from reconciler.history.times import seconds_left
+from reconciler.planning.desired import Expansion, Frozen, Wanted, as_ordered, digest_of
 from reconciler.planning.diff import diff
 from reconciler.planning.plan import BATCH, Plan, Step, make_plan, waits_now
-from reconciler.planning.wanted import Expansion, Frozen, Wanted, as_ordered, digest_of
 
 SLICE = 500  # keys that are compared in one turn of an audit
 NOTHING = Plan(())

@@ -12,10 +12,10 @@ from reconciler.engine.queue import Cause, Trigger
 from reconciler.errors import ReconcilerError
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key
+from reconciler.planning.desired import Expansion
 from reconciler.planning.diff import Observed
 from reconciler.planning.fields import MergeKeys
 from reconciler.planning.plan import Judgement, Plan, Step
-from reconciler.planning.wanted import Expansion
 
 AHEAD: Final = 256  # orders being sent below which a plan's next batch begins: making it durable takes a while
 

@@ -10,7 +10,7 @@ from typing import Any
 from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.state import State
 from reconciler.model.identity import CATALOGUE, EDGE, SERVICE, SET, SET_LABEL, Identity
-from reconciler.planning import objects
+from reconciler.planning import declare as objects
 from reconciler.planning.declared import Declared, Object, template_of
 from reconciler.planning.kinds import KINDS
 from reconciler.planning.reach import keys_of

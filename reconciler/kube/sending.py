@@ -22,9 +22,9 @@ from reconciler.kube.api import Api
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS, Resource, document
 from reconciler.model.identity import COMMIT, OPERATION, SEQ, STAMPS
-from reconciler.planning.drifted import CORRECT
+from reconciler.planning.declare import as_sent, as_text
+from reconciler.planning.drift import CORRECT
 from reconciler.planning.fields import contested, leaves, without
-from reconciler.planning.objects import as_sent, as_text
 
 MANAGER: Final = "reconciler"
 AGAIN: Final = 2  # times that an order is sent again with what a refusal has taught

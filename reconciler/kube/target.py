@@ -26,7 +26,7 @@ from reconciler.kube.sending import Objects, Sender, seen_tree
 from reconciler.model.identity import COMMIT, OPERATION
 from reconciler.planning.declared import Declared
 from reconciler.planning.diff import Observed
-from reconciler.planning.drift import policy_for
+from reconciler.planning.drift_rules import policy_for
 from reconciler.planning.look import Look, Rules, is_marked
 
 

@@ -12,10 +12,10 @@ from reconciler.history import events as ev
 from reconciler.history.keys import Key
 from reconciler.history.state import FAILED, Served
 from reconciler.model.identity import GROUP, OPERATION
+from reconciler.planning.declare import OWN_LABELS
 from reconciler.planning.diff import Observed
-from reconciler.planning.drifted import CORRECT, REPORT, Field, Owners, View, view
+from reconciler.planning.drift import CORRECT, REPORT, Field, Owners, View, view
 from reconciler.planning.fields import BY_VERSION, MergeKeys, without
-from reconciler.planning.objects import OWN_LABELS
 
 PRUNE: Final = f"{GROUP}/prune"
 DISABLED: Final = "disabled"

@@ -14,10 +14,10 @@ import msgspec
 from reconciler.history.keys import Key, scopes_of
 from reconciler.history.state import Served
 from reconciler.history.times import is_time, shown
+from reconciler.planning.desired import content_digest
 from reconciler.planning.diff import Difference, FieldChange, Observed
 from reconciler.planning.freeze import Freeze
 from reconciler.planning.kinds import rank_of
-from reconciler.planning.wanted import content_digest
 
 BATCH = 512
 

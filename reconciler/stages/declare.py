@@ -18,14 +18,14 @@ from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import FAILED, Served
 from reconciler.history.times import is_over
-from reconciler.planning import objects
+from reconciler.planning import declare as objects
+from reconciler.planning.contention import MOST, PAUSE_S, Fights
 from reconciler.planning.declared import Object
-from reconciler.planning.drifted import CORRECT, IGNORE
-from reconciler.planning.fights import MOST, PAUSE_S, Fights
+from reconciler.planning.desired import Expansion, Gone, Wanted
+from reconciler.planning.drift import CORRECT, IGNORE
 from reconciler.planning.freeze import frozen
 from reconciler.planning.look import Drift, Look
 from reconciler.planning.plan import Judgement, Plan, Step, stopped
-from reconciler.planning.wanted import Expansion, Gone, Wanted
 from reconciler.ports import Workers
 from reconciler.stages.git import Following, Reach, Repository
 from reconciler.stages.verbs import Verbs

@@ -13,10 +13,10 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import FAILED
+from reconciler.planning.deliver import affected, every, expand
+from reconciler.planning.desired import Expansion
 from reconciler.planning.diff import Observed
-from reconciler.planning.expand import affected, every, expand
 from reconciler.planning.plan import Judgement, Plan
-from reconciler.planning.wanted import Expansion
 from reconciler.ports import Peers, Workers
 from reconciler.stages.git import Following, Reach, Repository
 from reconciler.stages.replication import Heard, Hearing

@@ -20,10 +20,10 @@ from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared
-from reconciler.planning.expand import Circumstances, unmatched_pins
-from reconciler.planning.judge import judge_by
+from reconciler.planning.deliver import Circumstances, unmatched_pins
+from reconciler.planning.desired import Expansion, Frozen, Wanted
+from reconciler.planning.gate import judge_by
 from reconciler.planning.plan import BATCH, Judgement, Plan
-from reconciler.planning.wanted import Expansion, Frozen, Wanted
 from reconciler.ports import Workers
 
 DEADLINE_S: Final = 900.0  # of a look at the branch, whose own steps have shorter ones

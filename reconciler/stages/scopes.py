@@ -10,7 +10,7 @@ from reconciler.errors import NameUnknown
 from reconciler.history.keys import DECLARE, Key, set_scope
 from reconciler.history.state import State
 from reconciler.model.identity import EDGE_LABEL, Identity
-from reconciler.planning import objects
+from reconciler.planning import declare as objects
 from reconciler.planning.declared import Declared
 
 FEW, NEAR = 10, 3

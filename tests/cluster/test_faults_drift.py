@@ -9,7 +9,7 @@ import pytest
 
 from reconciler.history.keys import Key
 from reconciler.kube import sending, target
-from reconciler.planning.fights import MOST, PAUSE_S
+from reconciler.planning.contention import MOST, PAUSE_S
 from reconciler.wiring import hub as wiring
 from reconciler.wiring.process import SystemClock
 from tests.api_proxy import Repeat, Rule, Swap

@@ -23,9 +23,9 @@ from reconciler.kube.resources import Resource
 from reconciler.kube.sending import MANAGER
 from reconciler.kube.target import ClusterTarget
 from reconciler.planning.declared import Declared
+from reconciler.planning.desired import Wanted, digest_of
 from reconciler.planning.diff import FieldChange, diff
 from reconciler.planning.plan import Judgement, make_plan
-from reconciler.planning.wanted import Wanted, digest_of
 from tests.control_plane.plane import ControlPlane
 from tests.log_events import StillClock
 from tests.workloads import DEPLOYMENTS, LABEL, PODS, WORKLOADS

@@ -6,12 +6,12 @@ from hypothesis import strategies as st
 from reconciler.history.keys import Key
 from reconciler.history.state import Served
 from reconciler.model.identity import EDGE_LABEL
-from reconciler.planning import expand as deliver
+from reconciler.planning import deliver
+from reconciler.planning.declare import affected, every, expand, source_of
 from reconciler.planning.declared import Declared, Object
+from reconciler.planning.desired import Expansion, Frozen, Gone, Wanted
 from reconciler.planning.diff import Observed, diff
-from reconciler.planning.objects import affected, every, expand, source_of
 from reconciler.planning.plan import Judgement, make_plan
-from reconciler.planning.wanted import Expansion, Frozen, Gone, Wanted
 from tests.fleets import around, declare
 from tests.property.test_planning import FLEETS
 

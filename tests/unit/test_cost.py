@@ -9,7 +9,7 @@ import pytest
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
 from reconciler.history.keys import Key
-from reconciler.planning.expand import expand
+from reconciler.planning.deliver import expand
 from reconciler.sources.cache import DocumentCache
 from reconciler.sources.git_safety import Remote
 from reconciler.sources.mirror import Mirror

@@ -22,14 +22,14 @@ from reconciler.kube.asked import DISABLED, REASON, RECONCILE, suspension
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS
 from reconciler.kube.sending import seen_tree
-from reconciler.planning import objects
+from reconciler.planning import declare as objects
+from reconciler.planning.contention import MOST, PAUSE_S
+from reconciler.planning.declare import OWN_LABELS, as_sent
 from reconciler.planning.declared import Object
+from reconciler.planning.desired import Expansion
 from reconciler.planning.diff import Observed
-from reconciler.planning.drift import policy_for
-from reconciler.planning.fights import MOST, PAUSE_S
+from reconciler.planning.drift_rules import policy_for
 from reconciler.planning.look import Look, Rules
-from reconciler.planning.objects import OWN_LABELS, as_sent
-from reconciler.planning.wanted import Expansion
 from reconciler.stages.declare import Declare
 from reconciler.wiring.process import Inline
 from tests.fleets import NOW, edge, fleet, model_set, plain

@@ -1,7 +1,7 @@
 """Objects and the edges on which they land -> what each edge should have. May import: history, model, planning.
 
 Deliver's expansion. `order` makes the order for an edge of an object that lands there, whoever wrote it. Without
-Kubernetes `expand` takes the object from declare's expansion (planning.objects): the two compose. `affected` says which
+Kubernetes `expand` takes the object from declare's expansion (planning.declare): the two compose. `affected` says which
 keys a change may concern: expanding those equals expanding everything (by property test).
 """
 
@@ -10,12 +10,13 @@ from typing import Any
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.history.keys import Key
-from reconciler.planning import objects, refusals
+from reconciler.planning import declare as objects
+from reconciler.planning import refusals
 from reconciler.planning.declared import Declared, Object, says_place, template_of
+from reconciler.planning.desired import Expansion, Frozen, Gone, Wanted
 from reconciler.planning.kinds import KINDS
 from reconciler.planning.reach import affected, every, keys_on, source_of
 from reconciler.planning.versions import Circumstances, chosen
-from reconciler.planning.wanted import Expansion, Frozen, Gone, Wanted
 
 __all__ = ["Circumstances", "affected", "every", "expand", "keys_on", "order", "source_of", "unmatched_pins"]
 

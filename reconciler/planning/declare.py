@@ -13,11 +13,11 @@ from reconciler.history.state import Served
 from reconciler.model.identity import EDGE_LABEL, GROUP, SERVICE, SET, SET_LABEL, Identity
 from reconciler.planning import reach, refusals
 from reconciler.planning.declared import Declared, Object, node_of, template_of
+from reconciler.planning.desired import Expansion, Frozen, Gone, Wanted
 from reconciler.planning.kinds import KINDS
 from reconciler.planning.naming import LONGEST_NAME, set_of
 from reconciler.planning.refusals import port_of
 from reconciler.planning.versions import Chosen, Circumstances, chosen, entries_of
-from reconciler.planning.wanted import Expansion, Frozen, Gone, Wanted
 
 MODEL_LABEL: Final = f"{GROUP}/model"
 OWN_LABELS: Final = {"app.kubernetes.io/managed-by": "reconciler"}
