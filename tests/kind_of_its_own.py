@@ -5,7 +5,7 @@ from typing import Any
 
 from reconciler.history import events as ev
 from reconciler.history.keys import DECLARE, DELIVER, Key
-from reconciler.history.published import Around, published
+from reconciler.history.object_status import Around, published
 from reconciler.history.state import State
 from reconciler.history.status import status
 from reconciler.kube.gathered import Gathered

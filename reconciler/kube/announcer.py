@@ -1,6 +1,6 @@
 """Events of the API server about what the log says. May import: errors, history, kube.
 
-In: what is to be told (history.announced).  Out: objects of events.k8s.io/v1. They are no audit, so one that cannot be
+In: what is to be told (history.kubernetes_events).  Out: objects of events.k8s.io/v1. They are no audit, so one that cannot be
 written is dropped; one that is there already was written before.
 """
 
@@ -11,8 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from reconciler.errors import ReconcilerError
-from reconciler.history.announced import FLEET, Told
 from reconciler.history.keys import Key
+from reconciler.history.kubernetes_events import FLEET, Told
 from reconciler.kube.api import Api
 from reconciler.kube.live import Live
 from reconciler.kube.resources import EVENTS, LEASES, OURS

@@ -17,9 +17,9 @@ import msgspec
 from reconciler.engine.queue import Cause, StageQueue, Trigger
 from reconciler.engine.recorder import Recorder
 from reconciler.errors import ApiUnavailable, KindMissing, RightMissing, WorldRefused, WorldUnavailable
-from reconciler.history.announced import Announcer
 from reconciler.history.events import Entry, rfc3339
 from reconciler.history.keys import Key
+from reconciler.history.kubernetes_events import Announcer
 from reconciler.history.times import seconds_left
 from reconciler.kube.announcer import EventWriter, Lookup
 from reconciler.kube.answers import readable

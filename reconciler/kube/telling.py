@@ -1,7 +1,7 @@
 """Whose status is to be told anew, and what it should say. May import: controller, history, planning, kube.
 
 In: entries of the log, changes in the cluster: they say what may have changed.  Out: the objects that this concerns,
-and for each the status as history.published has it. kube.publisher writes it.
+and for each the status as history.object_status has it. kube.publisher writes it.
 """
 
 import threading
@@ -13,7 +13,7 @@ from reconciler.engine.recorder import Recorder
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, rfc3339
 from reconciler.history.keys import DECLARE, DELIVER, Key, set_scope, stage_of
-from reconciler.history.published import Around, published
+from reconciler.history.object_status import Around, published
 from reconciler.history.times import is_over
 from reconciler.kube.asked import Asked
 from reconciler.kube.cache import Cache

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.history import published
+from reconciler.history import object_status as published
 from reconciler.history.keys import Key
-from reconciler.history.published import FactsOf
+from reconciler.history.object_status import FactsOf
 from reconciler.model.identity import CATALOGUE, EDGE, POLICY, SERVICE, SET
 from reconciler.planning.declared import Object, matches, template_of
 from reconciler.planning.refusals import SERVABLE
@@ -33,7 +33,7 @@ class Row:
     rank: what an edge is to have first has the least one.
     version: the field that says which one of the versions.  pin: the word of a pin and the name that it has to give.
     unset: fields that say nothing when they are so.  numbers: where it has numbers with a fraction.
-    facts: what is said in its status, see history.published.  from_git_only: nothing follows from one made by hand.
+    facts: what is said in its status, see history.object_status.  from_git_only: nothing follows from one made by hand.
     members: what its status sums up (kube.gathered): what of it is `given` to edges, or what it has `on` it, has `made`
     or has for `users`.  wide: what is said of it is said of them too, of the policy of all.
     scope: by which name the log suspends what belongs to it.
