@@ -8,9 +8,9 @@ from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.object_status import Around, published
 from reconciler.history.state import State
 from reconciler.history.status import status
-from reconciler.kube.gathered import Gathered
-from reconciler.kube.resources import OURS, document
-from reconciler.kube.rights import RULES
+from reconciler.kube.client.resources import OURS, document
+from reconciler.kube.client.rights import RULES
+from reconciler.kube.write.dependents import Gathered
 from reconciler.model.crds import definition
 from reconciler.model.declaration import declare
 from reconciler.planning.declared import Object

@@ -22,7 +22,7 @@ DISABLED: Final = "disabled"
 
 
 class LiveObject(Protocol):
-    """An object of the API server, as far as planning looks at it (kube.live.Live)."""
+    """An object of the API server, as far as planning looks at it (kube.watch.object.Live)."""
 
     @property
     def uid(self) -> str: ...

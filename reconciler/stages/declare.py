@@ -1,7 +1,7 @@
 """The hub's stage with Kubernetes: Git -> objects of the API server. May import: ports, planning, history, controller.
 
 In: commits, which objects changed in the cluster (by watch), verbs of people.  Out: batches, to the loop. Its target is
-the cluster (kube.target), which it asks for what the log cannot know: what somebody else did to an object.
+the cluster (kube.write.target), which it asks for what the log cannot know: what somebody else did to an object.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,7 +32,7 @@ from reconciler.stages.verbs import Verbs
 
 
 class Asked(Protocol):
-    """What people ask by annotation on live objects. Implemented by kube.asked."""
+    """What people ask by annotation on live objects. Implemented by kube.write.annotations."""
 
     def read(self) -> None:
         """Look at everything. Raises ApiUnavailable."""

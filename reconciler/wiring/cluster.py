@@ -14,16 +14,16 @@ from reconciler.errors import ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DECLARE, Key
-from reconciler.kube.api import Api
-from reconciler.kube.cache import Cache
-from reconciler.kube.connection import Connection
-from reconciler.kube.lease import Lease, new_identity
-from reconciler.kube.live import Live
-from reconciler.kube.publisher import Publisher
-from reconciler.kube.resources import OURS
-from reconciler.kube.sending import MANAGER
-from reconciler.kube.target import ClusterTarget
-from reconciler.kube.telling import Telling
+from reconciler.kube.client.api import Api
+from reconciler.kube.client.connection import Connection
+from reconciler.kube.client.resources import OURS
+from reconciler.kube.watch.cache import Cache
+from reconciler.kube.watch.object import Live
+from reconciler.kube.write.apply import MANAGER
+from reconciler.kube.write.lease import Lease, new_identity
+from reconciler.kube.write.status_queue import Telling
+from reconciler.kube.write.status_writer import Publisher
+from reconciler.kube.write.target import ClusterTarget
 from reconciler.stages.declare import Declare
 from reconciler.stages.git import Repository
 from reconciler.wiring.process import Pool

@@ -27,8 +27,8 @@ from reconciler.history.fold import fold
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import Served, StageState, State
 from reconciler.history.status import Status, status
-from reconciler.kube.resources import OURS
-from reconciler.kube.rights import HOME, RULES
+from reconciler.kube.client.resources import OURS
+from reconciler.kube.client.rights import HOME, RULES
 from reconciler.settings import Settings
 from reconciler.wiring.hub import HubProcess
 from tests.api_proxy import ROOT, ApiProxy, Request

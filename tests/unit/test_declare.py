@@ -18,10 +18,10 @@ from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import State
 from reconciler.history.status import status
 from reconciler.history.why import why
-from reconciler.kube.asked import DISABLED, REASON, RECONCILE, suspension
-from reconciler.kube.live import Live
-from reconciler.kube.resources import OURS
-from reconciler.kube.sending import seen_tree
+from reconciler.kube.client.resources import OURS
+from reconciler.kube.watch.object import Live
+from reconciler.kube.write.annotations import DISABLED, REASON, RECONCILE, suspension
+from reconciler.kube.write.apply import seen_tree
 from reconciler.planning import declare as objects
 from reconciler.planning.contention import MOST, PAUSE_S
 from reconciler.planning.declare import OWN_LABELS, as_sent

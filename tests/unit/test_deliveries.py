@@ -16,8 +16,8 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import State
-from reconciler.kube.deliveries import Deliveries
-from reconciler.kube.sending import Sender
+from reconciler.kube.write.apply import Sender
+from reconciler.kube.write.dispatcher import Deliveries
 from reconciler.planning.plan import Step
 from tests.log_events import StillClock
 

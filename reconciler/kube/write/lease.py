@@ -1,5 +1,5 @@
 """One writer a cluster: a Lease of coordination.k8s.io/v1. May import: engine.retry, errors,
-kube.answers, kube.clock, kube.resources.
+kube.client.api_errors, kube.client.clock, kube.client.resources.
 
 In: the Lease as the API server has it, and a clock that goes on while the machine sleeps.
 Out: `permit`, asked before each write; `changed`, told of each change.
@@ -24,9 +24,9 @@ import msgspec
 
 from reconciler.engine.retry import jittered
 from reconciler.errors import ApiUnavailable, FieldConflict, LeaseLost, ReconcilerError
-from reconciler.kube.answers import readable
-from reconciler.kube.clock import awake_or_not
-from reconciler.kube.resources import LEASES, Resource
+from reconciler.kube.client.api_errors import readable
+from reconciler.kube.client.clock import awake_or_not
+from reconciler.kube.client.resources import LEASES, Resource
 
 DURATION_S: Final = 15.0
 RENEW_S: Final = 10.0
@@ -57,7 +57,7 @@ _SEEN: Final = msgspec.json.Decoder(_Seen)
 
 
 class LeaseApi(Protocol):
-    """What is used of `kube.api.Api`."""
+    """What is used of `kube.client.api.Api`."""
 
     def within(self, seconds: Callable[[], float]) -> "LeaseApi":
         """See `Api`."""

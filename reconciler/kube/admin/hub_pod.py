@@ -186,7 +186,7 @@ def _is_ready(pod: dict[str, Any]) -> bool:
 def _client(context: str, kubeconfig: Path | None) -> Any:
     from kubernetes import config
 
-    from reconciler.kube.identity import Wanted, acts_for
+    from reconciler.kube.client.kubeconfig import Wanted, acts_for
 
     new: Callable[..., Any] = config.new_client_from_config
     where = f"--kubeconfig {kubeconfig}" if kubeconfig else "the kubeconfig"

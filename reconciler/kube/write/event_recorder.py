@@ -13,9 +13,9 @@ import msgspec
 from reconciler.errors import ReconcilerError
 from reconciler.history.keys import Key
 from reconciler.history.kubernetes_events import FLEET, Told
-from reconciler.kube.api import Api
-from reconciler.kube.live import Live
-from reconciler.kube.resources import EVENTS, LEASES, OURS
+from reconciler.kube.client.api import Api
+from reconciler.kube.client.resources import EVENTS, LEASES, OURS
+from reconciler.kube.watch.object import Live
 from reconciler.model.identity import GROUP, OPERATION, SEQ
 
 CONTROLLER: Final = f"{GROUP}/reconciler"

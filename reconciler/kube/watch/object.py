@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from reconciler.history.keys import Key
-from reconciler.kube.resources import Resource
+from reconciler.kube.client.resources import Resource
 from reconciler.model.identity import GROUP, OPERATION, STAMPS
 from reconciler.planning.fields import above, leaves, managed
 

@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from reconciler.errors import ApiUnavailable
-from reconciler.kube.api import Api
-from reconciler.kube.resources import CRDS, OURS, Resource
+from reconciler.kube.client.api import Api
+from reconciler.kube.client.resources import CRDS, OURS, Resource
 from reconciler.model.crds import definition
 from reconciler.planning.kinds import KINDS
 

@@ -1,7 +1,7 @@
-"""Orders on their way to the API server, on a bounded number of workers. May import: controller, errors, kube.sending.
+"""Orders on their way to the API server, on a bounded number of workers. May import: controller, errors, kube.write.apply.
 
 In: orders, a batch at a time.  Out: outcomes, gathered; a trigger tells of them. An order that gets no answer stays
-open: it is sent again together with the others that got none (kube.rounds). Of one object one order is sent at a time,
+open: it is sent again together with the others that got none (kube.write.rounds). Of one object one order is sent at a time,
 the newest: what it takes the place of is sent no more, once it is not on its way.
 """
 
@@ -17,8 +17,8 @@ from reconciler.engine.stage import AHEAD, Order
 from reconciler.errors import ApiUnavailable, Defect, ReconcilerError, WorldUnavailable
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
-from reconciler.kube.rounds import Rounds
-from reconciler.kube.sending import Sender, failed, withdrawn
+from reconciler.kube.write.apply import Sender, failed, withdrawn
+from reconciler.kube.write.rounds import Rounds
 
 WORKERS: Final = 16  # what one API server on two cores answers without queueing
 GATHER_S: Final = 0.01  # outcomes that come within it share one durable append

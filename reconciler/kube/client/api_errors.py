@@ -1,4 +1,4 @@
-"""What a refusal means: a status and its document → an error of ours. May import: diagnostics, errors, kube.rights.
+"""What a refusal means: a status and its document → an error of ours. May import: diagnostics, errors, kube.client.rights.
 
 In: what was asked and the Reply.  Out: an error that says what, where and the fix.  Texts of the server are capped and
 made printable. The document is metav1.Status (Kubernetes API Conventions, "Response Status Kind"); a field manager
@@ -24,9 +24,9 @@ from reconciler.errors import (
     ReconcilerError,
     RightMissing,
 )
-from reconciler.kube.connection import Reply
-from reconciler.kube.resources import LEASES, Resource
-from reconciler.kube.rights import Rule
+from reconciler.kube.client.connection import Reply
+from reconciler.kube.client.resources import LEASES, Resource
+from reconciler.kube.client.rights import Rule
 
 TEXT_MAX: Final = 1000
 CAUSES_MAX: Final = 8

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 from typing import Final
 
 from reconciler.history.keys import Key
-from reconciler.kube.api import Api
-from reconciler.kube.live import Live, Reader, key_of
-from reconciler.kube.resources import OURS, Resource
+from reconciler.kube.client.api import Api
+from reconciler.kube.client.resources import OURS, Resource
+from reconciler.kube.watch.object import Live, Reader, key_of
 
 FEW: Final = 32  # objects of a kind that are asked for one by one
 

@@ -1,4 +1,4 @@
-"""The verbs of the Kubernetes API on raw JSON documents. May import: errors, kube.connection, kube.answers.
+"""The verbs of the Kubernetes API on raw JSON documents. May import: errors, kube.client.connection, kube.client.api_errors.
 
 In: resources, names, bodies as bytes.  Out: bodies as bytes; refusals as the errors of answers.py.
 A failed read is never an absent object. A write asks for its permit right before it is sent, and ends within it.
@@ -12,9 +12,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from reconciler.errors import ApiRefused, ApiUnavailable, LeaseLost
-from reconciler.kube.answers import Asked, absent, failure, status_of
-from reconciler.kube.connection import Answered, Connection, Reply
-from reconciler.kube.resources import Resource
+from reconciler.kube.client.api_errors import Asked, absent, failure, status_of
+from reconciler.kube.client.connection import Answered, Connection, Reply
+from reconciler.kube.client.resources import Resource
 
 TIMEOUT_S: Final = 10.0
 LIST_TIMEOUT_S: Final = 60.0

@@ -1,7 +1,7 @@
 """Whose status is to be told anew, and what it should say. May import: controller, history, planning, kube.
 
 In: entries of the log, changes in the cluster: they say what may have changed.  Out: the objects that this concerns,
-and for each the status as history.object_status has it. kube.publisher writes it.
+and for each the status as history.object_status has it. kube.write.status_writer writes it.
 """
 
 import threading
@@ -15,11 +15,11 @@ from reconciler.history.events import Entry, rfc3339
 from reconciler.history.keys import DECLARE, DELIVER, Key, set_scope, stage_of
 from reconciler.history.object_status import Around, published
 from reconciler.history.times import is_over
-from reconciler.kube.asked import Asked
-from reconciler.kube.cache import Cache
-from reconciler.kube.gathered import Gathered
-from reconciler.kube.live import Live
-from reconciler.kube.resources import OURS
+from reconciler.kube.client.resources import OURS
+from reconciler.kube.watch.cache import Cache
+from reconciler.kube.watch.object import Live
+from reconciler.kube.write.annotations import Asked
+from reconciler.kube.write.dependents import Gathered
 from reconciler.model.identity import EDGE, EDGE_LABEL, POLICY, Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.freeze import frozen

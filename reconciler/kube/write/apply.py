@@ -17,10 +17,10 @@ from reconciler.errors import ApiUnavailable, FieldConflict, ReconcilerError, Wo
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
-from reconciler.kube.answers import readable
-from reconciler.kube.api import Api
-from reconciler.kube.live import Live
-from reconciler.kube.resources import OURS, Resource, document
+from reconciler.kube.client.api import Api
+from reconciler.kube.client.api_errors import readable
+from reconciler.kube.client.resources import OURS, Resource, document
+from reconciler.kube.watch.object import Live
 from reconciler.model.identity import COMMIT, OPERATION, SEQ, STAMPS
 from reconciler.planning.declare import as_sent, as_text
 from reconciler.planning.drift import CORRECT

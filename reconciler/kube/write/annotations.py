@@ -19,9 +19,9 @@ from reconciler.errors import KindMissing, RightMissing
 from reconciler.history.events import rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.times import is_over, is_time, seconds_left
-from reconciler.kube.live import Live
-from reconciler.kube.resources import OURS
-from reconciler.kube.sending import Objects
+from reconciler.kube.client.resources import OURS
+from reconciler.kube.watch.object import Live
+from reconciler.kube.write.apply import Objects
 from reconciler.model.identity import GROUP, POLICY, Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.kinds import ALL_SCOPES, is_wide, scope_of

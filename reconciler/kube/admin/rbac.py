@@ -1,4 +1,4 @@
-"""The roles that grant what rights.py names. May import: kube.rights.
+"""The roles that grant what rights.py names. May import: kube.client.rights.
 
 In: the namespace that the reconciler runs in.  Out: deploy/rbac.yaml, which a test keeps current.
 """
@@ -6,12 +6,12 @@ In: the namespace that the reconciler runs in.  Out: deploy/rbac.yaml, which a t
 from collections.abc import Iterable
 from typing import Any, Final
 
-from reconciler.kube.rights import HOME, INSTALLER, OPERATOR, RULES, Rule
+from reconciler.kube.client.rights import HOME, INSTALLER, OPERATOR, RULES, Rule
 
 NAMESPACE: Final = "reconciler-system"
 _RBAC: Final = "rbac.authorization.k8s.io"
 _HEADER: Final = """\
-# Made by `reconciler crds roles`: change reconciler/kube/rights.py instead.
+# Made by `reconciler crds roles`: change reconciler/kube/client/rights.py instead.
 # The hub has the role `reconciler`, and in its own namespace the Role of that name. `reconciler-installer` (for
 # `reconciler crds apply`) and `reconciler-operator` (for verbs of the command line) are bound to nobody: bind them to
 # people.

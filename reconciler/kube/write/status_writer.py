@@ -1,6 +1,6 @@
 """Writes status where it changed, and tells of changes in Events. May import: controller, history, kube.
 
-In: what is to be told (kube.telling), entries of the log.  Out: server-side apply of the `status` subresource, on a few
+In: what is to be told (kube.write.status_queue), entries of the log.  Out: server-side apply of the `status` subresource, on a few
 workers. The log is the truth: what is lost on the way is worked out again at the next start, and what is there already
 is not written. An answer is not put into the cache: it may hold somebody's change of the object that the watch has
 still to tell.
@@ -21,15 +21,15 @@ from reconciler.history.events import Entry, rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.kubernetes_events import Announcer
 from reconciler.history.times import seconds_left
-from reconciler.kube.announcer import EventWriter, Lookup
-from reconciler.kube.answers import readable
-from reconciler.kube.api import Api
-from reconciler.kube.cache import Cache
-from reconciler.kube.live import Live
-from reconciler.kube.resources import OURS, document
-from reconciler.kube.rounds import LEAST_S, Rounds
-from reconciler.kube.telling import Telling
-from reconciler.kube.watching import later
+from reconciler.kube.client.api import Api
+from reconciler.kube.client.api_errors import readable
+from reconciler.kube.client.resources import OURS, document
+from reconciler.kube.watch.cache import Cache
+from reconciler.kube.watch.object import Live
+from reconciler.kube.watch.reflector import later
+from reconciler.kube.write.event_recorder import EventWriter, Lookup
+from reconciler.kube.write.rounds import LEAST_S, Rounds
+from reconciler.kube.write.status_queue import Telling
 from reconciler.model.identity import POLICY
 
 MANAGER: Final = "reconciler-status"

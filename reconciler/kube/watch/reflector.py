@@ -20,9 +20,9 @@ import msgspec
 from reconciler.diagnostics import printable
 from reconciler.engine.retry import Backoff, Sample
 from reconciler.errors import ApiUnavailable, CredentialsRefused, KindMissing, ReconcilerError, RightMissing
-from reconciler.kube.api import Expired, Page
-from reconciler.kube.live import Head
-from reconciler.kube.resources import Resource
+from reconciler.kube.client.api import Expired, Page
+from reconciler.kube.client.resources import Resource
+from reconciler.kube.watch.object import Head
 
 SILENCE_S: Final = 90.0  # an API server sends a bookmark each minute or so
 DELAY_MAX_S: Final = 30.0
@@ -34,7 +34,7 @@ _MOVES: Final = _DEEDS | {"BOOKMARK"}
 
 
 class WatchApi(Protocol):
-    """What is used of `kube.api.Api`."""
+    """What is used of `kube.client.api.Api`."""
 
     def pages(self, resource: Resource, *, limit: int = 500) -> Iterator[Page]:
         """See `Api`."""

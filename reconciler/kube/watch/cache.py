@@ -16,11 +16,11 @@ import msgspec
 
 from reconciler.errors import ApiUnavailable, KindMissing, ReconcilerError, RightMissing
 from reconciler.history.keys import Key
-from reconciler.kube.answers import readable
-from reconciler.kube.clock import awake_or_not
-from reconciler.kube.live import Head, Live, Reader, differs, key_named, key_of
-from reconciler.kube.resources import Resource
-from reconciler.kube.watching import ListWatch, WatchApi, later
+from reconciler.kube.client.api_errors import readable
+from reconciler.kube.client.clock import awake_or_not
+from reconciler.kube.client.resources import Resource
+from reconciler.kube.watch.object import Head, Live, Reader, differs, key_named, key_of
+from reconciler.kube.watch.reflector import ListWatch, WatchApi, later
 from reconciler.model.identity import OPERATION
 
 STALE_S: Final = 120.0  # two bookmarks, and some

@@ -11,9 +11,9 @@ from typing import Final
 import msgspec
 
 from reconciler.errors import ApiUnavailable
-from reconciler.kube.api import Api
-from reconciler.kube.resources import ACCESS_REVIEWS
-from reconciler.kube.rights import HOME, RULES, Rule
+from reconciler.kube.client.api import Api
+from reconciler.kube.client.resources import ACCESS_REVIEWS
+from reconciler.kube.client.rights import HOME, RULES, Rule
 
 AT_ONCE: Final = 8
 

@@ -13,10 +13,10 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 from reconciler.errors import ApiRefused, ApiUnavailable, FieldConflict, KindMissing
-from reconciler.kube.api import Api
-from reconciler.kube.installed import MANAGER, Standing, established, look, objects, place, served, standing
-from reconciler.kube.resources import CRDS
-from reconciler.kube.schema import misfits
+from reconciler.kube.admin.installed import MANAGER, Standing, established, look, objects, place, served, standing
+from reconciler.kube.admin.schema import misfits
+from reconciler.kube.client.api import Api
+from reconciler.kube.client.resources import CRDS
 
 WAIT_S: Final = 60.0
 _LOOK_S: Final = 0.1

@@ -1,4 +1,4 @@
-"""Every right that the product needs in a cluster, once. May import: kube.resources.
+"""Every right that the product needs in a cluster, once. May import: kube.client.resources.
 
 In: nothing.  Out: the roles written to deploy/, what an identity lacks (in access.py), and the words for it.
 Least privilege: a verb stands here because a line of ours sends it. What `reconciler crds apply` and `remove` need
@@ -7,7 +7,7 @@ stands apart: a person runs them, the reconciler does not.
 
 from typing import Final, NamedTuple
 
-from reconciler.kube.resources import CRDS, EVENTS, LEASES, OURS
+from reconciler.kube.client.resources import CRDS, EVENTS, LEASES, OURS
 
 
 class Rule(NamedTuple):

@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from reconciler.diagnostics import printable
 from reconciler.errors import SettingInvalid
-from reconciler.kube import impersonation
+from reconciler.kube.client import impersonation
 
 DEFAULT_FILE: Final = "~/.kube/config"
 READING: Final = threading.Lock()  # the official client keeps the temporary files of certificates in a table of its own

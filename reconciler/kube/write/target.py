@@ -17,12 +17,12 @@ from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import Served
 from reconciler.history.times import seconds_left
-from reconciler.kube.api import Api
-from reconciler.kube.asked import Asked
-from reconciler.kube.deliveries import Deliveries
-from reconciler.kube.live import Live
-from reconciler.kube.resources import OURS, Resource
-from reconciler.kube.sending import Objects, Sender, seen_tree
+from reconciler.kube.client.api import Api
+from reconciler.kube.client.resources import OURS, Resource
+from reconciler.kube.watch.object import Live
+from reconciler.kube.write.annotations import Asked
+from reconciler.kube.write.apply import Objects, Sender, seen_tree
+from reconciler.kube.write.dispatcher import Deliveries
 from reconciler.model.identity import COMMIT, OPERATION
 from reconciler.planning.declared import Declared
 from reconciler.planning.diff import Observed

@@ -17,9 +17,10 @@ from urllib.parse import quote
 from reconciler import __version__
 from reconciler.diagnostics import printable
 from reconciler.errors import ApiUnavailable, CredentialsRefused, ReconcilerError, SettingInvalid
-from reconciler.kube import identity, impersonation
-from reconciler.kube.identity import Identity, Wanted
-from reconciler.kube.wire import Broken, Wire
+from reconciler.kube.client import impersonation
+from reconciler.kube.client import kubeconfig as identity
+from reconciler.kube.client.http1 import Broken, Wire
+from reconciler.kube.client.kubeconfig import Identity, Wanted
 
 LOOK_AGAIN_S: Final = 1.0  # how often a token file is looked at
 IDLE_MAX_S: Final = 80.0  # kept-alive sockets older than this are not used again: API servers close them after 90 s
