@@ -4,19 +4,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Change, Order, Stage
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Change, Order, Stage
 from reconciler.errors import ReconcilerError
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import State
+from reconciler.planning.desired import Expansion, Gone, Wanted
 from reconciler.planning.diff import Observed
 from reconciler.planning.plan import BATCH, Judgement, Plan
-from reconciler.planning.wanted import Expansion, Gone, Wanted
 from tests.log_events import StillClock
 from tests.stations import drain, types
 

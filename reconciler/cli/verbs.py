@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.controller import control
+from reconciler import control_socket as control
 from reconciler.diagnostics import printable
 from reconciler.edge.paths import StateDirectory
 from reconciler.errors import ApiUnavailable, HubUnreachable, UsageError
@@ -49,7 +49,7 @@ def ask(where: "Where", verb: str, spelled: Sequence[str], **words: Any) -> dict
 
 def _in_pod(where: "Where", spelled: Sequence[str]) -> dict[str, Any]:
     """Run the command beside the hub, and take what it answered, or its error."""
-    from reconciler.kube.reach import Pod
+    from reconciler.kube.admin.hub_pod import Pod
 
     with Pod.of_hub(where.context, where.kubeconfig, where.namespace) as pod:
         ran = pod.run(["reconciler", *spelled])

@@ -7,11 +7,11 @@ What stood before serves until the new version answers its golden inputs; a vers
 import contextlib
 from typing import Any
 
-from reconciler.controller.retry import retry_delay_s
-from reconciler.controller.steps import reached
 from reconciler.edge.holding import Holding, Stage
 from reconciler.edge.job import Job, Tools
 from reconciler.edge.runtimes import runtime_spec
+from reconciler.engine.failpoints import reached
+from reconciler.engine.retry import retry_delay_s
 from reconciler.errors import PreflightRefused, ProbeFailed, ReconcilerError, RuntimeUnavailable, StorageExhausted
 from reconciler.history import events as ev
 from reconciler.history.keys import Key

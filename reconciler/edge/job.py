@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reconciler.controller.queue import Cause, Trigger
 from reconciler.edge.runtimes import Runtimes
 from reconciler.edge.slots import Slots
+from reconciler.engine.queue import Cause, Trigger
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
 from reconciler.ports import ArtifactStore

@@ -8,20 +8,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from reconciler.controller.hearing import Heard, Hearing
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Change, Order
 from reconciler.edge.stability import Stability
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Change, Order
 from reconciler.errors import PortTaken, ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import FAILED
+from reconciler.planning.desired import Expansion, Gone, Wanted, content_digest
 from reconciler.planning.diff import Observed
 from reconciler.planning.plan import Judgement, Plan
-from reconciler.planning.wanted import Expansion, Gone, Wanted, content_digest
 from reconciler.ports import Link, Workers
+from reconciler.stages.replication import Heard, Hearing
 
 ORDERS: Final = Trigger(Cause.ORDERS)
 
@@ -80,7 +80,7 @@ class Keeper:
     # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def take(self, trigger: Trigger) -> Change:
-        """What the trigger means (see controller.stage.Source)."""
+        """What the trigger means (see engine.stage.Source)."""
         match trigger.cause:
             case Cause.START:
                 self._is_starting = True

@@ -11,17 +11,17 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from reconciler.controller.queue import Cause, Trigger
-from reconciler.controller.retry import Backoff
-from reconciler.controller.steps import reached
 from reconciler.edge.activation import ServedModel
 from reconciler.edge.holding import Bytes, Holding
 from reconciler.edge.job import Job, Tools
+from reconciler.engine.failpoints import reached
+from reconciler.engine.queue import Cause, Trigger
+from reconciler.engine.retry import Backoff
 from reconciler.errors import ArchiveRefused, PreflightRefused, ProbeFailed, ReconcilerError, StorageExhausted
 from reconciler.history import events as ev
 from reconciler.history.keys import Key
+from reconciler.planning.desired import content_digest
 from reconciler.planning.kinds import KINDS
-from reconciler.planning.wanted import content_digest
 from reconciler.ports import Artifact, Cancelled, Staged
 from reconciler.serving.process import End
 

@@ -36,8 +36,7 @@ class Stored:
             self._versions.clear()
         for row in rows:
             self._versions[row.stream] = row.version
-            if row.chain:
-                self.tips[row.chain] = row.tip
+        self.tips |= {row.chain: row.tip for row in rows if row.chain}
 
     def stored(self, source: str, ids: Sequence[str]) -> dict[str, Entry]:
         """See `batch.Lookup`."""

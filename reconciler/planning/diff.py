@@ -1,4 +1,4 @@
-"""Wanted against observed, field by field. May import: history, planning.fields, planning.wanted.
+"""Wanted against observed, field by field. May import: history, planning.fields, planning.desired.
 
 In: what each key should be, and what was ordered last or is there.  Out: differences, to planning.plan.
 """
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from reconciler.history.keys import Key
+from reconciler.planning.desired import Expansion, Frozen, Gone, Wanted
 from reconciler.planning.fields import BY_VERSION, MergeKeys, leaves
-from reconciler.planning.wanted import Expansion, Frozen, Gone, Wanted
 
 Action = Literal["create", "update", "delete"]
 MISSING = None  # JSON's null: a field that is not there

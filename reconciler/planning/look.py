@@ -12,17 +12,17 @@ from reconciler.history import events as ev
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import FAILED, Served
 from reconciler.model.identity import GROUP, OPERATION, STAGE
+from reconciler.planning.declare import OWN_LABELS
 from reconciler.planning.diff import Observed
-from reconciler.planning.drifted import CORRECT, REPORT, Field, Owners, View, view
+from reconciler.planning.drift import CORRECT, REPORT, Field, Owners, View, view
 from reconciler.planning.fields import BY_VERSION, MergeKeys, without
-from reconciler.planning.objects import OWN_LABELS
 
 PRUNE: Final = f"{GROUP}/prune"
 DISABLED: Final = "disabled"
 
 
 class LiveObject(Protocol):
-    """An object of the API server, as far as planning looks at it (kube.live.Live)."""
+    """An object of the API server, as far as planning looks at it (kube.watch.object.Live)."""
 
     @property
     def uid(self) -> str: ...

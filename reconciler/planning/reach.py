@@ -1,6 +1,6 @@
 """Which keys on edges there are, and which of them a change may concern. May import: history, model.identity, planning.
 
-In: declared objects, before and after.  Out: keys, to planning.objects and planning.expand. Pure.
+In: declared objects, before and after.  Out: keys, to planning.declare and planning.deliver. Pure.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

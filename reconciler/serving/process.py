@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import reconciler
-from reconciler.controller import control
+from reconciler import control_socket as control
 from reconciler.errors import HubUnreachable, RuntimeUnavailable, WorldRefused, WorldUnavailable
 from reconciler.ports import Answer
 from reconciler.serving import endpoint, holder

@@ -14,7 +14,7 @@ from typing import Any
 
 import uvicorn
 
-from reconciler.controller import control
+from reconciler import control_socket as control
 from reconciler.errors import UsageError
 from reconciler.serving import endpoint
 from reconciler.serving.app import application

@@ -21,7 +21,7 @@ from reconciler.model.identity import EDGE_LABEL
 from reconciler.web.points import moment, point
 
 if TYPE_CHECKING:
-    from reconciler.planning.wanted import Expansion
+    from reconciler.planning.desired import Expansion
     from reconciler.wiring.past import Past
 
 Arguments = Mapping[str, str]
@@ -116,7 +116,7 @@ def _needed(said: Arguments, name: str) -> str:
 
 def _asked(expansion: "Expansion") -> "Asked | None":
     """What the repository asks for, where that can be said."""
-    from reconciler.planning.wanted import Wanted
+    from reconciler.planning.desired import Wanted
 
     if not isinstance(expansion, Wanted):
         return None

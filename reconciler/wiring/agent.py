@@ -7,18 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from reconciler import control_socket as control
 from reconciler.artifacts.store import Store
-from reconciler.controller import control
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.retry import jittered
-from reconciler.controller.stage import Stage
 from reconciler.edge.job import Tools
 from reconciler.edge.keeper import Keeper
 from reconciler.edge.paths import Home, StateDirectory
 from reconciler.edge.runtimes import Runtimes
 from reconciler.edge.slots import Slots
 from reconciler.edge.work import EdgeWork
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.retry import jittered
+from reconciler.engine.stage import Stage
 from reconciler.errors import LogWriteFailed
 from reconciler.eventlog.file_link import FileLink
 from reconciler.eventlog.sqlite import SqliteLog

@@ -7,25 +7,25 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from reconciler.controller.declare import Declare
-from reconciler.controller.following import Repository
-from reconciler.controller.queue import Cause, Queue, StageQueue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Stage
+from reconciler.engine.queue import Cause, Queue, StageQueue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Stage
 from reconciler.errors import ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import DECLARE, Key, stage_of
-from reconciler.kube.api import Api
-from reconciler.kube.cache import Cache
-from reconciler.kube.connection import Connection
-from reconciler.kube.lease import Lease, new_identity
-from reconciler.kube.live import Live
-from reconciler.kube.publisher import Publisher
-from reconciler.kube.resources import OURS, Resource
-from reconciler.kube.sending import MANAGER
-from reconciler.kube.target import ClusterTarget
-from reconciler.kube.telling import Telling
+from reconciler.kube.client.api import Api
+from reconciler.kube.client.connection import Connection
+from reconciler.kube.client.resources import OURS, Resource
+from reconciler.kube.watch.cache import Cache
+from reconciler.kube.watch.object import Live
+from reconciler.kube.write.apply import MANAGER
+from reconciler.kube.write.lease import Lease, new_identity
+from reconciler.kube.write.status_queue import Telling
+from reconciler.kube.write.status_writer import Publisher
+from reconciler.kube.write.target import ClusterTarget
+from reconciler.stages.declare import Declare
+from reconciler.stages.git import Repository
 from reconciler.wiring.process import Pool
 from reconciler.wiring.vitals import Vitals
 

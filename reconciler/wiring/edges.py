@@ -3,17 +3,17 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from reconciler.controller import control
-from reconciler.controller.following import Repository
-from reconciler.controller.hub import Hub
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Stage
+from reconciler import control_socket as control
 from reconciler.edge.paths import StateDirectory
 from reconciler.edge.supervision import Agents
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Stage
 from reconciler.eventlog.file_link import FileLink
 from reconciler.history.keys import DELIVER
 from reconciler.ports import EventLog
+from reconciler.stages.deliver import Hub
+from reconciler.stages.git import Repository
 from reconciler.wiring.process import Pool, writer_of
 
 LOOKS: Final = 5  # at the branch and at edges' logs, side by side

@@ -7,13 +7,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from reconciler.controller.declare import Declare
-from reconciler.controller.hub import Hub
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Stage
 from reconciler.edge.paths import StateDirectory
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Stage
 from reconciler.errors import HubUnreachable, SettingInvalid
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.eventlog.sqlite import SqliteLog
@@ -25,6 +23,8 @@ from reconciler.sources.cache import DocumentCache
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
 from reconciler.sources.uncommitted import Uncommitted
+from reconciler.stages.declare import Declare
+from reconciler.stages.deliver import Hub
 from reconciler.wiring.edges import LocalPeers
 from reconciler.wiring.hub import remote_of
 from reconciler.wiring.past import Past, opened, remembered

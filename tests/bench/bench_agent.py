@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from reconciler.controller import control
+from reconciler import control_socket as control
 from tests.artifact_server import ArtifactServer
 from tests.bench import Figure
 from tests.e2e.fleet import Fleet

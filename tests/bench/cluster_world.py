@@ -17,14 +17,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from reconciler.controller import control
+from reconciler import control_socket as control
 from reconciler.edge.paths import StateDirectory
 from reconciler.errors import HubUnreachable, NameUnknown, ReconcilerError, WorldUnavailable
 from reconciler.eventlog.reader import SqliteReader
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
-from reconciler.kube.connection import Connection
-from reconciler.kube.resources import OURS, Resource
+from reconciler.kube.client.connection import Connection
+from reconciler.kube.client.resources import OURS, Resource
 from tests.bench.bare_applies import Apply
 from tests.control_plane.plane import ControlPlane
 from tests.git_repository import Repository

@@ -14,24 +14,24 @@ from typing import Any, Final
 
 import msgspec
 
-from reconciler.controller.keeping import Keeping
-from reconciler.controller.queue import Cause, Trigger
-from reconciler.controller.stage import Change, Stage
+from reconciler.engine.queue import Cause, Trigger
+from reconciler.engine.stage import Change, Stage
 from reconciler.errors import ReconcilerError
 from reconciler.history.conditions import FALSE, TRUE, Verdict
 from reconciler.history.events import rfc3339
 from reconciler.history.keys import Key, scopes_of
 from reconciler.history.times import is_over
-from reconciler.kube.live import Live
-from reconciler.kube.resources import OURS, document
+from reconciler.kube.client.resources import OURS, document
+from reconciler.kube.watch.object import Live
 from reconciler.model.identity import SERVICE, STAGE
+from reconciler.planning.declare import OWN_LABELS
 from reconciler.planning.declared import Object
-from reconciler.planning.drifted import CORRECT
+from reconciler.planning.desired import Expansion, Frozen, Gone, Wanted
+from reconciler.planning.drift import CORRECT
 from reconciler.planning.kinds import is_wide
-from reconciler.planning.objects import OWN_LABELS
 from reconciler.planning.plan import Judgement
-from reconciler.planning.wanted import Expansion, Frozen, Gone, Wanted
 from reconciler.settings import Settings
+from reconciler.stages.keeping import Keeping
 from reconciler.wiring.cluster import ClusterStage
 from reconciler.wiring.hub import HubProcess
 from reconciler.wiring.process import Pool
@@ -81,7 +81,7 @@ class Children(Keeping):
         cluster.telling.beside[CONDITION] = self.says
 
     def take(self, trigger: Trigger) -> Change:
-        """See controller.stage.Source."""
+        """See engine.stage.Source."""
         key = Key.named(trigger.subject) if trigger.cause is Cause.OBJECT else None
         if key is None:
             change = super().take(trigger)
@@ -97,12 +97,12 @@ class Children(Keeping):
         return replace(super().take(trigger), then=(_parent(trigger.subject),))
 
     def everything(self) -> list[Key]:
-        """See controller.stage.Source."""
+        """See engine.stage.Source."""
         wanted = {child for parent, _ in self._parents.all(SERVICE) for child in children(parent)}
         return sorted(wanted | {Key.parse(text) for text in self._record.mine.keys})
 
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
-        """See controller.stage.Source."""
+        """See engine.stage.Source."""
         return [self._expanded(key) for key in keys]
 
     def _expanded(self, key: Key) -> Expansion:

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler.controller.queue import Cause, Trigger
 from reconciler.edge.paths import StateDirectory
+from reconciler.engine.queue import Cause, Trigger
 from reconciler.errors import WorldUnavailable
 from reconciler.eventlog.reader import SqliteReader
 from reconciler.history.events import Entry
@@ -28,8 +28,8 @@ from reconciler.history.fold import fold
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import Served, StageState, State
 from reconciler.history.status import Status, status
-from reconciler.kube.resources import OURS
-from reconciler.kube.rights import HOME, RULES
+from reconciler.kube.client.resources import OURS
+from reconciler.kube.client.rights import HOME, RULES
 from reconciler.settings import Settings
 from reconciler.wiring.cluster import Further
 from reconciler.wiring.hub import HubProcess

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from reconciler.kube.resources import OURS
+from reconciler.kube.client.resources import OURS
 from tests.cluster.cluster_hub import World, fleet, key, model, models
 
 COUNT: Final = 1000

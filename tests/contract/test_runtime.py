@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.controller import control
+from reconciler import control_socket as control
 from reconciler.errors import PreflightRefused, ProbeFailed, RuntimeUnavailable, UsageError
 from reconciler.ports import Answer, Runtime
 from reconciler.serving import process, server

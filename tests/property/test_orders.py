@@ -17,8 +17,8 @@ import pytest
 
 from reconciler.history.state import Served
 from reconciler.planning.declared import Declared, Object
-from reconciler.planning.expand import Circumstances, every, expand
-from reconciler.planning.wanted import Frozen, Wanted
+from reconciler.planning.deliver import Circumstances, every, expand
+from reconciler.planning.desired import Frozen, Wanted
 from tests.fleets import NOW, catalogue, dataset, declare, edge, model_set, plain, sha
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "orders" / "fleets.jsonl"

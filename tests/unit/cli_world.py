@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.hub import Hub
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder, StageRecorder
-from reconciler.controller.stage import Stage
 from reconciler.edge.paths import StateDirectory
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder, StageRecorder
+from reconciler.engine.stage import Stage
 from reconciler.eventlog import sqlite
 from reconciler.eventlog.file_link import FileLink
 from reconciler.eventlog.sqlite import SqliteLog
@@ -29,6 +28,7 @@ from reconciler.sources.cache import DocumentCache
 from reconciler.sources.git_safety import Remote
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
+from reconciler.stages.deliver import Hub
 from reconciler.wiring.process import Inline
 from tests.git_repository import Repository
 from tests.stations import drain

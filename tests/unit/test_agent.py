@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller import control
-from reconciler.controller.loop import Loop
+from reconciler import control_socket as control
 from reconciler.edge.paths import StateDirectory
 from reconciler.edge.runtimes import Runtimes
+from reconciler.engine.loop import Loop
 from reconciler.errors import LogWriteFailed
 from reconciler.wiring.agent import EdgeAgent
 from reconciler.wiring.process import writer_of

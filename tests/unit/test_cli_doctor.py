@@ -38,7 +38,7 @@ def test_a_machine_with_a_log_and_nobody_at_work(findings: Any, settled: World) 
 
 
 def test_agents_that_answer_are_found(findings: Any, settled: World) -> None:
-    from reconciler.controller import control
+    from reconciler import control_socket as control
 
     server = control.serve(settled.place.edge("berlin-07").control, lambda _: {"pid": 4711})
     try:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from reconciler import control_socket as control
 from reconciler.cli.explain import explanations
 from reconciler.cli.main import main
-from reconciler.controller import control
 from reconciler.errors import DIAGNOSTICS, error_classes
 from reconciler.wiring.past import opened
 from tests.unit.cli_world import World

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from reconciler import control_socket as control
 from reconciler.cli.narrator import Narrator
 from reconciler.cli.run import verdict
-from reconciler.controller import control
-from reconciler.controller.recorder import Recorder
+from reconciler.engine.recorder import Recorder
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.keys import DELIVER

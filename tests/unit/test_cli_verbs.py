@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from reconciler import control_socket as control
 from reconciler.cli.verbs import actor
-from reconciler.controller import control
 from reconciler.errors import NameUnknown, UsageError
 from reconciler.history import events as ev
 from reconciler.history.events import Event

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller import control
+from reconciler import control_socket as control
 from reconciler.diagnostics import Diagnostic
 from reconciler.errors import (
     HubUnreachable,
@@ -226,7 +226,7 @@ def test_ring_never_waits_and_never_raises(place: Path) -> None:
 
 def test_it_is_light() -> None:
     code = (
-        "import sys, reconciler.controller.control; "
+        "import sys, reconciler.control_socket; "
         "print({'pydantic', 'asyncio', 'msgspec', 'http.client'} & set(sys.modules))"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from reconciler.controller.declare import Declare
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, StageQueue, Trigger
-from reconciler.controller.recorder import Recorder, StageRecorder
-from reconciler.controller.stage import Order, Stage
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, StageQueue, Trigger
+from reconciler.engine.recorder import Recorder, StageRecorder
+from reconciler.engine.stage import Order, Stage
 from reconciler.errors import ApiUnavailable, LeaseLost
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
@@ -19,18 +18,19 @@ from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import State
 from reconciler.history.status import status
 from reconciler.history.why import why
-from reconciler.kube.asked import DISABLED, REASON, RECONCILE, suspension
-from reconciler.kube.live import Live
-from reconciler.kube.resources import OURS
-from reconciler.kube.sending import seen_tree
-from reconciler.planning import objects
+from reconciler.kube.client.resources import OURS
+from reconciler.kube.watch.object import Live
+from reconciler.kube.write.annotations import DISABLED, REASON, RECONCILE, suspension
+from reconciler.kube.write.apply import seen_tree
+from reconciler.planning import declare as objects
+from reconciler.planning.contention import MOST, PAUSE_S
+from reconciler.planning.declare import OWN_LABELS, as_sent
 from reconciler.planning.declared import Object
+from reconciler.planning.desired import Expansion
 from reconciler.planning.diff import Observed
-from reconciler.planning.drift import policy_for
-from reconciler.planning.fights import MOST, PAUSE_S
+from reconciler.planning.drift_rules import policy_for
 from reconciler.planning.look import Look, Rules
-from reconciler.planning.objects import OWN_LABELS, as_sent
-from reconciler.planning.wanted import Expansion
+from reconciler.stages.declare import Declare
 from reconciler.wiring.process import Inline
 from tests.fleets import NOW, edge, fleet, model_set, plain
 from tests.log_events import StillClock
@@ -173,9 +173,12 @@ class Station:
         self.branch.attach(self.record.state)
         mine = self.record.stage(DECLARE)
         self.mine = mine.mine
-        self.cluster = Objects(mine, self.queue.stage(DECLARE), lambda: self.declare.following.fleet())
+        self.cluster = Objects(mine, self.queue.stage(DECLARE), self.policy)
         self.declare = Declare(self.branch, self.record, self.queue, Inline(), self.cluster)
         self.loop = Loop([Stage(DECLARE, self.declare, self.cluster)], self.record, self.queue)
+
+    def policy(self) -> Mapping[str, Any]:
+        return self.declare.following.fleet()
 
     def turn(self, cause: str, subject: str = "") -> list[Entry]:
         before = self.log.head().seq
@@ -205,6 +208,7 @@ def test_a_commit_becomes_objects_and_a_set_one_for_each_of_its_edges(station: S
     assert types(seen)[:2] == [ev.REF_ADVANCED, ev.CHANGE_PLANNED]
     spec = station.cluster.there[Key("InferenceModel", "default", "digits-e1", "")].spec
     assert (spec["nodeName"], spec["targetVersion"], "modelRef" in spec) == ("e1", "1", False)
+    assert spec["manifest"][0]["size"] == 100  # so that an order needs no look-up
 
 
 def test_a_commit_asks_only_for_the_objects_that_it_concerns(station: Station) -> None:

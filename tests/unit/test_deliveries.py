@@ -7,17 +7,17 @@ from typing import cast
 
 import pytest
 
-from reconciler.controller.queue import Queue
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Order
+from reconciler.engine.queue import Queue
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Order
 from reconciler.errors import ApiUnavailable
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import State
-from reconciler.kube.deliveries import Deliveries
-from reconciler.kube.sending import Sender
+from reconciler.kube.write.apply import Sender
+from reconciler.kube.write.dispatcher import Deliveries
 from reconciler.planning.plan import Step
 from tests.log_events import StillClock
 

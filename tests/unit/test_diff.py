@@ -4,8 +4,8 @@ from typing import Any
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.history.keys import Key
+from reconciler.planning.desired import Expansion, Frozen, Gone, Wanted
 from reconciler.planning.diff import Difference, FieldChange, Observed, diff
-from reconciler.planning.wanted import Expansion, Frozen, Gone, Wanted
 
 A, B = (Key("InferenceModel", "default", name, "e1") for name in "ab")
 SPEC = {"version": "1", "port": 8080}

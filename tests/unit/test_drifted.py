@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from reconciler.history.keys import Key
+from reconciler.planning.desired import Wanted
 from reconciler.planning.diff import Observed, diff
-from reconciler.planning.drifted import Owners, View, view
-from reconciler.planning.wanted import Wanted
+from reconciler.planning.drift import Owners, View, view
 
 KEY = Key("InferenceModel", "default", "m", "")
 ORDERED: dict[str, Any] = {

@@ -7,9 +7,9 @@ import pytest
 from reconciler.history.keys import Key
 from reconciler.history.state import Served
 from reconciler.planning.declared import Object
-from reconciler.planning.expand import affected, every, expand, unmatched_pins
+from reconciler.planning.deliver import affected, every, expand, unmatched_pins
+from reconciler.planning.desired import Frozen, Gone, Wanted
 from reconciler.planning.naming import expanded_name
-from reconciler.planning.wanted import Frozen, Gone, Wanted
 from tests.fleets import around, catalogue, dataset, declare, edge, model_set, plain, sha
 
 PIN = {"model": "digits", "version": "2"}

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.controller import control
-from reconciler.controller.queue import Cause, Trigger
+from reconciler import control_socket as control
+from reconciler.engine.queue import Cause, Trigger
 from reconciler.history.keys import DELIVER
 from reconciler.settings import Settings
 from reconciler.wiring.hub import HubProcess

@@ -19,7 +19,7 @@ from reconciler.model.inference_model import FRAMEWORKS
 from reconciler.model.kind import to_json
 from reconciler.model.policy import DRIFTING
 from reconciler.model.scalars import kubectl_reads
-from reconciler.planning.drift import policy_of, rules_of
+from reconciler.planning.drift_rules import policy_of, rules_of
 from reconciler.planning.freeze import Freeze, frozen
 from reconciler.planning.kinds import models
 from reconciler.sources.documents import read_documents

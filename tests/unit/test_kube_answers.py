@@ -14,9 +14,9 @@ from reconciler.errors import (
     ReconcilerError,
     RightMissing,
 )
-from reconciler.kube.answers import CAUSES_MAX, TEXT_MAX, Asked, failure
-from reconciler.kube.connection import Reply
-from reconciler.kube.resources import OURS
+from reconciler.kube.client.api_errors import CAUSES_MAX, TEXT_MAX, Asked, failure
+from reconciler.kube.client.connection import Reply
+from reconciler.kube.client.resources import OURS
 
 PATCH = Asked("patch", OURS["InferenceModel"], "edge", "faces-berlin")
 

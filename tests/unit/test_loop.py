@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller import loop
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.stage import AHEAD, Change, Stage
+from reconciler.engine import loop
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.stage import AHEAD, Change, Stage
 from reconciler.errors import (
     AddressRefused,
     ApiUnavailable,

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from reconciler.history.keys import Key
+from reconciler.planning.desired import Wanted, content_digest
 from reconciler.planning.diff import Difference
 from reconciler.planning.plan import BATCH, Judgement, Plan, delete_limit, make_plan
-from reconciler.planning.wanted import Wanted, content_digest
 
 
 def key(name: str, on: str = "e1", kind: str = "InferenceModel") -> Key:

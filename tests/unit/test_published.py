@@ -9,7 +9,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.fold import fold
 from reconciler.history.keys import DECLARE, DELIVER, Key, stream_of
-from reconciler.history.published import Around, published
+from reconciler.history.object_status import Around, published
 from reconciler.history.state import State
 from reconciler.planning.kinds import KINDS
 

@@ -206,6 +206,18 @@ def test_an_end_of_a_chain_that_the_entries_do_not_have_is_found(path: Path, log
         log.verify()
 
 
+def test_verify_reads_on_while_somebody_writes_to_new_streams_and_readers(path: Path, log: SqliteLog) -> None:
+    log.append(some_events(1500))
+    added = iter("xyz")
+
+    def write(_: int) -> None:
+        log.append([an_event(1, f"deploy/{name}") for name in next(added, "")])
+
+    with closing(SqliteReader(path)) as reader:
+        found = reader.verify(write)
+    assert (found.entries, found.readers) == (log.head().seq, 4)
+
+
 def test_an_altered_source_file_is_found(path: Path, log: SqliteLog) -> None:
     oid = codec.blob_id(b"spec: 1")
     log.put_blobs({oid: b"spec: 1"})

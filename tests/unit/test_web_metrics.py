@@ -6,8 +6,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
-from reconciler.controller.recorder import Recorder, StageRecorder
 from reconciler.edge.paths import StateDirectory
+from reconciler.engine.recorder import Recorder, StageRecorder
 from reconciler.errors import ApiUnavailable
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history import events as ev
