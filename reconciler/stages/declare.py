@@ -18,7 +18,7 @@ from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import FAILED, Served
 from reconciler.history.times import is_over
-from reconciler.planning import declare as objects
+from reconciler.planning import declare
 from reconciler.planning.contention import MOST, PAUSE_S, Fights
 from reconciler.planning.declared import Object
 from reconciler.planning.desired import Expansion, Gone, Wanted
@@ -91,7 +91,7 @@ class Declare:
         self, repository: Repository, recorder: Recorder, queue: Queue, workers: Workers, cluster: Cluster
     ) -> None:
         self._record, self._cluster = recorder.stage(DECLARE), cluster
-        reach = Reach(objects.affected, objects.every)
+        reach = Reach(declare.affected, declare.every)
         self.following = Following(repository, self._record, reach, queue.stage(DECLARE), workers)
         self._verbs = Verbs(self.following, self._record)
         self._fights = Fights()
@@ -238,7 +238,7 @@ class Declare:
         """An object is not as it was seen last: looked at, if it is one of ours."""
         known, look = self._record.mine.keys.get(str(key)), self._look(key)
         if known is None or not known.operation:
-            source, _ = objects.source_of(self.following.repository.declared, key)
+            source, _ = declare.source_of(self.following.repository.declared, key)
             events = []
             if known is None and look is not None and look.is_marked:  # a restored etcd brings it back
                 events = [self._adopt(look)]
@@ -295,7 +295,7 @@ class Declare:
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
         """What each object should be, by what Git declares."""
         declared, around = self.following.repository.declared, self.following.around()
-        return self.following.expanded(keys, lambda key: objects.expand(key, declared, around))
+        return self.following.expanded(keys, lambda key: declare.expand(key, declared, around))
 
     def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
         """Problems of objects, and what waits, where they differ from what the log says."""
