@@ -97,13 +97,13 @@ class Narrator:
 
     def _progress(self, edges: list[str]) -> list[dict[str, Any]]:
         """What the workers of these edges say that they are at."""
-        from reconciler import control_socket as control
+        from reconciler import control_socket
         from reconciler.errors import ReconcilerError
 
         found: list[dict[str, Any]] = []
         for edge in edges:
             try:
-                found += control.call(self._state.edge(edge).control, {"verb": "progress"}, 1.0)["work"]
+                found += control_socket.call(self._state.edge(edge).control, {"verb": "progress"}, 1.0)["work"]
             except ReconcilerError:  # it ends, or is just starting: the next look will tell
                 continue
         fetching = (work for work in found if work["stage"] in {"downloading", "resuming"})

@@ -1,4 +1,4 @@
-"""The edge's stage: orders in, outcomes out. May import: ports, controller, planning, history.
+"""The edge's stage: orders in, outcomes out. May import: ports, engine, planning, history.
 
 In: orders, copied from the hub's log through a link.  Out: work for edge.work, whose outcomes come back as triggers.
 Source and target of the same loop that the hub runs; here "observed" is the disk and what each runtime itself answers.

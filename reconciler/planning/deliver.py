@@ -10,8 +10,7 @@ from typing import Any
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.history.keys import Key
-from reconciler.planning import declare as objects
-from reconciler.planning import refusals
+from reconciler.planning import declare, refusals
 from reconciler.planning.declared import Declared, Object, says_place, template_of
 from reconciler.planning.desired import Expansion, Frozen, Gone, Wanted
 from reconciler.planning.kinds import KINDS
@@ -29,11 +28,11 @@ def expand(key: Key, declared: Declared, around: Circumstances) -> Expansion:
     if says_place(source) and key.edge and declared.edge_of(source) is None:
         return Frozen(key, None)  # its key on no edge tells why
     if edge is None or "deployToLayer" in template_of(source):
-        refusal = refusals.unservable(source) or (objects.unplaced(source, declared) if edge is None else None)
+        refusal = refusals.unservable(source) or (declare.unplaced(source, declared) if edge is None else None)
         if refusal is not None:
             return Frozen(key, refusal)
     assert edge is not None  # only what is unplaced has a key on no edge
-    made = objects.made(key._replace(edge=""), source, edge, declared, around)
+    made = declare.made(key._replace(edge=""), source, edge, declared, around)
     if not isinstance(made, Wanted):
         return replace(made, key=key)
     obj = Object(
@@ -66,7 +65,7 @@ def order(
     policy = {name: artifacts.get(name, False) for name in ("allowLoopback", "allowFile")}
     if said is not None:
         return Wanted(key, spec, policy, said.origin, said.because, said.until, said.remarks)
-    return Wanted(key, spec, policy, choice.origin, choice.because, until, objects.remarks(obj, edge))
+    return Wanted(key, spec, policy, choice.origin, choice.because, until, declare.remarks(obj, edge))
 
 
 def _artifact(entry: dict[str, Any]) -> dict[str, Any]:

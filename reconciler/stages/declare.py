@@ -16,7 +16,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.times import is_over
-from reconciler.planning import declare as objects
+from reconciler.planning import declare
 from reconciler.planning.declared import Object
 from reconciler.planning.desired import Expansion
 from reconciler.planning.freeze import frozen
@@ -34,14 +34,14 @@ class Declare(Keeping):
         self, repository: Repository, recorder: Recorder, queue: Queue, workers: Workers, cluster: Cluster
     ) -> None:
         super().__init__(recorder.stage(DECLARE), cluster)
-        reach = Reach(objects.affected, objects.every)
+        reach = Reach(declare.affected, declare.every)
         self.following = Following(repository, self._record, reach, queue.stage(DECLARE), workers)
         self._verbs = Verbs(self.following, self._record)
         self._led = False  # whether the Lease was won, and so everything looked at, since this began
 
     def concerns(self, key: Key) -> bool:
         """Whether Git declares it."""
-        return objects.source_of(self.following.repository.declared, key)[0] is not None
+        return declare.source_of(self.following.repository.declared, key)[0] is not None
 
     def change(self, keys: Iterable[Key] = (), events: Sequence[Event] = (), cause: str = "") -> Change:
         """See Following."""
@@ -139,7 +139,7 @@ class Declare(Keeping):
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
         """What each object should be, by what Git declares."""
         declared, around = self.following.repository.declared, self.following.around()
-        return self.following.expanded(keys, lambda key: objects.expand(key, declared, around))
+        return self.following.expanded(keys, lambda key: declare.expand(key, declared, around))
 
     def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
         """Problems of objects, and what waits, where they differ from what the log says."""

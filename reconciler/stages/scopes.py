@@ -10,7 +10,7 @@ from reconciler.errors import NameUnknown
 from reconciler.history.keys import DECLARE, Key, set_scope
 from reconciler.history.state import State
 from reconciler.model.identity import EDGE_LABEL, Identity
-from reconciler.planning import declare as objects
+from reconciler.planning import declare
 from reconciler.planning.declared import Declared
 
 FEW, NEAR = 10, 3
@@ -28,7 +28,7 @@ def known(scope: str, declared: Declared, state: State) -> None:
             raise NameUnknown(f"there is no edge {scope}", hint=_instead(scope, "Edge", names))
         return
     ordered = any(stage.known(key).operation for stage in state.stages.values())
-    if objects.source_of(declared, key)[0] is None and not ordered:
+    if declare.source_of(declared, key)[0] is None and not ordered:
         raise NameUnknown(f"there is no {scope}", hint=_instead(scope, key.kind, _named(key.kind, declared, state)))
 
 
@@ -37,7 +37,7 @@ def within(scope: str, key: Key, declared: Declared, state: State) -> bool:
     plain = key._replace(edge="")
     if scope == "*" or scope in {key.edge, str(plain)} or plain == ("Edge", "", scope, ""):
         return True
-    source, edge = objects.source_of(declared, plain)
+    source, edge = declare.source_of(declared, plain)
     labels = state.stage(DECLARE).known(plain).order.get("labels", {})
     identity = source.identity if source is not None else Identity(*plain[:3])
     return scope in {edge, labels.get(EDGE_LABEL), set_scope(key.namespace, labels), str(identity)}

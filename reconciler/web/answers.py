@@ -18,7 +18,7 @@ from reconciler.history.status import Held, Status, status
 from reconciler.history.timeline import named
 from reconciler.history.why import Asked, Link, why
 from reconciler.model.identity import EDGE_LABEL
-from reconciler.web.points import moment, point
+from reconciler.web.moments import moment, point
 
 if TYPE_CHECKING:
     from reconciler.planning.desired import Expansion

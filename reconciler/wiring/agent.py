@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler import control_socket as control
+from reconciler import control_socket
 from reconciler.artifacts.store import Store
 from reconciler.edge.job import Tools
 from reconciler.edge.keeper import Keeper
@@ -73,7 +73,7 @@ class EdgeAgent:
         self._loop = Loop([Stage(DELIVER, keeper, keeper, every)], self._record, self.queue, sample=random.random)
         self.log.subscribe(lambda entries: _tell(self._hub, edge, entries))
         self._keys = [Key.parse(text) for text in stage.mine.keys]
-        self._control = control.serve(self._home.control, self._answer)
+        self._control = control_socket.serve(self._home.control, self._answer)
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("verb"):
@@ -99,7 +99,7 @@ class EdgeAgent:
         """
         for key in self._keys:
             self.work.adopt(key)
-        control.ring(self._hub.control, self._edge)  # we are there, even where there is nothing to do
+        control_socket.ring(self._hub.control, self._edge)  # we are there, even where there is nothing to do
         try:
             self._loop.run()
             if self._lost is not None:
@@ -135,4 +135,4 @@ def needed(state: State, slots: Callable[[Key], Slots]) -> set[str]:
 def _tell(hub: Home, edge: str, entries: list[Entry]) -> None:
     """Ring the hub when this edge has something to say (not for what was copied from it)."""
     if any(entry.origin is None for entry in entries):
-        control.ring(hub.control, edge)
+        control_socket.ring(hub.control, edge)

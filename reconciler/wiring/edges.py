@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from reconciler import control_socket as control
+from reconciler import control_socket
 from reconciler.edge.paths import StateDirectory
 from reconciler.edge.supervision import Agents
 from reconciler.engine.queue import Cause, Queue, Trigger
@@ -31,7 +31,7 @@ class LocalPeers:
 
     def ring(self, edge: str) -> None:
         """See `ports.Peers`."""
-        control.ring(self._place.edge(edge).control)
+        control_socket.ring(self._place.edge(edge).control)
 
 
 class EdgeStage:

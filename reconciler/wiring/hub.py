@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler import control_socket as control
+from reconciler import control_socket
 from reconciler.edge.paths import StateDirectory
 from reconciler.engine.loop import Loop
 from reconciler.engine.queue import Cause, Queue, Trigger
@@ -77,7 +77,7 @@ class HubProcess:
         self._loop = Loop(stages, self.record, self.queue, sample=random.random, followers=self.stage.followers)
         self._triggers = self.queue.stage(stages[0].name)
         self._remote = remote
-        self._control = control.serve(home.control, self._answer)
+        self._control = control_socket.serve(home.control, self._answer)
 
     def _staged(
         self, repository: DocumentRepository, further: Sequence["Further"], *, supervise: bool

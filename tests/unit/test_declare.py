@@ -22,7 +22,7 @@ from reconciler.kube.client.resources import OURS
 from reconciler.kube.watch.object import Live
 from reconciler.kube.write.annotations import DISABLED, REASON, RECONCILE, suspension
 from reconciler.kube.write.apply import seen_tree
-from reconciler.planning import declare as objects
+from reconciler.planning import declare
 from reconciler.planning.contention import MOST, PAUSE_S
 from reconciler.planning.declare import OWN_LABELS, as_sent
 from reconciler.planning.declared import Object
@@ -420,21 +420,21 @@ def test_a_bug_in_what_one_key_should_be_is_that_key_s_problem(
     station: Station, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     station.push(plain("m", "1"))
-    expand = objects.expand
+    expand = declare.expand
 
     def broken(key: Key, *more: Any) -> Expansion:
         if key == MODEL:
             raise KeyError("spec")
         return expand(key, *more)
 
-    monkeypatch.setattr(objects, "expand", broken)
+    monkeypatch.setattr(declare, "expand", broken)
     station.push(plain("m", "2"), plain("other"))
     assert station.names() == {"InferenceModel/m", "InferenceModel/other"}
     assert station.cluster.there[MODEL].spec["targetVersion"] == "1"
     (problem,) = station.record.state.problems[str(MODEL)]
     assert (problem["code"], "KeyError: 'spec'" in problem["message"]) == ("RX600", True)
     assert "Traceback" in capfd.readouterr().err
-    monkeypatch.setattr(objects, "expand", expand)
+    monkeypatch.setattr(declare, "expand", expand)
     station.turn("audit")
     assert station.cluster.there[MODEL].spec["targetVersion"] == "2"
     assert station.record.state.problems == {}

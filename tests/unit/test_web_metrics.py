@@ -14,9 +14,9 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import State
+from reconciler.web.counters import Tally
 from reconciler.web.live import LiveLog
 from reconciler.web.metrics import Metrics
-from reconciler.web.tally import Tally
 from reconciler.wiring.vitals import Vitals
 from tests.log_events import StillClock
 from tests.unit.cli_world import SHA, World

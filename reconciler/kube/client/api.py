@@ -1,6 +1,6 @@
-"""The verbs of the Kubernetes API on raw JSON documents. May import: errors, kube.client.connection, kube.client.api_errors.
+"""The verbs of the Kubernetes API on raw JSON documents. May import: errors, kube.client.
 
-In: resources, names, bodies as bytes.  Out: bodies as bytes; refusals as the errors of answers.py.
+In: resources, names, bodies as bytes.  Out: bodies as bytes; refusals as the errors of api_errors.
 A failed read is never an absent object. A write asks for its permit right before it is sent, and ends within it.
 """
 

@@ -1,4 +1,4 @@
-"""What people ask by annotation on live objects: leave it alone, look at it now. May import: controller,
+"""What people ask by annotation on live objects: leave it alone, look at it now. May import: engine,
 history, planning, kube.
 
     ai.kubeedge.io/reconcile: disabled      nothing is changed: of this object; on an Edge, a set or the Fleet, of all

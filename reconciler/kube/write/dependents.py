@@ -10,7 +10,7 @@ from typing import Any
 from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.state import State
 from reconciler.model.identity import CATALOGUE, EDGE, SERVICE, SET, SET_LABEL, Identity
-from reconciler.planning import declare as objects
+from reconciler.planning import declare
 from reconciler.planning.declared import Declared, Object, template_of
 from reconciler.planning.kinds import KINDS
 from reconciler.planning.reach import keys_of
@@ -68,7 +68,7 @@ class Gathered:
 
     def _of_users(self, key: Key) -> Iterable[str]:
         for identity in self._declared().users(key.namespace, key.name):
-            yield from self.members(objects.key_of(identity))
+            yield from self.members(declare.key_of(identity))
 
     def problems(self, key: Key, state: State) -> list[dict[str, Any]]:
         """What is wrong with an object, or with the document that declares it: those from its line to the next one."""
@@ -107,13 +107,13 @@ class Gathered:
             return
         set_name = state.stage(DECLARE).known(key).order.get("labels", {}).get(SET_LABEL, "")
         source = declared.get(Identity(SET, key.namespace, set_name)) if set_name else None
-        source = source or objects.source_of(declared, key)[0]
+        source = source or declare.source_of(declared, key)[0]
         if source is None:  # it is gone: any of them may have had it
             for kind in (SET, CATALOGUE):
-                yield from (objects.key_of(obj.identity) for obj in declared.of_kind(kind))
+                yield from (declare.key_of(obj.identity) for obj in declared.of_kind(kind))
             return
         if source.kind == SET:
-            yield objects.key_of(source.identity)
+            yield declare.key_of(source.identity)
         model = template_of(source).get("modelRef")
         if model:
             yield Key(CATALOGUE, key.namespace, model, "")

@@ -1,4 +1,4 @@
-"""Orders on their way to the API server, on a bounded number of workers. May import: controller, errors, kube.write.apply.
+"""Orders on their way to the API server, on a bounded number of workers. May import: engine, errors, kube.write.apply.
 
 In: orders, a batch at a time.  Out: outcomes, gathered; a trigger tells of them. An order that gets no answer stays
 open: it is sent again together with the others that got none (kube.write.rounds). Of one object one order is sent at a time,

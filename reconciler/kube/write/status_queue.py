@@ -1,4 +1,4 @@
-"""Whose status is to be told anew, and what it should say. May import: controller, history, planning, kube.
+"""Whose status is to be told anew, and what it should say. May import: engine, history, planning, kube.
 
 In: entries of the log, changes in the cluster: they say what may have changed.  Out: the objects that this concerns,
 and for each the status as history.object_status has it. kube.write.status_writer writes it.

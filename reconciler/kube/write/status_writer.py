@@ -1,4 +1,4 @@
-"""Writes status where it changed, and tells of changes in Events. May import: controller, history, kube.
+"""Writes status where it changed, and tells of changes in Events. May import: engine, history, kube.
 
 In: what is to be told (kube.write.status_queue), entries of the log.  Out: server-side apply of the `status` subresource, on a few
 workers. The log is the truth: what is lost on the way is worked out again at the next start, and what is there already

@@ -1,4 +1,4 @@
-"""The cluster as the target of a stage. May import: controller, planning, history, kube.
+"""The cluster as the target of a stage. May import: engine, planning, history, kube.
 
 In: what the watch cache sees, and orders.  Out: what is there, as the diff is to see it; outcomes. A key whose state is
 not known is never taken for absent: where the cache cannot say, this raises.

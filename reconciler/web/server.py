@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.web.api import Site, application
+from reconciler.web.counters import Tally
 from reconciler.web.guard import Guard
 from reconciler.web.live import LiveLog
-from reconciler.web.tally import Tally
 from reconciler.wiring.listener import Listener, bound, is_loopback, url
 
 if TYPE_CHECKING:
