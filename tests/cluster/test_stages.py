@@ -1,10 +1,12 @@
 """A stage that only tests have, in the hub and on a real API server: nothing of the product knows of it."""
 
+import hashlib
 import itertools
 import json
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,12 +15,16 @@ from typing import Any, Final
 import pytest
 
 from reconciler.engine.queue import Cause, Trigger
+from reconciler.errors import ReconcilerError
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import StageState
 from reconciler.kube.client.resources import OURS
 from reconciler.model.identity import SERVICE, STAGE
+from reconciler.serving import endpoint
+from reconciler.wiring.agent import EdgeAgent
 from reconciler.wiring.hub import ask
 from tests.api_proxy import Delay, Rule
+from tests.artifact_server import ArtifactServer
 from tests.cluster.children_stage import (
     CONDITION,
     DEADLINE_S,
@@ -29,10 +35,13 @@ from tests.cluster.children_stage import (
     children,
     children_stage,
 )
-from tests.cluster.cluster_hub import EDITOR, World, fleet, key, model, models, service
+from tests.cluster.cluster_hub import EDITOR, PATIENCE_S, World, fleet, key, manifest, model, models, service
+from tests.cluster.deliver_stage import deliver_stage
 from tests.cluster.test_suspend import annotate
 from tests.control_plane.client import Document
 from tests.control_plane.plane import ControlPlane
+from tests.digits import ARTIFACTS, free_port
+from tests.e2e.fleet import QUESTION
 
 COUNT: Final = 600
 VERBS: Final = ["get", "list", "watch", "create", "patch", "delete"]
@@ -377,3 +386,79 @@ def test_killed_between_batches_of_one_plan_and_of_two_stages(family: Family, st
         items = family.plane.get(WATCHED[kind].path("default"))["items"]
         found = [one["metadata"].get("generation", 1) for one in items if one["metadata"]["name"].startswith("m0")]
         assert found == [1] * COUNT
+
+
+# ── deliver in the same hub ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def artifacts() -> Iterator[ArtifactServer]:
+    """Serves both versions of the digits."""
+    with ArtifactServer() as server:
+        for version in "12":
+            name = f"digits-{version}.tar.gz"
+            server.files[f"/{name}"] = (ARTIFACTS / name).read_bytes()
+        yield server
+
+
+@pytest.fixture
+def agent(family: Family) -> Iterator[EdgeAgent]:
+    """A real agent of the edge `berlin`, running."""
+    made = EdgeAgent("berlin", family.state_dir)
+    thread = threading.Thread(target=made.run, name="agent")
+    thread.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+        thread.join(PATIENCE_S)
+
+
+def spec_of_digits(server: ArtifactServer, version: str, port: int) -> dict[str, Any]:
+    """Of an InferenceModel on the node `berlin`."""
+
+    def entry(one: str) -> dict[str, str]:
+        name = f"/digits-{one}.tar.gz"
+        digest = hashlib.sha256(server.files[name]).hexdigest()
+        return {"version": one, "downloadURL": server.url(name.lstrip("/")), "sha256sum": digest}
+
+    both = [entry("1"), entry("2")]
+    return {**service(version), "modelName": "digits", "manifest": both, "servingPort": port}
+
+
+def test_live_objects_are_delivered_to_a_real_agent_beside_their_children(
+    family: Family, artifacts: ArtifactServer, agent: EdgeAgent
+) -> None:
+    ports = {"git": free_port(), "hand": free_port()}
+
+    def served() -> dict[str, str]:
+        return {name: version(port) for name, port in ports.items()}
+
+    def version(port: int) -> str:
+        try:
+            url = endpoint.model_url("127.0.0.1", port, "digits")
+            return str(endpoint.infer(url, QUESTION, timeout_s=5.0)["model_version"])
+        except ReconcilerError:
+            return ""
+
+    def of(name: str, one: str) -> dict[str, Any]:
+        return spec_of_digits(artifacts, one, ports[name])
+
+    berlin = {"edges/berlin.yaml": manifest("Edge", "berlin", {"address": "127.0.0.1"})}
+    git = {"models/git.yaml": manifest("InferenceModel", "git", of("git", "1"))}
+    family.commit({**fleet(artifacts={"allowLoopback": True}), **berlin, **git})
+    family.hub(further=[children_stage, deliver_stage(family.state_dir)])
+    family.by_hand("hand", **of("hand", "1"))
+    family.wait(lambda: served() == {"git": "1", "hand": "1"}, "served")
+    family.wait_versions(git="1", hand="1")
+
+    family.edit("git", {"spec": of("git", "2")})  # which is taken back
+    family.edit("hand", {"spec": of("hand", "2")})
+    family.wait(lambda: served() == {"git": "1", "hand": "2"}, "changed")
+    orders = [one.event for one in family.events("apply.intended") if one.event.partitionkey.startswith("deploy/")]
+    assert [one.data["spec"]["version"] for one in orders if "/git@" in one.subject] == ["1"]
+
+    family.delete("hand")
+    family.wait(lambda: served() == {"git": "1", "hand": ""}, "gone")
+    family.wait(lambda: [row.name for row in family.status().rows] == ["git"], "told")
+    assert {one.name for one in family.status().objects} == {"git", "fleet", "berlin"}
