@@ -21,17 +21,17 @@ from reconciler.history.times import is_over
 from reconciler.planning import declare
 from reconciler.planning.contention import MOST, PAUSE_S, Fights
 from reconciler.planning.declared import Object
-from reconciler.planning.desired import Expansion, Gone, Wanted
+from reconciler.planning.desired import Desired, Expansion, Gone
 from reconciler.planning.drift import CORRECT, IGNORE
 from reconciler.planning.freeze import frozen
 from reconciler.planning.look import Drift, Look
 from reconciler.planning.plan import Judgement, Plan, Step, stopped
 from reconciler.ports import Workers
-from reconciler.stages.git import Following, Reach, Repository
+from reconciler.stages.git import GitSource, Reach, Repository
 from reconciler.stages.verbs import Verbs
 
 
-class Asked(Protocol):
+class Annotations(Protocol):
     """What people ask by annotation on live objects. Implemented by kube.write.annotations."""
 
     def read(self) -> None:
@@ -51,7 +51,7 @@ class Cluster(Protocol):
     """What the stage asks the cluster: what is there, and which orders are not answered."""
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> Annotations:
         """What annotations ask."""
         ...
 
@@ -92,7 +92,7 @@ class Declare:
     ) -> None:
         self._record, self._cluster = recorder.stage(DECLARE), cluster
         reach = Reach(declare.affected, declare.every)
-        self.following = Following(repository, self._record, reach, queue.stage(DECLARE), workers)
+        self.following = GitSource(repository, self._record, reach, queue.stage(DECLARE), workers)
         self._verbs = Verbs(self.following, self._record)
         self._fights = Fights()
         self._led = False  # whether the Lease was won, and so everything looked at, since this began
@@ -312,14 +312,14 @@ class Declare:
             key, known = expansion.key, keys.get(str(expansion.key))
             if known is None or known.open or key in planned:
                 continue
-            gave_up = isinstance(expansion, Wanted) and known.operation and known.phase in {*FAILED, "Desired"}
+            gave_up = isinstance(expansion, Desired) and known.operation and known.phase in {*FAILED, "Desired"}
             if not (isinstance(expansion, Gone) or gave_up or known.drift):
                 continue
             look = self._look(key)
             if isinstance(expansion, Gone) and look is not None and look.is_lacking:
                 yield self._record.event(ev.OBJECT_GONE, key, {})  # never made, or deleted by somebody else
             live = look.live if look is not None else None
-            if gave_up and isinstance(expansion, Wanted) and live is not None and live.ours:
+            if gave_up and isinstance(expansion, Desired) and live is not None and live.ours:
                 data = {**live.found, "spec": expansion.spec, "reason": "it is as Git says again"}
                 yield self._record.event(ev.OBJECT_ADOPTED, key, data)  # a commit took back what was refused
             drift = look.drift() if look is not None else None
@@ -368,7 +368,7 @@ class Declare:
 
 def _is_wanted(step: Step, expansion: Expansion) -> bool:
     match expansion:
-        case Wanted(spec=spec):
+        case Desired(spec=spec):
             return step.action != "delete" and step.spec == spec
         case Gone():
             return step.action == "delete"

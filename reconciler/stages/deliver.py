@@ -18,12 +18,12 @@ from reconciler.planning.desired import Expansion
 from reconciler.planning.diff import Observed
 from reconciler.planning.plan import Judgement, Plan
 from reconciler.ports import Peers, Workers
-from reconciler.stages.git import Following, Reach, Repository
-from reconciler.stages.replication import Heard, Hearing
+from reconciler.stages.git import GitSource, Reach, Repository
+from reconciler.stages.replication import Heard, Replication
 from reconciler.stages.verbs import Verbs
 
 
-class Hub:
+class Deliver:
     """Source and target of the hub's loop: both look at one log and one set of declarations."""
 
     def __init__(
@@ -36,14 +36,14 @@ class Hub:
     ) -> None:
         self._record, self._queue = recorder.stage(DELIVER), queue.stage(DELIVER)
         reach = Reach(affected, every)
-        self.following = Following(repository, self._record, reach, self._queue, workers)
+        self.following = GitSource(repository, self._record, reach, self._queue, workers)
         self._verbs = Verbs(self.following, self._record)
         self._peers, self._last_words = peers, dict[str, str]()
 
         def edge(name: str) -> Trigger:
             return Trigger(Cause.EDGE, name)
 
-        self._hearing = Hearing(peers.link, edge, self._record, self._queue, workers)
+        self._hearing = Replication(peers.link, edge, self._record, self._queue, workers)
 
     # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────
 

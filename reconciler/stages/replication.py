@@ -45,7 +45,7 @@ class Looked(NamedTuple):
     alive: bool
 
 
-class Hearing:
+class Replication:
     """Listens to peers. Of the loop's thread alone."""
 
     def __init__(
