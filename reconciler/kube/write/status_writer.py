@@ -2,8 +2,8 @@
 
 In: what is to be told (status_queue.py), entries of the log.  Out: server-side apply of the `status` subresource, on a
 few workers. The log is the truth: what is lost on the way is worked out again at the next start, and what is there
-already is not written. An answer is not put into the cache: it may hold somebody's change of the object that the watch has
-still to tell.
+already is not written. An answer is not put into the cache: it may hold somebody's change of the object that the watch
+has still to tell.
 """
 
 import logging
