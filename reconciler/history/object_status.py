@@ -52,6 +52,7 @@ class Around:
     what an edge is given. An InferenceModel's own are its keys on edges.
     problems: of its document.  suspended: {actor, reason, until} where it is not to be changed.
     frozen_until: the end of the freeze that holds now.  handled: the request to look at it that was answered last.
+    beside: what further stages say of it, by the type of the condition.
     """
 
     now: str
@@ -62,6 +63,7 @@ class Around:
     suspended: Mapping[str, str] = field(default_factory=dict)
     frozen_until: str = ""
     handled: str = ""
+    beside: Mapping[str, Verdict] = field(default_factory=dict)
 
 
 def published(facts_of: "FactsOf", key: Key, state: State, seen: Seen, around: Around) -> dict[str, Any] | None:
@@ -69,12 +71,13 @@ def published(facts_of: "FactsOf", key: Key, state: State, seen: Seen, around: A
     facts, verdict = facts_of(key, state, seen, around)
     verdict = _beside(key, state, around, verdict)
     if verdict is None:
-        if not seen.status and not around.handled:
+        if not (seen.status or around.handled or around.beside):
             return None
         verdict = Verdict(said.UNKNOWN, said.APPLIED, "as Git says; nothing was heard of it from an edge")
-    commit = seen.annotations.get(COMMIT, "")
+    commit, now = seen.annotations.get(COMMIT, ""), _seconds(around.now)
+    before = seen.status.get("conditions", ())
     status = {
-        "conditions": conditions(verdict, seen.generation, seen.status.get("conditions", ()), _seconds(around.now)),
+        "conditions": conditions(verdict, seen.generation, before, now, around.beside),
         "observedGeneration": seen.generation,
         "lastAppliedRevision": _revision(around.branch, commit) if around.from_git else "",
         "lastHandledReconcileAt": around.handled,

@@ -4,9 +4,10 @@ In: commits (through `Repository`), what edges said (through links), verbs of pe
 """
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from reconciler.engine.queue import Cause, Queue, Trigger
-from reconciler.engine.recorder import Recorder
+from reconciler.engine.queue import Cause, Queue, StageQueue, Trigger
+from reconciler.engine.recorder import Recorder, StageRecorder
 from reconciler.engine.stage import Change, Order
 from reconciler.errors import HistoryError, LogWriteFailed, ReconcilerError
 from reconciler.history import events as ev
@@ -18,12 +19,103 @@ from reconciler.planning.desired import Expansion
 from reconciler.planning.diff import Observed
 from reconciler.planning.plan import Judgement, Plan
 from reconciler.ports import Peers, Workers
-from reconciler.stages.git import GitSource, Reach, Repository
-from reconciler.stages.replication import Heard, Replication
+from reconciler.stages.git import GitSource, Reach, Repository, noticed
+from reconciler.stages.replication import Replication
 from reconciler.stages.verbs import Verbs
 
 
-class Deliver:
+class Said(NamedTuple):
+    """What an edge has said. keys: whose orders it answered.  events: to be recorded.
+
+    is_renewed: the log goes on in a new epoch: every order is due again.  is_missed: its agent is to be looked after.
+    """
+
+    keys: set[Key]
+    events: list[Event]
+    is_renewed: bool
+    is_missed: bool
+
+
+class Edges:
+    """Edges as the target of a stage, and what they say."""
+
+    def __init__(self, record: StageRecorder, queue: StageQueue, workers: Workers, peers: Peers) -> None:
+        self._record, self._peers, self._last_words = record, peers, dict[str, str]()
+
+        def edge(name: str) -> Trigger:
+            return Trigger(Cause.EDGE, name)
+
+        self._hearing = Replication(peers.link, edge, record, queue, workers)
+
+    def heard(self, trigger: Trigger) -> Said | None:
+        """What an edge has said; None while its log is read."""
+        edge = trigger.subject
+        if words := str(trigger.request.get("error", "")):
+            self._last_words[edge] = words
+        heard = self._hearing.hear(edge, trigger)
+        if heard is None:
+            return None
+        entries, events, alive = heard
+        words = self._last_words.pop(edge, "")
+        keys = {Key.parse(entry.event.subject) for entry in entries if entry.event.type in ev.OUTCOMES}
+        present = self._record.state.edges.get(edge)
+        is_renewed = present is not None and present.forked and self._renewed()
+        said_more = not alive and words not in {"", present.error if present is not None else ""}
+        if said_more or alive != (present is not None and present.present):
+            data = {"edge": edge} | ({"error": words} if words and not alive else {})
+            events.append(self._record.event(ev.EDGE_FOUND if alive else ev.EDGE_LOST, f"edge/{edge}", data))
+        # an agent is gone, or an edge may have nothing left to take away
+        is_missed = not alive or any(str(key) not in self._record.mine.keys for key in keys)
+        return Said(keys, events, is_renewed, is_missed)
+
+    def _renewed(self) -> bool:
+        """Whether the log goes on in a new epoch: an edge holds more of it than it does itself, so it was put back."""
+        try:
+            self._record.log.renew()
+        except LogWriteFailed:
+            raise
+        except HistoryError:  # somebody reads it just now; whatever is heard next, or an audit, tries again
+            return False
+        return True
+
+    def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
+        """What was ordered last: an open order is under way, so waiting never orders twice.
+
+        An order that failed, and was released since, counts as what the edge has instead; so does what an edge has
+        that this log never ordered (the log before was lost), or in an epoch that no edge follows any more.
+        """
+        found = {}
+        for key in keys:
+            served = self._record.mine.keys.get(str(key))
+            if (
+                served is not None
+                and (served.operation or served.live)
+                and served.ordered_seq < self._record.state.epoch
+            ):
+                found[key] = Observed({name: served.live.get(name, "") for name in ("version", "sha256")})
+            elif served is not None and served.operation:
+                failed, deleting = served.phase in FAILED, served.action == "delete"
+                lifted = failed and served.lifted and not deleting
+                instead = {name: served.live.get(name, "") for name in ("version", "sha256")} if lifted else {}
+                found[key] = Observed(served.order | instead, served.policy, served.open, failed, deleting)
+        return found
+
+    @property
+    def in_flight(self) -> int:
+        """None: a durable intent is an order that was sent."""
+        return 0
+
+    def send(self, orders: Sequence[Order]) -> None:
+        """Tell their edges. Answers come back through the links."""
+        for edge in sorted({order.step.key.edge for order in orders}):
+            self._peers.ring(edge)
+
+    def answered(self) -> Sequence[Event]:
+        """Nothing: outcomes come through the links."""
+        return ()
+
+
+class Deliver(Edges):
     """Source and target of the hub's loop: both look at one log and one set of declarations."""
 
     def __init__(
@@ -34,16 +126,11 @@ class Deliver:
         workers: Workers,
         peers: Peers,
     ) -> None:
-        self._record, self._queue = recorder.stage(DELIVER), queue.stage(DELIVER)
+        self._queue = queue.stage(DELIVER)
+        super().__init__(recorder.stage(DELIVER), self._queue, workers, peers)
         reach = Reach(affected, every)
         self.following = GitSource(repository, self._record, reach, self._queue, workers)
         self._verbs = Verbs(self.following, self._record)
-        self._peers, self._last_words = peers, dict[str, str]()
-
-        def edge(name: str) -> Trigger:
-            return Trigger(Cause.EDGE, name)
-
-        self._hearing = Replication(peers.link, edge, self._record, self._queue, workers)
 
     # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -64,10 +151,8 @@ class Deliver:
             case Cause.COMMIT:
                 return self._followed(self.following.commit(trigger) or Change())
             case Cause.EDGE:
-                if words := str(trigger.request.get("error", "")):
-                    self._last_words[trigger.subject] = words
-                heard = self._hearing.hear(trigger.subject, trigger)
-                return Change() if heard is None else self._heard(trigger.subject, heard)
+                said = self.heard(trigger)
+                return Change() if said is None else self._heard(said)
             case Cause.KEYS:
                 return self.following.change({Key.parse(trigger.subject)})
             case Cause.HAPPENED | Cause.DONE:
@@ -117,30 +202,10 @@ class Deliver:
         declared = {edge.name for edge in self.following.repository.declared.of_kind("Edge")}
         self._peers.wanted(sorted(there | declared))
 
-    def _heard(self, edge: str, heard: Heard) -> Change:
-        entries, events, alive = heard
-        words = self._last_words.pop(edge, "")
-        keys = {Key.parse(entry.event.subject) for entry in entries if entry.event.type in ev.OUTCOMES}
-        present = self._record.state.edges.get(edge)
-        if present is not None and present.forked and self._renewed():
-            keys = set(self.following.everything())
-        said_more = not alive and words not in {"", present.error if present is not None else ""}
-        if said_more or alive != (present is not None and present.present):
-            data = {"edge": edge} | ({"error": words} if words and not alive else {})
-            events.append(self._record.event(ev.EDGE_FOUND if alive else ev.EDGE_LOST, f"edge/{edge}", data))
-        if not alive or any(str(key) not in self._record.mine.keys for key in keys):
-            self._supervise()  # an agent is gone, or an edge may have nothing left to take away
-        return self.following.change(keys, events)
-
-    def _renewed(self) -> bool:
-        """Whether the log goes on in a new epoch: an edge holds more of it than it does itself, so it was put back."""
-        try:
-            self._record.log.renew()
-        except LogWriteFailed:
-            raise
-        except HistoryError:  # somebody reads it just now; whatever is heard next, or an audit, tries again
-            return False
-        return True
+    def _heard(self, said: Said) -> Change:
+        if said.is_missed:
+            self._supervise()
+        return self.following.change(self.following.everything() if said.is_renewed else said.keys, said.events)
 
     # ── expansion and judgement ───────────────────────────────────────────────────────────────────────────────────
 
@@ -151,7 +216,7 @@ class Deliver:
 
     def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:  # noqa: ARG002  # rows tell what waits
         """Problems of keys, where they differ from what the log says."""
-        return self.following.notice(expansions)
+        return noticed(self._record, expansions)
 
     def judge(self, change: Change) -> Judgement:
         """Limits of the Fleet in force; the first commit is judged by its own."""
@@ -160,41 +225,3 @@ class Deliver:
     def operation(self, key: Key) -> str:  # noqa: ARG002  # every order of the hub begins an operation
         """None: an order begins its own operation."""
         return ""
-
-    # ── target ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
-        """What was ordered last: an open order is under way, so waiting never orders twice.
-
-        An order that failed, and was released since, counts as what the edge has instead; so does what an edge has
-        that this log never ordered (the log before was lost), or in an epoch that no edge follows any more.
-        """
-        found = {}
-        for key in keys:
-            served = self._record.mine.keys.get(str(key))
-            if (
-                served is not None
-                and (served.operation or served.live)
-                and served.ordered_seq < self._record.state.epoch
-            ):
-                found[key] = Observed({name: served.live.get(name, "") for name in ("version", "sha256")})
-            elif served is not None and served.operation:
-                failed, deleting = served.phase in FAILED, served.action == "delete"
-                lifted = failed and served.lifted and not deleting
-                instead = {name: served.live.get(name, "") for name in ("version", "sha256")} if lifted else {}
-                found[key] = Observed(served.order | instead, served.policy, served.open, failed, deleting)
-        return found
-
-    @property
-    def in_flight(self) -> int:
-        """None: a durable intent is an order that was sent."""
-        return 0
-
-    def send(self, orders: Sequence[Order]) -> None:
-        """Tell their edges. Answers come back through the links."""
-        for edge in sorted({order.step.key.edge for order in orders}):
-            self._peers.ring(edge)
-
-    def answered(self) -> Sequence[Event]:
-        """Nothing: outcomes come through the links."""
-        return ()

@@ -319,26 +319,6 @@ class GitSource:
             return [Frozen(key, None) for key in keys]
         return [one(key) for key in keys]
 
-    def notice(self, expansions: Iterable[Expansion]) -> Sequence[Event]:
-        """Problems of keys, where they differ from what the log says."""
-        known, found = self._record.state.problems, {}
-        for expansion in expansions:
-            problems = [problem.as_dict() for problem in _problems(expansion)]
-            if problems != known.get(str(expansion.key), []):
-                found[str(expansion.key)] = problems
-        return [self._record.event(ev.MANIFESTS_CHECKED, "git", {"problems": found})] if found else []
-
-    def waiting(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
-        """Which of these keys wait, and for what, where that differs from what the log says."""
-        known, now = self._record.mine.waits, {str(step.key): step.waits for step in plan.steps if step.waits}
-        changed: dict[str, list[str]] = {}
-        for text in sorted(str(expansion.key) for expansion in expansions):
-            if now.get(text, "") != known.get(text, ""):
-                changed.setdefault(now.get(text, ""), []).append(text)
-        return (
-            [self._record.event(ev.STEPS_WAITING, f"waits/{self._record.name}", {"waits": changed})] if changed else []
-        )
-
     def _adopt(self, reading: Reading, found: tuple[Event, ...]) -> Change:
         record, before = self._record, self.repository.declared
         self._record.log.put_blobs(reading.blobs)
@@ -384,6 +364,16 @@ class GitSource:
             "documents": dict(reading.documents) if is_newest else {},
         }
         return self._record.event(ev.REF_ADVANCED, "git", data, gitcommit=read.commit, actor=str(read.facts["author"]))
+
+
+def noticed(record: StageRecorder, expansions: Iterable[Expansion]) -> Sequence[Event]:
+    """Problems of keys, where they differ from what the log says."""
+    known, found = record.state.problems, {}
+    for expansion in expansions:
+        problems = [problem.as_dict() for problem in _problems(expansion)]
+        if problems != known.get(str(expansion.key), []):
+            found[str(expansion.key)] = problems
+    return [record.event(ev.MANIFESTS_CHECKED, "git", {"problems": found})] if found else []
 
 
 def _problems(expansion: Expansion) -> Sequence[Diagnostic]:

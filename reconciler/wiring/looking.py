@@ -26,7 +26,7 @@ def looking(settings: Any, repository: Repository, recorder: Recorder) -> Iterat
         target = ClusterTarget(
             api,
             Uncached(api, MANAGER),
-            recorder,
+            recorder.stage(DECLARE),
             queue.stage(DECLARE),
             fleet=lambda: declare.following.fleet(),  # noqa: PLW0108  # it is made below
             allowed=lambda: None,

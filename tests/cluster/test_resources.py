@@ -85,7 +85,7 @@ class Kept:
         self.target = ClusterTarget(
             self.api,
             self.cache,
-            recorder,
+            self.record,
             Queue(clock).stage(DECLARE),
             fleet=lambda: self.fleet,
             allowed=lambda: None,

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Final
 
 from reconciler.engine.queue import Cause, StageQueue, Trigger
-from reconciler.engine.recorder import Recorder
+from reconciler.engine.recorder import StageRecorder
 from reconciler.errors import KindMissing, RightMissing
 from reconciler.history.events import rfc3339
 from reconciler.history.keys import Key
@@ -62,7 +62,7 @@ class Annotations:
     def __init__(
         self,
         objects: Objects,
-        recorder: Recorder,
+        recorder: StageRecorder,
         triggers: StageQueue,
         declared: Callable[[], Declared],
         *,

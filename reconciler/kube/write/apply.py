@@ -21,7 +21,7 @@ from reconciler.kube.client.api import Api
 from reconciler.kube.client.api_errors import readable
 from reconciler.kube.client.resources import OURS, Resource, document
 from reconciler.kube.watch.object import Live
-from reconciler.model.identity import COMMIT, OPERATION, SEQ, STAMPS
+from reconciler.model.identity import COMMIT, OPERATION, SEQ, STAGE, STAMPS
 from reconciler.planning.declare import as_sent, as_text
 from reconciler.planning.drift import CORRECT
 from reconciler.planning.fields import contested, leaves, without
@@ -164,6 +164,7 @@ class Sender:
     def _body(self, order: Order, spec: Mapping[str, Any], version: str) -> bytes:
         key, event = order.step.key, order.intent.event
         stamps = {OPERATION: event.operationid, SEQ: str(order.intent.seq), COMMIT: self._commit(order)}
+        stamps[STAGE] = self.record.name
         metadata = {"labels": spec.get("labels", {}), "annotations": {**spec.get("annotations", {}), **stamps}}
         if version:
             metadata["resourceVersion"] = version

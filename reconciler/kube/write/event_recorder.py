@@ -14,7 +14,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.history.keys import Key
 from reconciler.history.kubernetes_events import FLEET, Told
 from reconciler.kube.client.api import Api
-from reconciler.kube.client.resources import EVENTS, LEASES, OURS
+from reconciler.kube.client.resources import EVENTS, LEASES, OURS, Resource
 from reconciler.kube.watch.object import Live
 from reconciler.model.identity import GROUP, OPERATION, SEQ
 
@@ -30,6 +30,7 @@ class Lookup:
 
     live: Callable[[Key], Live | None]
     fleet: Callable[[], Key | None]
+    resources: Mapping[str, Resource]
 
 
 class EventRecorder:
@@ -58,8 +59,8 @@ class EventRecorder:
                 kind = {"apiVersion": LEASES.api_version, "kind": LEASES.kind}
                 return {**kind, "namespace": namespace, "name": name}
             key = found
-        live = self._lookup.live(key)
-        about = {"apiVersion": OURS[key.kind].api_version, "kind": key.kind, "name": key.name}
+        live = self._lookup.live(key) if key.kind in OURS else None
+        about = {"apiVersion": self._lookup.resources[key.kind].api_version, "kind": key.kind, "name": key.name}
         uid = told.uid or (live.uid if live is not None else "")
         return about | ({"namespace": key.namespace} if key.namespace else {}) | ({"uid": uid} if uid else {})
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from reconciler.engine.recorder import Recorder
 from reconciler.history import events as ev
+from reconciler.history.conditions import Verdict
 from reconciler.history.events import Entry, rfc3339
 from reconciler.history.keys import DECLARE, DELIVER, Key, set_scope, stage_of
 from reconciler.history.object_status import Around, published
@@ -25,6 +26,7 @@ from reconciler.planning.declared import Declared
 from reconciler.planning.freeze import frozen
 from reconciler.planning.kinds import KINDS, is_wide, scope_of
 
+Beside = Callable[[Key], Verdict | None]
 PART: Final = 500  # notes that are resolved in one turn of the loop
 
 EVERYTHING, THE_FLEET = "everything", "fleet"
@@ -56,6 +58,7 @@ class StatusQueue:
         self._unresolved: list[str] = []
         self.dirty: dict[Key, None] = {}
         self._due: dict[Key, str] = {}  # when it is told anew by itself: RFC 3339
+        self.beside: dict[str, Beside] = {}  # by the type of a condition, what a further stage says of an object
         self._now = ""  # of this turn, as is what annotations suspend
         self._wide: Mapping[str, Mapping[str, str]] = {}
 
@@ -163,6 +166,7 @@ class StatusQueue:
             problems=self._gathered.problems(key, state),
             suspended=why,
             frozen_until=ends,
+            beside={type_: said for type_, say in self.beside.items() if (said := say(key))},
             handled=self._asked.handled.get(key) or str(live.status.get("lastHandledReconcileAt", "")),
         )
 

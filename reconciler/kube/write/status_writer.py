@@ -23,7 +23,7 @@ from reconciler.history.kubernetes_events import Announcer
 from reconciler.history.times import seconds_left
 from reconciler.kube.client.api import Api
 from reconciler.kube.client.api_errors import readable
-from reconciler.kube.client.resources import OURS, document
+from reconciler.kube.client.resources import OURS, Resource, document
 from reconciler.kube.watch.cache import Cache
 from reconciler.kube.watch.object import Live
 from reconciler.kube.watch.reflector import later
@@ -67,11 +67,12 @@ class StatusWriter:
         branch: str,
         lease: tuple[str, str],
         instance: str,
+        resources: Mapping[str, Resource],
     ) -> None:
-        """branch, lease, instance: see EventRecorder."""
+        """branch, lease, instance: see EventRecorder.  resources: of every kind that is told of."""
         self._api, self._cache, self._record, self._triggers, self._telling = api, cache, recorder, triggers, telling
         self._announcer = Announcer()
-        lookup = Lookup(self._live, self._first_fleet)
+        lookup = Lookup(self._live, self._first_fleet, resources)
         self._writer = EventRecorder(api, lookup, lease=lease, instance=instance, branch=branch)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="status")
         self._lock = threading.Lock()

@@ -9,19 +9,19 @@ from contextlib import suppress
 from typing import Any
 
 from reconciler.engine.queue import Cause, StageQueue, Trigger
-from reconciler.engine.recorder import Recorder
+from reconciler.engine.recorder import StageRecorder
 from reconciler.engine.stage import Order
 from reconciler.errors import Defect, KindMissing, ReconcilerError, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
-from reconciler.history.keys import DECLARE, Key
+from reconciler.history.keys import Key
 from reconciler.history.state import Served
 from reconciler.history.times import seconds_left
 from reconciler.kube.client.api import Api
 from reconciler.kube.client.resources import OURS, Resource
 from reconciler.kube.watch.object import Live
 from reconciler.kube.write.annotations import Annotations
-from reconciler.kube.write.apply import Objects, Sender, seen_tree
+from reconciler.kube.write.apply import MANAGER, Objects, Sender, seen_tree
 from reconciler.kube.write.dispatcher import Dispatcher
 from reconciler.model.identity import COMMIT, OPERATION
 from reconciler.planning.declared import Declared
@@ -37,22 +37,23 @@ class ClusterTarget:
         self,
         api: Api,
         cache: Objects,
-        recorder: Recorder,
+        record: StageRecorder,
         triggers: StageQueue,
         *,
         fleet: Callable[[], Mapping[str, Any]],
         allowed: Callable[[], object],
         declared: Callable[[], Declared],
         resources: Mapping[str, Resource] = OURS,
+        manager: str = MANAGER,
     ) -> None:
         """fleet: the policy in force.  allowed: raises LeaseLost where nothing may be written.  declared: by Git."""
-        self._cache, self._record, self._triggers = cache, recorder.stage(DECLARE), triggers
+        self._cache, self._record, self._triggers = cache, record, triggers
         self._fleet, self._allowed, self._resources = fleet, allowed, resources
         self._known_rules: tuple[object, dict[str, Rules]] = (None, {})
         self._read: set[str] = set()  # the commits in the log, up to its entry `_read_upto`
         self._read_upto = 0
-        self.asked = Annotations(cache, recorder, triggers, declared, kinds=resources)
-        self._deliveries = Dispatcher(Sender(api, cache, self._record, self._policy, resources), triggers)
+        self.asked = Annotations(cache, record, triggers, declared, kinds=resources)
+        self._deliveries = Dispatcher(Sender(api, cache, record, self._policy, resources, manager), triggers)
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -61,7 +62,7 @@ class ClusterTarget:
         return self._look(key, self._cache.get(key))
 
     def strangers(self) -> Iterator[Look]:
-        """What a reconciler has made and this log does not know, or not of its commit, of the kinds that can be read.
+        """What this stage has made and this log does not know, or not of its commit, of the kinds that can be read.
 
         Raises ApiUnavailable.
         """
@@ -69,7 +70,7 @@ class ClusterTarget:
             with suppress(KindMissing, RightMissing):
                 for key, live in self._cache.all(kind):
                     known = self._record.mine.keys.get(str(key))
-                    if is_marked(live) and (known is None or self._ahead(known, live)):
+                    if is_marked(live, self._record.name) and (known is None or self._ahead(known, live)):
                         yield self._look(key, live)
 
     def _look(self, key: Key, live: Live | None) -> Look:
@@ -78,7 +79,7 @@ class ClusterTarget:
         now = rfc3339(self._record.clock.now())
         served = self._record.mine.known(key)
         ahead = "" if live is None else self._ahead(served, live)
-        return Look(key, served, live, tree, self._rules(key.kind), suspension, now, ahead)
+        return Look(key, served, live, tree, self._rules(key.kind), suspension, now, ahead, self._record.name)
 
     def _ahead(self, served: Served, live: Live) -> str:
         """The commit of which another reconciler made an object last, where this log never read it; else ""."""
@@ -148,19 +149,19 @@ class ClusterTarget:
 
     @property
     def unanswered(self) -> frozenset[Key]:
-        """See `stages.declare.Cluster`."""
+        """See `stages.keeping.Cluster`."""
         return self._deliveries.unanswered
 
     def again(self, judge: Callable[[Sequence[Order]], Mapping[Key, str]]) -> None:
-        """See `stages.declare.Cluster`."""
+        """See `stages.keeping.Cluster`."""
         self._deliveries.again(judge)
 
     def forget(self) -> None:
-        """See `stages.declare.Cluster`."""
+        """See `stages.keeping.Cluster`."""
         self._deliveries.forget()
 
     def may_write(self) -> None:
-        """See `stages.declare.Cluster`."""
+        """See `stages.keeping.Cluster`."""
         self._allowed()
 
     def close(self) -> None:
