@@ -1,4 +1,4 @@
-"""The hub's stage with Kubernetes: Git -> objects of the API server. May import: ports, planning, history, controller.
+"""The hub's stage with Kubernetes: Git -> objects of the API server. May import: ports, planning, history, engine.
 
 In: commits, which objects changed in the cluster (by watch), verbs of people.  Out: batches, to the loop. Its target is
 the cluster (kube.write.target), which it asks for what the log cannot know: what somebody else did to an object.

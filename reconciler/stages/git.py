@@ -1,4 +1,4 @@
-"""The followed branch, as changes for a loop. May import: ports, planning, history, controller.
+"""The followed branch, as changes for a loop. May import: ports, planning, history, engine.
 
 In: commits (through `Repository`), and the fold of the log.  Out: what may have changed, with the facts to be recorded.
 Every stage that begins at Git follows it in this way; which keys a commit concerns is the stage's own (`Reach`).

@@ -1,4 +1,4 @@
-"""Objects of the API server, kept as they were ordered. May import: ports, planning, history, controller.
+"""Objects of the API server, kept as they were ordered. May import: ports, planning, history, engine.
 
 In: which objects changed (by watch), outcomes.  Out: what that means for the keys of a stage whose target is the
 cluster: drift, adoptions, what became of orders that nobody works on. What the objects should be its source says.
