@@ -14,7 +14,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import State
-from reconciler.planning.desired import Expansion, Gone, Wanted
+from reconciler.planning.desired import Desired, Expansion, Gone
 from reconciler.planning.diff import Observed
 from reconciler.planning.plan import BATCH, Judgement, Plan
 from tests.log_events import StillClock
@@ -68,7 +68,7 @@ class Script:
         return Change(found)
 
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
-        return [Wanted(k, {SPEC: self.wanted[k]}, until=self.until) if k in self.wanted else Gone(k) for k in keys]
+        return [Desired(k, {SPEC: self.wanted[k]}, until=self.until) if k in self.wanted else Gone(k) for k in keys]
 
     def notice(self, expansions: Sequence[Expansion], plan: Plan) -> Sequence[Event]:
         return ()

@@ -20,7 +20,7 @@ from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared, Object
 from reconciler.planning.kinds import KINDS
 from reconciler.ports import EventLog
-from reconciler.stages.deliver import Hub
+from reconciler.stages.deliver import Deliver
 from reconciler.stages.git import CommitRead, Reading, Repository
 from reconciler.wiring.process import Inline
 from tests.log_events import StillClock
@@ -136,7 +136,7 @@ class HubStation:
 
     def follow(self, repository: Repository) -> None:
         """Read another repository from now on."""
-        self.hub = Hub(repository, self.record, self.queue, Inline(), self)
+        self.hub = Deliver(repository, self.record, self.queue, Inline(), self)
         self.loop = Loop([Stage(DELIVER, self.hub, self.hub)], self.record, self.queue)
 
     def link(self, edge: str) -> MemoryLink:

@@ -1,4 +1,4 @@
-"""Switching an edge's service to a version, and back. May import: ports, serving, controller.
+"""Switching an edge's service to a version, and back. May import: ports, serving, engine.
 
 In: a job whose spec is to be served.  Out: slots flipped and a runtime that answers, or the version before, serving.
 What stood before serves until the new version answers its golden inputs; a version that fails is left again.

@@ -1,4 +1,4 @@
-"""One key's work in hand, and what it is done with. May import: ports, controller.
+"""One key's work in hand, and what it is done with. May import: ports, engine.
 
 In: begun by edge.work.  Out: what happened, as triggers for the loop, which alone writes the log.
 """

@@ -17,11 +17,11 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import FAILED
-from reconciler.planning.desired import Expansion, Gone, Wanted, content_digest
+from reconciler.planning.desired import Desired, Expansion, Gone, content_digest
 from reconciler.planning.diff import Observed
 from reconciler.planning.plan import Judgement, Plan
 from reconciler.ports import Link, Workers
-from reconciler.stages.replication import Heard, Hearing
+from reconciler.stages.replication import Heard, Replication
 
 ORDERS: Final = Trigger(Cause.ORDERS)
 
@@ -75,7 +75,7 @@ class Keeper:
         self._is_starting = (
             False  # nothing is begun before the hub's log was looked at: what was ordered may be withdrawn
         )
-        self._hearing = Hearing(lambda _: link, lambda _: ORDERS, self._record, self._queue, workers)
+        self._hearing = Replication(lambda _: link, lambda _: ORDERS, self._record, self._queue, workers)
 
     # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -195,7 +195,7 @@ class Keeper:
             if spec is None:
                 expansions.append(Gone(key))
             else:
-                expansions.append(Wanted(key, spec, served.policy, served.origin, served.reason))
+                expansions.append(Desired(key, spec, served.policy, served.origin, served.reason))
         return expansions
 
     def _wanted(self, key: Key) -> dict[str, Any] | None:
@@ -239,7 +239,7 @@ class Keeper:
                     "live": self._work.live(key),
                 }
                 events.append(self._record.event(ev.APPLY_FAILED, key, data, operationid=served.operation))
-            elif there == (expansion.spec if isinstance(expansion, Wanted) else None):
+            elif there == (expansion.spec if isinstance(expansion, Desired) else None):
                 data = {"live": self._work.live(key), "unchanged": True}
                 events.append(self._record.event(ev.APPLY_SUCCEEDED, key, data, operationid=served.operation))
         return events

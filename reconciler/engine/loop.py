@@ -23,7 +23,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event, event_id
 from reconciler.history.keys import Key
 from reconciler.history.times import seconds_left
-from reconciler.planning.desired import Expansion, Frozen, Wanted, as_ordered, digest_of
+from reconciler.planning.desired import Desired, Expansion, Frozen, as_ordered, digest_of
 from reconciler.planning.diff import diff
 from reconciler.planning.plan import BATCH, Plan, Step, make_plan, waits_now
 
@@ -300,7 +300,7 @@ class Loop:
         for until in {step.until for step in plan.steps if step.until}:
             running.queue.add(Trigger(Cause.AUDIT), seconds_left(until, now))
         for expansion in expansions:
-            if isinstance(expansion, Wanted) and expansion.until:
+            if isinstance(expansion, Desired) and expansion.until:
                 running.queue.add(Trigger(Cause.KEYS, str(expansion.key)), seconds_left(expansion.until, now))
 
     def _intent(self, running: _Running, under_way: _UnderWay, step: Step, place: str) -> Event:

@@ -13,7 +13,7 @@ from reconciler.history.state import Served
 from reconciler.model.identity import EDGE_LABEL, GROUP, SERVICE, SET, SET_LABEL, Identity
 from reconciler.planning import reach, refusals
 from reconciler.planning.declared import Declared, Object, node_of, template_of
-from reconciler.planning.desired import Expansion, Frozen, Gone, Wanted
+from reconciler.planning.desired import Desired, Expansion, Frozen, Gone
 from reconciler.planning.kinds import KINDS
 from reconciler.planning.naming import LONGEST_NAME, set_of
 from reconciler.planning.refusals import port_of
@@ -62,7 +62,7 @@ def expand(key: Key, declared: Declared, around: Circumstances) -> Expansion:
     if edge is None and _named(source, declared) is not None:  # a node without an Edge is the cluster's to know
         return Frozen(key, unplaced(source, declared))
     found = made(key, source, edge, declared, around)
-    missing = _digest(source, around) if source.kind == key.kind and isinstance(found, Wanted) else None
+    missing = _digest(source, around) if source.kind == key.kind and isinstance(found, Desired) else None
     return found if missing is None else Frozen(key, missing)
 
 
@@ -77,18 +77,18 @@ def _named(source: Object, declared: Declared) -> Object | None:
     return declared.edge(declared.edge_of(Object(kind=source.kind, name=source.name, spec=place)) or "")
 
 
-def made(key: Key, source: Object, edge: Object | None, declared: Declared, around: Circumstances) -> Wanted | Frozen:
+def made(key: Key, source: Object, edge: Object | None, declared: Declared, around: Circumstances) -> Desired | Frozen:
     """The object that comes of `source`, for the edge on which it lands, where it lands on one alone."""
     if edge is not None:
         clash = _port_conflict(key._replace(edge=edge.name), source, edge, declared, around)
         if clash is not None:
             return Frozen(key, clash)
     if source.kind == key.kind or edge is None:
-        return Wanted(key, _manifest(source), origin=source.place(""), because="declared")
+        return Desired(key, _manifest(source), origin=source.place(""), because="declared")
     return _of_set(key, source, edge, declared, around)
 
 
-def _of_set(key: Key, source: Object, edge: Object, declared: Declared, around: Circumstances) -> Wanted | Frozen:
+def _of_set(key: Key, source: Object, edge: Object, declared: Declared, around: Circumstances) -> Desired | Frozen:
     """The InferenceModel that a set makes for one edge."""
     template = _tidy(template_of(source), KINDS[source.kind].unset)
     spec = {name: value for name, value in template.items() if name not in {"modelRef", "manifest"}}
@@ -105,7 +105,7 @@ def _of_set(key: Key, source: Object, edge: Object, declared: Declared, around: 
     labels = {SET_LABEL: source.name, EDGE_LABEL: edge.name, MODEL_LABEL: template["modelName"]}
     short = {name: value for name, value in labels.items() if len(value) <= LONGEST_NAME}
     manifest = {"labels": OWN_LABELS | short, "spec": spec}
-    return Wanted(key, manifest, {}, origin, because, until, remarks(source, edge))
+    return Desired(key, manifest, {}, origin, because, until, remarks(source, edge))
 
 
 def remarks(source: Object, edge: Object) -> tuple[Diagnostic, ...]:

@@ -12,7 +12,7 @@ from reconciler.diagnostics import Diagnostic
 from reconciler.history.keys import Key
 from reconciler.planning import declare, refusals
 from reconciler.planning.declared import Declared, Object, says_place, template_of
-from reconciler.planning.desired import Expansion, Frozen, Gone, Wanted
+from reconciler.planning.desired import Desired, Expansion, Frozen, Gone
 from reconciler.planning.kinds import KINDS
 from reconciler.planning.reach import affected, every, keys_on, source_of
 from reconciler.planning.versions import Circumstances, chosen
@@ -33,7 +33,7 @@ def expand(key: Key, declared: Declared, around: Circumstances) -> Expansion:
             return Frozen(key, refusal)
     assert edge is not None  # only what is unplaced has a key on no edge
     made = declare.made(key._replace(edge=""), source, edge, declared, around)
-    if not isinstance(made, Wanted):
+    if not isinstance(made, Desired):
         return replace(made, key=key)
     obj = Object(
         kind=key.kind,
@@ -48,7 +48,7 @@ def expand(key: Key, declared: Declared, around: Circumstances) -> Expansion:
 
 
 def order(
-    obj: Object, edge: Object, declared: Declared, around: Circumstances, said: Wanted | None = None
+    obj: Object, edge: Object, declared: Declared, around: Circumstances, said: Desired | None = None
 ) -> Expansion:
     """The order for an edge of an object that lands there.
 
@@ -64,8 +64,8 @@ def order(
     artifacts = around.fleet.get("artifacts") or {}
     policy = {name: artifacts.get(name, False) for name in ("allowLoopback", "allowFile")}
     if said is not None:
-        return Wanted(key, spec, policy, said.origin, said.because, said.until, said.remarks)
-    return Wanted(key, spec, policy, choice.origin, choice.because, until, declare.remarks(obj, edge))
+        return Desired(key, spec, policy, said.origin, said.because, said.until, said.remarks)
+    return Desired(key, spec, policy, choice.origin, choice.because, until, declare.remarks(obj, edge))
 
 
 def _artifact(entry: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from reconciler.history.state import FAILED, Served
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Desired:
     """What an edge should hold and serve for one key.
 
     spec: compared field by field with what was ordered or is there; absent objects have none.
@@ -48,14 +48,14 @@ class Gone:
     key: Key
 
 
-Expansion = Wanted | Frozen | Gone
+Expansion = Desired | Frozen | Gone
 
 
 def as_ordered(key: Key, served: Served) -> Expansion:
     """What was ordered of a key last, where it was not refused and is not to go."""
     if not served.order or served.phase in FAILED or served.action == "delete":
         return Frozen(key, None)
-    return Wanted(key, served.order, served.policy, served.origin, served.reason)
+    return Desired(key, served.order, served.policy, served.origin, served.reason)
 
 
 def content_digest(spec: dict[str, Any]) -> str:

@@ -34,7 +34,7 @@ class Row:
     version: the field that says which one of the versions.  pin: the word of a pin and the name that it has to give.
     unset: fields that say nothing when they are so.  numbers: where it has numbers with a fraction.
     facts: what is said in its status, see history.object_status.  from_git_only: nothing follows from one made by hand.
-    members: what its status sums up (kube.write.dependents): what of it is `given` to edges, or what it has `on` it, has `made`
+    members: what its status sums up (dependents.py): what of it is `given` to edges, or what it has `on` it, has `made`
     or has for `users`.  wide: what is said of it is said of them too, of the policy of all.
     scope: by which name the log suspends what belongs to it.
     """

@@ -1,4 +1,4 @@
-"""The hub's stage with Kubernetes: Git -> objects of the API server. May import: ports, planning, history, controller.
+"""The hub's stage with Kubernetes: Git -> objects of the API server. May import: ports, planning, history, engine.
 
 In: commits, which objects changed in the cluster (by watch), verbs of people.  Out: batches, to the loop. Its target is
 the cluster (kube.write.target), which it asks for what the log cannot know: what somebody else did to an object.
@@ -22,7 +22,7 @@ from reconciler.planning.desired import Expansion
 from reconciler.planning.freeze import frozen
 from reconciler.planning.plan import Judgement, Plan
 from reconciler.ports import Workers
-from reconciler.stages.git import Following, Reach, Repository, noticed
+from reconciler.stages.git import GitSource, Reach, Repository, noticed
 from reconciler.stages.keeping import Cluster, Keeping
 from reconciler.stages.verbs import Verbs
 
@@ -35,7 +35,7 @@ class Declare(Keeping):
     ) -> None:
         super().__init__(recorder.stage(DECLARE), cluster)
         reach = Reach(declare.affected, declare.every)
-        self.following = Following(repository, self._record, reach, queue.stage(DECLARE), workers)
+        self.following = GitSource(repository, self._record, reach, queue.stage(DECLARE), workers)
         self._verbs = Verbs(self.following, self._record)
         self._led = False  # whether the Lease was won, and so everything looked at, since this began
 
@@ -44,11 +44,11 @@ class Declare(Keeping):
         return declare.source_of(self.following.repository.declared, key)[0] is not None
 
     def change(self, keys: Iterable[Key] = (), events: Sequence[Event] = (), cause: str = "") -> Change:
-        """See Following."""
+        """See GitSource."""
         return self.following.change(keys, events, cause)
 
     def audit(self) -> Change:
-        """See Following."""
+        """See GitSource."""
         return self.following.audit()
 
     def take(self, trigger: Trigger) -> Change:

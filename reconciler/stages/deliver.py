@@ -19,8 +19,8 @@ from reconciler.planning.desired import Expansion
 from reconciler.planning.diff import Observed
 from reconciler.planning.plan import Judgement, Plan
 from reconciler.ports import Peers, Workers
-from reconciler.stages.git import Following, Reach, Repository, noticed
-from reconciler.stages.replication import Hearing
+from reconciler.stages.git import GitSource, Reach, Repository, noticed
+from reconciler.stages.replication import Replication
 from reconciler.stages.verbs import Verbs
 
 
@@ -45,7 +45,7 @@ class Edges:
         def edge(name: str) -> Trigger:
             return Trigger(Cause.EDGE, name)
 
-        self._hearing = Hearing(peers.link, edge, record, queue, workers)
+        self._hearing = Replication(peers.link, edge, record, queue, workers)
 
     def heard(self, trigger: Trigger) -> Said | None:
         """What an edge has said; None while its log is read."""
@@ -115,7 +115,7 @@ class Edges:
         return ()
 
 
-class Hub(Edges):
+class Deliver(Edges):
     """Source and target of the hub's loop: both look at one log and one set of declarations."""
 
     def __init__(
@@ -129,7 +129,7 @@ class Hub(Edges):
         self._queue = queue.stage(DELIVER)
         super().__init__(recorder.stage(DELIVER), self._queue, workers, peers)
         reach = Reach(affected, every)
-        self.following = Following(repository, self._record, reach, self._queue, workers)
+        self.following = GitSource(repository, self._record, reach, self._queue, workers)
         self._verbs = Verbs(self.following, self._record)
 
     # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-"""The followed branch, as changes for a loop. May import: ports, planning, history, controller.
+"""The followed branch, as changes for a loop. May import: ports, planning, history, engine.
 
 In: commits (through `Repository`), and the fold of the log.  Out: what may have changed, with the facts to be recorded.
 Every stage that begins at Git follows it in this way; which keys a commit concerns is the stage's own (`Reach`).
@@ -21,7 +21,7 @@ from reconciler.history.keys import Key
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.deliver import Circumstances, unmatched_pins
-from reconciler.planning.desired import Expansion, Frozen, Wanted
+from reconciler.planning.desired import Desired, Expansion, Frozen
 from reconciler.planning.gate import judge_by
 from reconciler.planning.plan import BATCH, Judgement, Plan
 from reconciler.ports import Workers
@@ -104,7 +104,7 @@ class Facts:
     about: frozenset[Key] = frozenset()
 
 
-class Following:
+class GitSource:
     """Reads the branch beside the loop, and says what that means for the keys of one stage."""
 
     def __init__(
@@ -380,7 +380,7 @@ def _problems(expansion: Expansion) -> Sequence[Diagnostic]:
     match expansion:
         case Frozen(problem=problem):
             return () if problem is None else (problem,)
-        case Wanted(remarks=remarks):
+        case Desired(remarks=remarks):
             return remarks
         case _:
             return ()

@@ -1,4 +1,4 @@
-"""Objects of the API server, kept as they were ordered. May import: ports, planning, history, controller.
+"""Objects of the API server, kept as they were ordered. May import: ports, planning, history, engine.
 
 In: which objects changed (by watch), outcomes.  Out: what that means for the keys of a stage whose target is the
 cluster: drift, adoptions, what became of orders that nobody works on. What the objects should be its source says.
@@ -19,14 +19,14 @@ from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.state import FAILED, Served
 from reconciler.planning.contention import MOST, PAUSE_S, Fights
-from reconciler.planning.desired import Expansion, Gone, Wanted
+from reconciler.planning.desired import Desired, Expansion, Gone
 from reconciler.planning.drift import CORRECT, IGNORE
 from reconciler.planning.look import Drift, Look
 from reconciler.planning.plan import BATCH, Judgement, Plan, Step, stopped
 from reconciler.stages.git import noticed
 
 
-class Asked(Protocol):
+class Annotations(Protocol):
     """What people ask by annotation on live objects. Implemented by kube.write.annotations."""
 
     def read(self) -> None:
@@ -46,7 +46,7 @@ class Cluster(Protocol):
     """What the stage asks the cluster: what is there, and which orders are not answered."""
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> Annotations:
         """What annotations ask."""
         ...
 
@@ -271,14 +271,14 @@ class Keeping(ABC):
             key, known = expansion.key, keys.get(str(expansion.key))
             if known is None or known.open or key in planned:
                 continue
-            gave_up = isinstance(expansion, Wanted) and known.operation and known.phase in {*FAILED, "Desired"}
+            gave_up = isinstance(expansion, Desired) and known.operation and known.phase in {*FAILED, "Desired"}
             if not (isinstance(expansion, Gone) or gave_up or known.drift):
                 continue
             look = self._look(key)
             if isinstance(expansion, Gone) and look is not None and look.is_lacking:
                 yield self._record.event(ev.OBJECT_GONE, key, {})  # never made, or deleted by somebody else
             live = look.live if look is not None else None
-            if gave_up and isinstance(expansion, Wanted) and live is not None and live.ours:
+            if gave_up and isinstance(expansion, Desired) and live is not None and live.ours:
                 data = {**live.found, "spec": expansion.spec, "reason": "it is as wanted again"}
                 yield self._record.event(ev.OBJECT_ADOPTED, key, data)  # a commit took back what was refused
             drift = look.drift() if look is not None else None
@@ -307,7 +307,7 @@ class Keeping(ABC):
 
 def _is_wanted(step: Step, expansion: Expansion) -> bool:
     match expansion:
-        case Wanted(spec=spec):
+        case Desired(spec=spec):
             return step.action != "delete" and step.spec == spec
         case Gone():
             return step.action == "delete"

@@ -1,4 +1,4 @@
-"""What other logs say, whatever state they are in. May import: ports, controller.
+"""What other logs say, whatever state they are in. May import: ports, engine.
 
 In: links, read beside the loop.  Out: what is new there, copied, and an event when a link refuses to copy (a gap, a
 fork, a broken chain), said once, and when it copies again. A log that cannot be trusted blocks nobody but its own
@@ -45,7 +45,7 @@ class Looked(NamedTuple):
     alive: bool
 
 
-class Hearing:
+class Replication:
     """Listens to peers. Of the loop's thread alone."""
 
     def __init__(

@@ -19,7 +19,7 @@ from reconciler.history.state import ordering
 from reconciler.history.status import suspensions
 from reconciler.history.timeline import named
 from reconciler.history.times import is_time
-from reconciler.stages.git import Following
+from reconciler.stages.git import GitSource
 from reconciler.stages.scopes import known, there, within
 
 LATER: Final = Change(is_later=True)
@@ -35,7 +35,7 @@ def _is_said(value: object) -> bool:
 class Verbs:
     """approve, release, suspend, resume, reconcile."""
 
-    def __init__(self, following: Following, recorder: StageRecorder) -> None:
+    def __init__(self, following: GitSource, recorder: StageRecorder) -> None:
         self._following, self._record = following, recorder
 
     def change(self, trigger: Trigger) -> Change:

@@ -116,9 +116,9 @@ def _needed(said: Arguments, name: str) -> str:
 
 def _asked(expansion: "Expansion") -> "Asked | None":
     """What the repository asks for, where that can be said."""
-    from reconciler.planning.desired import Wanted
+    from reconciler.planning.desired import Desired
 
-    if not isinstance(expansion, Wanted):
+    if not isinstance(expansion, Desired):
         return None
     version = expansion.spec.get("version") or expansion.spec.get("spec", {}).get("targetVersion", "")
     return Asked(str(version), expansion.because, expansion.origin)

@@ -21,8 +21,8 @@ from reconciler.kube.watch.cache import Cache
 from reconciler.kube.watch.object import Live
 from reconciler.kube.write.apply import MANAGER
 from reconciler.kube.write.lease import Lease, new_identity
-from reconciler.kube.write.status_queue import Telling
-from reconciler.kube.write.status_writer import Publisher
+from reconciler.kube.write.status_queue import StatusQueue
+from reconciler.kube.write.status_writer import StatusWriter
 from reconciler.kube.write.target import ClusterTarget
 from reconciler.stages.declare import Declare
 from reconciler.stages.git import Repository
@@ -73,7 +73,7 @@ class ClusterStage:
         self._further: list[StageQueue] = []
         self.cache, self.target = self.keep(DECLARE, OURS, MANAGER)
         self.source = Declare(repository, recorder, queue, Pool("look", 1), self.target)
-        self.telling = telling = Telling(
+        self.telling = telling = StatusQueue(
             self.cache,
             recorder,
             self.target.asked,
@@ -81,7 +81,7 @@ class ClusterStage:
             fleet=self._fleet,
             branch=settings.branch,
         )
-        self.publisher = Publisher(
+        self.publisher = StatusWriter(
             api,
             self.cache,
             recorder,

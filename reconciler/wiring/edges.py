@@ -12,7 +12,7 @@ from reconciler.engine.stage import Stage
 from reconciler.eventlog.file_link import FileLink
 from reconciler.history.keys import DELIVER
 from reconciler.ports import EventLog
-from reconciler.stages.deliver import Hub
+from reconciler.stages.deliver import Deliver
 from reconciler.stages.git import Repository
 from reconciler.wiring.process import Pool, writer_of
 
@@ -44,7 +44,7 @@ class EdgeStage:
         self._queue = queue.stage(DELIVER)
         self._agents = Agents(place, lambda edge: writer_of(place.edge(edge).log), self)
         peers = LocalPeers(place, recorder.log, self._agents.want if supervise else lambda _: None)
-        self.source = hub = Hub(repository, recorder, queue, Pool("look", LOOKS), peers)
+        self.source = hub = Deliver(repository, recorder, queue, Pool("look", LOOKS), peers)
         self.stages = (Stage(DELIVER, hub, hub),)
         self.followers: dict[str, Callable[[], None]] = {}
 

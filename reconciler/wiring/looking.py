@@ -9,7 +9,7 @@ from reconciler.engine.recorder import Recorder
 from reconciler.history.keys import DECLARE
 from reconciler.kube.client.api import Api
 from reconciler.kube.client.connection import Connection
-from reconciler.kube.watch.uncached import Peek
+from reconciler.kube.watch.uncached import Uncached
 from reconciler.kube.write.apply import MANAGER
 from reconciler.kube.write.target import ClusterTarget
 from reconciler.stages.declare import Declare
@@ -25,7 +25,7 @@ def looking(settings: Any, repository: Repository, recorder: Recorder) -> Iterat
         api, queue = Api(connection), Queue(recorder.clock)
         target = ClusterTarget(
             api,
-            Peek(api, MANAGER),
+            Uncached(api, MANAGER),
             recorder.stage(DECLARE),
             queue.stage(DECLARE),
             fleet=lambda: declare.following.fleet(),  # noqa: PLW0108  # it is made below

@@ -26,7 +26,7 @@ from reconciler.kube.watch.object import Live
 from reconciler.model.identity import SERVICE, STAGE
 from reconciler.planning.declare import OWN_LABELS
 from reconciler.planning.declared import Object
-from reconciler.planning.desired import Expansion, Frozen, Gone, Wanted
+from reconciler.planning.desired import Desired, Expansion, Frozen, Gone
 from reconciler.planning.drift import CORRECT
 from reconciler.planning.kinds import is_wide
 from reconciler.planning.plan import Judgement
@@ -118,7 +118,7 @@ class Children(Keeping):
         made = mine.known(first)
         if key != first and (made.open or made.phase != "Committed" or made.order != spec_of(first, live)):
             return Frozen(key, None)
-        return Wanted(key, spec_of(key, live), origin=str(parent), because=f"for {parent}")
+        return Desired(key, spec_of(key, live), origin=str(parent), because=f"for {parent}")
 
     def judge(self, change: Change) -> Judgement:
         """No limits; who keeps a parent from being changed keeps its children."""

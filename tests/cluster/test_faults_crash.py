@@ -22,7 +22,7 @@ STEPS: Final = (
     "cluster.sent:kill:700",
     "cluster.answered:kill:9",
     "log.commit:kill:16",
-    "loop.applied:kill:3",
+    "loop.applied:kill",
 )
 
 

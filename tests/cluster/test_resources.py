@@ -23,7 +23,7 @@ from reconciler.kube.watch.object import Live
 from reconciler.kube.write.apply import MANAGER
 from reconciler.kube.write.target import ClusterTarget
 from reconciler.planning.declared import Declared
-from reconciler.planning.desired import Wanted, digest_of
+from reconciler.planning.desired import Desired, digest_of
 from reconciler.planning.diff import FieldChange, diff
 from reconciler.planning.plan import Judgement, make_plan
 from tests.control_plane.plane import ControlPlane
@@ -117,7 +117,7 @@ class Kept:
     def differences(self, kind: str, wanted: Mapping[str, Any]) -> Iterable[Order]:
         """What is to be done, its intent in the log: a pass of the loop."""
         key, keys = self.key(kind), {kind: resource.merge_keys for kind, resource in self.resources.items()}
-        found = diff([Wanted(key, {"labels": OWN, **wanted})], self.target.observe([key]), keys)
+        found = diff([Desired(key, {"labels": OWN, **wanted})], self.target.observe([key]), keys)
         for step in make_plan(found, Judgement()).steps:
             assert not step.waits
             data = {"action": step.action, "spec": step.spec, "policy": {}, "reason": "", "found": dict(step.found)}

@@ -28,7 +28,7 @@ from reconciler.sources.cache import DocumentCache
 from reconciler.sources.git_safety import Remote
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
-from reconciler.stages.deliver import Hub
+from reconciler.stages.deliver import Deliver
 from reconciler.wiring.process import Inline
 from tests.git_repository import Repository
 from tests.stations import drain
@@ -152,7 +152,7 @@ class World:
             documents = DocumentRepository(mirror, self.record.state, log.blob, cache)
 
             self._queue = Queue(self.clock)
-            hub = Hub(documents, self.record, self._queue, Inline(), Peers(self.place, log, stack))
+            hub = Deliver(documents, self.record, self._queue, Inline(), Peers(self.place, log, stack))
             self._loop = Loop([Stage(DELIVER, hub, hub)], self.record, self._queue)
             self._edges = {edge: stack.enter_context(self._edge(edge)) for edge in edges}
             for edge in edges:

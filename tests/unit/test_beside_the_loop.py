@@ -11,7 +11,7 @@ from reconciler.engine.stage import Stage
 from reconciler.errors import GitUnavailable
 from reconciler.history import events as ev
 from reconciler.history.keys import DELIVER
-from reconciler.stages.deliver import Hub
+from reconciler.stages.deliver import Deliver
 from reconciler.stages.git import Reading
 from reconciler.stages.replication import DEADLINE_S
 from tests.fleets import catalogue, edge, fleet, model_set
@@ -46,7 +46,7 @@ class Hanging(HubStation):
     def __init__(self, *args: Any) -> None:
         self.threads = Threads()
         super().__init__(*args)
-        self.hub = Hub(self.branch, self.record, self.queue, self.threads, self)
+        self.hub = Deliver(self.branch, self.record, self.queue, self.threads, self)
         self.loop = Loop([Stage(DELIVER, self.hub, self.hub)], self.record, self.queue)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from reconciler.history.keys import Key
-from reconciler.planning.desired import Wanted
+from reconciler.planning.desired import Desired
 from reconciler.planning.diff import Observed, diff
 from reconciler.planning.drift import Owners, View, view
 
@@ -24,7 +24,7 @@ def seen(found: dict[str, Any], foreign: dict[str, str] | None = None, said: str
 
 def changes(found: View, wanted: dict[str, Any] = ORDERED) -> dict[str, tuple[Any, Any]]:
     there = Observed({}, seen=found.seen)
-    return {one.field: (one.old, one.new) for d in diff([Wanted(KEY, wanted)], {KEY: there}) for one in d.changes}
+    return {one.field: (one.old, one.new) for d in diff([Desired(KEY, wanted)], {KEY: there}) for one in d.changes}
 
 
 def spec(**fields: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from reconciler.errors import ApiRefused, ApiUnavailable, LeaseLost
-from reconciler.kube.client.api_errors import Asked, absent, failure, status_of
+from reconciler.kube.client.api_errors import Request, absent, failure, status_of
 from reconciler.kube.client.connection import Answered, Connection, Reply
 from reconciler.kube.client.resources import Resource
 
@@ -58,7 +58,7 @@ class _WatchEvent(msgspec.Struct, frozen=True):
 class _Request(NamedTuple):
     """One request, as often as it is sent."""
 
-    asked: Asked
+    asked: Request
     method: str
     path: str
     query: Mapping[str, str] = {}
@@ -96,13 +96,13 @@ class Api:
 
     def get(self, resource: Resource, name: str, namespace: str = "") -> bytes | None:
         """The object as it is now; None only where the server says that just this object is not there."""
-        asked = Asked("get", resource, namespace, name)
+        asked = Request("get", resource, namespace, name)
         reply = self._ask(asked, "GET")
         return None if absent(asked, reply) else _good(asked, reply)
 
     def pages(self, resource: Resource, *, limit: int = 500) -> Iterator[Page]:
         """The objects of a kind in all namespaces as they were at one version, page by page. Raises Expired."""
-        asked = Asked("list", resource)
+        asked = Request("list", resource)
         query = {"limit": str(limit), **_selected(resource)}
         more = ""
         while True:
@@ -138,7 +138,7 @@ class Api:
 
         Raises Expired; ApiUnavailable on a cut or where no line comes for `silence_s` (a bookmark comes each minute).
         """
-        asked = Asked("watch", resource)
+        asked = Request("watch", resource)
         query = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": version, **_selected(resource)}
         seen = self.connection.number
         try:
@@ -159,7 +159,7 @@ class Api:
         """Cut every watch of this connection that is open, so that a thread that waits for one can end."""
         self.connection.end_watches()
 
-    def _events(self, asked: Asked, lines: Iterator[bytes]) -> Iterator[bytes]:
+    def _events(self, asked: Request, lines: Iterator[bytes]) -> Iterator[bytes]:
         for line in lines:
             if line.startswith(_ERROR_LINE):
                 try:
@@ -191,17 +191,17 @@ class Api:
         query = {"fieldManager": manager, "fieldValidation": "Strict"} | ({"force": "true"} if force else {})
         if dry_run:
             query["dryRun"] = "All"
-        asked = Asked("patch", resource, namespace, name, sub)
+        asked = Request("patch", resource, namespace, name, sub)
         return _good(asked, self._ask(asked, "PATCH", query, body, content_type=APPLY))
 
     def create(self, resource: Resource, namespace: str, body: bytes, *, dry_run: bool = False) -> bytes:
         """A new object; one of that name already there is a FieldConflict without fields. dry_run: all but writing."""
-        asked = Asked("create", resource, namespace)
+        asked = Request("create", resource, namespace)
         return _good(asked, self._ask(asked, "POST", {"dryRun": "All"} if dry_run else {}, body))
 
     def replace(self, resource: Resource, name: str, namespace: str, body: bytes) -> bytes:
         """The object as `body` has it; where that has a resourceVersion of an older one, a FieldConflict."""
-        asked = Asked("update", resource, namespace, name)
+        asked = Request("update", resource, namespace, name)
         return _good(asked, self._ask(asked, "PUT", {}, body))
 
     def delete(self, resource: Resource, name: str, namespace: str, *, uid: str, version: str = "") -> bytes | None:
@@ -213,7 +213,7 @@ class Api:
         """
         conditions = {"uid": uid} | ({"resourceVersion": version} if version else {})
         body = msgspec.json.encode({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": conditions})
-        asked = Asked("delete", resource, namespace, name)
+        asked = Request("delete", resource, namespace, name)
         reply = self._ask(asked, "DELETE", {}, body)
         if absent(asked, reply):
             return None
@@ -221,12 +221,12 @@ class Api:
 
     def raw(self, path: str) -> bytes:
         """GET of a path that is no object: /version, /readyz."""
-        asked = Asked("get", Resource("", "v1", path, path, namespaced=False))
+        asked = Request("get", Resource("", "v1", path, path, namespaced=False))
         return _good(asked, self._sent(_Request(asked, "GET", path)), form="")
 
     def _ask(
         self,
-        asked: Asked,
+        asked: Request,
         method: str,
         query: Mapping[str, str] = {},
         body: bytes = b"",
@@ -272,7 +272,7 @@ class Api:
         self._count(request.asked, reply.status)
         return reply
 
-    def _count(self, asked: Asked, status: int) -> None:
+    def _count(self, asked: Request, status: int) -> None:
         if self._counted is not None:
             self._counted(asked.verb, asked.resource.kind, status)
 
@@ -281,7 +281,7 @@ def _selected(resource: Resource) -> dict[str, str]:
     return {"labelSelector": resource.label_selector} if resource.selector else {}
 
 
-def _good(asked: Asked, reply: Reply, form: str = JSON) -> bytes:
+def _good(asked: Request, reply: Reply, form: str = JSON) -> bytes:
     """The body of a success, which is JSON; whatever else raises."""
     if not 200 <= reply.status < 300:
         raise failure(asked, reply)

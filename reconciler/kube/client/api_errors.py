@@ -41,7 +41,7 @@ _MANAGER: Final = re.compile(r'conflicts? with "(?P<manager>[^"]*)"')
 _TYPED_PATCH: Final = ("failed to create typed patch object", "failed to create manager for existing fields")
 
 
-class Asked(NamedTuple):
+class Request(NamedTuple):
     """What was asked: the API's own verb (get, list, watch, create, update, patch, delete), and of which object."""
 
     verb: str
@@ -104,7 +104,7 @@ def status_of(body: bytes) -> Status:
     return found if found.kind == "Status" else Status()
 
 
-def absent(asked: Asked, reply: Reply) -> bool:
+def absent(asked: Request, reply: Reply) -> bool:
     """Whether a 404 says that just this object is not there, and not that its kind or the server's path is missing."""
     if reply.status != 404:
         return False
@@ -116,7 +116,7 @@ def absent(asked: Asked, reply: Reply) -> bool:
     )
 
 
-def failure(asked: Asked, reply: Reply) -> ReconcilerError:
+def failure(asked: Request, reply: Reply) -> ReconcilerError:
     """The error that an answer other than success stands for."""
     said = status_of(reply.body)
     text = _text(said.message) or f"it answered {reply.status}"
@@ -159,7 +159,7 @@ def _retry_after(reply: Reply, said: Status) -> float | None:
     return None
 
 
-def _forbidden(asked: Asked, said: Status, text: str) -> ReconcilerError:
+def _forbidden(asked: Request, said: Status, text: str) -> ReconcilerError:
     denied = None if said.message.startswith("admission webhook") else _DENIED.search(said.message)
     if denied is None:
         return ApiRefused(f"{asked}: {text}", hint=_admission_hint(said))
@@ -183,7 +183,7 @@ def _admission_hint(said: Status) -> str:
     return ""
 
 
-def _missing(asked: Asked, said: Status, text: str) -> ReconcilerError:
+def _missing(asked: Request, said: Status, text: str) -> ReconcilerError:
     details = said.details or Details()
     if details.kind == "namespaces" and asked.resource.plural != "namespaces" and details.name:
         name = printable(details.name)[:100]
@@ -193,7 +193,7 @@ def _missing(asked: Asked, said: Status, text: str) -> ReconcilerError:
     return KindMissing(f"the cluster does not serve {asked.resource.plural} of {asked.resource.api_version}: {text}")
 
 
-def _conflict(asked: Asked, said: Status, text: str) -> ReconcilerError:
+def _conflict(asked: Request, said: Status, text: str) -> ReconcilerError:
     causes = said.details.causes if said.details and said.details.causes else []
     fields = []
     for cause in causes:

@@ -20,7 +20,7 @@ from reconciler.kube.client.api_errors import readable
 from reconciler.kube.client.clock import awake_or_not
 from reconciler.kube.client.resources import Resource
 from reconciler.kube.watch.object import Head, Live, Reader, differs, key_named, key_of
-from reconciler.kube.watch.reflector import ListWatch, WatchApi, later
+from reconciler.kube.watch.reflector import Reflector, WatchApi, later
 from reconciler.model.identity import OPERATION
 
 STALE_S: Final = 120.0  # two bookmarks, and some
@@ -223,7 +223,7 @@ class Cache:
         self._threads = []
         for resource in resources:
             shelf = self._shelves[resource.kind] = Shelf(resource, Reader(manager, resource), changed, trouble, clock)
-            watch = ListWatch(api, resource, shelf, self._closed)
+            watch = Reflector(api, resource, shelf, self._closed)
             self._threads.append(threading.Thread(target=watch.run, name=f"watch-{resource.plural}", daemon=True))
 
     def start(self) -> None:

@@ -109,7 +109,7 @@ def _size(number: str) -> tuple[int, str]:
     return len(digits), digits
 
 
-class ListWatch:
+class Reflector:
     """Lists and watches one kind until `closed`."""
 
     def __init__(

@@ -15,7 +15,7 @@ from reconciler.kube.watch.object import Live, Reader, key_of
 FEW: Final = 32  # objects of a kind that are asked for one by one
 
 
-class Peek:
+class Uncached:
     """Objects as they are when they are first asked for. Of one thread."""
 
     def __init__(self, api: Api, manager: str, resources: Mapping[str, Resource] = OURS) -> None:

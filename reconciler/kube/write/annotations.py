@@ -56,7 +56,7 @@ def suspension(live: Live, now: str, *, lifted: bool = False) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-class Asked:
+class Annotations:
     """What is asked now. Of the loop's thread alone."""
 
     def __init__(

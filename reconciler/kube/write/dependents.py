@@ -16,7 +16,7 @@ from reconciler.planning.kinds import KINDS
 from reconciler.planning.reach import keys_of
 
 
-class Gathered:
+class Dependents:
     """Who belongs together."""
 
     def __init__(self, declared: Callable[[], Declared]) -> None:

@@ -1,8 +1,8 @@
 """Orders on their way to the API server, on a bounded number of workers. May import: engine, errors, kube.write.apply.
 
 In: orders, a batch at a time.  Out: outcomes, gathered; a trigger tells of them. An order that gets no answer stays
-open: it is sent again together with the others that got none (kube.write.rounds). Of one object one order is sent at a time,
-the newest: what it takes the place of is sent no more, once it is not on its way.
+open: it is sent again with the others that got none (rounds.py). Of one object one order is sent at a time, the newest:
+what it takes the place of is sent no more, once it is not on its way.
 """
 
 import queue
@@ -27,7 +27,7 @@ GATHER_MANY_S: Final = 0.05  # the same while more than AHEAD are in flight, so 
 Job = Callable[[], None]
 
 
-class Deliveries:
+class Dispatcher:
     """Sends orders. Called from the loop's thread alone."""
 
     def __init__(self, sender: Sender, triggers: StageQueue, workers: int = WORKERS) -> None:

@@ -1,7 +1,7 @@
 """Events of the API server about what the log says. May import: errors, history, kube.
 
-In: what is to be told (history.kubernetes_events).  Out: objects of events.k8s.io/v1. They are no audit, so one that cannot be
-written is dropped; one that is there already was written before.
+In: what is to be told (history.kubernetes_events).  Out: objects of events.k8s.io/v1. They are no audit, so
+one that cannot be written is dropped; one that is there already was written before.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ class Lookup:
     resources: Mapping[str, Resource]
 
 
-class EventWriter:
+class EventRecorder:
     """Writes Events. Thread-safe."""
 
     def __init__(self, api: Api, lookup: Lookup, *, lease: tuple[str, str], instance: str, branch: str) -> None:

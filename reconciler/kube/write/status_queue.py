@@ -19,8 +19,8 @@ from reconciler.history.times import is_over
 from reconciler.kube.client.resources import OURS
 from reconciler.kube.watch.cache import Cache
 from reconciler.kube.watch.object import Live
-from reconciler.kube.write.annotations import Asked
-from reconciler.kube.write.dependents import Gathered
+from reconciler.kube.write.annotations import Annotations
+from reconciler.kube.write.dependents import Dependents
 from reconciler.model.identity import EDGE, EDGE_LABEL, POLICY, Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.freeze import frozen
@@ -33,7 +33,7 @@ EVERYTHING, THE_FLEET = "everything", "fleet"
 AN_EDGE, WIDELY = "edge:", "all of:"  # what stands behind them: an edge; a key whose suspension is about others too
 
 
-class Telling:
+class StatusQueue:
     """What is to be told. `hear`, `touch` and `again` are called from any thread, the rest from the loop's.
 
     dirty: the objects whose status is to be looked at; whoever does takes them out.
@@ -43,7 +43,7 @@ class Telling:
         self,
         cache: Cache,
         recorder: Recorder,
-        asked: Asked,
+        asked: Annotations,
         *,
         declared: Callable[[], Declared],
         fleet: Callable[[], Mapping[str, Any]],
@@ -52,7 +52,7 @@ class Telling:
         """declared: what Git says.  fleet: the policy in force."""
         self._cache, self._record, self._asked = cache, recorder, asked
         self._declared, self._fleet, self._branch = declared, fleet, branch
-        self._gathered = Gathered(declared)
+        self._gathered = Dependents(declared)
         self._lock = threading.Lock()
         self._marked: set[str] = set()
         self._unresolved: list[str] = []

@@ -1,9 +1,9 @@
 """Writes status where it changed, and tells of changes in Events. May import: engine, history, kube.
 
-In: what is to be told (kube.write.status_queue), entries of the log.  Out: server-side apply of the `status` subresource, on a few
-workers. The log is the truth: what is lost on the way is worked out again at the next start, and what is there already
-is not written. An answer is not put into the cache: it may hold somebody's change of the object that the watch has
-still to tell.
+In: what is to be told (status_queue.py), entries of the log.  Out: server-side apply of the `status` subresource, on a
+few workers. The log is the truth: what is lost on the way is worked out again at the next start, and what is there
+already is not written. An answer is not put into the cache: it may hold somebody's change of the object that the watch
+has still to tell.
 """
 
 import logging
@@ -27,9 +27,9 @@ from reconciler.kube.client.resources import OURS, Resource, document
 from reconciler.kube.watch.cache import Cache
 from reconciler.kube.watch.object import Live
 from reconciler.kube.watch.reflector import later
-from reconciler.kube.write.event_recorder import EventWriter, Lookup
+from reconciler.kube.write.event_recorder import EventRecorder, Lookup
 from reconciler.kube.write.rounds import LEAST_S, Rounds
-from reconciler.kube.write.status_queue import Telling
+from reconciler.kube.write.status_queue import StatusQueue
 from reconciler.model.identity import POLICY
 
 MANAGER: Final = "reconciler-status"
@@ -53,7 +53,7 @@ class _Answer(msgspec.Struct, frozen=True):
 _answer: Final = msgspec.json.Decoder(_Answer)
 
 
-class Publisher:
+class StatusWriter:
     """What is written of what is known. `hear` and `touch` are called from any thread, `publish` from the loop's."""
 
     def __init__(
@@ -62,18 +62,18 @@ class Publisher:
         cache: Cache,
         recorder: Recorder,
         triggers: StageQueue,
-        telling: Telling,
+        telling: StatusQueue,
         *,
         branch: str,
         lease: tuple[str, str],
         instance: str,
         resources: Mapping[str, Resource],
     ) -> None:
-        """branch, lease, instance: see EventWriter.  resources: of every kind that is told of."""
+        """branch, lease, instance: see EventRecorder.  resources: of every kind that is told of."""
         self._api, self._cache, self._record, self._triggers, self._telling = api, cache, recorder, triggers, telling
         self._announcer = Announcer()
         lookup = Lookup(self._live, self._first_fleet, resources)
-        self._writer = EventWriter(api, lookup, lease=lease, instance=instance, branch=branch)
+        self._writer = EventRecorder(api, lookup, lease=lease, instance=instance, branch=branch)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="status")
         self._lock = threading.Lock()
         self._under_way: set[Key] = set()

@@ -20,9 +20,9 @@ from reconciler.history.times import seconds_left
 from reconciler.kube.client.api import Api
 from reconciler.kube.client.resources import OURS, Resource
 from reconciler.kube.watch.object import Live
-from reconciler.kube.write.annotations import Asked
+from reconciler.kube.write.annotations import Annotations
 from reconciler.kube.write.apply import MANAGER, Objects, Sender, seen_tree
-from reconciler.kube.write.dispatcher import Deliveries
+from reconciler.kube.write.dispatcher import Dispatcher
 from reconciler.model.identity import COMMIT, OPERATION
 from reconciler.planning.declared import Declared
 from reconciler.planning.diff import Observed
@@ -52,8 +52,8 @@ class ClusterTarget:
         self._known_rules: tuple[object, dict[str, Rules]] = (None, {})
         self._read: set[str] = set()  # the commits in the log, up to its entry `_read_upto`
         self._read_upto = 0
-        self.asked = Asked(cache, record, triggers, declared, kinds=resources)
-        self._deliveries = Deliveries(Sender(api, cache, record, self._policy, resources, manager), triggers)
+        self.asked = Annotations(cache, record, triggers, declared, kinds=resources)
+        self._deliveries = Dispatcher(Sender(api, cache, record, self._policy, resources, manager), triggers)
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
 
