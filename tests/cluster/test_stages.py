@@ -298,6 +298,7 @@ def test_what_happened_while_it_was_down_is_mended_at_a_restart_and_nothing_is_d
     family.wait_versions(git="1", hand="1")
     family.stop()
     family.change_child("git", "ConfigMap", {"data": {"version": "8"}})
+    family.edit("git", {"spec": service("7")})  # declare takes it back once Git has answered
     family.edit("hand", {"spec": service("2")})
     family.started({})
     family.wait_versions(git="1", hand="2")
