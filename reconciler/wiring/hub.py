@@ -68,8 +68,8 @@ class HubProcess:
         _same_world(settings, self.record.state)
         self.stage = self._staged(repository, supervise=supervise)
         every = {
-            Cause.COMMIT: lambda: jittered(settings.poll_s),
-            Cause.AUDIT: lambda: jittered(AUDIT_S),
+            Cause.COMMIT: lambda: jittered(settings.poll_s, random.random),
+            Cause.AUDIT: lambda: jittered(AUDIT_S, random.random),
         }
         stages = [replace(stage, every=every) for stage in self.stage.stages]
         self._loop = Loop(stages, self.record, self.queue, sample=random.random, followers=self.stage.followers)
