@@ -307,7 +307,7 @@ class Declare:
             key, known = expansion.key, keys.get(str(expansion.key))
             if known is None or known.open or key in planned:
                 continue
-            gave_up = isinstance(expansion, Wanted) and known.operation and (known.phase in FAILED or not known.order)
+            gave_up = isinstance(expansion, Wanted) and known.operation and known.phase in {*FAILED, "Desired"}
             if not (isinstance(expansion, Gone) or gave_up or known.drift):
                 continue
             look = self._look(key)

@@ -218,7 +218,8 @@ class Following:
         if self.is_finished:
             return audit
         waited = {Key.parse(text) for text in self._record.mine.waits}  # for something else: it is not of this commit
-        facts = replace(self._facts(), fleet=self.repository.declared.fleet() or {}, about=audit.keys - waited)
+        fleet = self.policy(self.repository.declared, self.unreadable())
+        facts = replace(self._facts(), fleet=fleet, about=audit.keys - waited)
         return replace(
             audit, keys=audit.keys | audit.kept, kept=frozenset(), commit=self._record.state.ref.commit, facts=facts
         )
@@ -264,6 +265,10 @@ class Following:
         """The policy in force: of the last accepted commit; before there is one, the first commit's own."""
         state = self._record.state
         return state.fleet if state.ref.accepted else (self.repository.declared.fleet() or {})
+
+    def policy(self, declared: Declared, unreadable: Sequence[str]) -> dict[str, Any]:
+        """The policy that a commit brings. While something cannot be read, a Fleet that vanished may stand there."""
+        return declared.fleet() or (self.fleet() if unreadable else {})
 
     def judge(self, change: Change) -> Judgement:
         """Limits of the Fleet in force when it was made; the first commit is judged by its own."""
@@ -351,7 +356,8 @@ class Following:
                 record.event(ev.MANIFESTS_CHECKED, "git", checked, causationid=events[-1].id, gitcommit=newest.commit)
             )
         cause = next(event.id for event in reversed(events) if event.type == ev.REF_ADVANCED)
-        facts = Facts(self.fleet(), reading.declared.fleet() or {}, "", reading.unreadable, frozenset(about))
+        fleet = self.policy(reading.declared, reading.unreadable)
+        facts = Facts(self.fleet(), fleet, "", reading.unreadable, frozenset(about))
         return Change(frozenset(keys), (*found, *events), cause, newest.commit, facts=facts)
 
     def _pin_problems(self, reading: Reading, keys: Iterable[Key]) -> dict[str, list[dict[str, Any]]]:

@@ -75,8 +75,8 @@ class Verbs:
             raise PlanHeld(f"the plan that is held is {held.digest}, not {request['digest']}: {held.reason}")
         stream, data = f"plan/{self._record.name}", {"digest": held.digest}
         event = self._record.event(ev.CHANGE_APPROVED, stream, data, actor=request["actor"], newdigest=held.digest)
-        fleet = self._following.repository.declared.fleet() or {}
         keys, facts = self._following.held_keys(), self._following.change().facts
+        fleet = self._following.policy(self._following.repository.declared, facts.unreadable)
         facts = replace(facts, fleet=fleet, approved=held.digest)
         return Change(keys, (event,), event.id, held.commit, facts=facts)
 

@@ -7,6 +7,7 @@ What stood before serves until the new version answers its golden inputs; a vers
 import contextlib
 from typing import Any
 
+from reconciler.controller.retry import retry_delay_s
 from reconciler.controller.steps import reached
 from reconciler.edge.holding import Holding, Stage
 from reconciler.edge.job import Job, Tools
@@ -15,9 +16,11 @@ from reconciler.errors import PreflightRefused, ProbeFailed, ReconcilerError, Ru
 from reconciler.history import events as ev
 from reconciler.history.keys import Key
 from reconciler.ports import Answer, Cancelled, Staged
-from reconciler.serving.process import RuntimeProcess
+from reconciler.serving.process import End, RuntimeProcess
 
-CRASHES, CRASH_WINDOW_S = 3, 60.0  # a version whose runtime dies this often this fast goes back to the one before
+CRASHES, CRASH_WINDOW_S = 3, 60.0  # a runtime that ends this often in a row, each time this soon after its start
+REMEMBERED = 16  # such ends
+SEEN_S = 1.0  # until the end of a process is seen that gave no answer
 
 
 class ServedModel(Holding):
@@ -25,13 +28,24 @@ class ServedModel(Holding):
 
     def __init__(self, tools: Tools, stage: Stage) -> None:
         super().__init__(tools, stage)
-        self._crashes: dict[Key, list[float]] = {}
+        self._began: dict[Key, float] = {}  # when its runtime began to serve
+        self._ends: dict[Key, list[End]] = {}  # of runtimes that did not stay up, in a row
 
-    def crashed(self, key: Key) -> None:
-        """A runtime of this key died by itself."""
-        now = self._tools.monotonic()
-        recent = [time for time in self._crashes.get(key, []) if now - time < CRASH_WINDOW_S]
-        self._crashes[key] = [*recent, now]
+    def crashed(self, key: Key, end: End) -> float:
+        """A runtime of this key ended unasked; how many seconds later it is to be started again, longer each time.
+
+        Only what is at fault itself is left for the version before, and only where there is one.
+        """
+        soon = self._tools.monotonic() - self._began.get(key, -CRASH_WINDOW_S) < CRASH_WINDOW_S
+        ends = self._ends[key] = [*(self._ends.get(key, []) if soon else ()), end][-REMEMBERED:]
+        if len(ends) < CRASHES or self._is_left(key):
+            return 0.0
+        return retry_delay_s(len(ends) - CRASHES, self._tools.sample())
+
+    def _is_left(self, key: Key) -> bool:
+        """Whether what stands gives way to the version before it."""
+        faults = sum(end.at_fault for end in self._ends.get(key, []))
+        return faults >= CRASHES and self._tools.slots(key).previous() is not None
 
     def observe(self, key: Key, spec: dict[str, Any]) -> dict[str, Any]:
         """What the runtime itself answers; that none answers, where none is to serve."""
@@ -71,7 +85,7 @@ class ServedModel(Holding):
         """Serve `spec`. Raises what made it impossible; then the version before serves."""
         slots, runtimes = self._tools.slots(job.key), self._tools.runtimes
         standing = slots.current()
-        if standing == spec and len(self._crashes.get(job.key, [])) >= CRASHES:
+        if standing is not None and standing == spec and self._is_left(job.key):
             self._leave(job, standing)
         if standing is not None and standing != spec and standing["serving"] and runtimes.answer(job.key) is None:
             self._restore(job.key, standing)  # first what can be had without the network
@@ -103,6 +117,7 @@ class ServedModel(Holding):
             _prove(runtime.activate(), spec, staged)
         except ReconcilerError as failure:
             flipped = slots.current() != standing
+            innocent = isinstance(failure, RuntimeUnavailable) and runtime.exited(SEEN_S) and not runtime.end.at_fault
             if reused is None:
                 runtime.stop()
             elif isinstance(failure, RuntimeUnavailable) or self._tools.runtimes.answer(job.key) is None:
@@ -111,13 +126,16 @@ class ServedModel(Holding):
                 with contextlib.suppress(RuntimeUnavailable):  # it is gone: what stands is served again by what follows
                     runtime.revert()
             if flipped:
-                self._undo(job, standing, spec, failure)
+                self._undo(job, standing, spec, None if innocent else failure)
             elif standing == spec and isinstance(failure, (ProbeFailed, PreflightRefused)):
+                if slots.previous() is None:  # then it is tried again and again
+                    raise RuntimeUnavailable(failure.message) from failure
                 self._go_back(job)  # a crash came between its flip and its first answer, or it can serve no more
             raise
         reached("edge.activated")
         if standing != spec:
-            self._crashes.pop(job.key, None)  # those of the version before
+            self._ends.pop(job.key, None)  # those of the version before
+        self._began[job.key] = self._tools.monotonic()
         replaced = self._tools.runtimes.register(job.key, runtime)
         if replaced is not None:
             replaced.stop()
@@ -130,8 +148,13 @@ class ServedModel(Holding):
         answer = self._tools.runtimes.answer(key)
         return answer is not None and answer.version == spec["version"] and _is_of(answer, staged)
 
-    def _undo(self, job: Job, standing: dict[str, Any] | None, spec: dict[str, Any], failure: ReconcilerError) -> None:
-        """Point the slots back; the runtime has gone back already. What failed is nobody's previous version."""
+    def _undo(
+        self, job: Job, standing: dict[str, Any] | None, spec: dict[str, Any], failure: ReconcilerError | None
+    ) -> None:
+        """Point the slots back; the runtime has gone back already. What failed is nobody's previous version.
+
+        failure: None where somebody ended the runtime.
+        """
         slots = self._tools.slots(job.key)
         if standing is not None and standing["sha256"] == spec["sha256"]:
             slots.flip(standing)
@@ -152,9 +175,10 @@ class ServedModel(Holding):
 
     def _leave(self, job: Job, standing: dict[str, Any]) -> None:
         """Leave a version that cannot stay up for the one before it."""
-        self._crashes.pop(job.key, None)
+        self._ends.pop(job.key, None)
         self._go_back(job)
-        raise ProbeFailed(f"the runtime of version {standing['version']} ended {CRASHES} times in {CRASH_WINDOW_S:g} s")
+        often = f"{CRASHES} times, each within {CRASH_WINDOW_S:g} s"
+        raise ProbeFailed(f"the runtime of version {standing['version']} ended {often}")
 
     def _restore(self, key: Key, standing: dict[str, Any]) -> None:
         """Serve what the slot stands on, without the network. What cannot be restored is fetched by what follows."""
@@ -169,6 +193,7 @@ class ServedModel(Holding):
             runtime.stop()
             raise
         runtime.settle()
+        self._began[key] = self._tools.monotonic()
         self._tools.runtimes.register(key, runtime)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from reconciler.errors import RuntimeUnavailable
 from reconciler.history.keys import Key
 from reconciler.ports import Answer
-from reconciler.serving.process import RuntimeProcess, RuntimeSpec, adopt, end_orphan, start
+from reconciler.serving.process import End, RuntimeProcess, RuntimeSpec, adopt, end_orphan, start
 
 
 def runtime_spec(directory: Path, spec: dict[str, Any]) -> RuntimeSpec:
@@ -29,10 +29,10 @@ def runtime_spec(directory: Path, spec: dict[str, Any]) -> RuntimeSpec:
 class Runtimes:
     """At most one serving runtime a key. Thread-safe for different keys."""
 
-    def __init__(self, services: Path, ended: Callable[[Key, int], None]) -> None:
+    def __init__(self, services: Path, ended: Callable[[Key, int, End], None]) -> None:
         """services: the directory below which every runtime of this edge has its own.
 
-        ended: called from the watching thread with the key and the process id, when a runtime ended by itself.
+        ended: called from the watching thread with the key, the process id and how, when a runtime ended unasked.
         """
         self._services, self._ended = services.resolve(), ended
         self._running: dict[Key, RuntimeProcess] = {}
@@ -112,8 +112,8 @@ class Runtimes:
                         continue
                     del self._running[key]
                     self._forget(runtime)
-                self._ended(key, runtime.pid)
                 runtime.close()
+                self._ended(key, runtime.pid, runtime.end)
 
     def close(self, *, stop: bool) -> None:
         """End watching. stop: end every runtime too (an orderly end); otherwise they go on and are adopted later."""

@@ -23,6 +23,7 @@ from reconciler.history.keys import Key
 from reconciler.planning.kinds import KINDS
 from reconciler.planning.wanted import content_digest
 from reconciler.ports import Artifact, Cancelled, Staged, Workers
+from reconciler.serving.process import End
 
 LATER_S = 5.0  # at least, before what stands and cannot be had is tried again
 TOLD = {"downloading": ev.DOWNLOAD_STARTED, "resuming": ev.DOWNLOAD_RESUMED, "unpacking": ev.ARTIFACT_VERIFIED}
@@ -100,13 +101,14 @@ class EdgeWork:
         if job is not None:
             job.stopped = True
 
-    def ended(self, key: Key, pid: int) -> None:
-        """A runtime died by itself."""
-        self._served.crashed(key)
-        degraded = self._tools.event(
-            ev.MODEL_DEGRADED, key, {"error": f"the runtime (process {pid}) ended", "live": {}}
-        )
-        self._tools.post(Trigger(Cause.HAPPENED, str(key), (degraded,)), 0.0)
+    def ended(self, key: Key, pid: int, end: End) -> None:
+        """A runtime ended unasked. It is started again: at once, or where it cannot stay up after a while."""
+        pause_s = self._served.crashed(key, end)
+        error = f"the runtime (process {pid}) {end.how}" + (f"; started again in {pause_s:.1f} s" if pause_s else "")
+        degraded = self._tools.event(ev.MODEL_DEGRADED, key, {"error": error, "live": {}})
+        self._tools.post(Trigger(Cause.HAPPENED, "" if pause_s else str(key), (degraded,)), 0.0)
+        if pause_s:
+            self._tools.post(Trigger(Cause.KEYS, str(key)), pause_s)
 
     def close(self) -> None:
         """Have every worker stop at its next step."""

@@ -133,6 +133,8 @@ def _apply_intended(state: State, entry: Entry) -> None:
         return
     if event.causationid in mine.to_begin:
         _begun(mine, event.causationid, 1)
+    if served.order and not served.open and served.phase not in FAILED:
+        served.before = served.order
     served.order, served.policy, served.action = data["spec"], data.get("policy", {}), data["action"]
     served.operation, served.ordered_seq, served.ordered_id = event.operationid, entry.seq, event.id
     served.reason, served.origin, served.open = data["reason"], data.get("origin", ""), True
@@ -176,7 +178,7 @@ def _apply_succeeded(state: State, entry: Entry) -> None:
     served = _answered(mine, event)
     if not _is_current(served, event):
         return
-    served.open = False
+    served.open, served.before = False, {}
     if not served.left:  # nothing of it is left to others any more
         served.drift, served.fought = {}, ""
     if served.action == "delete":
@@ -211,9 +213,10 @@ def _apply_abandoned(state: State, entry: Entry) -> None:
     served.own, served.own_spec = "", {}
     if not _is_current(served, event):
         return
-    if data.get("settled"):  # nobody works on it any more, and it had no effect: what is there is simply there
-        served.open, served.order = False, {}
+    if data.get("settled"):  # nobody works on it any more, and it had no effect: what was ordered before stands
         _not_deleted(mine, served)
+        served.open, served.order, served.before = False, served.before, {}
+        served.action = "update" if served.order else served.action
     if data.get("error"):
         served.message, served.code = data["error"], data.get("code", "")
 
@@ -330,6 +333,7 @@ def _object_adopted(state: State, entry: Entry) -> None:
     served.live = {name: data[name] for name in ("uid", "resourceVersion") if name in data}
     if data.get("spec"):  # as it was found, so that nothing is sent for what is as wanted
         served.order, served.operation, served.action = data["spec"], event.id, "create"
+        served.before = {}
         served.ordered_seq, served.ordered_id = entry.seq, event.id
         served.reason = data.get("reason", "it was there already")
         _phase(served, entry, "Committed")

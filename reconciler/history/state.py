@@ -17,6 +17,7 @@ class Served(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What is known of one key: what was ordered last, and what its edge said since."""
 
     order: dict[str, Any] = {}  # spec of the newest order; empty after a delete
+    before: dict[str, Any] = {}  # spec of the order before, which stands until the newest one has had its effect
     policy: dict[str, Any] = {}
     action: str = ""
     operation: str = ""

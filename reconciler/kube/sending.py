@@ -121,7 +121,10 @@ class Sender:
         """Without force first; by force only what rules take back, and only from the object that was seen."""
         key = order.step.key
         resource, operation = self.resources[key.kind], order.intent.event.operationid
-        sent = without(order.step.spec, left, resource.merge_keys) if left else order.step.spec
+        empty: dict[str, Any] = (
+            {"spec": {}} if "spec" in resource.content else {}
+        )  # nothing of it is ours where all is left to others
+        sent = {**empty, **without(order.step.spec, left, resource.merge_keys)} if left else order.step.spec
         version = order.step.found.get("resourceVersion", "") if forced else ""
         body = self._body(order, sent, version)
         try:

@@ -97,8 +97,9 @@ def _of_set(key: Key, source: Object, edge: Object, declared: Declared, around: 
         found = chosen(source, edge, declared, around)
         if isinstance(found, Diagnostic):
             return Frozen(key, found)
-        last = around.served.get(str(key), Served()).order.get("spec", {})
-        spec |= {"targetVersion": str(found.entry["version"]), "manifest": _entries(found, last)}
+        last = around.served.get(str(key), Served())
+        entries = _entries(found, (last.before or last.order).get("spec", {}))
+        spec |= {"targetVersion": str(found.entry["version"]), "manifest": entries}
         origin, because, until = found.choice.origin, found.choice.because, found.until
     labels = {SET_LABEL: source.name, EDGE_LABEL: edge.name, MODEL_LABEL: template["modelName"]}
     short = {name: value for name, value in labels.items() if len(value) <= LONGEST_NAME}
@@ -113,7 +114,10 @@ def remarks(source: Object, edge: Object) -> tuple[Diagnostic, ...]:
 
 
 def _entries(found: Chosen, last: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The entry that is wanted and the one before it, so that no order needs a look-up, and a rollback no download."""
+    """The entry that is wanted and the one before it, so that no order needs a look-up, and a rollback no download.
+
+    last: what was ordered last and had its effect.
+    """
     entry = {name: value for name, value in found.entry.items() if name in _ENTRY and value not in (None, "")}
     target, known = last.get("targetVersion"), last.get("manifest", ())
     others = (one for one in known if one["version"] != entry["version"])

@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import reconciler
 from reconciler.controller import control
@@ -31,6 +31,7 @@ ANSWER_S: Final = 5.0
 STOP_S: Final = 30.0  # for answers in flight, before the process is killed
 LOOK_S: Final = 0.02  # between two looks at a process that starts; its death is noticed at once
 TAIL: Final = 2000  # bytes of the log that an error quotes
+FAULTS: Final = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSYS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,22 @@ class RuntimeSpec:
         return endpoint.model_url(self.address, self.port, self.model)
 
 
+class End(NamedTuple):
+    """How a process ended. at_fault: by its own doing; not by somebody's signal (the OOM killer, a person), after which
+    SIGTERM leaves code 0, nor where it cannot be known: an adopted process is not our child.
+    """
+
+    how: str = "ended"
+    at_fault: bool = False
+
+
 class RuntimeProcess:
     """A running runtime: `ports.Runtime`, and a file descriptor that becomes readable when the process ends."""
 
     def __init__(self, spec: RuntimeSpec, pid: int, pidfd: int) -> None:
         self.spec = spec
         self.pid = pid
+        self.end = End()  # once it has `exited`
         self._pidfd = pidfd
 
     def fileno(self) -> int:
@@ -68,8 +79,12 @@ class RuntimeProcess:
         watch.register(self._pidfd, select.POLLIN)
         if not watch.poll(wait_s * 1000):
             return False
-        with contextlib.suppress(ChildProcessError):  # not our child: adopted, or reaped before
-            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        with contextlib.suppress(OSError):  # not our child: adopted, or reaped by another thread
+            end = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+            if end is not None and end.si_code == os.CLD_EXITED:
+                self.end = End(f"ended with code {end.si_status}", at_fault=end.si_status != 0)
+            elif end is not None:
+                self.end = End(f"was ended by signal {end.si_status}", at_fault=end.si_status in FAULTS)
         return True
 
     def last_words(self) -> str:

@@ -164,11 +164,12 @@ class Mirror:
             files.append(ManifestFile(change.path, change.new_oid, None if problem else content, problem))
         return files
 
-    def reverts(self, changes: Sequence[FileChange], commit: str) -> str | None:
+    def reverts(self, changes: Sequence[FileChange], commit: str, folder: str = "") -> str | None:
         """The newest ancestor of `commit` at which every changed path stood as it stands now; None if there is none.
 
         changes: of `commit` against its first parent. Looks back along first parents, at most REVERT_DEPTH commits.
-        Judged by blobs alone: a message claims nothing.
+        Judged by blobs alone: a message claims nothing. What those paths went through since is undone as a whole: to
+        delete one of the files that a commit added, or to bring back one of those that it changed, undoes no commit.
         """
         wanted = {change.path.encode(): change.new_oid for change in changes if change.old_oid != change.new_oid}
         if not wanted:
@@ -185,7 +186,17 @@ class Mirror:
             *("diff-tree", "--stdin", "-r", "-z", "--no-renames", "--no-abbrev", "--", *paths),
             stdin="".join(f"{' '.join(pair)}\n" for pair in pairs).encode(),
         )
-        return _standing(wanted, {change.path.encode(): change.old_oid for change in changes}, pairs, output)
+        now = {change.path.encode(): change.old_oid for change in changes}
+        found, undone = _standing(wanted, now, pairs, output)
+        return found if found is not None and self._is_whole(undone, found, commit, folder) else None
+
+    def _is_whole(self, undone: Sequence[Sequence[str]], before: str, commit: str, folder: str) -> bool:
+        """Whether all manifests that the commits `undone` (with their parents) changed stand as at `before`."""
+        lines = "".join(f"{' '.join(pair)}\n" for pair in undone)
+        words = ("diff-tree", "--stdin", "--no-commit-id", "-r", "-z", "--no-renames", "--no-abbrev", "--no-ext-diff")
+        touched = manifests(raw_changes(self._read(*words, *_within(folder), stdin=lines.encode())), folder)
+        differs = {change.path for change in self.changes(before, commit, folder) if change.old_oid != change.new_oid}
+        return differs.isdisjoint(change.path for change in touched)
 
     def _log(self, *words: str) -> list[CommitFacts]:
         output = self._read("log", "-z", "--no-color", "--no-notes", "--no-mailmap", _FACTS, *words, "--")
@@ -222,8 +233,11 @@ class Mirror:
 
 def _standing(
     wanted: dict[bytes, str | None], now: dict[bytes, str | None], pairs: Sequence[list[str]], output: bytes
-) -> str | None:
-    """Walk back: undo each commit's changes on what stood, until everything stands as wanted."""
+) -> tuple[str | None, list[list[str]]]:
+    """Walk back: undo each commit's changes on what stood, until everything stands as wanted.
+
+    The ancestor, None where there is none, and what was undone: the commits that changed any of it, with their parents.
+    """
     undone: dict[str, list[tuple[bytes, str | None]]] = {}
     commit = ""
     fields = iter(output.split(b"\0"))
@@ -233,14 +247,14 @@ def _standing(
             undone.setdefault(commit, []).append((next(fields), before if before.strip("0") else None))
         elif field:
             commit = field.decode("ascii").strip()
-    standing = {path: now[path] for path in wanted}
+    standing, passed = {path: now[path] for path in wanted}, []
     for child, parent in pairs:
-        for path, old in undone.get(child, []):
-            if path in standing:
-                standing[path] = old
+        stood = {path: old for path, old in undone.get(child, []) if path in standing}
+        standing |= stood
+        passed += [[child, parent]] if stood else []
         if standing == wanted:
-            return parent
-    return None
+            return parent, passed
+    return None, []
 
 
 def _facts(fields: Sequence[str]) -> CommitFacts:

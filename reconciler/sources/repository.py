@@ -3,7 +3,7 @@
 In: commits from sources.mirror; at start, what the log remembers.  Out: `Reading`s, to controller.hub.
 
 The last good content is kept per document (path and position): a document that cannot be used leaves the one before it
-standing, and never blocks or removes anything else.
+standing, also where it was moved in the same commit, and never blocks or removes anything else.
 """
 
 from collections import defaultdict
@@ -176,7 +176,8 @@ class DocumentRepository:
         parent = fact.parents[0] if fact.parents else None
         reverts = None
         if parent is not None and self._mirror.has(parent):
-            reverts = self._mirror.reverts(self._mirror.changes(parent, fact.commit, self._folder), fact.commit)
+            changes = self._mirror.changes(parent, fact.commit, self._folder)
+            reverts = self._mirror.reverts(changes, fact.commit, self._folder)
         described: dict[str, Any] = {
             "parents": list(fact.parents),
             "tree": fact.tree,
@@ -244,24 +245,28 @@ class DocumentRepository:
                 claims[candidate.identity].append(candidate)
         files: Files = {path: [] for path in changed}
         for candidate in candidates:
-            slot = self._last_good(candidate, claims) if candidate.slot is None else candidate.slot
-            rivals = self._rivals(candidate, claims, changed)
+            slot, rivals = candidate.slot, self._rivals(candidate, claims, changed)
             if rivals:
-                slot = self._frozen(candidate)
                 problems[candidate.path].append(_declared_twice(candidate, rivals))
+            if slot is None or rivals:
+                slot = self._last_good(candidate, claims, changed)
             files[candidate.path].append(slot)
         return files
 
-    def _last_good(self, candidate: Candidate, claims: Mapping[Identity, list[Candidate]]) -> Slot:
-        """What stood before for a document that cannot be used: by identity in its file, else by position."""
-        before = self._files.get(candidate.path, [])
-        if candidate.identity is not None:
-            return next(
-                (slot for slot in before if slot.object and slot.object.identity == candidate.identity), NOTHING
-            )
-        there = before[candidate.index] if candidate.index < len(before) else NOTHING
-        taken = there.object is not None and there.object.identity in claims
-        return NOTHING if taken else there
+    def _last_good(self, candidate: Candidate, claims: Mapping[Identity, list[Candidate]], changed: set[str]) -> Slot:
+        """What stood before for a document that cannot be used: by identity, wherever it stood, else by position."""
+        if candidate.identity is None:
+            before = self._files.get(candidate.path, [])
+            there = before[candidate.index] if candidate.index < len(before) else NOTHING
+            return NOTHING if there.object is not None and there.object.identity in claims else there
+        standing, mine = self._declared.get(candidate.identity), claims[candidate.identity]
+        if standing is None:
+            return NOTHING
+        keepers = [one for one in mine if one.path == standing.path] or (mine if standing.path in changed else [])
+        if not keepers or candidate is not keepers[0]:  # one place keeps it: where it stood, else the first of the new
+            return NOTHING
+        good = next(slot.good for slot in self._files[standing.path] if slot.object == standing)
+        return Slot(good, replace_path(standing, candidate.path))
 
     def _rivals(
         self, candidate: Candidate, claims: Mapping[Identity, list[Candidate]], changed: set[str]
@@ -274,12 +279,6 @@ class DocumentRepository:
         if standing is not None and standing.path not in changed:
             others.append((standing.path, standing.line))
         return others
-
-    def _frozen(self, candidate: Candidate) -> Slot:
-        standing = self._declared.get(candidate.identity) if candidate.identity is not None else None
-        if standing is None or standing.path != candidate.path:
-            return NOTHING
-        return next((slot for slot in self._files.get(candidate.path, []) if slot.object == standing), NOTHING)
 
     def _declare(self, files: Files) -> tuple[Declared, frozenset[Identity]]:
         """The declarations with these files as they are now, and which objects differ in more than their place."""

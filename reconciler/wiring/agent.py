@@ -50,7 +50,7 @@ class EdgeAgent:
         store = Store(self._home.store, clock=clock)
         self._runtimes = Runtimes(
             self._home.services,
-            lambda key, pid: self.work.ended(key, pid),  # noqa: PLW0108  # made below
+            lambda key, pid, end: self.work.ended(key, pid, end),  # noqa: PLW0108  # made below
         )
 
         def slots(key: Key) -> Slots:

@@ -32,7 +32,12 @@ from reconciler.wiring.process import Inline, SystemClock, recorded
 
 
 class Preview:
-    """What a hub would do next, by the same engine over a log in memory. Nothing is kept but the mirror, a cache."""
+    """What a hub would do next, by the same engine over a log in memory. Nothing is kept but the mirror, a cache.
+
+    loses_policy: whether the Fleet in force is no longer declared, once there is a plan.
+    """
+
+    loses_policy = False
 
     def __init__(self, settings: Any, past: Past | None, stack: contextlib.ExitStack, *, uncommitted: bool) -> None:
         """past: the log that it goes on from; None begins with nothing.  uncommitted: take a work tree as it is.
@@ -71,6 +76,9 @@ class Preview:
         plan, expansions = self._loop.consider(self._name, change)
         if not plan.steps:  # the commit is about nothing that waits: something else may
             plan, expansions = self._loop.consider(self._name, self._stage.preview())
+        self.loses_policy = (
+            bool(self.state.fleet and not change.facts.unreadable) and self._repository.declared.fleet() is None
+        )
         self._record.append(self._stage.notice(expansions, plan))
         return plan
 
@@ -78,11 +86,6 @@ class Preview:
         """What the branch declares. Raises GitUnavailable, GitRefused."""
         self._stage.take(Trigger(Cause.COMMIT))
         return self._repository.declared
-
-    @property
-    def loses_policy(self) -> bool:
-        """Whether the Fleet in force is no longer declared, once there is a plan."""
-        return bool(self.state.fleet) and self._repository.declared.fleet() is None
 
     @property
     def uncommitted(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """What others do to objects that Git declares, seen by the whole hub at a real API server."""
 
+import json
 import time
 from typing import Any
 from uuid import uuid4
@@ -11,7 +12,7 @@ from reconciler.planning.fights import MOST, PAUSE_S
 from reconciler.wiring import hub as wiring
 from reconciler.wiring.process import SystemClock
 from tests.api_proxy import Repeat, Rule, Swap
-from tests.cluster.cluster_hub import EDITOR, World, fleet, key, manifest, model, models, port, started, uid
+from tests.cluster.cluster_hub import EDITOR, World, fleet, key, manifest, model, models, port, service, started, uid
 
 ONE = key("one")
 
@@ -147,8 +148,6 @@ def test_fault_038_made_again_by_hand_while_the_hub_watches(world: World) -> Non
 
 @pytest.mark.parametrize("adopt", [False, True])
 def test_fault_038_what_somebody_else_made_is_taken_over_only_where_that_is_allowed(world: World, adopt: bool) -> None:
-    import json
-
     theirs = json.loads(model("one", servingPort=7)["models/one.yaml"])
     world.plane.post(world.path("one").rpartition("/")[0], theirs)
     made = uid(world)
@@ -341,4 +340,37 @@ def test_fault_038_a_reported_value_that_git_takes_up_is_no_drift(world: World) 
     world.wait_event("drift.resolved", key("one"))
     assert not world.served("one").drift
     assert world.status().converged
+    world.check()
+
+
+# kind -> its spec as first, by hand, in the commit: every field that differs is left to others.
+LEFT: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "Edge": ({"address": "10.0.0.1"}, {"address": "10.9.9.9"}, {"address": "10.0.1.1"}),
+    "InferenceModel": (service(servingPort=1), service(servingPort=9, nodeName="paris"), service(servingPort=2)),
+}
+
+
+@pytest.mark.parametrize("policy", ["report", "ignore"])
+@pytest.mark.parametrize("kind", LEFT)
+@pytest.mark.parametrize("found", ["edited", "adopted"])
+def test_fault_038_an_object_whose_every_field_is_left_to_others_ends_nothing(
+    world: World, kind: str, policy: str, found: str
+) -> None:
+    first, by_hand, later = LEFT[kind]
+    if found == "adopted":  # by a hub with an empty log
+        world.plane.post(world.path("x", kind).rpartition("/")[0], json.loads(manifest(kind, "x", by_hand)))
+    rule = {"kinds": [kind], "fields": ["spec.*"], "policy": policy}
+    started(world, {"x.yaml": manifest(kind, "x", first)}, drift=[rule], adopt=True)
+    if found == "edited":
+        world.edit("x", {"spec": by_hand}, kind=kind)
+    world.commit({"x.yaml": manifest(kind, "x", later, labels={"moved": "yes"}), **model("other")})
+    world.wait(lambda: "other" in world.versions(), "others go on")
+    world.wait_settled()
+    there = world.there("x", kind) or {}
+    assert there["spec"] == by_hand
+    assert there["metadata"]["labels"]["moved"] == "yes"  # what is not left to others is ours
+    world.stop()
+    world.hub()
+    world.edit("x", {"metadata": {"labels": {"moved": "no"}}}, kind=kind)
+    world.wait(lambda: (world.there("x", kind) or {})["metadata"]["labels"]["moved"] == "yes", "taken back")
     world.check()

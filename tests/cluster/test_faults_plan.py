@@ -173,6 +173,28 @@ def test_a_freeze_holds_a_change_and_lets_a_revert_pass_unless_it_is_of_all(worl
     world.check()
 
 
+def test_in_a_freeze_a_delete_that_is_no_revert_waits_and_one_that_is_passes(world: World) -> None:
+    edges = {f"{name}.yaml": manifest("Edge", name, {"address": f"10.0.0.{n}"}) for n, name in enumerate("abc")}
+    started(world, model("one"))
+    three = world.commit(edges, "Three more")
+    world.wait_settled()
+    world.commit(fleet(freeze=[{"from": "2020-01-01", "until": "2099-01-01", "reason": "the shops are full"}]))
+    world.wait(lambda: world.state.fleet.get("freeze"), "frozen")
+    world.commit({"b.yaml": manifest("Edge", "b", {"address": "10.9.9.9"})})
+    world.wait(lambda: world.state.ref.accepted == world.repository.head(), "accepted")
+    world.repository.revert("HEAD")
+    one_less = world.commit({"c.yaml": None})
+    world.wait(lambda: world.state.ref.accepted == world.repository.head(), "accepted")
+    world.look()
+    world.wait(lambda: "the shops are full" in world.state.waits.get(key("c", "Edge"), ""), "waits")
+    assert world.there("c", "Edge") is not None
+    world.repository.revert(one_less)
+    world.wait(lambda: world.state.ref.accepted == world.repository.head(), "accepted")
+    world.repository.revert(three)
+    world.wait(lambda: not any(world.there(name, "Edge") for name in "abc"), "gone back")
+    world.check()
+
+
 def test_fault_043_a_kind_that_is_installed_late_is_used_without_a_human(
     world: World, our_objects: OurObjects, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """What was ordered and not answered meets what people did since: suspended, froze, took back, made by hand."""
 
 import json
+import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -356,3 +357,60 @@ def test_fault_025_an_api_server_killed_in_the_midst_of_a_plan_comes_back(world:
     world.wait(lambda: set(world.versions().values()) == {"2"}, "all of it")
     world.wait(lambda: world.status().converged, "and known")
     assert world.failures == []
+
+
+# ── what the order before said ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def digits(version: str) -> dict[str, str]:
+    """A set on two edges, with all its versions declared."""
+    served = {"modelName": "digits", "deployToLayer": "edge", "frameworkType": "onnx", "modelRef": "digits"}
+    on = {"edgeSelector": {"matchLabels": {"ring": "a"}}, "defaultVersion": version, "template": {"spec": served}}
+    versions = [entry for one in "123" for entry in service(one)["manifest"]]
+    files = {"set.yaml": manifest("InferenceModelSet", "digits", on)}
+    files["model.yaml"] = manifest("Model", "digits", {"frameworkType": "onnx", "versions": versions})
+    return files | {f"{e}.yaml": manifest("Edge", e, {"nodeName": e}, labels={"ring": "a"}) for e in ("e1", "e2")}
+
+
+def staged(world: World) -> list[list[str]]:
+    """The versions in the manifest of each InferenceModel."""
+    found = [world.there(f"digits-{edge}") or {} for edge in ("e1", "e2")]
+    return [[entry["version"] for entry in one["spec"]["manifest"]] for one in found]
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped", "withdrawn", "refused"])
+def test_the_version_before_stays_staged_when_an_order_came_to_nothing(world: World, how: str) -> None:
+    started(world, digits("1"))
+    assert staged(world) == [["1"], ["1"]]
+    if how == "killed":
+        world.stop()
+        world.commit(digits("2"))
+        dying = world.process(failpoint="loop.intended:kill")
+        assert dying.wait(60) == -signal.SIGKILL, world.output()
+        world.bury()
+        world.hub()
+    elif how == "refused":
+        world.proxy.add(Rule(Answer(422), verb="patch", path="inferencemodels/digits-e.$", times=None))
+        world.commit(digits("2"))
+        world.wait_event("apply.failed", count=2)
+        world.proxy.clear()
+        world.commit(digits("3"))
+    else:
+        world.proxy.add(Rule(BUSY, verb="patch", path="inferencemodels/digits-e.$", times=None))
+        world.commit(digits("2"))
+        world.wait(lambda: any("digits-e" in one.path for one in world.sent("patch")), "tried")
+        if how == "stopped":
+            world.stop()
+            world.proxy.clear()
+            world.hub()
+        else:
+            verb(world, "suspend", reason="on the bench")
+            answered_again(world)
+            verb(world, "resume")
+    world.wait_settled()
+    newest = "3" if how == "refused" else "2"
+    assert staged(world) == [[newest, "1"], [newest, "1"]]
+    world.commit(digits("1"))
+    world.wait_settled()
+    assert staged(world) == [["1", newest], ["1", newest]]
+    world.check()

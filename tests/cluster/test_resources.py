@@ -185,6 +185,16 @@ def test_an_outcome_tells_what_became_of_fields_that_were_sent_and_no_default(ke
     assert outcome.data["live"].get("mutated", {}) == (mutated if kind == "Deployment" else {})
 
 
+def test_a_default_is_no_drift_also_where_the_answer_was_not_seen(kept: Kept) -> None:
+    orders = list(kept.differences("Service", WANTED["Service"]))
+    assert list(kept.target.apply([orders]))  # and the process ends
+    settled = kept.target.settle()
+    kept.record.append(settled)
+    assert [(one.type, one.data["recovered"]) for one in settled] == [(ev.APPLY_SUCCEEDED, True)]
+    assert kept.drift("Service") == []
+    assert kept.keep("Service") == []
+
+
 def test_an_image_changed_by_hand_is_named_and_taken_back(kept: Kept) -> None:
     kept.keep("Deployment")
     container = {"name": "x", "image": "x:2", "imagePullPolicy": "Always"}  # the latter is theirs alone

@@ -11,7 +11,7 @@ from reconciler.controller.queue import Cause, Trigger
 from reconciler.controller.stage import Order
 from reconciler.history import events as ev
 from reconciler.history.events import Event
-from reconciler.history.keys import Key
+from reconciler.history.keys import DELIVER, Key
 from reconciler.kube.live import Head
 from reconciler.wiring.cluster import ClusterStage
 from tests.api_proxy import Answer, Rule
@@ -75,7 +75,7 @@ def say(world: World, *events: Event) -> None:
 
 def serves(world: World, name: str, on: str, version: str = "1") -> None:
     """An edge that answers, and serves what it was ordered."""
-    record, about = world.hubs[-1][0].record, Key("InferenceModel", "default", name, on)
+    record, about = world.hubs[-1][0].record.stage(DELIVER), Key("InferenceModel", "default", name, on)
     operation = f"{name}-{version}"
     spec = {"model": "faces", "version": version}
     live = {"version": version, "url": f"http://127.0.0.1:8080/v1/models/{name}"}

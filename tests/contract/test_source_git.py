@@ -357,6 +357,47 @@ class TestReverts:
 
         return judge
 
+    def test_a_delete_that_undoes_no_commit_as_a_whole_is_no_revert(
+        self, repository: Repository, judged: Callable[[str], str | None]
+    ) -> None:
+        repository.commit({"a.yaml": "a: 1\n"})
+        before = repository.commit({"b.yaml": "b: 1\n"})
+        three = repository.commit({"1.yaml": "1\n", "2.yaml": "2\n", "3.yaml": "3\n", "README.md": "three more\n"})
+        repository.commit({"b.yaml": "b: 2\n"})
+        one = repository.commit({"3.yaml": None})
+        assert judged(one) is None
+        assert judged(repository.commit({"2.yaml": None, "b.yaml": "b: 1\n"})) is None
+        repository.reset(one)
+        repository.revert(one)
+        assert judged(repository.head()) is not None
+        repository.git("revert", "--no-edit", three)
+        assert judged(repository.head()) == before
+        assert judged(repository.commit({"a.yaml": None})) is None  # of the first commit, before which nothing stood
+
+    def test_what_brings_back_a_part_of_what_a_commit_changed_is_no_revert(
+        self, repository: Repository, judged: Callable[[str], str | None]
+    ) -> None:
+        repository.commit({"a.yaml": "a: 1\n", "edges.yaml": "1\n"})
+        repository.commit({"a.yaml": "a: 2\n", "edges.yaml": "1\n---\n2\n"})
+        assert judged(repository.commit({"edges.yaml": "1\n"})) is None  # an edge less
+
+    def test_a_revert_of_what_was_undone_and_done_again_with_others_is_one(
+        self, repository: Repository, judged: Callable[[str], str | None]
+    ) -> None:
+        first = repository.commit({"a.yaml": "a: 0\n", "b.yaml": "b: 0\n"})
+        later = repository.commit({"a.yaml": "a: 1\n"})
+        repository.commit({"a.yaml": "a: 2\n", "b.yaml": "b: 2\n"})
+        repository.revert()
+        repository.git("revert", "--no-edit", later)
+        assert judged(repository.head()) == first
+
+    def test_only_manifests_of_the_folder_count_in_what_is_undone(self, repository: Repository, mirror: Mirror) -> None:
+        first = repository.commit({"fleet/a.yaml": "a: 1\n"})
+        repository.commit({"fleet/new.yaml": "n\n", "fleet/notes.txt": "n\n", "other/b.yaml": "b: 1\n"})
+        gone = repository.commit({"fleet/new.yaml": None})
+        mirror.fetch()
+        assert mirror.reverts(mirror.changes(mirror.facts(gone).parents[0], gone, "fleet"), gone, "fleet") == first
+
     def test_a_revert_is_known_by_blobs_not_by_its_message(
         self, repository: Repository, judged: Callable[[str], str | None]
     ) -> None:

@@ -32,11 +32,15 @@ def entries(children: st.SearchStrategy[Any], names: Mapping[str, st.SearchStrat
 
 def nodes(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     lists = [entries(children, names) for names in ENTRIES.values()]
-    named = st.fixed_dictionaries({}, optional={"containers": lists[1], "ports": lists[2]})
-    return st.one_of(st.dictionaries(KEYS, children, max_size=3), st.lists(children, max_size=3), named, *lists)
+    return st.one_of(st.dictionaries(KEYS, children, max_size=3), st.lists(children, max_size=3), *lists)
 
 
-TREES = st.dictionaries(KEYS, st.recursive(SCALARS, nodes, max_leaves=12), max_size=4)
+ANY = st.recursive(SCALARS, nodes, max_leaves=12)
+CONTAINERS = entries(SCALARS, {**ENTRIES["containers"], "ports": entries(SCALARS, ENTRIES["ports"])})
+TREES = st.one_of(
+    st.dictionaries(KEYS, ANY, max_size=4),
+    st.fixed_dictionaries({"spec": st.fixed_dictionaries({"containers": CONTAINERS})}),
+)
 
 
 def fields_v1(tree: Any, keys: MergeKeys, place: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -1,11 +1,12 @@
-"""Git -> objects of a cluster, by the real loop over a log in memory; the cluster is a dictionary."""
+"""Git -> objects of a cluster, by the real loop over a log in memory; the cluster is live objects in a dictionary."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from reconciler.controller.declare import Declare, Drift
+from reconciler.controller.declare import Declare
 from reconciler.controller.loop import Loop
 from reconciler.controller.queue import Cause, Queue, StageQueue, Trigger
 from reconciler.controller.recorder import Recorder, StageRecorder
@@ -13,14 +14,21 @@ from reconciler.controller.stage import Order, Stage
 from reconciler.errors import ApiUnavailable, LeaseLost
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
-from reconciler.history.events import Entry, Event
+from reconciler.history.events import Entry, Event, rfc3339
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import State
 from reconciler.history.status import status
 from reconciler.history.why import why
+from reconciler.kube.asked import DISABLED, REASON, RECONCILE, suspension
+from reconciler.kube.live import Live
+from reconciler.kube.resources import OURS
+from reconciler.kube.sending import seen_tree
 from reconciler.planning.declared import Object
 from reconciler.planning.diff import Observed
-from reconciler.planning.drifted import CORRECT, REPORT, Field
+from reconciler.planning.drift import policy_for
+from reconciler.planning.fights import MOST, PAUSE_S
+from reconciler.planning.look import Look, Rules
+from reconciler.planning.objects import OWN_LABELS, as_sent
 from reconciler.wiring.process import Inline
 from tests.fleets import NOW, edge, fleet, model_set, plain
 from tests.log_events import StillClock
@@ -29,27 +37,60 @@ from tests.stations import Branch, drain, types
 MODEL = Key("InferenceModel", "default", "m", "")
 
 
-class Objects:
-    """Target, and what the stage asks of its cluster."""
+def made(name: str, spec: Mapping[str, Any] | None = None, *, by: str = "") -> Live:
+    """A live object. by: who made it; "" is a reconciler."""
+    labels = {} if by else dict(OWN_LABELS)
+    foreign = {f"spec.{field}": by for field in spec or {}} if by else {}
+    return Live(f"u-{name}", "1", 1, labels, {}, dict(spec or {}), {}, foreign, not by, by, NOW, deleting=False)
 
-    def __init__(self, record: StageRecorder, queue: StageQueue) -> None:
-        self.record, self.queue = record, queue
+
+class Nothing:
+    """What annotations ask beyond the object that carries them."""
+
+    def read(self) -> None:
+        pass
+
+    def look(self, key: Key) -> str:
+        return ""
+
+    def suspended(self) -> Mapping[str, Mapping[str, str]]:
+        return {}
+
+
+class Objects:
+    """Target, and what the stage asks of its cluster: each field of a spec has one owner."""
+
+    def __init__(self, record: StageRecorder, queue: StageQueue, policy: Callable[[], Mapping[str, Any]]) -> None:
+        self.record, self.queue, self.policy = record, queue, policy
+        self.asked = Nothing()
         self.outcomes: list[Event] = []
-        self.there: dict[Key, dict[str, Any]] = {}
-        self.asked: list[list[Key]] = []
-        self.drifts: dict[Key, Drift] = {}
+        self.there: dict[Key, Live] = {}
+        self.observed: list[list[Key]] = []
         self.away = False
-        self.waits: dict[Key, dict[str, str]] = {}
         self.again_count = self.forgotten = 0
-        self.fights: Event | None = None
+
+    # ── what others do ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def edit(self, key: Key, manager: str, **fields: Any) -> None:
+        """Somebody writes fields of the spec."""
+        live = self.there[key]
+        foreign = live.foreign | {f"spec.{name}": manager for name in fields}
+        self.there[key] = _moved(live, spec=live.spec | fields, foreign=foreign, writer=manager)
+
+    def annotate(self, key: Key, manager: str, annotations: dict[str, str]) -> None:
+        """Somebody's annotations are these."""
+        live = self.there[key]
+        foreign = {path: owner for path, owner in live.foreign.items() if not path.startswith("annotations")}
+        foreign |= {f'annotations["{name}"]': manager for name in annotations}
+        self.there[key] = _moved(live, annotations=annotations, foreign=foreign, writer=manager)
+
+    # ── the target ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
         keys = list(keys)
-        self.asked += [keys] if keys else []
-        if self.away:
-            raise ApiUnavailable("no answer")
-        there = (key for key in keys if key in self.there)
-        return {key: Observed(self.there[key], waits=self.waits.get(key, {})) for key in there}
+        self.observed += [keys] if keys else []
+        found = ((key, self.look(key).observed()) for key in keys)
+        return {key: observed for key, observed in found if observed is not None}
 
     @property
     def in_flight(self) -> int:
@@ -59,63 +100,66 @@ class Objects:
         for step, intent in orders:
             if step.action == "delete":
                 del self.there[step.key]
+                data = {}
             else:
-                self.there[step.key] = step.spec
-            data = {"live": {"uid": "u", "resourceVersion": "7", "generation": 1}}
+                self.there[step.key] = self._applied(step.key, step.spec, step.left)
+                data = {"live": self.there[step.key].told}
             about = {"causationid": intent.event.id, "operationid": intent.event.operationid}
             self.outcomes.append(self.record.event(ev.APPLY_SUCCEEDED, step.key, data, **about))
         self.queue.add(Trigger(Cause.DONE))
+
+    def _applied(self, key: Key, order: Mapping[str, Any], left: Sequence[str]) -> Live:
+        """The object after an apply: what is sent is ours, what is not sent and is another's stays."""
+        before = self.there.get(key) or made(key.name)
+        sent = as_sent(key.kind, dict(order["spec"]))
+        theirs = {
+            path: owner for path, owner in before.foreign.items() if path in left or path[len("spec.") :] not in sent
+        }
+        kept = {name: value for name, value in before.spec.items() if f"spec.{name}" in theirs}
+        labels = dict(order.get("labels", {}))
+        return _moved(before, spec=sent | kept, labels=labels, foreign=theirs, ours=True)
 
     def answered(self) -> Sequence[Event]:
         found, self.outcomes = self.outcomes, []
         return found
 
-    def drift(self, key: Key) -> Drift | None:
-        return self.drifts.get(key)
+    # ── what the stage asks ───────────────────────────────────────────────────────────────────────────────────────
 
-    def fought(self, key: Key, drift: Drift) -> Event | None:
-        return self.fights
-
-    def settle(self) -> Sequence[Event]:
+    def look(self, key: Key) -> Look:
         if self.away:
             raise ApiUnavailable("no answer")
-        return ()
+        live, now = self.there.get(key), rfc3339(self.record.clock.now())
+        rules = Rules(policy_for(key.kind, self.policy()))
+        tree = {} if live is None else seen_tree(OURS[key.kind], live)
+        return Look(key, self.record.mine.known(key), live, tree, rules, suspension(live, now) if live else {}, now)
 
-    def ended(self, key: Key) -> Event | None:  # nothing here waits for others
-        return None
+    def strangers(self) -> Iterator[Look]:
+        looks = [self.look(key) for key in self.there if str(key) not in self.record.mine.keys]
+        return iter([look for look in looks if look.is_marked])
 
-    def unknown(self) -> Sequence[Event]:
-        known = self.record.mine.keys
-        new = [(key, spec) for key, spec in self.there.items() if str(key) not in known]
-        return [self.record.event(ev.OBJECT_ADOPTED, key, {"uid": "u", "spec": spec}) for key, spec in new]
-
-    def adopted(self, key: Key) -> Event | None:
-        return None
-
-    def look(self, key: Key) -> str:
-        return ""
-
-    def suspended(self) -> Mapping[str, Mapping[str, str]]:
-        return {}
-
-    def lacks(self, key: Key) -> bool:
-        return key not in self.there
+    @property
+    def unanswered(self) -> frozenset[Key]:
+        return frozenset()
 
     def again(self, judge: Callable[[Sequence[Order]], Mapping[Key, str]]) -> None:
         self.again_count += 1
 
-    def forbidden(self, key: Key) -> Mapping[str, str]:
-        return self.waits.get(key, {})
-
-    def stands(self, key: Key, spec: Mapping[str, Any]) -> Event | None:
-        return self.record.event(ev.OBJECT_ADOPTED, key, {"uid": "u", "spec": spec, "reason": "again"})
+    def forget(self) -> None:
+        self.forgotten += 1
 
     def may_write(self) -> None:
         if self.away:
             raise LeaseLost("held by another")
 
-    def forget(self) -> None:
-        self.forgotten += 1
+
+def _moved(live: Live, **parts: Any) -> Live:
+    return replace(live, version=str(int(live.version) + 1), generation=live.generation + 1, **parts)
+
+
+def report(*fields: str) -> Object:
+    """A Fleet that only tells of drift in these fields."""
+    rule = {"kinds": [], "fields": list(fields), "managers": [], "policy": "report"}
+    return Object(kind="Fleet", name="fleet", spec={**fleet().spec, "drift": [rule]}, path="fleet.yaml", line=1)
 
 
 class Station:
@@ -126,7 +170,8 @@ class Station:
         self.branch, self.queue = Branch(), Queue(self.clock)
         self.branch.attach(self.record.state)
         mine = self.record.stage(DECLARE)
-        self.mine, self.cluster = mine.mine, Objects(mine, self.queue.stage(DECLARE))
+        self.mine = mine.mine
+        self.cluster = Objects(mine, self.queue.stage(DECLARE), lambda: self.declare.following.fleet())
         self.declare = Declare(self.branch, self.record, self.queue, Inline(), self.cluster)
         self.loop = Loop([Stage(DECLARE, self.declare, self.cluster)], self.record, self.queue)
 
@@ -156,16 +201,16 @@ def test_a_commit_becomes_objects_and_a_set_one_for_each_of_its_edges(station: S
         *("InferenceModel/digits-e1", "InferenceModel/digits-e2"),
     }
     assert types(seen)[:2] == [ev.REF_ADVANCED, ev.CHANGE_PLANNED]
-    spec = station.cluster.there[Key("InferenceModel", "default", "digits-e1", "")]["spec"]
+    spec = station.cluster.there[Key("InferenceModel", "default", "digits-e1", "")].spec
     assert (spec["nodeName"], spec["targetVersion"], "modelRef" in spec) == ("e1", "1", False)
 
 
 def test_a_commit_asks_only_for_the_objects_that_it_concerns(station: Station) -> None:
     station.push(*(edge(f"e{n}") for n in range(20)), model_set("digits"), *(plain(f"m{n}") for n in range(20)))
-    station.cluster.asked.clear()
+    station.cluster.observed.clear()
     seen = station.push(edge("e7", pins=[{"model": "digits", "version": "2"}]))
-    assert station.cluster.asked == [
-        [one for one in station.cluster.asked[0] if one.name in {"e7", "digits-e7"}],
+    assert station.cluster.observed == [
+        [one for one in station.cluster.observed[0] if one.name in {"e7", "digits-e7"}],
     ]
     assert types(seen).count(ev.APPLY_INTENDED) == 2  # the Edge's mirror and its model
     assert station.turn("commit") == []
@@ -183,9 +228,7 @@ def test_what_leaves_git_leaves_the_cluster_under_the_limits(station: Station) -
 def test_a_drift_is_told_with_its_writer_and_taken_back(station: Station) -> None:
     station.push(plain("m"))
     ordered = station.cluster.there[MODEL]
-    station.cluster.there[MODEL] = {**ordered, "spec": {**ordered["spec"], "targetVersion": "2"}}
-    field = Field("spec.targetVersion", "kubectl-edit", "1", "2", CORRECT)
-    station.cluster.drifts[MODEL] = Drift("changed", "kubectl-edit", CORRECT, (field,), "u", "9")
+    station.cluster.edit(MODEL, "kubectl-edit", targetVersion="2")
     seen = station.turn("object", str(MODEL))
     assert types(seen) == [ev.DRIFT_DETECTED, ev.APPLY_INTENDED, ev.APPLY_SUCCEEDED]
     assert seen[0].event.actor == "kubectl-edit"
@@ -193,25 +236,41 @@ def test_a_drift_is_told_with_its_writer_and_taken_back(station: Station) -> Non
         {"field": "spec.targetVersion", "manager": "kubectl-edit", "old": "1", "new": "2"}
     ]
     assert seen[1].event.causationid == seen[0].event.id
-    assert station.cluster.there[MODEL] == ordered
+    live = station.cluster.there[MODEL]
+    assert (live.spec, live.labels, live.foreign) == (ordered.spec, ordered.labels, {})
 
 
 def test_a_drift_that_is_only_reported_is_told_once_and_its_end_too(station: Station) -> None:
-    station.push(plain("m"))
-    field = Field("spec.replicas", "kubectl", None, 3, REPORT)
-    station.cluster.drifts[MODEL] = Drift("changed", "kubectl", REPORT, (field,))
+    station.push(report("spec.targetVersion"), plain("m"))
+    station.cluster.edit(MODEL, "kubectl", targetVersion="2")
     assert types(station.turn("object", str(MODEL))) == [ev.DRIFT_DETECTED]
     assert station.turn("object", str(MODEL)) == []
-    station.cluster.drifts.clear()
+    station.cluster.edit(MODEL, "kubectl", targetVersion="1")
     assert types(station.turn("object", str(MODEL))) == [ev.DRIFT_RESOLVED]
     assert station.turn("object", str(MODEL)) == []
 
 
+def test_who_writes_a_field_again_and_again_is_left_alone_for_a_while(station: Station) -> None:
+    station.push(plain("m"))
+    for _ in range(MOST):
+        station.cluster.edit(MODEL, "robot", targetVersion="2")
+        assert types(station.turn("object", str(MODEL))) == [ev.DRIFT_DETECTED, ev.APPLY_INTENDED, ev.APPLY_SUCCEEDED]
+    station.cluster.edit(MODEL, "robot", targetVersion="2")
+    seen = station.turn("object", str(MODEL))
+    assert types(seen) == [ev.DRIFT_DETECTED, ev.DRIFT_FOUGHT]
+    assert seen[1].event.data["fields"] == [{"field": "spec.targetVersion", "manager": "robot"}]
+    assert ev.APPLY_INTENDED not in types(station.turn("audit"))
+    assert station.cluster.there[MODEL].spec["targetVersion"] == "2"
+    station.clock.seconds += PAUSE_S
+    station.turn("object", str(MODEL))
+    assert station.cluster.there[MODEL].spec["targetVersion"] == "1"
+
+
 def test_an_object_that_is_none_of_ours_is_not_looked_at(station: Station) -> None:
     station.push(plain("m"))
-    station.cluster.asked.clear()
+    station.cluster.observed.clear()
     assert station.turn("object", "InferenceModel/default/by-hand") == []
-    assert station.cluster.asked == []
+    assert station.cluster.observed == []
 
 
 def test_a_commit_that_the_cluster_did_not_answer_is_planned_without_another(station: Station) -> None:
@@ -228,7 +287,7 @@ def test_a_commit_that_the_cluster_did_not_answer_is_planned_without_another(sta
 def test_objects_with_our_mark_that_the_log_does_not_know_are_adopted_and_pruned(station: Station) -> None:
     station.push(plain("m"))
     orphan = Key("InferenceModel", "default", "orphan", "")
-    station.cluster.there[orphan] = {"labels": {}, "spec": {}}
+    station.cluster.there[orphan] = made("orphan")
     seen = station.turn("start")
     assert [entry.event.type for entry in seen] == [ev.OBJECT_ADOPTED, ev.APPLY_INTENDED, ev.APPLY_SUCCEEDED]
     assert orphan not in station.cluster.there
@@ -250,19 +309,19 @@ def test_a_start_behind_the_lease_does_not_look_at_everything_once_more(station:
     station.cluster.away = True
     station.loop.turn(Trigger(Cause.LEASE))  # has looked at nothing
     station.cluster.away = False
-    station.cluster.asked.clear()
+    station.cluster.observed.clear()
     for _ in range(2):  # a start whose plan could not be made comes again
         station.turn("start")
-    assert station.cluster.asked == [[MODEL], [MODEL]]
-    station.cluster.asked.clear()
+    assert station.cluster.observed == [[MODEL], [MODEL]]
+    station.cluster.observed.clear()
     station.turn("lease")
     station.turn("start")
-    assert station.cluster.asked == [[MODEL]]
+    assert station.cluster.observed == [[MODEL]]
 
 
 def test_what_was_done_while_nobody_watched_is_told_also_where_nothing_is_done_about_it(station: Station) -> None:
-    station.push(plain("m"))
-    station.cluster.drifts[MODEL] = Drift("changed", "k", REPORT, (Field("spec.replicas", "k", None, "3", REPORT),))
+    station.push(report("spec.targetVersion"), plain("m"))
+    station.cluster.edit(MODEL, "k", targetVersion="2")
     (told,) = station.turn("lease")
     assert (told.event.type, told.event.actor) == (ev.DRIFT_DETECTED, "k")
 
@@ -279,24 +338,25 @@ def test_why_walks_from_an_object_to_its_line(station: Station) -> None:
 
 def test_what_waits_is_recorded_once_and_again_when_it_waits_no_more(station: Station) -> None:
     station.push(plain("m"))
-    station.cluster.waits = {MODEL: {"": "suspended on the object itself"}}
+    station.cluster.annotate(MODEL, "ada", {RECONCILE: DISABLED, REASON: "night"})
     seen = station.push(plain("m", "2"))
     assert ev.STEPS_WAITING in types(seen)
-    assert station.mine.waits == {str(MODEL): "suspended on the object itself"}
+    assert station.mine.waits == {str(MODEL): "suspended by ada: night"}
     (row,) = status(station.record.state, NOW).objects
-    assert (row.settled, row.waits) == (False, "suspended on the object itself")
+    assert (row.settled, row.waits) == (False, "suspended by ada: night")
     assert station.turn("audit") == []
-    station.cluster.waits = {}
+    station.cluster.annotate(MODEL, "ada", {})
     assert types(station.turn("audit")) == [ev.STEPS_WAITING, ev.APPLY_INTENDED, ev.APPLY_SUCCEEDED]
     assert status(station.record.state, NOW).converged
 
 
 def test_an_object_that_waits_to_be_adopted_is_shown_though_it_was_never_ordered(station: Station) -> None:
-    station.cluster.there[MODEL] = {"labels": {}, "spec": {"targetVersion": "9"}}
-    station.cluster.waits = {MODEL: {"update": "kubectl made it; `adopt: true` in the Fleet takes it over"}}
+    station.cluster.there[MODEL] = theirs = made("m", {"targetVersion": "9"}, by="kubectl")
     station.push(plain("m"))
     (row,) = status(station.record.state, NOW).objects
     assert (row.phase, row.settled) == ("Waiting", False)
+    assert row.waits == "kubectl made it; `adopt: true` in the Fleet takes it over"
+    assert station.cluster.there[MODEL] is theirs
 
 
 def test_an_adopted_object_is_in_the_inventory_as_it_was_found(station: Station) -> None:
@@ -312,18 +372,14 @@ def test_an_adopted_object_is_in_the_inventory_as_it_was_found(station: Station)
 
 def test_other_rules_of_the_fleet_look_at_everything_again(station: Station) -> None:
     station.push(plain("m"))
-    station.cluster.asked.clear()
+    station.cluster.observed.clear()
     station.push(fleet(drift=[{"policy": "ignore", "fields": ["spec.replicas"]}]))
-    assert any(MODEL in asked for asked in station.cluster.asked)
+    assert any(MODEL in asked for asked in station.cluster.observed)
 
 
 def test_why_reaches_the_line_also_after_a_correction(station: Station) -> None:
     station.push(plain("m"))
-    ordered = station.cluster.there[MODEL]
-    station.cluster.there[MODEL] = {**ordered, "spec": {**ordered["spec"], "targetVersion": "2"}}
-    station.cluster.drifts[MODEL] = Drift(
-        "changed", "k", CORRECT, (Field("spec.targetVersion", "k", "1", "2", CORRECT),)
-    )
+    station.cluster.edit(MODEL, "k", targetVersion="2")
     station.turn("object", str(MODEL))
     links = why(DECLARE, MODEL, station.record.state, station.log.find, lambda name: station.log.read(stream=name))
     assert [link.what for link in links] == ["applied", "outcome", "order", ev.DRIFT_DETECTED, "order", "plan", "line"]
@@ -331,15 +387,15 @@ def test_why_reaches_the_line_also_after_a_correction(station: Station) -> None:
 
 def test_a_standby_takes_a_suspension_without_asking_the_cluster(station: Station) -> None:
     station.push(plain("m"))
-    station.cluster.asked.clear()
+    station.cluster.observed.clear()
     request = {"verb": "suspend", "actor": "ada", "scope": "*", "reason": "night"}
     station.loop.turn(Trigger(Cause.VERB, "suspend", request=request))
-    assert station.cluster.asked == []
+    assert station.cluster.observed == []
 
 
 def test_nothing_is_taken_for_gone_before_a_commit_was_read(station: Station) -> None:
     for n in range(3):
-        station.cluster.there[Key("InferenceModel", "default", f"m{n}", "")] = {"labels": {}, "spec": {}}
+        station.cluster.there[Key("InferenceModel", "default", f"m{n}", "")] = made(f"m{n}")
     seen = station.turn("start") + station.turn("audit") + station.turn("object", "InferenceModel/default/m0")
     assert set(types(seen)) <= {ev.OBJECT_ADOPTED}
     assert len(station.cluster.there) == 3

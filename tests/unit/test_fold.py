@@ -9,7 +9,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event, event_id, rfc3339
 from reconciler.history.fold import fold
 from reconciler.history.keys import DECLARE, DELIVER, Key, stage_of, stream_of
-from reconciler.history.state import FAILED, StageState, State
+from reconciler.history.state import FAILED, StageState, State, ordering
 from tests.log_events import T0, StillClock
 
 KEY = Key("InferenceModel", "default", "m", "e1")
@@ -115,6 +115,35 @@ def test_a_transient_failure_leaves_the_order_open_and_says_why(story: Story) ->
     story.edges(ev.DOWNLOAD_STARTED, KEY, {}, operationid="op")
     story.edges(ev.APPLY_ABANDONED, KEY, {"error": "cut", "code": "RX302"}, operationid="op")
     assert (story.row, story.mine.known(KEY).message) == (("Downloading", True, ""), "cut")
+
+
+SETTLED = {"reason": "the reconciler ended", "settled": True}
+
+
+@pytest.mark.parametrize("action", ["update", "delete"])
+def test_what_was_ordered_before_survives_orders_that_were_given_up(story: Story, action: str) -> None:
+    story.order("first")
+    story.hubs(ev.APPLY_SUCCEEDED, KEY, LIVE_1, operationid="first")
+    for operation in ("second", "third"):
+        story.order(operation, "2", action)
+        story.hubs(ev.APPLY_ABANDONED, KEY, SETTLED, operationid=operation)
+        assert (story.row, story.state.known(KEY).order) == (("Desired", False, "1"), {"version": "1"})
+        assert story.state.known(KEY).action == "update"
+    assert story.state.deletes == []
+    story.order("fourth", "3")
+    story.order("fifth", "4")  # before the fourth was answered
+    assert story.state.known(KEY).before == {"version": "1"}
+    story.hubs(ev.APPLY_FAILED, KEY, {"error": "no", "code": "RX411"}, operationid="fifth")
+    story.order("sixth", "5")
+    assert story.state.known(KEY).before == {"version": "1"}
+    story.hubs(ev.APPLY_SUCCEEDED, KEY, LIVE_2, operationid="sixth")
+    assert (story.state.known(KEY).order, story.state.known(KEY).before) == ({"version": "5"}, {})
+
+
+def test_of_a_first_order_that_was_given_up_nothing_stands(story: Story) -> None:
+    story.order("op")
+    story.hubs(ev.APPLY_ABANDONED, KEY, SETTLED, operationid="op")
+    assert (story.row[:2], story.state.known(KEY).order) == (("Desired", False), {})
 
 
 def test_a_runtime_that_died_is_degraded_unless_the_order_was_refused(story: Story) -> None:
@@ -254,3 +283,13 @@ def test_keys_have_a_text_form_and_a_stream_of_their_stage() -> None:
     for text in ("m@e1", "a/b@e1", "a/b/c/d@e1", ""):
         with pytest.raises(ValueError, match="values to unpack"):
             Key.parse(text)
+
+
+def test_a_log_says_of_which_stages_it_has_ordered_something(story: Story) -> None:
+    assert ordering(story.state) == frozenset()
+    story.hubs(ev.OBJECT_ADOPTED, KEY, {"uid": "u"})  # only found there
+    assert ordering(story.state) == frozenset()
+    story.order("op")
+    assert ordering(story.state) == {DELIVER}
+    story.hubs(ev.LEASE_ACQUIRED, "cluster", {"holder": "a", "transitions": 1})  # before the first order of objects
+    assert ordering(story.state) == {DECLARE, DELIVER}

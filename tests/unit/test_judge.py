@@ -1,7 +1,7 @@
 """From the fold to what a plan is judged by."""
 
 from reconciler.history.keys import DECLARE
-from reconciler.history.state import EdgeSeen, Ref, Served, StageState, State
+from reconciler.history.state import EdgeSeen, HeldPlan, Ref, Served, StageState, State
 from reconciler.planning.judge import judge_by
 
 NOW = "2027-01-15T08:00:00.000000Z"
@@ -39,3 +39,16 @@ def test_the_rest_is_passed_on() -> None:
     assert (judged.limits, judged.holds, judged.rewritten_from) == ({"maxDeletes": 3}, {"k": {"d": {}}}, "f" * 40)
     assert (judged.unreadable, judged.approved, judged.held_bytes) == (("a:1",), "x", {"e1": {"d": 5}})
     assert judge_by(state, DECLARE, {}, now=NOW, unreadable=(), approved="").limits == {}
+
+
+def test_a_stage_is_judged_by_nothing_of_another() -> None:
+    other = StageState(
+        deletes=["2027-01-15T07:59:00.000000Z"],
+        keys={"a": Served(order={"version": "1"}, action="create")},
+        holds={"k": {"d": {}}},
+        held_plan=HeldPlan(digest="d", reason="too much", keys=["a"], counts={}),
+    )
+    state = State(stages={DECLARE: other}, ref=Ref(rewritten_from="f" * 40))
+    judged = judge_by(state, "run", {}, now=NOW)
+    assert (judged.deleted_lately, judged.inventory, judged.holds, judged.ordered) == (0, 0, {}, {})
+    assert (judged.rewritten_from, judge_by(state, DECLARE, {}, now=NOW).rewritten_from) == ("f" * 40, "")

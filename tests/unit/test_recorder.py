@@ -29,6 +29,19 @@ def test_an_event_is_about_a_key_or_a_stream() -> None:
     assert (about_stream.partitionkey, about_stream.subject, about_stream.actor) == ("plan/deliver", "", "hub")
 
 
+def test_a_recorder_of_a_stage_says_everything_of_it_and_knows_its_part_alone() -> None:
+    record = recorder(MemoryLog("/hub", CLOCK))
+    run, deliver = record.stage("run"), record.stage(DELIVER)
+    run.append([run.event(ev.APPLY_INTENDED, KEY, {"action": "create", "spec": {"v": "1"}, "reason": ""})])
+    run.append([run.event(ev.CHANGE_PLANNED, "plan/run", {"counts": {}})], plans=0)
+    with pytest.raises(WrongExpectedVersion):
+        run.append([run.event(ev.CHANGE_PLANNED, "plan/run", {"counts": {}})], plans=0)
+    assert (run.mine.known(KEY).order, run.mine.plans, deliver.mine.keys, deliver.mine.plans) == ({"v": "1"}, 1, {}, 0)
+    assert run.mine is record.state.stage("run")
+    with pytest.raises(ValueError, match="of which stage"):
+        record.event(ev.APPLY_INTENDED, KEY, {})
+
+
 def test_what_is_appended_is_folded_before_append_returns() -> None:
     record = recorder(MemoryLog("/hub", CLOCK))
     (entry,) = record.append([record.event(ev.EDGE_FOUND, "edge/e1", {"edge": "e1"})])

@@ -157,6 +157,71 @@ def test_an_unreadable_document_does_not_bring_back_what_moved_from_its_place(fo
     assert "InferenceModel/default/m@e1" in followed.hub.mine.keys  # nothing is pruned meanwhile
 
 
+MISTYPED = model("m").replace("servingPort: 8080", "servingPort: 70000")
+NAMELESS = model("m").replace("name: m\n", "name: M_\n", 1)
+
+
+@pytest.mark.parametrize(
+    "moved",
+    [
+        {"c/m.yaml": MISTYPED},
+        {"c/m.yaml": model("m") + "  replicaz: 3\n"},
+        {"c/m.yaml": model("m", v1=sha("other bytes under the same version"))},
+        {"a.yaml": edge("e1") + "---\n" + MISTYPED},
+        {"c/m.yaml": MISTYPED, "d/m.yaml": MISTYPED},
+        {"c/m.yaml": model("m", 9000), "d/m.yaml": model("m", 9001)},
+        {"c/m.yaml": MISTYPED, "d/m.yaml": model("m", 9001)},
+        {"c/m.yaml": "kind: [unclosed"},
+        {"c/m.yaml": b"\xff\xfe\x00"},
+        {"c/m.yaml": NAMELESS},
+        {"c/m.yaml": model("m").replace("kind: InferenceModel", "kind: InferrenceModel")},
+    ],
+)
+def test_what_is_moved_and_refused_in_one_commit_stays_as_it_was(
+    followed: Followed, moved: Mapping[str, str | bytes]
+) -> None:
+    followed.push({"a.yaml": edge("e1"), "b.yaml": model("m")})
+    entries = followed.push({"b.yaml": None, **moved})
+    assert followed.hub.orders(entries) == {}
+    assert followed.problems() != {}
+    assert followed.hub.orders(followed.hub.turn("audit")) == {}
+    order = dict(followed.hub.state.known("InferenceModel/default/m@e1").order)
+    followed.reopened("none-yet.db")
+    assert followed.hub.orders(followed.hub.turn("audit")) == {}
+    places: dict[str, str | bytes | None] = dict.fromkeys(set(moved) - {"a.yaml"})
+    mended = {**places, "a.yaml": edge("e1"), "e/m.yaml": model("m")}
+    assert followed.hub.orders(followed.push(mended)) == {}
+    assert (followed.problems(), followed.get("InferenceModel", "m").path) == ({}, "e/m.yaml")
+    assert followed.hub.state.known("InferenceModel/default/m@e1").order == order
+    assert followed.hub.orders(followed.push({"e/m.yaml": None})) == {"InferenceModel/default/m@e1": "delete"}
+
+
+def test_what_was_moved_and_refused_goes_when_its_new_place_goes(followed: Followed) -> None:
+    followed.push({"a.yaml": edge("e1"), "b.yaml": model("m")})
+    followed.push({"b.yaml": None, "c.yaml": MISTYPED})
+    assert followed.hub.orders(followed.push({"c.yaml": None, "d.yaml": MISTYPED})) == {}
+    assert followed.get("InferenceModel", "m").path == "d.yaml"
+    assert followed.hub.orders(followed.push({"d.yaml": None})) == {"InferenceModel/default/m@e1": "delete"}
+    assert followed.problems() == {}
+
+
+def test_an_edge_that_is_moved_and_mistyped_keeps_its_models_and_its_pins(followed: Followed) -> None:
+    pinned = edge("e1").replace("spec: {}", "spec: {address: 127.0.0.9}")
+    followed.push({"a.yaml": pinned, "b.yaml": model("m")})
+    assert followed.hub.orders(followed.push({"a.yaml": None, "c.yaml": pinned.replace("address", "adress")})) == {}
+    assert followed.get("Edge", "e1").spec["address"] == "127.0.0.9"
+
+
+@pytest.mark.parametrize("broken", ["spec: {freeze: 3}\n", "spec: [unclosed", "kind: [unclosed"])
+def test_a_fleet_that_is_moved_and_broken_stays_in_force(followed: Followed, broken: str) -> None:
+    head = f"{HEAD}kind: Fleet\nmetadata: {{name: fleet}}\n"
+    window = "{from: '2027-01-01T00:00:00Z', until: '2027-02-01T00:00:00Z', reason: shops}"
+    followed.push({"fleet.yaml": f"{head}spec: {{freeze: [{window}]}}\n", "a.yaml": edge("e1"), "b.yaml": model("m")})
+    followed.push({"fleet.yaml": None, "c/fleet.yaml": broken if "kind" in broken else head + broken})
+    assert followed.hub.orders(followed.push({"b.yaml": model("m", 9000)})) == {}
+    assert followed.hub.state.fleet["freeze"]
+
+
 def test_fault_118_an_object_declared_twice_is_frozen_and_both_places_are_named(followed: Followed) -> None:
     followed.push({"a.yaml": edge("e1"), "b.yaml": model("m")})
     entries = followed.push({"c.yaml": model("m", 9000)})

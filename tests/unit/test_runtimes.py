@@ -1,6 +1,9 @@
 """The runtimes of an edge that it cannot reach, or that nobody remembers, on real processes."""
 
+import os
+import queue
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -30,6 +33,25 @@ def runtimes(services: Path) -> Iterator[Runtimes]:
     made = Runtimes(services, lambda *_: None)
     yield made
     made.close(stop=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "at_fault"), [(signal.SIGKILL, False), (signal.SIGTERM, False), (signal.SIGSEGV, True)]
+)
+def test_how_a_runtime_ended_tells_whose_fault_it_was(
+    services: Path, number: signal.Signals, *, at_fault: bool
+) -> None:
+    told: queue.Queue[tuple[Key, int, process.End]] = queue.Queue()
+    runtimes = Runtimes(services, lambda *said: told.put(said))
+    try:
+        runtime = runtimes.start(terms(services, "digits", free_port()))
+        runtimes.register(KEY, runtime)
+        os.kill(runtime.pid, number)
+        key, pid, end = told.get(timeout=60)
+        assert (key, pid, end.at_fault) == (KEY, runtime.pid, at_fault)
+        assert runtimes.of(KEY) is None
+    finally:
+        runtimes.close(stop=True)
 
 
 def terms(services: Path, service: str, port: int) -> process.RuntimeSpec:

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.controller.queue import Cause, Trigger
 from reconciler.controller.recorder import Recorder
-from reconciler.edge.activation import CRASHES
+from reconciler.edge.activation import CRASH_WINDOW_S, CRASHES
 from reconciler.edge.job import Tools
 from reconciler.edge.runtimes import runtime_spec
 from reconciler.edge.slots import Slots
@@ -30,6 +30,7 @@ from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import State
 from reconciler.ports import Answer, Artifact, Cancelled, Staged
+from reconciler.serving.process import End
 from reconciler.wiring.process import Pool
 from tests.fleets import sha
 from tests.log_events import StillClock
@@ -92,7 +93,7 @@ class ToyRuntime:
     def __init__(self, terms: Any, pid: int, world: "ToyRuntimes") -> None:
         self.spec, self.pid, self._world = terms, pid, world
         self.serving, self.standby, self.before = ("", ""), ("", ""), ("", "")
-        self.ended = False
+        self.ended, self.end = False, End()
         self.loads: list[str] = []
 
     def answer(self) -> Answer:
@@ -120,6 +121,9 @@ class ToyRuntime:
     def settle(self) -> None:
         self.before = ("", "")
 
+    def exited(self, wait_s: float = 0.0) -> bool:  # it ends at once
+        return self.ended
+
     def stop(self) -> None:
         self.ended = True
 
@@ -131,9 +135,12 @@ class ToyRuntimes:
         self.running: dict[Key, ToyRuntime] = {}
         self.started: list[ToyRuntime] = []
         self.failures: dict[tuple[str, str], ReconcilerError] = {}
+        self.ends: dict[tuple[str, str], End] = {}
 
     def fail(self, step: str, version: str) -> None:
         if (step, version) in self.failures:
+            if (step, version) in self.ends:
+                self.started[-1].ended, self.started[-1].end = True, self.ends[step, version]
             raise self.failures[step, version]
 
     def of(self, key: Key) -> ToyRuntime | None:
@@ -169,7 +176,7 @@ class Bench:
         self.store, self.runtimes, self.root = ToyStore(), ToyRuntimes(), root
         self.posted: queue.Queue[tuple[Trigger, float]] = queue.Queue()
         self.needed: set[str] = set()
-        clock = StillClock()
+        clock = self.clock = StillClock()
         record = Recorder(MemoryLog("/edge/e1", clock), clock, State(), "edge/e1").stage(DELIVER)
         tools = Tools(
             edge="e1",
@@ -346,12 +353,21 @@ def test_a_runtime_that_hangs_is_replaced(bench: Bench) -> None:
     assert len(bench.runtimes.started) == 2
 
 
-def crash(bench: Bench, key: Key = KEY) -> None:
-    bench.runtimes.running.pop(key).ended = True
-    bench.work.ended(key, 7)
+FAULT, KILLED = End("ended with code 1", at_fault=True), End("was ended by signal 9")
+
+
+def crash(bench: Bench, end: End = FAULT) -> float:
+    """The runtime ends; how many seconds later it is to be started again."""
+    bench.runtimes.running.pop(KEY).ended = True
+    bench.work.ended(KEY, 7, end)
     trigger, _ = bench.posted.get(timeout=30)
     while trigger.cause != "happened" or trigger.events[0].type != ev.MODEL_DEGRADED:
         trigger, _ = bench.posted.get(timeout=30)
+    if trigger.subject:  # at once
+        return 0.0
+    again, delay_s = bench.posted.get(timeout=30)
+    assert again == Trigger("keys", str(KEY))
+    return delay_s
 
 
 def test_a_version_that_crashes_again_and_again_is_left_for_the_one_before(bench: Bench) -> None:
@@ -364,6 +380,65 @@ def test_a_version_that_crashes_again_and_again_is_left_for_the_one_before(bench
     outcome, _ = bench.do(KEY, spec("2"))
     assert (outcome.data["phase"], outcome.data["quarantine"]) == ("RolledBack", spec("2")["sha256"])
     assert (bench.work.observe(KEY), bench.slots(KEY).previous()) == (spec("1"), None)
+
+
+@pytest.mark.parametrize("end", [FAULT, KILLED, End()])
+def test_the_only_version_is_started_again_for_ever_and_later_each_time(bench: Bench, end: End) -> None:
+    bench.do(KEY, spec("1"))
+    delays = []
+    for _ in range(40):
+        delays.append(crash(bench, end))
+        outcome, _ = bench.do(KEY, spec("1"))
+        assert (outcome.type, outcome.data["live"]["version"]) == (ev.APPLY_SUCCEEDED, "1")
+    assert delays[:5] == [0.0, 0.0, 0.5, 1.0, 2.0]
+    assert (delays == sorted(delays), delays[-1]) == (True, 150.0)  # half of the longest
+
+
+@pytest.mark.parametrize("end", [KILLED, End("ended with code 0"), End()])
+def test_a_signal_from_outside_takes_no_version_back(bench: Bench, end: End) -> None:
+    bench.do(KEY, spec("1"))
+    bench.do(KEY, spec("2"))
+    for _ in range(3 * CRASHES):
+        crash(bench, end)
+        outcome, _ = bench.do(KEY, spec("2"))
+        assert (outcome.type, outcome.data["live"]["version"]) == (ev.APPLY_SUCCEEDED, "2")
+    assert bench.slots(KEY).previous() == spec("1")
+    for _ in range(CRASHES):  # and then it fails by itself
+        assert crash(bench) == 0 or bench.slots(KEY).previous() is not None
+        outcome, _ = bench.do(KEY, spec("2"))
+    assert (outcome.data["phase"], outcome.data["live"]["version"]) == ("RolledBack", "1")
+
+
+def test_a_version_that_stood_long_enough_is_started_again_at_once(bench: Bench) -> None:
+    bench.do(KEY, spec("1"))
+    for _ in range(3 * CRASHES):
+        bench.clock.seconds += CRASH_WINDOW_S
+        assert crash(bench, KILLED) == 0
+        bench.do(KEY, spec("1"))
+
+
+@pytest.mark.parametrize(("end", "type_"), [(KILLED, ev.APPLY_ABANDONED), (FAULT, ev.APPLY_FAILED)])
+@pytest.mark.parametrize("before", [True, False])
+def test_who_is_killed_while_it_is_asked_is_asked_again(bench: Bench, end: End, type_: str, *, before: bool) -> None:
+    if before:
+        bench.do(KEY, spec("1"))
+    bench.runtimes.failures["activate", "2"] = RuntimeUnavailable("it broke off")
+    bench.runtimes.ends["activate", "2"] = end
+    outcome, _ = bench.do(KEY, spec("2", port=9000))
+    assert (outcome.type, "quarantine" in outcome.data) == (type_, type_ == ev.APPLY_FAILED)
+    bench.runtimes.failures.clear()
+    outcome, _ = bench.do(KEY, spec("2", port=9000))
+    assert (outcome.type, bench.work.observe(KEY)) == (ev.APPLY_SUCCEEDED, spec("2", port=9000))
+
+
+def test_the_only_version_that_cannot_be_loaded_again_just_now_is_kept_and_tried_again(bench: Bench) -> None:
+    bench.do(KEY, spec("1"))
+    crash(bench, KILLED)
+    bench.runtimes.failures["load", "1"] = ProbeFailed("bad allocation")
+    outcome, _ = bench.do(KEY, spec("1"))
+    assert (outcome.type, outcome.data["error"]) == (ev.APPLY_ABANDONED, "bad allocation")
+    bench.runtimes.failures.clear()
+    assert bench.do(KEY, spec("1"))[0].data["live"]["version"] == "1"
 
 
 def test_crashes_of_the_version_before_do_not_count(bench: Bench) -> None:
