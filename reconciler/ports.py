@@ -60,11 +60,12 @@ class Workers(Protocol):
 
 
 class Verification(NamedTuple):
-    """What `EventLog.verify` read: how many entries, up to which head, in how many files."""
+    """What `EventLog.verify` read: how many entries, up to which head, in how many files, for how many readers."""
 
     entries: int
     head: Head
     segments: int
+    readers: int
 
 
 class EventLog(Protocol):
@@ -72,7 +73,14 @@ class EventLog(Protocol):
 
     @property
     def source(self) -> str:
-        """The CloudEvents source of events written here, `/hub/<id>` or `/edge/<name>/<id>`; fixed at genesis."""
+        """The CloudEvents source of events written here, `/hub/<id>` or `/edge/<name>/<id>`; anew only by `renew`."""
+        ...
+
+    def renew(self) -> None:
+        """Begin a new epoch: a new source, whose chain begins at nothing; what was written before stays and is read.
+
+        Raises HistoryError (somebody reads just now: nothing happened), LogWriteFailed.
+        """
         ...
 
     def append(self, events: Sequence[Event], *, expected: Mapping[str, int] | None = None) -> list[Entry]:
@@ -88,16 +96,18 @@ class EventLog(Protocol):
         """Append entries of another log with their own bytes: (origin, stored body) in the source's order.
 
         Those already held are skipped. Raises GapFound (does not follow the last held of that source), ChainBroken
-        (hash does not fit) or ForkFound (same sequence, other hash); nothing is appended then.
+        (hash does not fit, or it has another reader) or ForkFound (same position, other hash): nothing is appended.
         """
         ...
 
-    def raw(self, after: int = 0, limit: int = 1024) -> list[tuple[Origin, bytes]]:
-        """Up to `limit` of this log's *own* events behind its sequence `after`, in the form that `copy` takes."""
+    def raw(self, reader: str, after: int = 0) -> Iterator[tuple[Origin, bytes]]:
+        """This log's *own* events for `reader` (see history.readers) behind position `after` of that chain, in the form
+        that `copy` takes. Raises GapFound where a file that holds some is not here.
+        """
         ...
 
     def held(self, source: str) -> Head:
-        """The last entry held of another source: its sequence and hash there. `EMPTY` where none."""
+        """The last entry held of another source: its position and hash in our chain there. `EMPTY` where none."""
         ...
 
     def read(self, after: int = 0, upto: int | None = None, *, stream: str = "") -> Iterator[Entry]:
@@ -138,7 +148,12 @@ class EventLog(Protocol):
 
 
 class Link(Protocol):
-    """Copies another log's events into ours. The record is the logs; a link keeps nothing of its own."""
+    """Copies another log's events for us into ours. The record is the logs; a link keeps nothing of its own."""
+
+    @property
+    def source(self) -> str:
+        """Under which source the other log is written now. Raises as `fetch` does."""
+        ...
 
     def fetch(self) -> list[tuple[Origin, bytes]]:
         """The next events there that our log does not hold, in the form that `EventLog.copy` takes; empty: none.

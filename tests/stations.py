@@ -11,11 +11,12 @@ from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.recorder import Recorder
 from reconciler.controller.stage import Stage
 from reconciler.edge.keeper import Keeper
-from reconciler.errors import ReconcilerError, WorldUnavailable
+from reconciler.errors import ForkFound, ReconcilerError, WorldUnavailable
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Origin
 from reconciler.history.keys import DELIVER, Key
+from reconciler.history.readers import name_of
 from reconciler.history.state import StageState, State
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared, Object
@@ -33,12 +34,20 @@ class MemoryLink:
         self.is_away, self.is_alive = False, True
         self.refusal: ReconcilerError | None = None
 
+    @property
+    def source(self) -> str:
+        return self.other.source
+
     def fetch(self) -> list[tuple[Origin, bytes]]:
         if self.is_away:
             raise WorldUnavailable("there is no log yet")
         if self.refusal is not None:
             raise self.refusal
-        return self.other.raw(self.log.held(self.other.source).seq, 1 << 20)
+        name, held = name_of(self.log.source), self.log.held(self.other.source)
+        end = self.other.held(name)
+        if held.seq > end.seq or (held.seq == end.seq and held != end):
+            raise ForkFound("an older copy")
+        return list(self.other.raw(name, held.seq))
 
     def alive(self) -> bool:
         return self.is_alive and not self.is_away

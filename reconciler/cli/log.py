@@ -26,9 +26,10 @@ def verify(*, edge: str, state_dir: Path, form: str) -> None:
 
     with opened(state_dir, edge) as past:
         found = past.log.verify()
-    answer = {"entries": found.entries, "head": found.head.hash.hex(), "files": found.segments}
-    files = f"{found.segments} file{'s' * (found.segments != 1)}"
-    answered(form, "Verification", answer, f"{found.entries} entries in {files} hold; head {answer['head']}")
+    head, files, readers = found.head.hash.hex(), found.segments, found.readers
+    answer = {"entries": found.entries, "head": head, "files": files, "readers": readers}
+    among = f"{files} file{'s' * (files != 1)} hold, for {readers} reader{'s' * (readers != 1)}"
+    answered(form, "Verification", answer, f"{found.entries} entries in {among}; head {head}")
 
 
 @command.command(epilog="Example: reconciler log export | gzip > log.jsonl.gz")

@@ -130,6 +130,9 @@ def _notes(ahead: "Preview") -> Iterator[str]:
 
     if ahead.loses_policy:
         yield NO_POLICY
+    for edge, known in sorted(ahead.state.edges.items()):
+        if known.refusal:
+            yield f"{edge} takes no orders from this log: {known.refusal}"
     for one in status(ahead.state, rfc3339(time())).objects:
         if one.drift:
             yield f"{spoken(one.key)} is left as it is: {one.drift}"

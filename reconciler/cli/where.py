@@ -49,9 +49,9 @@ class Where:
             from reconciler.web.document import revived
 
             return revived(asked.type, remote.document(remote.Hub(*self._hub), question, words))
-        from reconciler.wiring.past import opened
+        from reconciler.wiring.past import edge_alone, opened
 
-        with opened(self.state_dir) as past:
+        with opened(self.state_dir, edge_alone(self.state_dir) if question == "why" else "") as past:
             return asked.ask(past, words)
 
     def records(self, said: Mapping[str, str | None], *, follow: bool) -> Iterator[Any]:
@@ -68,12 +68,12 @@ class Where:
 
     def _told_here(self, words: Mapping[str, str], *, follow: bool) -> Iterator[Any]:
         from reconciler.web.records import LOOK_S, Wanted, past_records, record
-        from reconciler.wiring.past import opened
+        from reconciler.wiring.past import edge_alone, opened
 
         wanted = Wanted.of(words)
-        with opened(self.state_dir) as past:
+        with opened(self.state_dir, edge_alone(self.state_dir)) as past:
             head = past.log.head().seq
             yield from past_records(past, wanted, head)
             for entry in past.news(head, LOOK_S) if follow else ():
                 if wanted.has(entry):
-                    yield record(entry)
+                    yield record(entry, past.log.find)

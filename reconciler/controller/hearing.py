@@ -37,8 +37,9 @@ class Heard(NamedTuple):
 
 
 class Looked(NamedTuple):
-    """A look at another log, as a worker made it. failure: why nothing could be read of it."""
+    """A look at another log, as a worker made it. source: its own.  failure: why nothing could be read of it."""
 
+    source: str
     fetched: list[tuple[Origin, bytes]]
     failure: ReconcilerError | None
     alive: bool
@@ -68,15 +69,16 @@ class Hearing:
             return Heard([], [], alive=False)
         if answer is None:
             return None
-        fetched, failure, alive = answer.value
+        source, fetched, failure, alive = answer.value
         if isinstance(failure, WorldUnavailable):  # not there yet, or away: what is known stands
             return Heard([], [], alive)
         try:
+            self._check(peer, source)
             if failure is not None:
                 raise failure
             entries = self._record.log.copy(fetched)
         except (ForkFound, GapFound, ChainBroken, LogTooNew) as refused:
-            return Heard([], self._refused(peer, refused), alive)
+            return Heard([], self._refused(peer, refused, source), alive)
         if entries:
             self._queue.add(self._trigger_of(peer))  # there may be more
         return Heard(entries, self._restored(peer), alive)
@@ -95,10 +97,18 @@ class Hearing:
             )
         return found
 
-    def _refused(self, peer: str, failure: HistoryError) -> list[Event]:
+    def _check(self, peer: str, source: str) -> None:
+        """Raises ForkFound where a peer's log is one that it had left for a newer epoch."""
+        state = self._record.state
+        if state.hub and source != state.hub and self._record.log.held(source).seq:
+            raise ForkFound(f"{peer} writes as {source}, which it left for {state.hub}: an older copy")
+
+    def _refused(self, peer: str, failure: HistoryError, source: str) -> list[Event]:
         if self._record.state.links.get(peer, "") == failure.message:
             return []
         data = {"peer": peer, "error": failure.message, "code": failure.code}
+        if isinstance(failure, ForkFound):  # what that log does not know any more: it may begin a new epoch
+            data["source"] = source
         return [self._record.event(ev.LINK_REFUSED, f"link/{peer}", data)]
 
     def _restored(self, peer: str) -> list[Event]:
@@ -108,8 +118,9 @@ class Hearing:
 
 
 def _look(link: Link) -> Looked:
-    alive = link.alive()
+    alive, source = link.alive(), ""
     try:
-        return Looked(link.fetch(), None, alive)
+        source = link.source
+        return Looked(source, link.fetch(), None, alive)
     except ReconcilerError as failure:
-        return Looked([], failure, alive)
+        return Looked(source, [], failure, alive)

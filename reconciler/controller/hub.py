@@ -11,7 +11,7 @@ from reconciler.controller.queue import Cause, Queue, Trigger
 from reconciler.controller.recorder import Recorder
 from reconciler.controller.stage import Change, Order
 from reconciler.controller.verbs import Verbs
-from reconciler.errors import ReconcilerError
+from reconciler.errors import HistoryError, LogWriteFailed, ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
@@ -122,6 +122,8 @@ class Hub:
         words = self._last_words.pop(edge, "")
         keys = {Key.parse(entry.event.subject) for entry in entries if entry.event.type in ev.OUTCOMES}
         present = self._record.state.edges.get(edge)
+        if present is not None and present.forked and self._renewed():
+            keys = set(self.following.everything())
         said_more = not alive and words not in {"", present.error if present is not None else ""}
         if said_more or alive != (present is not None and present.present):
             data = {"edge": edge} | ({"error": words} if words and not alive else {})
@@ -129,6 +131,16 @@ class Hub:
         if not alive or any(str(key) not in self._record.mine.keys for key in keys):
             self._supervise()  # an agent is gone, or an edge may have nothing left to take away
         return self.following.change(keys, events)
+
+    def _renewed(self) -> bool:
+        """Whether the log goes on in a new epoch: an edge holds more of it than it does itself, so it was put back."""
+        try:
+            self._record.log.renew()
+        except LogWriteFailed:
+            raise
+        except HistoryError:  # somebody reads it just now; whatever is heard next, or an audit, tries again
+            return False
+        return True
 
     # ── expansion and judgement ───────────────────────────────────────────────────────────────────────────────────
 
@@ -155,12 +167,16 @@ class Hub:
         """What was ordered last: an open order is under way, so waiting never orders twice.
 
         An order that failed, and was released since, counts as what the edge has instead; so does what an edge has
-        that this log never ordered (the log before was lost).
+        that this log never ordered (the log before was lost), or in an epoch that no edge follows any more.
         """
         found = {}
         for key in keys:
             served = self._record.mine.keys.get(str(key))
-            if served is not None and not served.operation and served.live:
+            if (
+                served is not None
+                and (served.operation or served.live)
+                and served.ordered_seq < self._record.state.epoch
+            ):
                 found[key] = Observed({name: served.live.get(name, "") for name in ("version", "sha256")})
             elif served is not None and served.operation:
                 failed, deleting = served.phase in FAILED, served.action == "delete"

@@ -16,12 +16,17 @@ from reconciler.eventlog.columns import OWN, id_text
 from reconciler.eventlog.volume import Volume
 from reconciler.history import codec
 from reconciler.history.events import EMPTY, Head
+from reconciler.history.readers import name_of, reader_of
 from reconciler.ports import Verification
 
 _ROWS: Final = (
-    "SELECT seq, hash, stream, version, source, id, sequence, own, sourcehash, body FROM entry "
+    "SELECT seq, hash, stream, version, source, id, chain, position, linkhash, prior, body FROM entry "
     "WHERE seq > ? ORDER BY seq LIMIT 1024"
 )
+_CHAINS: Final = "SELECT number, name, position, hash FROM chain"
+_HEADS: Final = "SELECT (SELECT max(seq) FROM entry), name, seq FROM head LEFT JOIN chain ON number = chain"
+_START: Final = (0, EMPTY.hash, 0)
+_NOWHERE: Final[tuple[Any, ...]] = ("", None, None, None)  # the place of an entry that nobody reads
 _BLOBS: Final = "SELECT rowid, oid, content FROM blob WHERE rowid > ? ORDER BY rowid LIMIT 64"
 
 
@@ -32,42 +37,66 @@ def verify_volumes(log: Path, volumes: Sequence[Volume], progress: Callable[[int
         if volume.first > audit.head.seq + 1:
             raise segments.missing(log, audit.head.seq + 1, volume.first - 1)
         audit.volume(volume)
-    return Verification(audit.head.seq, audit.head, len(volumes))
+    return Verification(audit.head.seq, audit.head, len(volumes), audit.readers)
 
 
 class _Audit:
-    """How far the log was read: the end of the row chain, and of the chain of each source."""
+    """How far the log was read: the end of the row chain, and of each reader's, all by what the bytes say."""
 
     def __init__(self, source: str, progress: Callable[[int], None]) -> None:
         self.head = EMPTY
-        self._source = source
-        self._heads: dict[str, Head] = {}
+        self._source, self._own = source, 0
+        self._tips: dict[str, tuple[int, bytes, int]] = {}  # chain -> position, hash, seq, as batch.Tip
         self._streams: dict[int, str] = {}
-        self._sources: dict[int, str] = {}
+        self._chains: dict[int | None, str] = {}
         self._progress = progress
         self._columns = msgspec.json.Decoder(codec.Columns).decode
         self._arrived = msgspec.json.Decoder(codec.Arrived).decode
 
+    @property
+    def readers(self) -> int:
+        """How many read this log."""
+        return sum(not name.startswith("/") for name in self._tips)
+
     def volume(self, volume: Volume) -> None:
         """Go on through one file."""
-        begins = (volume.source, volume.first - 1, volume.prev, volume.own)
-        if begins != (self._source, *self.head, self._heads.get(self._source, EMPTY)):
-            raise ChainBroken(f"{volume.path.name} does not follow entry {self.head.seq}")
-        if altered := volume.ask(schema.changed_objects):
-            raise ChainBroken(f"{volume.path.name}: somebody changed the schema: {', '.join(altered)}")
-        self._streams = dict(volume.query("SELECT number, name FROM stream"))
-        self._sources = dict(volume.query("SELECT number, name FROM source"))
-        for (seq,) in volume.query("SELECT seq FROM entry WHERE seq < ? ORDER BY seq LIMIT 1", (volume.first,)):
-            raise _unfit(seq, "it stands before the file begins")
-        while rows := self._fetch(volume, _ROWS, self.head.seq):
-            self._rows(rows)
-            self._progress(self.head.seq)
+        self._begin(volume)
+        while True:
+            while rows := self._fetch(volume, _ROWS, self.head.seq):
+                self._rows(rows)
+                self._progress(self.head.seq)
+            heads = volume.query(_HEADS)
+            if not heads or heads[0][0] in {None, self.head.seq}:  # else somebody wrote meanwhile
+                break
+        if {name: seq for _, name, seq in heads} != {name: tip[2] for name, tip in self._tips.items()}:
+            raise ChainBroken(f"{volume.path.name} does not say where the chains of its readers end")
         after = 0
         while blobs := self._fetch(volume, _BLOBS, after):
             for _, oid, content in blobs:
                 if codec.blob_id(content, digits=len(oid)) != oid:
                     raise ChainBroken(f"{volume.path.name}: source file {oid} has other bytes than its name says")
             after = blobs[-1][0]
+
+    def _begin(self, volume: Volume) -> None:
+        if volume.source != self._source and not volume.own:  # a new epoch: the chains of its readers begin anew
+            self._source, self._own = volume.source, 0
+            self._tips = {name: tip for name, tip in self._tips.items() if name.startswith("/")}
+        chains = volume.query(_CHAINS)
+        begins = {name: (position, hash_) for _, name, position, hash_ in chains if (position, hash_) != EMPTY}
+        stood = {name: tip[:2] for name, tip in self._tips.items()}
+        if (volume.source, volume.first - 1, volume.prev, volume.own, begins) != (
+            self._source,
+            *self.head,
+            self._own,
+            stood,
+        ):
+            raise ChainBroken(f"{volume.path.name} does not follow entry {self.head.seq}")
+        if altered := volume.ask(schema.changed_objects):
+            raise ChainBroken(f"{volume.path.name}: somebody changed the schema: {', '.join(altered)}")
+        self._streams = dict(volume.query("SELECT number, name FROM stream"))
+        self._chains = {None: ""} | {number: name for number, name, *_ in chains}
+        for (seq,) in volume.query("SELECT seq FROM entry WHERE seq < ? ORDER BY seq LIMIT 1", (volume.first,)):
+            raise _unfit(seq, "it stands before the file begins")
 
     def _fetch(self, volume: Volume, sql: str, after: int) -> list[Any]:
         try:
@@ -78,64 +107,72 @@ class _Audit:
     def _rows(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """The hot loop: own events are checked in place, copied ones apart."""
         columns, own_source, streams = self._columns, self._source, self._streams
-        seq, prev = self.head
-        own_seq, own_prev = self._heads.get(own_source, EMPTY)
+        (seq, prev), own_seq, tips, chains = self.head, self._own, self._tips, self._chains
         for row in rows:
-            row_seq, row_hash, stream, version, source, id_, sequence, own, source_hash, body = row
+            row_seq, row_hash, stream, version, source, id_, chain, position, link, prior, body = row
             seq += 1
             hash_ = sha256(prev + body).digest()
             if row_seq != seq or row_hash != hash_:
                 raise _unfit(seq, "its hash does not cover its bytes")
             try:
                 if body.startswith(codec.COPIED):
-                    self._copied(row, own_seq)
+                    self._copied(row)
                 else:
                     own_seq += 1
-                    own_prev = hash_ if own_prev == prev else sha256(own_prev + body).digest()
                     said = columns(body)
+                    place, reader = _NOWHERE, _reader(seq, own_source, said.partitionkey)
+                    if reader:
+                        number, before, last = tips.get(reader, _START)
+                        at = hash_ if before == prev else sha256(before + body).digest()
+                        tips[reader] = (number + 1, at, seq)
+                        place = (reader, number + 1, None if at == hash_ else at, last)
                     if (
                         id_text(id_) != said.id
                         or said.partitionkey != streams.get(stream)
                         or said.version != version
                         or said.source != own_source
                         or source != OWN
-                        or sequence != own_seq
-                        or own != own_seq
                         or int(said.sequence) != own_seq
-                        or source_hash != (None if own_prev == hash_ else own_prev)
+                        or (chains.get(chain), position, link, prior) != place
                     ):
                         raise _unfit(seq, "its columns differ from its bytes")
             except (msgspec.DecodeError, ValueError) as error:
                 raise _unfit(seq, f"its bytes are not an event: {error}") from error
             prev = hash_
-        self.head = Head(seq, prev)
-        self._heads[own_source] = Head(own_seq, own_prev)
+        self.head, self._own = Head(seq, prev), own_seq
 
-    def _copied(self, row: tuple[Any, ...], own_seq: int) -> None:
+    def _copied(self, row: tuple[Any, ...]) -> None:
         """One copied event: its own bytes against the chain of its source, and its columns."""
-        seq, _, stream, version, number, id_, sequence, own, source_hash, body = row
-        source = self._sources.get(number, "")
+        seq, row_hash, stream, version, number, id_, chain, position, link, prior, body = row
+        source = self._chains.get(number) or ""
         arrived = self._arrived(body)
         origin, raw = arrived.origin, bytes(arrived.event)
         said = self._columns(raw)
-        held = self._heads.get(source, EMPTY)
-        at = Head(sequence, sha256(held.hash + raw).digest())
-        if at.seq != held.seq + 1 or at.hash != source_hash or origin.hash != at.hash.hex():
-            raise _unfit(seq, f"it does not follow event {held.seq} of {source}")
-        if (said.partitionkey, said.id, said.source, int(said.sequence), own_seq) != (
+        held, before, last = self._tips.get(source, _START)
+        at = sha256(before + raw).digest()
+        if (origin.position, origin.hash, origin.prev) != (held + 1, at.hex(), before.hex()):
+            raise _unfit(seq, f"it does not follow event {held} of {source}")
+        reader, here = _reader(seq, said.source, said.partitionkey), name_of(self._source)
+        if reader != here:
+            raise _unfit(seq, f"it is for {reader or 'nobody'}, not for {here}")
+        if (said.partitionkey, said.id, said.source, number, position, link, prior) != (
             self._streams.get(stream),
             id_text(id_),
             source,
-            sequence,
-            own,
-        ) or (origin.source, origin.sequence, origin.localsequence, origin.localversion) != (
-            source,
-            sequence,
-            seq,
-            version,
-        ):
+            chain,
+            origin.position,
+            None if at == row_hash else at,
+            last,
+        ) or (origin.source, origin.localsequence, origin.localversion) != (source, seq, version):
             raise _unfit(seq, "its columns differ from its bytes")
-        self._heads[source] = at
+        self._tips[source] = (held + 1, at, seq)
+
+
+def _reader(seq: int, source: str, stream: str) -> str:
+    try:
+        return reader_of(source, stream)
+    except ValueError as error:
+        raise _unfit(seq, f"nobody knows who reads it: {error}") from error
 
 
 def _unfit(seq: int, why: str) -> ChainBroken:

@@ -2,25 +2,38 @@
 
 In: events written here, entries of other logs, look-ups of what is stored.  Out: rows to a store, entries to callers.
 
-A log holds two chains. The *row chain* covers every row in the order of this log. The *source chain* covers the own
-events of one source, numbered without gaps; it travels with them, so whoever copies them can see a gap or a fork.
+The *row chain* covers every row in the order of this log. The *chain of a reader* covers the own events of one source
+that have this reader, numbered without gaps; it travels with them, so that who copies them sees a gap or a fork.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
 from reconciler.errors import ChainBroken, ForkFound, GapFound, WrongExpectedVersion
 from reconciler.history import codec
-from reconciler.history.events import Entry, Event, Head, Origin
+from reconciler.history.events import EMPTY, Entry, Event, Head, Origin
+from reconciler.history.readers import name_of, reader_of
+
+
+class Tip(NamedTuple):
+    """Where a chain ends: its last position and the hash there, and the row that holds it (0: none does)."""
+
+    position: int
+    hash: bytes
+    seq: int
+
+
+NO_TIP: Final = Tip(*EMPTY, 0)
 
 
 class Row(NamedTuple):
-    """One row. sequence and sourcehash: its place in the chain of its source.
+    """One row. source: empty for the log's own events.
 
-    source: empty for the log's own events. own: how many of them there are up to and including this row.
+    chain: the reader of an own event, the source of a copied one; empty without a reader. position, linkhash: its place
+    there. prior: the row before it there.
     """
 
     seq: int
@@ -29,18 +42,19 @@ class Row(NamedTuple):
     version: int
     source: str
     id: str
-    sequence: int
-    sourcehash: bytes
-    own: int
+    chain: str
+    position: int
+    linkhash: bytes
+    prior: int
     recorded: str
     body: bytes
 
 
 class Tail(NamedTuple):
-    """Where a log ends: in the row chain, in its own source chain, and in recorded time."""
+    """Where a log ends: in the row chain, in the number of its own events, and in recorded time."""
 
     head: Head
-    own: Head
+    own: int
     recorded: str
 
 
@@ -55,12 +69,12 @@ class Lookup(Protocol):
         """The last version of each of these streams; 0 where there is none."""
         ...
 
-    def held(self, source: str) -> Head:
-        """The last entry held of `source`, in its own chain."""
+    def tip(self, chain: str) -> Tip:
+        """Where a chain ends; NO_TIP where there is none of this name."""
         ...
 
-    def source_hash(self, source: str, sequence: int) -> bytes | None:
-        """The hash, in its own chain, of what is held of `source` under `sequence`."""
+    def hash_at(self, chain: str, position: int) -> bytes | None:
+        """The hash at a position of a chain, where what holds it is here."""
         ...
 
 
@@ -73,15 +87,15 @@ class Batch:
         self.recorded = recorded
         self._lookup = lookup
         self._source = source
-        (self._seq, self._hash), (self._own_seq, self._own_hash), _ = tail
+        (self._seq, self._hash), self._own_seq, _ = tail
         self._ids: dict[str, dict[str, Entry]] = {}  # source -> id
         self._versions: dict[str, int] = {}
-        self._heads: dict[str, Head] = {}
+        self._tips: dict[str, Tip] = {}
 
     @property
     def tail(self) -> Tail:
         """Where the log ends once this is stored."""
-        return Tail(Head(self._seq, self._hash), Head(self._own_seq, self._own_hash), self.recorded)
+        return Tail(Head(self._seq, self._hash), self._own_seq, self.recorded)
 
     def own(self, events: Sequence[Event], expected: Mapping[str, int]) -> list[Entry]:
         """Stamp events written here. One that is already stored, or twice in this commit, yields its first entry."""
@@ -109,16 +123,16 @@ class Batch:
             self._versions |= self._lookup.versions_of((stream,))
         return self._versions[stream]
 
-    def _held(self, source: str) -> Head:
-        if source not in self._heads:
-            self._heads[source] = self._lookup.held(source)
-        return self._heads[source]
+    def _tip(self, chain: str) -> Tip:
+        if chain not in self._tips:
+            self._tips[chain] = self._lookup.tip(chain)
+        return self._tips[chain]
 
     def _stamp(self, event: Event) -> Entry:
         """The hot path. The version of its stream was looked up with those of all others."""
         stream, prev = event.partitionkey, self._hash
         version = self._versions[stream] + 1
-        own_seq = self._own_seq = self._own_seq + 1
+        own_seq = self._own_seq + 1
         stamped = msgspec.structs.replace(
             event,
             source=self._source,
@@ -128,40 +142,32 @@ class Batch:
         )
         body = codec.encode(stamped)
         hash_ = sha256(prev + body).digest()
-        # As long as nothing was copied both chains are one, and so are their hashes.
-        self._own_hash = hash_ if self._own_hash == prev else codec.chain(self._own_hash, body)
-        row = Row(
-            self._seq + 1,
-            hash_,
-            stream,
-            version,
-            "",
-            event.id,
-            own_seq,
-            self._own_hash,
-            own_seq,
-            self.recorded,
-            body,
-        )
+        tip, reader = NO_TIP, reader_of(self._source, stream)
+        if reader:
+            before = self._tip(reader)
+            # An edge's chain is its row chain until something is copied, and so are the hashes.
+            link = hash_ if before.hash == prev else sha256(before.hash + body).digest()
+            tip = Tip(before.position + 1, link, before.seq)
+        self._own_seq = own_seq
+        row = Row(self._seq + 1, hash_, stream, version, "", event.id, reader, *tip, self.recorded, body)
         return self._add(row, stamped, None)
 
     def _is_held(self, origin: Origin) -> bool:
         if origin.source == self._source:
             raise ForkFound(f"{origin.source} is this log itself: its copy was written by somebody else")
-        held = self._held(origin.source)
-        if origin.sequence > held.seq:
+        if origin.position > self._tip(origin.source).position:
             return False
-        known = self._lookup.source_hash(origin.source, origin.sequence)
+        known = self._lookup.hash_at(origin.source, origin.position)
         if known is not None and known.hex() != origin.hash:
-            raise ForkFound(f"{origin.source} has two different events {origin.sequence}")
+            raise ForkFound(f"{origin.source} has two different events {origin.position}")
         return True
 
     def _arrive(self, origin: Origin, body: bytes) -> Entry:
         event = self._check_arrival(origin, body)
-        version, at = self._version(event.partitionkey) + 1, Head(origin.sequence, bytes.fromhex(origin.hash))
+        version, before = self._version(event.partitionkey) + 1, self._tip(origin.source)
         arrival = codec.Arrival(
             source=origin.source,
-            sequence=origin.sequence,
+            position=origin.position,
             hash=origin.hash,
             prev=origin.prev,
             localsequence=self._seq + 1,
@@ -169,40 +175,50 @@ class Batch:
             recordedtime=self.recorded,
         )
         wrapped = codec.wrap(body, arrival)
-        hash_ = codec.chain(self._hash, wrapped)
-        self._heads[origin.source] = at
         row = Row(
             self._seq + 1,
-            hash_,
+            codec.chain(self._hash, wrapped),
             event.partitionkey,
             version,
             origin.source,
             event.id,
-            *at,
-            self._own_seq,
+            origin.source,
+            origin.position,
+            bytes.fromhex(origin.hash),
+            before.seq,
             self.recorded,
             wrapped,
         )
         return self._add(row, event, origin)
 
     def _check_arrival(self, origin: Origin, body: bytes) -> Event:
-        """The event in `body`. Raises GapFound, ChainBroken, ForkFound unless it follows what is held of its source."""
-        source, held = origin.source, self._held(origin.source)
-        if origin.sequence != held.seq + 1:
-            raise GapFound(f"{source}: event {held.seq + 1} is missing before {origin.sequence}")
+        """The event in `body`. Raises GapFound, ChainBroken, ForkFound unless it follows what is held and is ours."""
+        source, held = origin.source, self._tip(origin.source)
+        if origin.position != held.position + 1:
+            raise GapFound(f"{source}: event {held.position + 1} is missing before {origin.position}")
         if codec.chain(bytes.fromhex(origin.prev), body).hex() != origin.hash:
-            raise ChainBroken(f"{source}: event {origin.sequence} does not have the hash it came with")
+            raise ChainBroken(f"{source}: event {origin.position} does not have the hash it came with")
         if origin.prev != held.hash.hex():
-            raise ForkFound(f"{source}: event {origin.sequence} follows another event {held.seq} than the one held")
+            raise ForkFound(
+                f"{source}: event {origin.position} follows another event {held.position} than the one held"
+            )
         event, nested = codec.decode(body)
-        if nested or (event.source, event.sequence) != (source, f"{origin.sequence:020d}"):
-            raise ChainBroken(f"{source}: event {origin.sequence} calls itself {event.source} {event.sequence}")
+        if nested or event.source != source or not event.sequence.isdecimal():
+            raise ChainBroken(f"{source}: event {origin.position} calls itself {event.source} {event.sequence}")
+        try:
+            reader, here = reader_of(source, event.partitionkey), name_of(self._source)
+        except ValueError as error:
+            raise ChainBroken(f"{source}: nobody knows who reads event {origin.position}: {error}") from error
+        if reader != here:
+            raise ChainBroken(f"{source}: event {origin.position} is for {reader or 'nobody'}, not for {here}")
         if event.id in self._ids.setdefault(source, {}) or self._lookup.stored(source, [event.id]):
-            raise ForkFound(f"{source}: the id {event.id} of event {origin.sequence} is already taken")
+            raise ForkFound(f"{source}: the id {event.id} of event {origin.position} is already taken")
         return event
 
     def _add(self, row: Row, event: Event, origin: Origin | None) -> Entry:
         self._seq, self._hash = row.seq, row.hash
+        if row.chain:
+            self._tips[row.chain] = Tip(row.position, row.linkhash, row.seq)
         entry = Entry(row.seq, row.hash, event, origin)
         self.rows.append(row)
         self.entries.append(entry)

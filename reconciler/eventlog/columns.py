@@ -7,15 +7,18 @@ commit writes beside its events, so it is kept small; `verify` compares every co
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from reconciler.eventlog.batch import Row
 
 OWN: Final = 0  # the log itself, in the column `source`
 # ROLLBACK: what is refused ends the log object, so no statement needs a journal of its own.
-_INSERT: Final = "INSERT OR ROLLBACK INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT: Final = "INSERT OR ROLLBACK INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_HEAD: Final = "INSERT INTO head VALUES (?, ?) ON CONFLICT (chain) DO UPDATE SET seq = excluded.seq"
+_NO_PLACE: Final[tuple[Any, ...]] = (None, None, None, None)  # of an entry that nobody reads
 _AT_ONCE: Final = 500  # values in one question
 _REMEMBERED: Final = 65_536  # streams whose number is known without asking
+_T = TypeVar("_T")
 
 
 @lru_cache(maxsize=1024)  # asked when it is looked up and again when it is stored
@@ -39,7 +42,7 @@ def id_text(key: bytes | str) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-def asked(values: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:
+def asked(values: Sequence[_T]) -> Iterator[tuple[Sequence[_T], str]]:
     """As many of these values as one question takes, and their question marks for `IN (…)`."""
     for start in range(0, len(values), _AT_ONCE):
         some = values[start : start + _AT_ONCE]
@@ -47,25 +50,30 @@ def asked(values: Sequence[str]) -> Iterator[tuple[Sequence[str], str]]:
 
 
 class Numbers:
-    """The numbers of streams and sources in one live file, as its writer knows them: the seq of their first entry."""
+    """The numbers of streams and chains in one live file, as its writer knows them: the seq of their first entry."""
 
     def __init__(self) -> None:
         self._streams: dict[str, int] = {}
-        self._sources: dict[str, int] = {"": OWN}
+        self._chains: dict[str, int] = {}
 
     def insert(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-        """Add rows of `entry`, and the names that are new here."""
-        streams, sources = self._streams, self._sources
+        """Add rows of `entry`, and the names that are new here; move the heads of chains on."""
+        streams, chains = self._streams, self._chains
         if len(streams) > _REMEMBERED:
             streams.clear()
         _number(connection, "stream", streams, ((row.stream, row.seq) for row in rows))
-        _number(connection, "source", sources, ((row.source, row.seq) for row in rows))
-        stored = []
-        for seq, hash_, stream, version, source, id_, sequence, source_hash, own, _, body in rows:
-            kept = None if source_hash == hash_ else source_hash
-            number, from_ = streams[stream], sources[source]
-            stored.append((seq, hash_, number, version, from_, id_key(id_), sequence, own, kept, body))
+        _number(connection, "chain", chains, ((row.chain, row.seq) for row in rows if row.chain))
+        stored: list[tuple[Any, ...]] = []
+        heads: dict[int, int] = {}
+        for seq, hash_, stream, version, source, id_, chain, position, link, prior, _, body in rows:
+            key, place = id_key(id_), _NO_PLACE
+            if chain:
+                number = chains[chain]
+                heads[number] = seq
+                place = (number, position, prior, None if link == hash_ else link)
+            stored.append((seq, hash_, streams[stream], version, chains[source] if source else OWN, key, *place, body))
         connection.executemany(_INSERT, stored)
+        connection.executemany(_HEAD, heads.items())
 
 
 def _number(
@@ -82,5 +90,5 @@ def _number(
         sql = f"SELECT name, number FROM {table} WHERE name IN ({marks})"  # noqa: S608  # ours
         known.update(connection.execute(sql, some))
     added = [(name, seq) for name, seq in new.items() if name not in known]
-    connection.executemany(f"INSERT INTO {table} VALUES (?, ?)", added)  # noqa: S608  # as above
+    connection.executemany(f"INSERT INTO {table} (name, number) VALUES (?, ?)", added)  # noqa: S608  # as above
     known.update(added)

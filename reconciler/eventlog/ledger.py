@@ -16,15 +16,18 @@ from reconciler.ports import Clock
 GROUP = 512  # events that share one commit, at most, unless one call brings more
 
 
-def genesis(log_id: str, source: str, time: str) -> Event:
-    """The first event of a log: it names itself, so no two logs are ever the same source."""
+def genesis(log_id: str, source: str, time: str, follows: str = "") -> Event:
+    """The first event of a log: it names itself, so no two logs are ever the same source.
+
+    follows: the source under which this log was written before, where a new epoch begins.
+    """
     return Event(
         id=event_id("genesis", source),
         type=LOG_GENESIS,
         partitionkey="log",
         time=time,
         subject=source,
-        data={"log": log_id},
+        data={"log": log_id} | ({"follows": follows} if follows else {}),
     )
 
 
@@ -78,6 +81,21 @@ class Ledger(ABC):
     def copy(self, entries: Sequence[tuple[Origin, bytes]]) -> list[Entry]:
         """See `ports.EventLog`."""
         return self._submit(_Ticket(lambda batch: batch.copied(entries), len(entries)))
+
+    def renew(self) -> None:
+        """See `ports.EventLog`."""
+        with self._writing:
+            log_id, old = new_log_id(), self._source
+            source = f"{old.rpartition('/')[0]}/{log_id}"
+            batch = Batch(self._lookup(), source, self._tail._replace(own=0), self._batch().recorded)
+            batch.own([genesis(log_id, source, batch.recorded, old)], {})
+            self._begin(batch, source)
+            self._source, self._tail = source, batch.tail
+            self._tell(batch.entries)
+
+    @abstractmethod
+    def _begin(self, batch: Batch, source: str) -> None:
+        """Make the rows of `batch` durable in a new segment. A new `source`: its readers' chains begin anew."""
 
     def subscribe(self, listener: Callable[[list[Entry]], None]) -> None:
         """See `ports.EventLog`. A listener must not append: it runs under the writer's lock."""

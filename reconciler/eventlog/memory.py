@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from reconciler.errors import ChainBroken
-from reconciler.eventlog.batch import Lookup, Row, Tail
+from reconciler.eventlog.batch import NO_TIP, Batch, Lookup, Row, Tail, Tip
 from reconciler.eventlog.ledger import Ledger, genesis, new_log_id
 from reconciler.history import codec
 from reconciler.history.events import EMPTY, Entry, Head, Origin, rfc3339
@@ -20,32 +20,24 @@ class MemoryLog(Ledger):
 
     def __init__(self, name: str, clock: Clock, *, log_id: str = "") -> None:
         log_id = log_id or new_log_id()
-        super().__init__(f"{name}/{log_id}", clock, Tail(EMPTY, EMPTY, ""))
+        super().__init__(f"{name}/{log_id}", clock, Tail(EMPTY, 0, ""))
         self._rows: list[Row] = []
         self._by_id: dict[str, dict[str, int]] = defaultdict(dict)
         self._by_stream: dict[str, list[int]] = defaultdict(list)
-        self._by_source: dict[str, list[int]] = defaultdict(list)
+        self._by_chain: dict[str, list[int]] = defaultdict(list)
         self._blobs: dict[str, bytes] = {}
         self.append([genesis(log_id, self._source, rfc3339(clock.now()))])
 
-    def raw(self, after: int = 0, limit: int = 1024) -> list[tuple[Origin, bytes]]:
+    def raw(self, reader: str, after: int = 0) -> Iterator[tuple[Origin, bytes]]:
         """See `ports.EventLog`."""
-        own = self._by_source[""]
-        prev = self._rows[own[after - 1] - 1].sourcehash if after else EMPTY.hash
-        result = []
-        for row in (self._rows[seq - 1] for seq in own[after : after + limit]):
-            origin = Origin(source=self._source, sequence=row.sequence, hash=row.sourcehash.hex(), prev=prev.hex())
-            result.append((origin, row.body))
-            prev = row.sourcehash
-        return result
+        prev = self.hash_at(reader, after) or EMPTY.hash
+        for row in [self._rows[seq - 1] for seq in self._by_chain.get(reader, [])[after:]]:
+            yield Origin(source=self._source, position=row.position, hash=row.linkhash.hex(), prev=prev.hex()), row.body
+            prev = row.linkhash
 
     def held(self, source: str) -> Head:
         """See `ports.EventLog`."""
-        seqs = self._by_source.get(self._key(source))
-        if not seqs:
-            return EMPTY
-        row = self._rows[seqs[-1] - 1]
-        return Head(row.sequence, row.sourcehash)
+        return Head(*self.tip(source)[:2])
 
     def read(self, after: int = 0, upto: int | None = None, *, stream: str = "") -> Iterator[Entry]:
         """See `ports.EventLog`."""
@@ -86,17 +78,26 @@ class MemoryLog(Ledger):
                 raise ChainBroken(f"entry {row.seq} does not fit the chain")
         if progress is not None:
             progress(len(self._rows))
-        return Verification(len(self._rows), self.head(), 1)
+        return Verification(len(self._rows), self.head(), 1, sum(not name.startswith("/") for name in self._by_chain))
 
     def close(self) -> None:
         """See `ports.EventLog`."""
+
+    def _begin(self, batch: Batch, source: str) -> None:  # noqa: ARG002  # rows name none while it is the log's own
+        for reader in [name for name in self._by_chain if not name.startswith("/")]:
+            del self._by_chain[reader]
+        for places in self._by_id.values():
+            if "" in places:
+                places[self._source] = places.pop("")
+        self._store(batch.rows)
 
     def _store(self, rows: list[Row]) -> None:
         for row in rows:
             self._rows.append(row)
             self._by_id[row.id][row.source] = row.seq
             self._by_stream[row.stream].append(row.seq)
-            self._by_source[row.source].append(row.seq)
+            if row.chain:
+                self._by_chain[row.chain].append(row.seq)
 
     def _key(self, source: str) -> str:
         return "" if source == self._source else source
@@ -115,6 +116,11 @@ class MemoryLog(Ledger):
     def versions_of(self, streams: Collection[str]) -> dict[str, int]:
         return {stream: len(self._by_stream.get(stream, ())) for stream in streams}
 
-    def source_hash(self, source: str, sequence: int) -> bytes | None:
-        seqs = self._by_source.get(self._key(source), [])
-        return self._rows[seqs[sequence - 1] - 1].sourcehash if 0 < sequence <= len(seqs) else None
+    def tip(self, chain: str) -> Tip:
+        seqs = self._by_chain.get(chain)
+        row = self._rows[seqs[-1] - 1] if seqs else None
+        return NO_TIP if row is None else Tip(row.position, row.linkhash, row.seq)
+
+    def hash_at(self, chain: str, position: int) -> bytes | None:
+        seqs = self._by_chain.get(chain, [])
+        return self._rows[seqs[position - 1] - 1].linkhash if 0 < position <= len(seqs) else None

@@ -6,16 +6,15 @@ In: the log's path.  Out: entries, blobs, heads. It follows the log when a segme
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
 from reconciler.errors import ChainBroken, HistoryError, WorldUnavailable
-from reconciler.eventlog import schema, segments
+from reconciler.eventlog import chains, schema, segments
 from reconciler.eventlog.audit import verify_volumes
 from reconciler.eventlog.volume import Volume
 from reconciler.history import codec
-from reconciler.history.events import EMPTY, Entry, Head, Origin
+from reconciler.history.events import Entry, Head, Origin
 from reconciler.ports import Verification
 
 _T = TypeVar("_T")
@@ -75,28 +74,15 @@ class SqliteReader:
 
     def held(self, source: str) -> Head:
         """See `ports.EventLog`."""
-        return self._newest(lambda volume: volume.held(source)) or EMPTY
+        return self.end(source)
 
-    def own_head(self) -> Head:
-        """The end of the log's own source chain, by one indexed query: a link sees whether there is anything new."""
-        live = self._volumes()[-1]
-        return live.held(live.source) or live.own
+    def end(self, chain: str) -> Head:
+        """The end of a reader's chain, by one indexed query: a link sees whether there is anything new."""
+        return Head(*self._volumes()[-1].tip(chain)[:2])
 
-    def source_hash(self, source: str, sequence: int) -> bytes | None:
-        """The hash, in the chain of its source, of what is held of `source` under `sequence`."""
-        return self._newest(lambda volume: volume.source_hash(source, sequence))
-
-    def raw(self, after: int = 0, limit: int = 1024) -> list[tuple[Origin, bytes]]:
+    def raw(self, reader: str, after: int = 0) -> Iterator[tuple[Origin, bytes]]:
         """See `ports.EventLog`."""
-        result: list[tuple[Origin, bytes]] = []
-        volumes = [volume for volume in self._volumes() if volume.own_last > after]
-        prev = self._own_hash(after)
-        for volume in volumes:
-            for sequence, hash_, body in volume.own_after(after + len(result), limit - len(result)):
-                origin = Origin(source=volume.source, sequence=sequence, hash=hash_.hex(), prev=prev.hex())
-                result.append((origin, body))
-                prev = hash_
-        return result
+        return chains.after(self._volumes()[::-1], reader, after)
 
     def verify(self, progress: Callable[[int], None] | None = None) -> Verification:
         """See `ports.EventLog`. Also compares columns with bodies, blobs with their ids, and tables with the schema."""
@@ -118,12 +104,6 @@ class SqliteReader:
                 yield page
                 after = page[-1][0]
             after = max(after, last)
-
-    def _own_hash(self, sequence: int) -> bytes:
-        """The hash of the log's own event `sequence` in its own chain; empty when the file that has it is gone."""
-        volumes = self._volumes()
-        begins = next((volume.own.hash for volume in volumes if volume.own.seq == sequence), None)
-        return begins or self.source_hash(volumes[-1].source, sequence) or b""
 
     def _newest(self, ask: Callable[[Volume], _T | None]) -> _T | None:
         return next((found for volume in reversed(self._volumes()) if (found := ask(volume)) is not None), None)
@@ -162,8 +142,6 @@ class SqliteReader:
             known.get(file.path) or open_volume(file.path, sealed=True)
             for file in segments.sealed_files(self._path, live.first)
         ]
-        for volume, following in pairwise([*sealed, live]):
-            volume.own_last = following.own.seq
         self._retired += [volume for volume in self._open if volume not in sealed]  # other threads may be reading
         self._open, self._inode = [*sealed, live], inode
 

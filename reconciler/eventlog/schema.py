@@ -1,34 +1,42 @@
-"""The tables of one log file, their guards, and how a connection is opened. Imports errors.
+"""The tables of one log file, their guards, and how a connection is opened. Imports batch, errors.
 
 In: paths.  Out: connections. The guards stop a stray connection; the chain finds what the guards cannot stop.
 """
 
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 from zlib import crc32
 
 from reconciler.errors import ChainBroken, HistoryError, LogTooNew, WorldUnavailable
+from reconciler.eventlog.batch import Tip
 
 APPLICATION_ID: Final = 0x52434C47  # "RCLG"
-VERSION: Final = 1
+VERSION: Final = 2
 
-# `segment` has one row: where this file begins, in the row chain and in the log's own source chain.
-# `stream` and `source` number names by the seq of the first entry here that bears one; source 0 is the log itself.
-# entry.own: the log's own events up to and including this row. entry.sourcehash: NULL where it is `hash`.
-# Until something is copied the place of an own event in its source chain is its seq, which needs no index.
-# No AUTOINCREMENT: docs/decisions/0009.
+# `segment` has one row: where this file begins, in the row chain and in the number of the log's own events.
+# `stream` and `chain` number names by the seq of the first entry here that bears one; chains that the file begins with
+# are numbered from 1. A chain goes by its reader, or by the source that it was copied from: that one is entry.source,
+# which is 0 for the log itself. entry.prior: the entry before it in its chain; linkhash: its hash there, NULL where it
+# is `hash`. head: the newest entry of each chain.
+# No AUTOINCREMENT, no index of chains: docs/decisions/0009.
 TABLES: Final = """
 CREATE TABLE segment (
   only INTEGER PRIMARY KEY CHECK (only = 1),
   source TEXT NOT NULL,
   first INTEGER NOT NULL,
   prev BLOB NOT NULL,
-  sequence INTEGER NOT NULL,
-  sourcehash BLOB NOT NULL
+  own INTEGER NOT NULL
 ) STRICT;
 CREATE TABLE stream (name TEXT PRIMARY KEY, number INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE source (name TEXT PRIMARY KEY, number INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE chain (
+  name TEXT PRIMARY KEY,
+  number INTEGER NOT NULL,
+  position INTEGER NOT NULL DEFAULT 0,
+  hash BLOB NOT NULL DEFAULT (zeroblob(32))
+) STRICT, WITHOUT ROWID;
+CREATE TABLE head (chain INTEGER PRIMARY KEY, seq INTEGER NOT NULL) STRICT;
 CREATE TABLE entry (
   seq INTEGER PRIMARY KEY,
   hash BLOB NOT NULL,
@@ -36,14 +44,14 @@ CREATE TABLE entry (
   version INTEGER NOT NULL,
   source INTEGER NOT NULL,
   id ANY NOT NULL,
-  sequence INTEGER NOT NULL,
-  own INTEGER NOT NULL,
-  sourcehash BLOB,
+  chain INTEGER,
+  position INTEGER,
+  prior INTEGER,
+  linkhash BLOB,
   body BLOB NOT NULL,
   UNIQUE (id, source),
   UNIQUE (stream, version)
 ) STRICT;
-CREATE UNIQUE INDEX entry_sequence ON entry (source, sequence) WHERE sequence < seq;
 CREATE TABLE blob (
   oid TEXT NOT NULL UNIQUE,
   content BLOB NOT NULL
@@ -56,10 +64,6 @@ CREATE TRIGGER entry_insert BEFORE INSERT ON entry
 WHEN NEW.seq IS NOT 1 + coalesce((SELECT max(seq) FROM entry), (SELECT first - 1 FROM segment))
   OR EXISTS (SELECT 1 FROM entry WHERE id = NEW.id AND source = NEW.source)
   OR EXISTS (SELECT 1 FROM entry WHERE stream = NEW.stream AND version = NEW.version)
-  OR NEW.sequence > NEW.seq
-  OR NEW.sequence < NEW.seq AND (
-    EXISTS (SELECT 1 FROM entry WHERE source = NEW.source AND sequence = NEW.sequence AND sequence < seq)
-    OR EXISTS (SELECT 1 FROM entry WHERE seq = NEW.sequence AND source = NEW.source AND sequence = NEW.sequence))
 BEGIN SELECT RAISE(ROLLBACK, 'the log is append-only and has no gaps'); END;
 CREATE TRIGGER entry_update BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER entry_delete BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
@@ -74,12 +78,20 @@ CREATE TRIGGER stream_insert BEFORE INSERT ON stream BEGIN
 END;
 CREATE TRIGGER stream_update BEFORE UPDATE ON stream BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER stream_delete BEFORE DELETE ON stream BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TRIGGER source_insert BEFORE INSERT ON source BEGIN
+CREATE TRIGGER chain_insert BEFORE INSERT ON chain BEGIN
   SELECT RAISE(ABORT, 'the log is append-only')
-    WHERE NEW.number <= (SELECT max(seq) FROM entry) OR EXISTS (SELECT 1 FROM source WHERE name = NEW.name);
+    WHERE NEW.number <= (SELECT max(seq) FROM entry) OR EXISTS (SELECT 1 FROM chain WHERE name = NEW.name);
 END;
-CREATE TRIGGER source_update BEFORE UPDATE ON source BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TRIGGER source_delete BEFORE DELETE ON source BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER chain_update BEFORE UPDATE ON chain BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER chain_delete BEFORE DELETE ON chain BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER head_insert BEFORE INSERT ON head BEGIN
+  SELECT RAISE(ABORT, 'the log is append-only')
+    WHERE NEW.seq <= (SELECT seq FROM head WHERE chain = NEW.chain);
+END;
+CREATE TRIGGER head_update BEFORE UPDATE ON head WHEN NEW.chain <> OLD.chain OR NEW.seq <= OLD.seq BEGIN
+  SELECT RAISE(ABORT, 'the log is append-only');
+END;
+CREATE TRIGGER head_delete BEFORE DELETE ON head BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER segment_insert BEFORE INSERT ON segment BEGIN
   SELECT RAISE(ABORT, 'the log is append-only') WHERE EXISTS (SELECT 1 FROM segment);
 END;
@@ -109,16 +121,16 @@ PRAGMA journal_size_limit = 67108864;
 
 
 class Begins(NamedTuple):
-    """Where a file begins: its log's source, its first entry and the hash before it, and the same in the source chain.
+    """Where a file begins: its log's source, its first entry and the hash before it, how many own events came before.
 
-    sequence, sourcehash: the last own event before this file.
+    tips: where each chain stood, by its name.
     """
 
     source: str
     first: int
     prev: bytes
-    sequence: int
-    sourcehash: bytes
+    own: int
+    tips: Mapping[str, Tip]
 
 
 def known_faults() -> list[str]:
@@ -161,7 +173,10 @@ def create(connection: sqlite3.Connection, begins: Begins | None = None) -> None
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {LAYOUT}")
     if begins:
-        connection.execute("INSERT INTO segment VALUES (1, ?, ?, ?, ?, ?)", begins)
+        connection.execute("INSERT INTO segment VALUES (1, ?, ?, ?, ?)", begins[:4])
+        for number, (name, tip) in enumerate(begins.tips.items(), start=1):
+            connection.execute("INSERT INTO chain VALUES (?, ?, ?, ?)", (name, number, tip.position, tip.hash))
+            connection.execute("INSERT INTO head VALUES (?, ?)", (number, tip.seq))
 
 
 def is_created(connection: sqlite3.Connection) -> bool:
@@ -179,10 +194,11 @@ def check_format(connection: sqlite3.Connection, path: Path) -> None:
     if version > VERSION:
         raise LogTooNew(f"{path} has format {version}; this release reads up to {VERSION}")
     if layout != LAYOUT:
-        raise HistoryError(
-            f"{path} was written by a release that lays out its tables in another way",
-            hint="use the release that wrote it, or move the log away: a new one is begun",
-        )
+        told = "was written by a release that lays out its tables in another way"
+        if version < VERSION:
+            told = f"has format {version}; this release reads {VERSION}, in which every edge has a chain of its own"
+        hint = "use the release that wrote it, or move the log away: a new one is begun"
+        raise HistoryError(f"{path} {told}", hint=hint)
 
 
 def check_made(connection: sqlite3.Connection, path: Path) -> None:

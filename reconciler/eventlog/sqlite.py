@@ -70,25 +70,30 @@ class SqliteLog(Ledger, SqliteReader):
         Raises HistoryError (somebody reads just now: nothing happened), LogWriteFailed (the next start settles it).
         """
         with self._writing:
-            batch, first = self._batch(), self._stored.live.first
-            begins = schema.Begins(self._source, self._tail.head.seq + 1, self._tail.head.hash, *self._tail.own)
-            sealed = segments.sealed_path(self._path, first, self._tail.head.seq)
-            batch.own([_sealed_event(first, self._tail, sealed, batch.recorded)], {})
-            with self._failing():
-                self._begin_segment(begins, batch.rows, sealed)
+            batch, sealed = self._batch(), self._sealed_path()
+            batch.own([_sealed_event(self._stored.live.first, self._tail, sealed, batch.recorded)], {})
+            self._begin(batch, self._source)
             self._tail = batch.tail
             self._tell(batch.entries)
         return sealed
 
-    def _begin_segment(self, begins: schema.Begins, rows: list[Row], sealed: Path) -> None:
-        new = segments.live_path(self._path, begins.first).resolve()
-        seal.checkpoint(self._writer, self._path)
-        seal.prepare(new, begins, rows)
-        seal.switch(self._path, sealed, new)
-        self._writer.close()
-        seal.settle(self._path)
-        self._writer = schema.connect_writer(new)
-        self._stored = Stored(self._sealed(), Volume(self._writer, new))
+    def _sealed_path(self) -> Path:
+        return segments.sealed_path(self._path, self._stored.live.first, self._tail.head.seq)
+
+    def _begin(self, batch: Batch, source: str) -> None:
+        """See `Ledger`: in a new file, with the one before it sealed."""
+        (head, own, _), tips, sealed = self._tail, self._stored.tips(), self._sealed_path()
+        if source != self._source:
+            own, tips = 0, {name: tip for name, tip in tips.items() if name.startswith("/")}
+        new = segments.live_path(self._path, head.seq + 1).resolve()
+        with self._failing():
+            seal.checkpoint(self._writer, self._path)
+            seal.prepare(new, schema.Begins(source, head.seq + 1, head.hash, own, tips), batch.rows)
+            seal.switch(self._path, sealed, new)
+            self._writer.close()
+            seal.settle(self._path)
+            self._writer = schema.connect_writer(new)
+            self._stored = Stored(self._sealed(), Volume(self._writer, new))
 
     def close(self) -> None:
         """See `ports.EventLog`."""
@@ -185,8 +190,8 @@ def _begin_log(writer: sqlite3.Connection, live: Path, name: str, clock: Clock) 
     log_id, now = new_log_id(), rfc3339(clock.now())
     source = f"{name}/{log_id}"
     writer.execute("BEGIN IMMEDIATE")
-    schema.create(writer, schema.Begins(source, 1, EMPTY.hash, *EMPTY))
-    batch = Batch(Stored([], Volume(writer, live)), source, Tail(EMPTY, EMPTY, ""), now)
+    schema.create(writer, schema.Begins(source, 1, EMPTY.hash, 0, {}))
+    batch = Batch(Stored([], Volume(writer, live)), source, Tail(EMPTY, 0, ""), now)
     batch.own([genesis(log_id, source, now)], {})
     Numbers().insert(writer, batch.rows)
     writer.execute("COMMIT")

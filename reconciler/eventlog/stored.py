@@ -6,10 +6,11 @@ In: look-ups from a batch, rows that are durable now.  Out: entries, versions, h
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-from reconciler.eventlog.batch import Row, Tail
+from reconciler.eventlog.batch import NO_TIP, Row, Tail, Tip
+from reconciler.eventlog.chains import hash_at
 from reconciler.eventlog.columns import Numbers
 from reconciler.eventlog.volume import Volume
-from reconciler.history.events import EMPTY, Entry, Head
+from reconciler.history.events import Entry
 
 _REMEMBERED: Final = 65_536  # streams whose version is known without asking
 
@@ -22,13 +23,12 @@ class Stored:
         self.numbers = Numbers()
         self._newest_first = [live, *reversed(sealed)]
         self._versions: dict[str, int] = {}
-        self._heads: dict[str, Head] = {}
+        self._tips = live.tips()
 
     def tail(self) -> Tail:
         """Where the log ends."""
         head = self.live.head()
-        own = self.live.held(self.live.source) or self.live.own
-        return Tail(head, own, self.live.recorded(head.seq))
+        return Tail(head, self.live.own_count(), self.live.recorded(head.seq))
 
     def remember(self, rows: Sequence[Row]) -> None:
         """Take note of rows that are durable now."""
@@ -36,8 +36,8 @@ class Stored:
             self._versions.clear()
         for row in rows:
             self._versions[row.stream] = row.version
-        for source, row in {row.source: row for row in rows}.items():
-            self._heads[source or self.live.source] = Head(row.sequence, row.sourcehash)
+            if row.chain:
+                self._tips[row.chain] = Tip(row.position, row.linkhash, row.seq)
 
     def stored(self, source: str, ids: Sequence[str]) -> dict[str, Entry]:
         """See `batch.Lookup`."""
@@ -55,17 +55,17 @@ class Stored:
             missing = [stream for stream in missing if stream not in known]
         return known | dict.fromkeys(missing, 0)
 
-    def held(self, source: str) -> Head:
+    def tip(self, chain: str) -> Tip:
         """See `batch.Lookup`."""
-        if source not in self._heads:
-            heads = (volume.held(source) for volume in self._newest_first)
-            self._heads[source] = next((head for head in heads if head), EMPTY)
-        return self._heads[source]
+        return self._tips.get(chain, NO_TIP)
 
-    def source_hash(self, source: str, sequence: int) -> bytes | None:
+    def tips(self) -> dict[str, Tip]:
+        """Where every chain ends: what the next file begins with."""
+        return self._tips
+
+    def hash_at(self, chain: str, position: int) -> bytes | None:
         """See `batch.Lookup`."""
-        hashes = (volume.source_hash(source, sequence) for volume in self._newest_first)
-        return next((hash_ for hash_ in hashes if hash_), None)
+        return hash_at(self._newest_first, chain, position)
 
     def unknown_blobs(self, oids: Iterable[str]) -> list[str]:
         """Those of `oids` that no file has."""

@@ -5,14 +5,15 @@ In: a connection.  Out: rows and entries. Any thread may read; the connection se
 
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from reconciler.errors import ChainBroken, WorldUnavailable
+from reconciler.eventlog.batch import NO_TIP, Tip
 from reconciler.eventlog.columns import OWN, asked, id_key
 from reconciler.history import codec
-from reconciler.history.events import Entry, Head
+from reconciler.history.events import EMPTY, Entry, Head
 
 PAGE: Final = 1024  # entries read in one go: no read keeps the writer from checkpointing
 LIVE: Final = 2**63 - 1
@@ -22,27 +23,32 @@ _STREAM_PAGE: Final = (
     "SELECT seq, hash, body FROM entry WHERE stream = (SELECT number FROM stream WHERE name = ?) "
     "AND seq > ? AND seq <= ? ORDER BY version LIMIT ?"
 )
-# Own events before anything was copied are found by seq, later ones by the index that begins there.
-_OWN_HEAD: Final = """
-WITH last (place) AS (SELECT own FROM entry ORDER BY seq DESC LIMIT 1)
-SELECT sequence, coalesce(sourcehash, hash) FROM entry JOIN last ON seq = place WHERE source = 0 AND sequence = seq
-UNION ALL
-SELECT sequence, coalesce(sourcehash, hash) FROM entry JOIN last ON sequence = place WHERE source = 0 AND sequence < seq
+_TIPS: Final = (
+    "SELECT chain.name, coalesce(entry.position, chain.position), coalesce(entry.linkhash, entry.hash, chain.hash), "
+    "head.seq FROM chain JOIN head ON head.chain = chain.number LEFT JOIN entry ON entry.seq = head.seq"
+)
+# From an entry back along its chain, as far as this file goes.
+_BACK: Final = """
+WITH RECURSIVE back (seq, position, prior) AS (
+  SELECT seq, position, prior FROM entry WHERE seq = ?1
+  UNION ALL
+  SELECT entry.seq, entry.position, entry.prior FROM back JOIN entry ON entry.seq = back.prior WHERE back.position > ?2
+)
+SELECT * FROM back
 """
-_OWN_PAGE: Final = """
-SELECT sequence, coalesce(sourcehash, hash), body FROM entry
-WHERE seq > ?1 AND seq <= ?1 + ?2 AND source = 0 AND sequence = seq
-UNION ALL
-SELECT sequence, coalesce(sourcehash, hash), body FROM entry
-WHERE source = 0 AND sequence > ?1 AND sequence <= ?1 + ?2 AND sequence < seq
-ORDER BY 1
-"""
+
+
+class Place(NamedTuple):
+    """Where an entry stands: its row, its position in its chain, and the row before it there."""
+
+    seq: int
+    position: int
+    prior: int
 
 
 class Volume:
-    """One file. first, prev: where it begins in the row chain; own: where the log's own source chain stood then.
-
-    last, own_last: where it ends in either; LIVE while it is written.
+    """One file. first, prev: where it begins in the row chain; own: how many own events came before; last: where it
+    ends, LIVE while it is written.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path, *, sealed: bool = False) -> None:
@@ -50,13 +56,11 @@ class Volume:
         self._lock = threading.Lock()
         self.path = path
         self.sealed = sealed
-        rows = self.query("SELECT source, first, prev, sequence, sourcehash FROM segment")
+        rows = self.query("SELECT source, first, prev, own FROM segment")
         if not rows:
             raise ChainBroken(f"{path} does not say where it begins")
-        self.source, self.first, self.prev = rows[0][:3]
-        self.own = Head(*rows[0][3:])
+        self.source, self.first, self.prev, self.own = rows[0]
         self.last = self.head().seq if sealed else LIVE
-        self.own_last = LIVE
         self._numbers = {self.source: OWN}
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
@@ -85,32 +89,34 @@ class Volume:
         rows = self.query("SELECT seq, hash FROM entry ORDER BY seq DESC LIMIT 1")
         return Head(*rows[0]) if rows else Head(self.first - 1, self.prev)
 
-    def held(self, source: str) -> Head | None:
-        """The last entry of `source` in this file, in its own chain."""
-        if source == self.source:
-            rows = self.query(_OWN_HEAD)
-        else:
-            rows = self.query(
-                "SELECT sequence, sourcehash FROM entry WHERE source = ? AND sequence < seq "
-                "ORDER BY sequence DESC LIMIT 1",
-                (self._number(source),),
-            )
-        return Head(*rows[0]) if rows else None
+    def own_count(self) -> int:
+        """How many own events there are up to the end of this file."""
+        rows = self.query("SELECT body FROM entry WHERE source = 0 ORDER BY seq DESC LIMIT 1")
+        return codec.own_sequence(rows[0][0]) if rows else self.own
 
-    def source_hash(self, source: str, sequence: int) -> bytes | None:
-        """The hash of one entry in the chain of its source."""
-        if source == self.source:
-            rows = self.query(_OWN_PAGE, (sequence - 1, 1))
-            return bytes(rows[0][1]) if rows else None
-        rows = self.query(
-            "SELECT sourcehash FROM entry WHERE source = ? AND sequence = ? AND sequence < seq",
-            (self._number(source), sequence),
-        )
-        return bytes(rows[0][0]) if rows else None
+    def tips(self) -> dict[str, Tip]:
+        """Where every chain ends here."""
+        return {name: Tip(*tip) for name, *tip in self.query(_TIPS)}
 
-    def own_after(self, sequence: int, limit: int) -> list[tuple[int, bytes, bytes]]:
-        """(sequence, hash, body) of the log's own events behind `sequence`, in its own chain."""
-        return self.query(_OWN_PAGE, (sequence, limit))
+    def tip(self, chain: str) -> Tip:
+        """Where a chain ends here."""
+        rows = self.query(f"{_TIPS} WHERE chain.name = ?", (chain,))
+        return Tip(*rows[0][1:]) if rows else NO_TIP
+
+    def begin(self, chain: str) -> Head:
+        """Where a chain stood when the file began."""
+        rows = self.query("SELECT position, hash FROM chain WHERE name = ?", (chain,))
+        return Head(*rows[0]) if rows else EMPTY
+
+    def back(self, seq: int, position: int) -> list[Place]:
+        """The entry `seq` and those before it in its chain, newest first, to `position` or to where the file begins."""
+        return [Place(*row) for row in self.query(_BACK, (seq, position))]
+
+    def links(self, seqs: Sequence[int]) -> Iterator[tuple[int, bytes, bytes]]:
+        """(position, hash, body) of these entries in their chain, oldest first."""
+        for some, marks in asked(seqs):
+            sql = f"SELECT position, coalesce(linkhash, hash), body FROM entry WHERE seq IN ({marks}) ORDER BY seq"  # noqa: S608  # marks
+            yield from self.query(sql, some)
 
     def versions_of(self, streams: Sequence[str]) -> dict[str, int]:
         """The last version of those of these streams that are in this file."""
@@ -156,7 +162,7 @@ class Volume:
     def _number(self, source: str) -> int | None:
         """The number of `source` in this file, which never changes; None where nothing of it is here."""
         if source not in self._numbers:
-            rows = self.query("SELECT number FROM source WHERE name = ?", (source,))
+            rows = self.query("SELECT number FROM chain WHERE name = ?", (source,))
             if not rows:
                 return None
             self._numbers[source] = rows[0][0]

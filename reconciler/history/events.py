@@ -73,7 +73,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     partitionkey  the stream; `version` counts within it, from 1
     time          when it happened, by the writer's clock: RFC 3339, UTC, microseconds, `Z`
     recordedtime  when its log stored it; never goes back within one log
-    sequence      20 digits; position in the log of its source, from 1, without gaps
+    sequence      20 digits; its number among the own events of its log, from 1, without gaps there
     subject       `<Kind>/<namespace>/<name>@<edge>` where it is about an object
     data          JSON without floats and without integers above 2**53; numbers with a fraction are text
     """
@@ -100,10 +100,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a copied event comes from: what its own log knows of it, so that its chain can be checked here again."""
+    """Where a copied event comes from: its place in the chain of its reader, so that this can be checked here again."""
 
     source: str
-    sequence: int
+    position: int
     hash: str
     prev: str
 

@@ -22,11 +22,13 @@ def fold(state: State, entries: Iterable[Entry]) -> State:
         state.seq, state.hash, state.time = entry.seq, entry.hash, event.recordedtime or event.time
         handler = HANDLERS.get(event.type)
         if entry.origin is None:
-            state.source = state.source or event.source
+            state.source = event.source
             if event.partitionkey.startswith("plan/"):
                 _mine(state, event).plans = event.version
         if event.source.startswith("/edge/") and entry.origin is not None:
             _heard(state, entry)
+        elif entry.origin is not None:
+            state.hub = event.source
         if handler is not None:
             handler(state, entry)
     return state
@@ -43,8 +45,8 @@ def _served(state: State, event: Event) -> Served:
 
 
 def _heard(state: State, entry: Entry) -> None:
-    seen = state.edge(entry.event.source.split("/")[2])
-    seen.last_time, seen.last_sequence = entry.event.time, entry.origin.sequence if entry.origin else 0
+    seen = state.edge(_writer(entry))
+    seen.last_time, seen.last_sequence = entry.event.time, entry.origin.position if entry.origin else 0
     seen.source = entry.event.source
 
 
@@ -318,13 +320,31 @@ def _suspensions(state: State, data: dict[str, Any]) -> dict[str, dict[str, Any]
 
 
 def _link_refused(state: State, entry: Entry) -> None:
+    data, seen = entry.event.data, state.edges.get(_writer(entry))
     if entry.origin is None:
-        state.links[entry.event.data["peer"]] = entry.event.data["error"]
+        state.links[data["peer"]] = data["error"]
+    elif seen is not None and data.get("source", state.source) == state.source:  # else it was of an epoch before
+        seen.refusal, seen.forked = data["error"], "source" in data
 
 
 def _link_restored(state: State, entry: Entry) -> None:
+    seen = state.edges.get(_writer(entry))
     if entry.origin is None:
         state.links.pop(entry.event.data["peer"], None)
+    elif seen is not None:
+        seen.refusal, seen.forked = "", False
+
+
+def _writer(entry: Entry) -> str:
+    """The edge that wrote it; "" where a hub did."""
+    return entry.event.source.split("/")[2] if entry.event.source.startswith("/edge/") else ""
+
+
+def _log_began(state: State, entry: Entry) -> None:
+    if entry.origin is None:
+        state.epoch = entry.seq
+        for seen in state.edges.values():
+            seen.refusal, seen.forked = "", False
 
 
 def _object_adopted(state: State, entry: Entry) -> None:
@@ -416,6 +436,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     ev.STEPS_WAITING: _steps_waiting,
     ev.RECONCILE_SUSPENDED: _suspended,
     ev.RECONCILE_RESUMED: _resumed,
+    ev.LOG_GENESIS: _log_began,
     ev.LINK_REFUSED: _link_refused,
     ev.LINK_RESTORED: _link_restored,
     ev.OBJECT_ADOPTED: _object_adopted,

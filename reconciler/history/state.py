@@ -81,6 +81,8 @@ class EdgeSeen(msgspec.Struct, kw_only=True, omit_defaults=True):
     source: str = ""
     artifacts: dict[str, int] = {}  # sha256 -> bytes, complete on its disk
     error: str = ""  # the last words of an agent that ended by itself
+    refusal: str = ""  # why it does not copy the hub's log
+    forked: bool = False  # as that log is a fork of what the edge holds
 
 
 class Leading(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -122,6 +124,8 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     seq: int = 0
     hash: bytes = b""
     source: str = ""
+    epoch: int = 0  # the first entry of its source: what was ordered before it is not known to the edges
+    hub: str = ""  # the source that the hub's log has now, as an edge copied it last
     time: str = ""
     ref: Ref = msgspec.field(default_factory=Ref)
     documents: dict[str, list[str]] = {}  # path -> blob id of the last good content, per position in the file

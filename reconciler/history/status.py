@@ -313,7 +313,7 @@ def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...]) 
             key = Key.parse(text)
             held = _quarantined(key, served, mine.holds.get(text, {}))
             waits = sentence(_stopped(stopped, key, {}), held)
-            found.append(_row(key, served, state.edges, waits))
+            found.append(_row(key, served, state, waits))
     return sorted(found, key=lambda row: (row.edge, row.kind != "InferenceModel", row.kind, row.name))
 
 
@@ -373,8 +373,16 @@ def _quarantined(key: Key, served: Served, holds: Mapping[str, Any]) -> str:
     return f"{what} is held back until `reconciler release {key.edge} {named(key, served.order)}`"
 
 
-def _row(key: Key, served: Served, edges: Mapping[str, EdgeSeen], waits: str) -> Row:
-    order, live, seen = served.order, served.live, edges.get(key.edge, UNHEARD)
+def _untold(served: Served, seen: EdgeSeen, state: State) -> str:
+    """Why an edge does not know what was ordered last; "" where it does, or will once it is heard."""
+    if seen.refusal:
+        return f"the edge takes no orders from this log: {seen.refusal}"
+    return "" if served.ordered_seq >= state.epoch else "this log was put back: it is not ordered again yet"
+
+
+def _row(key: Key, served: Served, state: State, waits: str) -> Row:
+    order, live, seen = served.order, served.live, state.edges.get(key.edge, UNHEARD)
+    untold = _untold(served, seen, state)
     return Row(
         key=str(key),
         edge=key.edge,
@@ -385,13 +393,13 @@ def _row(key: Key, served: Served, edges: Mapping[str, EdgeSeen], waits: str) ->
         serving=str(live.get("version", "")),
         phase=served.phase,
         since=served.phase_time,
-        open=served.open,
+        open=served.open or bool(untold),
         pinned=served.reason.startswith("pinned on "),
         reason=served.reason,
         origin=served.origin,
         url=str(live.get("url", "")),
-        message=seen.error or served.message,
-        code="" if seen.error else served.code,
+        message=seen.error or untold or served.message,
+        code="" if seen.error or untold else served.code,
         waits=waits,
         unknown_since="" if seen.present else seen.since or NEVER,
         last_sequence=seen.last_sequence,

@@ -234,6 +234,8 @@ WORDS: Final[dict[str, Callable[[Event], str]]] = {
     ev.STATE_UNSTABLE: _unstable,
     ev.LINK_REFUSED: lambda e: f"its log is not copied any more{_reason(e.data)}",
     ev.LINK_RESTORED: lambda _: "its log is copied again",
-    ev.LOG_GENESIS: lambda e: f"log {e.source} began",
+    ev.LOG_GENESIS: lambda e: (
+        f"log {e.source} began" + (" as its edges know more of it" if "follows" in e.data else "")
+    ),
     ev.SEGMENT_SEALED: lambda e: f"sealed entries {e.data['first']} to {e.data['last']}",
 }

@@ -22,9 +22,9 @@ Stream = Callable[[str], Iterable[Entry]]
 class Link:
     """One step of the walk.
 
-    what: `serving`, `activation`, `outcome`, `order`, `plan`, `approval`, `commit`, `line`, `wanted`, `today`, `held`,
-    `suspended`, `problem`, or another event's type.  seq and id: of the event in the hub's log; 0 and "" where the fold
-    says it.  place: `path:line` in `commit`.
+    what: `serving`, `activation`, `outcome`, `order`, `plan`, `approval`, `commit`, `line`, `cause`, `wanted`, `today`,
+    `held`, `suspended`, `problem`, or another event's type.  seq and id: of the event in the log asked; 0 and "" where
+    the fold says it.  place: `path:line` in `commit`.
     """
 
     what: str
@@ -145,12 +145,23 @@ def _walk(entry: Entry, past: list[Entry], find: Find, stream: Stream) -> Iterat
         entry = order
     yield _link("order", entry)
     origin = str(entry.event.data.get("origin", ""))
-    cause = find(entry.event.causationid) if entry.event.causationid else None
     seen = {entry.event.id}
-    while cause is not None and cause.event.id not in seen:
+    while (cause := _found(entry, find)) is not None and cause.event.id not in seen:
         seen.add(cause.event.id)
         yield from _cause(cause, origin, stream)
-        cause = find(cause.event.causationid) if cause.event.causationid else None
+        entry = cause
+    if stands_elsewhere(entry, find):
+        yield Link(what="cause", text=f"event {entry.event.causationid}, which stands in the hub's log only")
+
+
+def _found(entry: Entry, find: Find) -> Entry | None:
+    return find(entry.event.causationid) if entry.event.causationid else None
+
+
+def stands_elsewhere(entry: Entry, find: Find) -> bool:
+    """Whether this is an order as an edge holds it, whose cause is in the hub's log alone: it decided for many."""
+    copied = entry.origin is not None and entry.event.source.startswith("/hub/")
+    return copied and bool(entry.event.causationid) and _found(entry, find) is None
 
 
 def _order(operation: str, past: list[Entry]) -> Entry | None:

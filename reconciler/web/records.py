@@ -14,6 +14,7 @@ from reconciler.errors import NameUnknown, UsageError
 from reconciler.history.events import REF_ADVANCED, Entry, Event
 from reconciler.history.keys import DECLARE, Key, stage_of
 from reconciler.history.timeline import named, subject, words
+from reconciler.history.why import Find, stands_elsewhere
 from reconciler.web.points import moment
 
 if TYPE_CHECKING:
@@ -85,9 +86,10 @@ def _is_object_of(edge: str, event: Event) -> bool:
     return key.name == edge if key.kind == "Edge" else key.name.endswith(f"-{edge}")
 
 
-def record(entry: Entry) -> Record:
-    """One event, in words."""
+def record(entry: Entry, find: Find | None = None) -> Record:
+    """One event, in words. find: another by its id, to say where its cause stands."""
     event = entry.event
+    elsewhere = find is not None and stands_elsewhere(entry, find)
     edge, model = subject(event)
     return Record(
         seq=entry.seq,
@@ -103,7 +105,7 @@ def record(entry: Entry) -> Record:
         commit=event.gitcommit,
         cause=event.causationid,
         operation=event.operationid,
-        text=words(event),
+        text=words(event) + ("; its cause stands in the hub's log only" if elsewhere else ""),
     )
 
 
@@ -113,8 +115,10 @@ def past_records(past: "Past", wanted: Wanted, head: int) -> Iterator[Record]:
     after = max(_after(wanted.since, past), wanted.cursor or 0)
     entries = (entry for entry in past.log.read(after, head) if wanted.has(entry))
     if wanted.cursor is not None:
-        return map(record, islice(entries, wanted.limit or None))
-    return map(record, _newest(entries, wanted.limit) if wanted.limit else entries)
+        taken: Iterable[Entry] = islice(entries, wanted.limit or None)
+    else:
+        taken = _newest(entries, wanted.limit) if wanted.limit else entries
+    return (record(entry, past.log.find) for entry in taken)
 
 
 def _newest(entries: Iterable[Entry], many: int) -> Iterator[Entry]:

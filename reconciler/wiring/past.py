@@ -70,6 +70,13 @@ def opened(state_dir: Path, edge: str = "") -> Iterator[Past]:
         yield Past(log, Replay(log, home.log), home, place)
 
 
+def edge_alone(state_dir: Path) -> str:
+    """The edge whose log is the only one here, as on a device, where `why` and `history` ask it; else ""."""
+    place = StateDirectory(state_dir)
+    edges = [] if place.hub.log.exists() else [log.parent.name for log in state_dir.glob("edges/*/log.db")]
+    return edges[0] if len(edges) == 1 else ""
+
+
 def remembered(state: State, log: SqliteReader, place: StateDirectory) -> "DocumentRepository":
     """What the last commit that was read declares, from the log alone. state: its fold, up to its end."""
     from reconciler.sources.cache import DocumentCache

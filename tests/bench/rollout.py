@@ -41,7 +41,7 @@ class EdgeLog:
             )
         )
         self._head = Head(seq, codec.chain(prev, body))
-        return Origin(source=self.source, sequence=seq, hash=self._head.hash.hex(), prev=prev.hex()), body
+        return Origin(source=self.source, position=seq, hash=self._head.hash.hex(), prev=prev.hex()), body
 
 
 class Rollouts:

@@ -186,7 +186,7 @@ def test_in_a_freeze_a_delete_that_is_no_revert_waits_and_one_that_is_passes(wor
     one_less = world.commit({"c.yaml": None})
     world.wait(lambda: world.state.ref.accepted == world.repository.head(), "accepted")
     world.look()
-    world.wait(lambda: "the shops are full" in world.state.waits.get(key("c", "Edge"), ""), "waits")
+    world.wait(lambda: "the shops are full" in world.mine.waits.get(key("c", "Edge"), ""), "waits")
     assert world.there("c", "Edge") is not None
     world.repository.revert(one_less)
     world.wait(lambda: world.state.ref.accepted == world.repository.head(), "accepted")

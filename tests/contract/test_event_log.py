@@ -54,7 +54,7 @@ class EventLogContract:
 
     @pytest.fixture
     def other(self, clock: StillClock) -> MemoryLog:
-        return MemoryLog("/edge/berlin-07", clock)
+        return MemoryLog("/edge/a", clock)
 
     def test_a_new_log_begins_with_its_genesis(self, log: EventLog) -> None:
         first = next(log.read())
@@ -186,7 +186,7 @@ class EventLogContract:
 
     def test_a_copy_keeps_the_bytes_and_names_its_origin(self, log: EventLog, other: MemoryLog) -> None:
         other.append(some_events(2))
-        sent = other.raw()
+        sent = list(other.raw("hub"))
         copied = log.copy(sent)
         assert [entry.event for entry in copied] == [entry.event for entry in other.read()]
         assert [entry.origin for entry in copied] == [origin for origin, _ in sent]
@@ -197,7 +197,7 @@ class EventLogContract:
 
     def test_fault_72_what_is_delivered_twice_is_held_once(self, log: EventLog, other: MemoryLog) -> None:
         other.append(some_events(3))
-        sent = other.raw()
+        sent = list(other.raw("hub"))
         log.copy(sent[:3])
         assert [entry.event.data for entry in log.copy(sent[1:])] == [{"number": 2}]
         assert log.copy(sent) == []
@@ -206,63 +206,92 @@ class EventLogContract:
     def test_fault_73_a_gap_blocks_only_its_source(self, log: EventLog, other: MemoryLog, clock: StillClock) -> None:
         third = MemoryLog("/edge/oslo-01", clock)
         other.append(some_events(3))
-        sent = other.raw()
+        sent = list(other.raw("hub"))
         with pytest.raises(GapFound, match="event 2 is missing before 3"):
             log.copy([sent[0], *sent[2:]])
         assert log.held(other.source) == EMPTY
-        assert len(log.copy(third.raw())) == 1
+        assert len(log.copy(list(third.raw("hub")))) == 1
         assert len(log.copy(sent)) == 4
 
     def test_fault_76_a_second_history_of_one_source_is_a_fork(self, log: EventLog, clock: StillClock) -> None:
         real, clone = (MemoryLog("/edge/a", clock, log_id="f" * 32) for _ in range(2))
         real.append([an_event(1), an_event(2)])
         clone.append([an_event(7), an_event(8), an_event(9)])
-        log.copy(real.raw())
+        log.copy(list(real.raw("hub")))
         before = log.head()
-        for sent in (clone.raw(), clone.raw(1), clone.raw(1, 1), clone.raw(3)):
+        sent = list(clone.raw("hub"))
+        for part in (sent, sent[1:], sent[1:2], sent[3:]):
             with pytest.raises(ForkFound):
-                log.copy(sent)
+                log.copy(part)
         assert log.head() == before
 
     def test_altered_bytes_do_not_arrive(self, log: EventLog, other: MemoryLog) -> None:
         other.append([an_event(1)])
-        genesis, (origin, body) = other.raw()
+        genesis, (origin, body) = other.raw("hub")
         before = log.head()
         with pytest.raises(ChainBroken, match="event 2 does not have the hash"):
             log.copy([genesis, (origin, body.replace(b'"number":1', b'"number":2'))])
         assert log.head() == before
 
     def test_fault_78_unknown_types_and_fields_are_kept_and_passed_on(self, log: EventLog, other: MemoryLog) -> None:
-        genesis = other.raw()
+        genesis = list(other.raw("hub"))
         fields = {**msgspec.to_builtins(an_event(1, type="model.dreamt.v9")), "mood": {"of": "a later release"}}
         body = msgspec.json.encode(
             {**fields, "source": other.source, "sequence": f"{2:020d}", "version": 1}, order="sorted"
         )
         prev = bytes.fromhex(genesis[0][0].hash)
-        origin = Origin(source=other.source, sequence=2, prev=prev.hex(), hash=codec.chain(prev, body).hex())
+        origin = Origin(source=other.source, position=2, prev=prev.hex(), hash=codec.chain(prev, body).hex())
         (entry,) = log.copy([*genesis, (origin, body)])[1:]
         assert entry.event.type == "model.dreamt.v9"
         assert log.find(entry.event.id) == entry
         log.verify()
 
-    def test_raw_gives_own_events_only_chained_without_gaps(self, log: EventLog, other: MemoryLog) -> None:
-        log.append([an_event(1)])
-        log.copy(other.raw())
-        log.append([an_event(2)])
-        sent = log.raw()
-        assert [origin.sequence for origin, _ in sent] == list(range(1, len(sent) + 1))
+    def test_raw_gives_a_readers_own_events_only_chained_without_gaps(self, log: EventLog, other: MemoryLog) -> None:
+        log.append([an_event(1), an_event(1, "deploy/b"), an_event(1, "plan")])
+        log.copy(list(other.raw("hub")))
+        log.append([an_event(2, "git"), an_event(2)])
+        sent = list(log.raw("edge/a"))
+        assert [codec.decode(body)[0].data["number"] for _, body in sent] == [1, 2]
+        assert [origin.position for origin, _ in sent] == [1, 2]
         assert [origin.prev for origin, _ in sent] == [EMPTY.hash.hex(), *(origin.hash for origin, _ in sent[:-1])]
         assert {origin.source for origin, _ in sent} == {log.source}
-        assert log.raw(1, 1) == sent[1:2]
-        assert log.raw(sent[-1][0].sequence) == []
+        assert list(log.raw("edge/a", 1)) == sent[1:]
+        assert list(log.raw("edge/a", 2)) == list(log.raw("edge/c")) == []
         assert len(other.copy(sent)) == len(sent)
 
     def test_own_and_copied_events_of_one_stream_count_together(self, log: EventLog, other: MemoryLog) -> None:
         log.append([an_event(1, id="mine")])
         other.append([an_event(1, id="theirs")])
-        log.copy(other.raw())
+        log.copy(list(other.raw("hub")))
         assert log.append([an_event(2, id="last")], expected={"deploy/a": 2})[0].event.version == 3
         log.verify()
+
+    def test_a_new_epoch_goes_on_in_the_same_log_under_a_source_of_its_own(
+        self, log: EventLog, other: MemoryLog, clock: StillClock
+    ) -> None:
+        reader = MemoryLog("/edge/a", clock)
+        log.append([an_event(1)])
+        log.copy(list(other.raw("hub")))
+        log.append([an_event(2)])
+        reader.copy(list(log.raw("edge/a")))
+        first, before, held = log.source, list(log.read()), reader.held(log.source)
+        log.renew()
+        assert (log.source != first, log.source.rpartition("/")[0]) == (True, "/hub")
+        assert list(log.read())[: len(before)] == before
+        log.append([an_event(3)], expected={"deploy/a": 2})
+        other.append([an_event(4)])
+        assert len(log.copy(list(other.raw("hub")))) == 1
+        sent = list(log.raw("edge/a"))
+        assert [origin.position for origin, _ in sent] == list(range(1, len(sent) + 1))
+        assert (sent[0][0].prev, {origin.source for origin, _ in sent}) == (EMPTY.hash.hex(), {log.source})
+        copied = reader.copy(sent)
+        assert [entry.event.data["follows"] for entry in log.read() if "follows" in entry.event.data] == [first]
+        assert unsealed(copied)[0].event.data == {"number": 3}
+        assert reader.copy(list(log.raw("edge/a", len(sent)))) == []
+        assert (reader.held(first), reader.held(log.source).seq) == (held, len(sent))
+        assert log.find(an_event(1).id) is not None
+        log.verify()
+        reader.verify()
 
 
 class TestMemoryLog(EventLogContract):
@@ -300,25 +329,25 @@ class TestSqliteReader:
             for number in range(4):
                 other.append(some_events(2, start=2 * number))
                 log.append([an_event(number)])
-                log.copy(other.raw(log.held(other.source).seq))
+                log.copy(list(other.raw("hub", log.held(other.source).seq)))
                 log.put_blobs({codec.blob_id(b"%d" % number): b"%d" % number})
                 assert reader.head() == log.head()
             assert list(reader.read()) == list(log.read())
             assert list(reader.read(stream="deploy/a")) == list(log.read(stream="deploy/a"))
             assert (reader.source, reader.held(other.source)) == (
                 log.source,
-                (9, bytes.fromhex(other.raw()[-1][0].hash)),
+                (9, other.held("hub").hash),
             )
-            assert reader.raw() == log.raw()
+            assert list(reader.raw("edge/a")) == list(log.raw("edge/a"))
             assert reader.find(an_event(3).id) == log.find(an_event(3).id)
             assert reader.seq_at(rfc3339(T0)) == log.seq_at(rfc3339(T0)) > 0
             assert [reader.blob(codec.blob_id(b"%d" % number)) for number in range(4)] == [b"0", b"1", b"2", b"3"]
             assert reader.verify() == log.verify()
 
-    def test_its_own_head_is_the_end_of_what_a_link_copies(self, log: SqliteLog, tmp_path: Path) -> None:
+    def test_the_end_of_a_chain_is_the_end_of_what_a_link_copies(self, log: SqliteLog, tmp_path: Path) -> None:
         with closing(SqliteReader(tmp_path / "log.db")) as reader:
             for number in range(3):
                 log.append([an_event(number)])
-                log.copy(MemoryLog("/edge/a", StillClock()).raw())
-                origin, _ = log.raw()[-1]
-                assert reader.own_head() == (origin.sequence, bytes.fromhex(origin.hash))
+                log.copy(list(MemoryLog("/edge/a", StillClock()).raw("hub")))
+                origin, _ = list(log.raw("edge/a"))[-1]
+                assert reader.end("edge/a") == (origin.position, bytes.fromhex(origin.hash))

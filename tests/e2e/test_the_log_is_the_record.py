@@ -54,6 +54,33 @@ def test_status_why_and_state_are_byte_identical_from_the_logs_alone(fleet: Flee
     assert told(fleet) == before
 
 
+def test_a_backup_that_is_put_back_orders_again_and_keeps_what_was_said(fleet: Fleet) -> None:
+    hub = fleet.hub()
+    fleet.wait_versions(edge_1="1", edge_2="1", edge_3="1")
+    fleet.wait_settled()
+    copy = fleet.state.root.parent / "backup" / "log.db"
+    copy.parent.mkdir()
+    fleet.run("log", "backup", str(copy))
+    fleet.edit(SET, "defaultVersion: '1'", "defaultVersion: '2'")
+    fleet.wait_versions(edge_1="2", edge_2="2", edge_3="2")
+    fleet.stop(hub)
+    for file in fleet.state.hub.directory.glob("log*"):
+        file.unlink()
+    for file in copy.parent.iterdir():
+        shutil.copy(file, fleet.state.hub.directory)
+    (before,) = {entry.event.source for entry in fleet.events("ref.advanced.v1")}
+    fleet.hub()
+    fleet.wait(lambda: len(fleet.events("log.genesis.v1")) > len(ADDRESSES) + 1, "a new epoch has begun")
+    fleet.wait_settled()
+    fleet.repository.git("revert", "--no-edit", "HEAD")
+    fleet.wait_versions(edge_1="1", edge_2="1", edge_3="1")
+    fleet.wait_settled()
+    assert before in {entry.event.source for entry in fleet.entries()}  # its history is there
+    fleet.run("log", "verify")
+    for edge in ADDRESSES:
+        fleet.run("log", "verify", "--edge", edge)
+
+
 def test_fault_131_a_runtime_that_keeps_serving_the_old_file_is_never_reported_as_the_new_version(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

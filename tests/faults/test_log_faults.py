@@ -207,7 +207,7 @@ def test_fault_5_after_a_failed_fsync_the_log_object_is_finished(path: Path) -> 
         asked = len(failing.asked)
         for use in (
             lambda: log.append([an_event(6)]),
-            lambda: log.copy(MemoryLog("/edge/a", StillClock()).raw()),
+            lambda: log.copy(list(MemoryLog("/edge/a", StillClock()).raw("hub"))),
             lambda: log.put_blobs({codec.blob_id(b""): b""}),
             lambda: list(log.read()),
             log.head,
@@ -356,13 +356,12 @@ def test_fault_12_a_missing_shm_is_made_again(
 def test_fault_12_a_database_without_its_wal_is_an_older_state_that_a_copy_convicts(
     written: tuple[Path, list[tuple[int, int]]], tmp_path: Path
 ) -> None:
-    hub = MemoryLog("/hub", StillClock())
+    edge = MemoryLog("/edge/a", StillClock())
     path = crash_state(written[0], tmp_path, written[0].with_name("log.db-wal").read_bytes())
     with closing(SqliteReader(path)) as whole:
-        while batch := whole.raw(hub.held(whole.source).seq):
-            hub.copy(batch)
-        source, held = whole.source, hub.held(whole.source)
+        edge.copy(list(whole.raw("edge/a")))
+        source, held = whole.source, edge.held(whole.source)
     cut = crash_state(written[0], tmp_path, written[0].with_name("log.db-wal").read_bytes()[: written[1][3][0]])
     with closing(SqliteReader(cut)) as reader:
         assert reader.source == source
-        assert reader.own_head().seq < held.seq
+        assert reader.end("edge/a").seq < held.seq

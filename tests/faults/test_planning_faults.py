@@ -185,7 +185,7 @@ def test_fault_68_one_broken_file_leaves_the_others_to_go_on(fleet: Fleet) -> No
 
 def test_fault_87_orders_that_are_replayed_are_not_done_again(fleet: Fleet) -> None:
     station = fleet.edges["e1"]
-    old = fleet.hub.log.raw()
+    old = list(fleet.hub.log.raw("edge/e1"))
     fleet.push({"deployments/digits.yaml": deployment("2")})
     fleet.settle()
     begun, head = list(station.work.begun), station.log.head()

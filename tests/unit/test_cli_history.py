@@ -2,13 +2,17 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from typing import Any
 
 import pytest
 
+from reconciler.eventlog.file_link import FileLink
+from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history import events as ev
 from reconciler.history.keys import DELIVER
 from tests.unit.cli_world import World
@@ -110,3 +114,26 @@ def test_following_goes_on_until_it_is_interrupted(world: World) -> None:
             told.send_signal(signal.SIGINT)
             told.stdout.read()
         assert told.wait() == 130
+
+
+def test_on_a_device_its_own_log_answers_and_names_what_stands_in_the_hubs_log_only(call: Call, settled: World) -> None:
+    place = settled.place
+    with (
+        closing(SqliteLog(place.edge("berlin-07").log, "/edge/berlin-07", settled.clock)) as here,
+        closing(FileLink(place.hub.log, here)) as link,
+    ):
+        here.copy(link.fetch())
+    shutil.rmtree(place.hub.directory)
+    shutil.rmtree(place.edge("berlin-08").directory)
+    told = call("history", "--state", place.root).out
+    assert "ordered version 1" in told
+    assert told.count("; its cause stands in the hub's log only") == told.count(": ordered version")
+    walk = call("why", "berlin-07", "defect", "--state", place.root).out
+    assert "ordered version 1: the default version of defect (deployments/defect.yaml:" in walk
+    assert "which stands in the hub's log only" in walk
+    assert call("status", "--state", place.root).code == 2
+
+
+def test_the_hub_has_every_cause(call: Call, settled: World) -> None:
+    assert "hub's log only" not in call("history", "--state", settled.place.root).out
+    assert "hub's log only" not in call("why", "berlin-07", "defect", "--state", settled.place.root).out

@@ -27,9 +27,9 @@ def entries(world: World) -> int:
 def test_verify_names_what_it_read(call: Call, settled: World) -> None:
     said = call("log", "verify", "--state", settled.place.root, "--output", "json")
     assert said.code == 0
-    assert json.loads(said.out)["entries"] == entries(settled)
+    assert (json.loads(said.out)["entries"], json.loads(said.out)["readers"]) == (entries(settled), 2)
     edge = call("log", "verify", "--edge", "berlin-07", "--state", settled.place.root)
-    assert edge.out.startswith("6 entries in 1 file hold")
+    assert edge.out.startswith("6 entries in 1 file hold, for 1 reader; head ")
 
 
 def test_an_altered_log_ends_with_6_and_the_entry(call: Call, settled: World) -> None:

@@ -11,7 +11,7 @@ import pytest
 from reconciler.cli.plan import NO_POLICY, _notes
 from reconciler.history import events as ev
 from reconciler.history.keys import DECLARE, DELIVER
-from reconciler.history.state import Served, StageState, State
+from reconciler.history.state import EdgeSeen, Served, StageState, State
 from reconciler.kube.resources import OURS
 from reconciler.planning.plan import Plan, Step
 from reconciler.wiring.past import opened
@@ -218,6 +218,12 @@ def test_a_plan_for_a_cluster_ends_every_connection_that_it_opened(
         assert said.code == ends
         assert server.connections == 1
         assert server.left_open() == 0
+
+
+def test_an_edge_that_takes_no_orders_is_said_though_nothing_is_planned_for_it() -> None:
+    state = State(edges={"e1": EdgeSeen(refusal="an older copy"), "e2": EdgeSeen()})
+    ahead = cast("Preview", SimpleNamespace(loses_policy=False, state=state))
+    assert list(_notes(ahead)) == ["e1 takes no orders from this log: an older copy"]
 
 
 def test_what_is_fought_over_is_said_though_nothing_is_planned_for_it() -> None:

@@ -24,10 +24,10 @@ values = st.recursive(
 )
 
 
-def arrival(body: bytes, sequence: int = 7) -> codec.Arrival:
+def arrival(body: bytes, position: int = 7) -> codec.Arrival:
     return codec.Arrival(
         source="/edge/a/1",
-        sequence=sequence,
+        position=position,
         prev="00" * 32,
         hash=codec.chain(bytes(32), body).hex(),
         localsequence=9,
@@ -87,7 +87,7 @@ def test_a_wrapped_body_holds_the_original_bytes_verbatim() -> None:
     event, origin = codec.decode(wrapped)
     assert (event.id, event.type) == ("i", "new.thing.v7")
     assert origin is not None
-    assert (origin.source, origin.sequence, origin.hash) == ("/edge/a/1", 7, codec.chain(bytes(32), original).hex())
+    assert (origin.source, origin.position, origin.hash) == ("/edge/a/1", 7, codec.chain(bytes(32), original).hex())
     assert bytes(msgspec.json.decode(wrapped, type=codec.Arrived).event) == original
 
 
@@ -104,7 +104,7 @@ def test_rows_of_both_forms_become_entries() -> None:
     entries = list(codec.entries([(4, b"h" * 32, own), (5, b"i" * 32, codec.wrap(theirs, arrival(theirs)))]))
     assert [(e.seq, e.hash, e.event) for e in entries] == [(4, b"h" * 32, an_event(1)), (5, b"i" * 32, an_event(2))]
     assert all(type(entry) is Entry for entry in entries)
-    assert [entry.origin and entry.origin.sequence for entry in entries] == [None, 7]
+    assert [entry.origin and entry.origin.position for entry in entries] == [None, 7]
     assert list(codec.entries([])) == []
 
 

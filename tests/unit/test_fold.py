@@ -43,7 +43,7 @@ class Story:
 
     def edges(self, type_: str, about: Key | str, data: dict[str, Any], **attributes: str) -> None:
         self.edge.append([self._event(type_, about, data, **attributes)])
-        fold(self.state, self.hub.copy(self.edge.raw(self.hub.held(self.edge.source).seq)))
+        fold(self.state, self.hub.copy(list(self.edge.raw("hub", self.hub.held(self.edge.source).seq))))
 
     def order(self, operation: str, version: str = "1", action: str = "update") -> None:
         spec = {"version": version} if action != "delete" else {}
@@ -127,23 +127,26 @@ def test_what_was_ordered_before_survives_orders_that_were_given_up(story: Story
     for operation in ("second", "third"):
         story.order(operation, "2", action)
         story.hubs(ev.APPLY_ABANDONED, KEY, SETTLED, operationid=operation)
-        assert (story.row, story.state.known(KEY).order) == (("Desired", False, "1"), {"version": "1"})
-        assert story.state.known(KEY).action == "update"
-    assert story.state.deletes == []
+        assert (story.row, story.state.stage(DELIVER).known(KEY).order) == (("Desired", False, "1"), {"version": "1"})
+        assert story.state.stage(DELIVER).known(KEY).action == "update"
+    assert story.state.stage(DELIVER).deletes == []
     story.order("fourth", "3")
     story.order("fifth", "4")  # before the fourth was answered
-    assert story.state.known(KEY).before == {"version": "1"}
+    assert story.state.stage(DELIVER).known(KEY).before == {"version": "1"}
     story.hubs(ev.APPLY_FAILED, KEY, {"error": "no", "code": "RX411"}, operationid="fifth")
     story.order("sixth", "5")
-    assert story.state.known(KEY).before == {"version": "1"}
+    assert story.state.stage(DELIVER).known(KEY).before == {"version": "1"}
     story.hubs(ev.APPLY_SUCCEEDED, KEY, LIVE_2, operationid="sixth")
-    assert (story.state.known(KEY).order, story.state.known(KEY).before) == ({"version": "5"}, {})
+    assert (story.state.stage(DELIVER).known(KEY).order, story.state.stage(DELIVER).known(KEY).before) == (
+        {"version": "5"},
+        {},
+    )
 
 
 def test_of_a_first_order_that_was_given_up_nothing_stands(story: Story) -> None:
     story.order("op")
     story.hubs(ev.APPLY_ABANDONED, KEY, SETTLED, operationid="op")
-    assert (story.row[:2], story.state.known(KEY).order) == (("Desired", False), {})
+    assert (story.row[:2], story.state.stage(DELIVER).known(KEY).order) == (("Desired", False), {})
 
 
 def test_a_runtime_that_died_is_degraded_unless_the_order_was_refused(story: Story) -> None:

@@ -1,12 +1,15 @@
 """The hub's stage over a branch and links in memory: what each trigger records, orders and leaves alone."""
 
 import pytest
+from msgspec.structs import replace
 
 from reconciler.controller.queue import Cause, Trigger
 from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
-from reconciler.errors import ForkFound, NameUnknown, PlanHeld, UsageError
+from reconciler.errors import ForkFound, HistoryError, NameUnknown, PlanHeld, UsageError
+from reconciler.eventlog.batch import Tail
+from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
-from reconciler.history.events import rfc3339
+from reconciler.history.events import Head, rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.status import status
 from reconciler.planning.declared import Object
@@ -315,6 +318,185 @@ def test_a_forked_log_blocks_only_its_own_source(hub: HubStation) -> None:
     hub.links["e1"].refusal = None
     hub.turn("edge", "e1")
     assert (hub.mine.served(ON_E1).open, hub.state.links) == (False, {})
+
+
+def put_back(hub: HubStation, seq: int) -> HubStation:
+    """A new process over the log as it was at `seq`: a backup was put in its place, and nobody said so."""
+    log = MemoryLog("/hub", hub.clock, log_id=next(hub.log.read()).event.data["log"])
+    log._rows.clear()
+    for table in (log._by_id, log._by_stream, log._by_chain):
+        table.clear()
+    rows = hub.log._rows[:seq]
+    log._store(rows)
+    own = sum(not row.source for row in rows)
+    log._tail = Tail(Head(seq, rows[-1].hash), own, rows[-1].recorded)
+    for link in hub.links.values():
+        link.other._listeners[:] = link.other._listeners[:1]
+    station = HubStation(hub.clock, log, hub.branch)
+    for name, link in hub.links.items():
+        station.links[name] = MemoryLink(link.other, log)
+    return station
+
+
+def rejoined(hub: HubStation, *edges: EdgeStation) -> None:
+    for one in edges:
+        one.link.other = hub.log
+
+
+def serving(*edges: EdgeStation) -> list[str]:
+    return [spec["version"] for one in edges for spec in one.work.stands.values()]
+
+
+@pytest.mark.parametrize("later", [0, 1, 7])
+def test_a_hub_whose_log_was_put_back_orders_again_in_a_new_epoch(hub: HubStation, later: int) -> None:
+    """later: how many commits the hub has read again before any edge hears it: the log is shorter, as long, longer."""
+    one, other = EdgeStation("e1", hub), EdgeStation("e2", hub)
+    settle(hub, one, other)
+    backup = hub.log.head().seq
+    hub.push(model_set("digits", "2", ref="digits"))
+    settle(hub, one, other)
+    hub.push(edge("e1", {"ring": "canary"}, [{"model": "digits", "version": "3"}]))
+    settle(hub, one)
+    again = put_back(hub, backup)
+    rejoined(again, one, other)
+    first = again.log.source
+    for number in range(later):
+        again.push(fleet(100 + number, "100%"))
+    again.turn("start")
+    again.turn("commit")
+    assert again.branch.declared.edge("e1") is not None
+    settle(again, one, other)
+    assert (again.log.source != first, serving(one, other)) == (True, ["3", "2"])
+    again.push(edge("e1", {"ring": "canary"}), DIGITS)
+    settle(again, one, other)
+    assert serving(one, other) == ["1", "1"]
+    seen = status(again.state, rfc3339(T0))
+    assert (seen.still, seen.converged, {row.message for row in seen.rows}) == (True, True, {""})
+    epoch = again.log.source
+    assert again.orders(again.turn("audit")) == {}
+    restarted = again.again()
+    assert (restarted.orders(restarted.turn("start")), restarted.log.source) == ({}, epoch)  # one restore, one epoch
+    again.log.verify()
+    one.log.verify()
+
+
+def test_an_edge_that_was_away_while_the_log_was_put_back_is_ordered_too(hub: HubStation) -> None:
+    one, other = EdgeStation("e1", hub), EdgeStation("e2", hub)
+    settle(hub, one, other)
+    backup = hub.log.head().seq
+    hub.push(model_set("digits", "2", ref="digits"))
+    settle(hub, one, other)
+    again = put_back(hub, backup)
+    rejoined(again, one, other)
+    again.turn("start")
+    settle(again, one)  # e2 is away
+    again.push(DIGITS)
+    settle(again, one)
+    epoch = again.log.source
+    settle(again, one, other)
+    assert (serving(one, other), again.log.source) == (["1", "1"], epoch)  # its refusal was of the epoch before
+
+
+def test_what_was_taken_away_or_given_since_the_backup_is_known_from_the_edges(hub: HubStation) -> None:
+    one, other = EdgeStation("e1", hub), EdgeStation("e2", hub)
+    settle(hub, one, other)
+    backup = hub.log.head().seq
+    hub.push(plain("more", nodeName="e1", servingPort=9000))
+    settle(hub, one, other)
+    hub.push(without=[E2])
+    settle(hub, one, other)
+    assert (len(one.work.stands), other.work.stands) == (2, {})
+    again = put_back(hub, backup)
+    rejoined(again, one, other)
+    again.push(E2, without=[plain("more", nodeName="e1", servingPort=9000)])
+    again.turn("start")
+    settle(again, one, other)
+    assert (serving(one, other), len(one.work.stands)) == (["1", "1"], 1)
+
+
+def test_what_is_suspended_while_the_log_is_put_back_says_so_and_is_ordered_later(hub: HubStation) -> None:
+    one, other = EdgeStation("e1", hub), EdgeStation("e2", hub)
+    settle(hub, one, other)
+    backup = hub.log.head().seq
+    hub.push(model_set("digits", "2", ref="digits"))
+    settle(hub, one, other)
+    again = put_back(hub, backup)
+    rejoined(again, one, other)
+    again.verb("suspend", scope="e2", reason="on the bench")
+    again.turn("start")
+    settle(again, one, other)
+    seen = {row.edge: row for row in status(again.state, rfc3339(T0)).rows}
+    assert (serving(one, other), seen["e1"].settled) == (["2", "2"], True)
+    assert (seen["e2"].settled, seen["e2"].message) == (False, "this log was put back: it is not ordered again yet")
+    assert "on the bench" in seen["e2"].waits
+    again.verb("resume", scope="e2")
+    settle(again, one, other)
+    assert status(again.state, rfc3339(T0)).converged
+
+
+def test_a_freeze_lets_what_was_ordered_before_be_ordered_again(hub: HubStation) -> None:
+    one, other = EdgeStation("e1", hub), EdgeStation("e2", hub)
+    settle(hub, one, other)
+    backup = hub.log.head().seq
+    hub.push(model_set("digits", "2", ref="digits"))
+    settle(hub, one, other)
+    window = {"from": "2027-01-01T00:00:00Z", "until": "2027-02-01T00:00:00Z", "reason": "shops"}
+    frozen = replace(OPEN, spec=OPEN.spec | {"freeze": [window]})
+    hub.push(DIGITS, frozen)
+    settle(hub, one, other)
+    again = put_back(hub, backup)
+    rejoined(again, one, other)
+    again.turn("start")
+    settle(again, one, other)
+    assert again.state.fleet["freeze"] == [window]
+    seen = status(again.state, rfc3339(T0))
+    assert (serving(one, other), seen.converged, {row.message for row in seen.rows}) == (["1", "1"], True, {""})
+    assert again.orders(again.push(model_set("digits", "3", ref="digits"))) == {}
+
+
+def test_while_a_new_epoch_cannot_be_begun_every_row_says_why_and_it_is_tried_again(
+    hub: HubStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = EdgeStation("e1", hub), EdgeStation("e2", hub)
+    settle(hub, one, other)
+    backup = hub.log.head().seq
+    hub.push(model_set("digits", "2", ref="digits"))
+    settle(hub, one, other)
+    again = put_back(hub, backup)
+    rejoined(again, one, other)
+
+    def busy(_: MemoryLog) -> None:
+        raise HistoryError("it is being read")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MemoryLog, "renew", busy)
+        again.turn("start")
+        settle(again, one, other)
+        again.push(DIGITS)
+        settle(again, one, other)
+        seen = status(again.state, rfc3339(T0))
+        assert (seen.still, seen.converged) == (False, False)
+        assert all("takes no orders from this log" in row.said for row in seen.rows)
+    again.turn("audit")
+    settle(again, one, other)
+    assert (serving(one, other), status(again.state, rfc3339(T0)).converged) == (["1", "1"], True)
+
+
+def test_a_log_from_before_the_newest_epoch_is_put_back_too(hub: HubStation) -> None:
+    one, other = EdgeStation("e1", hub), EdgeStation("e2", hub)
+    settle(hub, one, other)
+    backup = hub.log.head().seq
+    hub.log.renew()
+    hub.push(model_set("digits", "2", ref="digits"))
+    hub.turn("audit")
+    settle(hub, one, other)
+    assert serving(one, other) == ["2", "2"]
+    hub.branch.commit(DIGITS)
+    again = put_back(hub, backup)  # what the edges hold of that source is all there: nothing is missing, and all is old
+    rejoined(again, one, other)
+    again.turn("start")
+    settle(again, one, other)
+    assert (serving(one, other), status(again.state, rfc3339(T0)).converged) == (["1", "1"], True)
 
 
 def test_an_edge_is_found_lost_and_given_an_agent_again(hub: HubStation) -> None:

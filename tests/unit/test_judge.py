@@ -50,5 +50,5 @@ def test_a_stage_is_judged_by_nothing_of_another() -> None:
     )
     state = State(stages={DECLARE: other}, ref=Ref(rewritten_from="f" * 40))
     judged = judge_by(state, "run", {}, now=NOW)
-    assert (judged.deleted_lately, judged.inventory, judged.holds, judged.ordered) == (0, 0, {}, {})
+    assert (judged.deleted_lately, judged.inventory(), judged.holds, judged.ordered) == (0, 0, {}, {})
     assert (judged.rewritten_from, judge_by(state, DECLARE, {}, now=NOW).rewritten_from) == ("f" * 40, "")

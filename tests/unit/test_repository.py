@@ -10,6 +10,7 @@ import pytest
 from reconciler.controller.following import Reading
 from reconciler.errors import GitUnavailable, HistoryError
 from reconciler.history import events as ev
+from reconciler.history.keys import DELIVER
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Object
 from reconciler.sources.cache import DocumentCache
@@ -185,14 +186,14 @@ def test_what_is_moved_and_refused_in_one_commit_stays_as_it_was(
     assert followed.hub.orders(entries) == {}
     assert followed.problems() != {}
     assert followed.hub.orders(followed.hub.turn("audit")) == {}
-    order = dict(followed.hub.state.known("InferenceModel/default/m@e1").order)
+    order = dict(followed.hub.state.stage(DELIVER).known("InferenceModel/default/m@e1").order)
     followed.reopened("none-yet.db")
     assert followed.hub.orders(followed.hub.turn("audit")) == {}
     places: dict[str, str | bytes | None] = dict.fromkeys(set(moved) - {"a.yaml"})
     mended = {**places, "a.yaml": edge("e1"), "e/m.yaml": model("m")}
     assert followed.hub.orders(followed.push(mended)) == {}
     assert (followed.problems(), followed.get("InferenceModel", "m").path) == ({}, "e/m.yaml")
-    assert followed.hub.state.known("InferenceModel/default/m@e1").order == order
+    assert followed.hub.state.stage(DELIVER).known("InferenceModel/default/m@e1").order == order
     assert followed.hub.orders(followed.push({"e/m.yaml": None})) == {"InferenceModel/default/m@e1": "delete"}
 
 

@@ -54,10 +54,10 @@ def intruder(path: Path) -> sqlite3.Connection:
 
 
 def like_entry_2(*keys: str) -> str:
-    """SELECT a row that takes some of its keys (seq, stream, version, source, id, sequence) from the entry 2."""
-    seq, stream, version, source, id_, sequence = keys
+    """SELECT a row that takes some of its keys (seq, stream, version, source, id) from the entry 2."""
+    seq, stream, version, source, id_ = keys
     return (
-        f"SELECT {seq}, hash, {stream}, {version}, {source}, {id_}, {sequence}, own, sourcehash, x'00' "
+        f"SELECT {seq}, hash, {stream}, {version}, {source}, {id_}, chain, position, prior, linkhash, x'00' "
         "FROM entry WHERE seq = 2"
     )
 
@@ -66,40 +66,43 @@ def like_entry_2(*keys: str) -> str:
     "statement",
     [
         "UPDATE entry SET body = x'00' WHERE seq = 2",
-        "UPDATE OR IGNORE entry SET own = 0 WHERE seq = 2",
+        "UPDATE OR IGNORE entry SET position = 0 WHERE seq = 2",
         "DELETE FROM entry WHERE seq = 3",
         "DELETE FROM entry",
-        "INSERT OR REPLACE INTO entry " + like_entry_2("seq", "stream", "version", "source", "id", "sequence"),
-        "INSERT OR REPLACE INTO entry " + like_entry_2("5", "9", "9", "source", "id", "5"),
-        "INSERT OR IGNORE INTO entry " + like_entry_2("5", "9", "9", "source", "id", "5"),
-        "INSERT OR REPLACE INTO entry " + like_entry_2("5", "stream", "version", "9", "'x'", "5"),
-        "INSERT OR REPLACE INTO entry " + like_entry_2("5", "9", "9", "source", "'x'", "sequence"),
-        "INSERT INTO entry " + like_entry_2("5", "9", "9", "source", "'x'", "6"),
+        "INSERT OR REPLACE INTO entry " + like_entry_2("seq", "stream", "version", "source", "id"),
+        "INSERT OR REPLACE INTO entry " + like_entry_2("5", "9", "9", "source", "id"),
+        "INSERT OR IGNORE INTO entry " + like_entry_2("5", "9", "9", "source", "id"),
+        "INSERT OR REPLACE INTO entry " + like_entry_2("5", "stream", "version", "9", "'x'"),
         "INSERT OR IGNORE INTO entry SELECT * FROM entry WHERE seq = 2",
-        "INSERT INTO entry " + like_entry_2("6", "9", "9", "9", "'x'", "6"),
-        "INSERT INTO entry " + like_entry_2("NULL", "9", "9", "9", "'x'", "5"),
+        "INSERT INTO entry " + like_entry_2("6", "9", "9", "9", "'x'"),
+        "INSERT INTO entry " + like_entry_2("NULL", "9", "9", "9", "'x'"),
         "UPDATE stream SET name = 'x' WHERE number = 1",
         "DELETE FROM stream",
         "INSERT INTO stream SELECT 'x', number FROM stream WHERE number = 1",
         "INSERT OR REPLACE INTO stream SELECT name, 9 FROM stream WHERE number = 1",
-        "UPDATE source SET name = 'x'",
-        "DELETE FROM source",
-        "INSERT INTO source SELECT 'x', 1 FROM source",
-        "INSERT OR REPLACE INTO source SELECT name, 9 FROM source",
+        "UPDATE chain SET name = 'x'",
+        "UPDATE chain SET position = 9",
+        "DELETE FROM chain",
+        "INSERT INTO chain SELECT 'x', 1, 0, hash FROM chain",
+        "INSERT OR REPLACE INTO chain SELECT name, 9, 0, hash FROM chain",
+        "UPDATE head SET seq = 2",
+        "UPDATE head SET chain = 9, seq = 9",
+        "DELETE FROM head",
+        "INSERT OR REPLACE INTO head SELECT chain, 2 FROM head",
         "UPDATE blob SET content = x'00'",
         "DELETE FROM blob",
         "INSERT OR REPLACE INTO blob SELECT oid, x'00' FROM blob",
         "INSERT OR IGNORE INTO blob SELECT oid, x'00' FROM blob",
         "UPDATE segment SET first = 2",
         "DELETE FROM segment",
-        "INSERT OR REPLACE INTO segment SELECT 1, source, 7, prev, sequence, sourcehash FROM segment",
+        "INSERT OR REPLACE INTO segment SELECT 1, source, 7, prev, own FROM segment",
     ],
 )
 def test_fault_20_the_tables_refuse_what_is_not_an_append(path: Path, log: SqliteLog, statement: str) -> None:
     log.append(some_events(3))
     log.put_blobs({codec.blob_id(b"a"): b"a"})
     with closing(intruder(path)) as connection:
-        connection.execute("INSERT INTO source VALUES ('/edge/a/1', 5)")
+        connection.execute("INSERT INTO chain (name, number) VALUES ('/edge/a/1', 5)")
     before = log.verify()
     with closing(intruder(path)) as connection:
         dump = list(connection.iterdump())
@@ -114,7 +117,7 @@ def test_fault_20_the_tables_refuse_what_is_not_an_append(path: Path, log: Sqlit
     [
         ("DROP TRIGGER entry_update", "entry_update"),
         ("CREATE TRIGGER spy AFTER INSERT ON entry BEGIN SELECT 1; END", "spy"),
-        ("CREATE INDEX shadow ON entry (own)", "shadow"),
+        ("CREATE INDEX shadow ON entry (chain)", "shadow"),
         ("ALTER TABLE entry ADD COLUMN note TEXT", "entry"),
         ("CREATE VIEW entries AS SELECT * FROM entry", "entries"),
     ],
@@ -150,9 +153,11 @@ TAMPERED = """replace(CAST(body AS TEXT), '"number":', '"number":1')"""
         ("UPDATE entry SET version = 77 WHERE seq = 3", 3),
         ("UPDATE entry SET source = 77 WHERE seq = 3", 3),
         ("UPDATE entry SET id = 'x' WHERE seq = 3", 3),
-        ("UPDATE entry SET sequence = 77 WHERE seq = 3", 3),
-        ("UPDATE entry SET sourcehash = zeroblob(32) WHERE seq = 3", 3),
-        ("UPDATE entry SET own = 77 WHERE seq = 3", 3),
+        ("UPDATE entry SET chain = 77 WHERE seq = 3", 3),
+        ("UPDATE entry SET chain = NULL WHERE seq = 3", 3),
+        ("UPDATE entry SET position = 77 WHERE seq = 3", 3),
+        ("UPDATE entry SET prior = 1 WHERE seq = 3", 3),
+        ("UPDATE entry SET linkhash = zeroblob(32) WHERE seq = 3", 3),
         ("DELETE FROM entry WHERE seq = 2", 2),
     ],
 )
@@ -166,7 +171,7 @@ def test_fault_10_verify_names_the_first_entry_that_was_altered(
         else:
             with closing(SqliteLog(tmp_path / "edge.db", "/edge/a", StillClock())) as edge:
                 edge.append(some_events(4))
-                log.copy(edge.raw())
+                log.copy(list(edge.raw("hub")))
             seq += 1  # the genesis of the other log came first
             statement = statement.replace(f"seq = {seq - 1}", f"seq = {seq}")
     without_guards(path, statement)
@@ -181,14 +186,15 @@ def test_fault_10_verify_names_the_first_entry_that_was_altered(
     ("statement", "seq"),
     [
         ("UPDATE stream SET name = 'x' WHERE name = 'deploy/a'", 3),
-        ("UPDATE source SET name = 'x'", 2),
+        ("UPDATE chain SET name = 'x' WHERE name LIKE '/edge/%'", 2),
+        ("UPDATE chain SET name = 'edge/b' WHERE name = 'edge/a'", 3),
         ("UPDATE entry SET seq = -seq WHERE seq = 5", -5),
     ],
 )
 def test_fault_10_verify_finds_altered_names_and_rows_put_aside(path: Path, statement: str, seq: int) -> None:
     other = MemoryLog("/edge/a", StillClock())
     with closing(open_log(path)) as log:
-        log.copy(other.raw())
+        log.copy(list(other.raw("hub")))
         log.append(some_events(3))
     without_guards(path, statement)
     with closing(SqliteReader(path)) as reader, pytest.raises(ChainBroken, match=f"entry {seq} does not fit"):
@@ -207,8 +213,9 @@ def test_a_tail_that_was_cut_off_is_found_by_who_holds_a_copy(path: Path) -> Non
     copy = MemoryLog("/hub", StillClock())
     with closing(SqliteLog(path, "/edge/a", StillClock())) as log:
         log.append(some_events(3))
-        copy.copy(log.raw())
+        copy.copy(list(log.raw("hub")))
     without_guards(path, "DELETE FROM entry WHERE seq > 2")
+    without_guards(path, "UPDATE head SET seq = 2")
     link = FileLink(path, copy)
     with closing(link), pytest.raises(ForkFound, match="ends at event 2, but 4 of it are held"):
         link.fetch()
@@ -220,6 +227,7 @@ def test_a_tail_that_was_cut_off_is_found_by_the_file_that_follows(path: Path) -
         sealed = log.seal()
     sealed.chmod(0o644)
     without_guards(sealed, "DELETE FROM entry WHERE seq > 2")
+    without_guards(sealed, "UPDATE head SET seq = 2")
     with (
         closing(SqliteReader(path)) as reader,
         pytest.raises(ChainBroken, match=r"does not follow entry 2|entries 3 to 4 are missing"),
@@ -256,21 +264,28 @@ def test_fault_23_a_log_of_a_newer_release_is_not_opened(path: Path) -> None:
         connection.execute(f"PRAGMA user_version = {schema.VERSION + 1 << 24}")
     content = path.read_bytes()
     for opening in (open_log, SqliteReader):
-        with pytest.raises(LogTooNew, match="format 2; this release reads up to 1"):
+        with pytest.raises(LogTooNew, match="format 3; this release reads up to 2"):
             opening(path)
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("layout", [1, schema.LAYOUT ^ 1], ids=["before layouts were told apart", "another"])
-def test_fault_23_a_log_of_another_layout_is_called_that_and_not_broken(path: Path, layout: int) -> None:
+@pytest.mark.parametrize(
+    ("layout", "told"),
+    [
+        (1 << 24, "has format 1; this release reads 2, in which every edge has a chain of its own"),
+        (schema.LAYOUT ^ 1, "lays out its tables in another way"),
+    ],
+)
+def test_fault_23_a_log_of_another_layout_is_called_that_and_not_broken(path: Path, layout: int, told: str) -> None:
     open_log(path).close()
     with closing(intruder(path)) as connection:
         connection.execute(f"PRAGMA user_version = {layout}")
     content = path.read_bytes()
     for opening in (open_log, SqliteReader):
-        with pytest.raises(HistoryError, match="lays out its tables in another way") as caught:
+        with pytest.raises(HistoryError, match=told) as caught:
             opening(path)
         assert type(caught.value) is HistoryError
+        assert "move the log away: a new one is begun" in caught.value.advice
     assert path.read_bytes() == content
 
 
@@ -450,7 +465,7 @@ def test_a_segment_of_another_log_does_not_fit(path: Path, tmp_path: Path) -> No
     (tmp_path / "other-1-3.sealed.db").replace(tmp_path / "log-1-3.sealed.db")
     with (
         closing(SqliteReader(path)) as reader,
-        pytest.raises(ChainBroken, match=r"log-1-3\.sealed\.db does not follow"),
+        pytest.raises(ChainBroken, match=r"log-4\.db does not follow entry 3"),
     ):
         reader.verify()
 
@@ -465,6 +480,51 @@ def test_a_reader_goes_on_over_a_seal_made_meanwhile(path: Path, log: SqliteLog)
         rest = list(entries)
         assert [entry.seq for entry in first + rest] == list(range(1, 3002))
         assert reader.head().seq == 3003
+
+
+def test_a_new_epoch_is_another_file_of_the_same_log(path: Path, tmp_path: Path) -> None:
+    with closing(open_log(path)) as log, closing(SqliteReader(path)) as reader:
+        log.append(some_events(3))
+        log.seal()
+        log.append(some_events(2, start=3))
+        first, before = log.source, list(reader.read())
+        for _ in range(2):
+            log.renew()
+            log.append([an_event(9)])
+        assert (reader.source, reader.end("edge/a")) == (log.source, log.end("edge/a"))
+        assert list(reader.raw("edge/a")) == list(log.raw("edge/a"))
+        assert list(reader.read())[: len(before)] == before
+    (tmp_path / "copies").mkdir()
+    with closing(open_log(path)) as log:
+        assert log.source == reader_source(path) != first
+        (again,) = log.append([an_event(9)])
+        assert again.event.source == log.source  # appended before under the same source: its stored entry
+        log.append([an_event(10)])
+        assert [int(entry.event.sequence) for entry in log.read() if entry.event.source == log.source] == [1, 2, 3]
+        assert log.verify() == backup(path, tmp_path / "copies" / "log.db")
+        assert log.verify().segments == 4
+
+
+def reader_source(path: Path) -> str:
+    with closing(SqliteReader(path)) as reader:
+        return reader.source
+
+
+def test_a_new_epoch_waits_for_nobody_who_reads_on_and_on(path: Path, log: SqliteLog) -> None:
+    log.append(some_events(3))
+    source = log.source
+    log._writer.execute("PRAGMA busy_timeout = 1")
+    with closing(intruder(path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM entry").fetchone()
+        log.append([an_event(5)])
+        with pytest.raises(HistoryError, match="being read"):
+            log.renew()
+        assert (log.append([an_event(6)])[0].seq, log.source) == (6, source)
+        reader.execute("COMMIT")
+    log.renew()
+    assert log.source != source
+    assert log.verify().segments == 2
 
 
 def test_a_seal_waits_for_nobody_who_reads_on_and_on(path: Path, log: SqliteLog) -> None:

@@ -33,7 +33,7 @@ def entry(type_: str, second: float, *, copied: bool = False, data: Mapping[str,
         data=dict(data),
         **words,  # type: ignore[arg-type]  # text
     )
-    return Entry(1, b"", event, Origin(source=source, sequence=1, hash="", prev="") if copied else None)
+    return Entry(1, b"", event, Origin(source=source, position=1, hash="", prev="") if copied else None)
 
 
 def order(second: float, subject: str, operation: str) -> Entry:

@@ -366,7 +366,7 @@ def crash(bench: Bench, end: End = FAULT) -> float:
     if trigger.subject:  # at once
         return 0.0
     again, delay_s = bench.posted.get(timeout=30)
-    assert again == Trigger("keys", str(KEY))
+    assert again == Trigger(Cause.KEYS, str(KEY))
     return delay_s
 
 
