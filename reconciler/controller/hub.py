@@ -83,7 +83,7 @@ class Hub:
             self._supervise()
         if change.look:
             declared, state = self.following.repository.declared, self._record.state
-            for edge in {*state.edges, *(edge.name for edge in declared.of_kind("Edge"))}:
+            for edge in sorted({*state.edges, *(edge.name for edge in declared.of_kind("Edge"))}):
                 self._queue.add(Trigger(Cause.EDGE, edge))
         return change
 

@@ -161,7 +161,7 @@ class Loop:
 
     def _considered(self, running: _Running, change: Change) -> Considered:
         keys = change.keys | change.kept
-        expansions, judged = running.source.expand(change.keys), running.source.judge(change)
+        expansions, judged = running.source.expand(sorted(change.keys)), running.source.judge(change)
         judged = replace(judged, deleted_lately=judged.deleted_lately + running.deletes_to_begin(keys))
         observed = running.target.observe(keys)
         plan = make_plan(diff(expansions, observed), judged)
@@ -278,7 +278,7 @@ class Loop:
     def _look_again(self, running: _Running, expansions: Iterable[Expansion], plan: Plan) -> None:
         """A key whose wish ends at a known time (a pin expires) is due again then; all are when a freeze ends."""
         now = self._record.clock.now()
-        for until in {step.until for step in plan.steps if step.until}:
+        for until in sorted({step.until for step in plan.steps if step.until}):
             running.queue.add(Trigger(Cause.AUDIT), seconds_left(until, now))
         for expansion in expansions:
             if isinstance(expansion, Wanted) and expansion.until:
