@@ -30,19 +30,21 @@
     |  |- RightMissing           RX413
     |  '- KindMissing            RX414
     '- HistoryError              RX5xx     6  no
-       |- WrongExpectedVersion   RX501
-       |- ChainBroken            RX502
-       |- SecondWriter           RX503
-       |- ForkFound              RX504
-       |- GapFound               RX505
-       |- PointUnknown           RX506
-       |- LogTooNew              RX507
-       '- LogWriteFailed         RX508
+    |  |- WrongExpectedVersion   RX501
+    |  |- ChainBroken            RX502
+    |  |- SecondWriter           RX503
+    |  |- ForkFound              RX504
+    |  |- GapFound               RX505
+    |  |- PointUnknown           RX506
+    |  |- LogTooNew              RX507
+    |  '- LogWriteFailed         RX508
+    '- Defect                     RX6xx    70  no
 
 A *diagnostic* (the user's files are wrong) is a value, listed in DIAGNOSTICS below; a *failure* is an exception from
 this tree; anything else is a bug and keeps its traceback. An adapter translates: no foreign exception passes a port.
 """
 
+import traceback
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -319,6 +321,22 @@ class LogWriteFailed(HistoryError):
         "RX508",
         "check the disk (`df -h`, `dmesg`), then start again; the log opens at its last complete entry",
     )
+
+
+class Defect(ReconcilerError):
+    """A bug of ours, met at one object: that one stays as it is and others go on. The output has its traceback."""
+
+    code, exit_code, hint = "RX600", 70, "report it with the traceback in the reconciler's output; others go on"
+
+    @classmethod
+    def at(cls, what: object, bug: Exception) -> "Defect":
+        """That `bug` was met at something."""
+        traceback.print_exception(bug)
+        return cls(f"{what}: this is a bug: {type(bug).__name__}: {bug}")
+
+    def diagnostic(self, path: str) -> Diagnostic:
+        """It, as a problem of what it was met at."""
+        return Diagnostic(code=self.code, message=self.message, path=path, help=self.advice)
 
 
 # What can be wrong in a repository: code -> (name, what it means and how it is mended). `reconciler explain` prints it.

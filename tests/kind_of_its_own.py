@@ -80,9 +80,10 @@ def test_it_is_planned_pinned_audited_and_removed_at_its_edges() -> None:
 def test_it_is_mirrored_repaired_by_an_audit_and_pruned() -> None:
     station = Station()
     station.push(fleet(max_share="100%"), edge("e1"), calibration(defaultVersion=""))
-    there = station.cluster.there[PLAIN]["spec"]
-    assert (there["gain"], "defaultVersion" in there) == ("1.5", False)  # as text until it is sent
-    assert document(PLAIN)["kind"] == "Calibration"
+    ordered, there = station.mine.known(PLAIN).order["spec"], station.cluster.there[PLAIN].spec
+    assert (ordered["gain"], there["gain"]) == ("1.5", 1.5)  # as text until it is sent
+    assert "defaultVersion" not in there
+    assert document(OURS["Calibration"], PLAIN)["kind"] == "Calibration"
     del station.cluster.there[PLAIN]
     station.turn("audit")
     assert station.names() == {"Fleet/fleet", "Edge/e1", "Calibration/lens"}

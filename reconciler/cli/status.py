@@ -66,6 +66,8 @@ def show(seen: "Status") -> None:
         line(f"\n{what} suspended by {one.actor}{until}: {one.reason}", "yellow")
     for link in seen.links:
         line(f"\nthe log of {link.peer} is not copied: {link.error}", "red")
+    if seen.to_begin:
+        line(f"\n{seen.to_begin} more to begin", "yellow")
     if seen.held is not None:
         line(f"\nplan {seen.held.digest} is held: {seen.held.reason}", "yellow")
         line(f" help: `reconciler plan` shows it; `reconciler approve {seen.held.digest}` releases it")

@@ -156,7 +156,10 @@ class Declare:
     def found(self) -> Iterator[Event]:
         """Adoptions of what a reconciler has made and this log does not know. Raises ApiUnavailable."""
         for look in self._cluster.strangers():
-            yield self._record.event(ev.OBJECT_ADOPTED, look.key, look.adopted())
+            yield self._adopt(look)
+
+    def _adopt(self, look: Look) -> Event:
+        return self._record.event(ev.OBJECT_ADOPTED, look.key, look.adopted(), operationid=look.operation)
 
     def _settle(self, look: Look) -> Event:
         type_, data = look.settled()
@@ -202,7 +205,7 @@ class Declare:
         """Where the branch has not moved: the commit whose plan could not be made, as the cluster did not answer."""
         if change is None or change.commit or self.following.is_finished:
             return change or Change()
-        return replace(self.following.audit(), events=change.events)
+        return replace(self.following.audit(), events=change.events, then=change.then)
 
     def _seen(self, key: Key) -> Change:
         """An object is not as it was; an annotation on it may be about more than itself."""
@@ -238,7 +241,7 @@ class Declare:
             source, _ = objects.source_of(self.following.repository.declared, key)
             events = []
             if known is None and look is not None and look.is_marked:  # a restored etcd brings it back
-                events = [self._record.event(ev.OBJECT_ADOPTED, key, look.adopted())]
+                events = [self._adopt(look)]
             concerns = source is not None or events or str(key) in self._record.mine.waits
             return self.following.change({key}, events) if concerns else Change()
         if known.open:
@@ -278,7 +281,9 @@ class Declare:
 
         What is to be mended the plan finds.
         """
-        found = []
+        found: list[Event] = []
+        if self._record.state.ref.ahead:  # another reconciler was here: what is gone, it may have deleted
+            return found
         for key in keys:
             known = self._record.mine.known(key)
             look = self._look(key) if known.operation and not known.open else None

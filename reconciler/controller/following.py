@@ -119,7 +119,7 @@ class Following:
             clock=recorder.clock,
             deadline_s=DEADLINE_S,
         )
-        self.has_answered = False  # whether a look has ended
+        self.has_answered = self.has_begun = False  # whether a look has ended, and with the branch read
         self.failure: ReconcilerError | None = None  # of the last look
         self.is_starting = False  # nothing is planned until Git has answered
         self._waiting: list[Trigger] = []  # for the end of a look at the branch
@@ -135,12 +135,15 @@ class Following:
         if answer is None:
             return None
         self._answered()
-        found = (self._record.event(ev.REF_FOUND, "git", {}),) if self._record.state.ref.lost else ()
-        return self.change(events=found) if answer.value is None else self._adopt(answer.value, found)
+        ref = self._record.state.ref
+        found = (self._record.event(ev.REF_FOUND, "git", {}),) if ref.lost or ref.ahead else ()
+        change = self.change(events=found) if answer.value is None else self._adopt(answer.value, found)
+        return replace(change, then=(Trigger(Cause.AUDIT),)) if ref.ahead else change
 
     def _answered(self, failure: ReconcilerError | None = None) -> None:
         """A look at the branch has ended: who waited for it is taken again."""
         self.has_answered, self.failure = True, failure
+        self.has_begun |= failure is None
         for trigger in self._waiting:
             self._looked[id(trigger.request)] = failure
             self._queue.add(trigger)
@@ -180,7 +183,7 @@ class Following:
             return Change()
         self.is_starting = False
         if newest.commit:
-            return replace(newest, then=(then,))
+            return replace(newest, then=(*newest.then, then))
         audit = self.audit()
         return replace(audit, events=(*newest.events, *lost, *audit.events), then=again)
 

@@ -18,14 +18,14 @@ from reconciler.controller.recorder import Recorder
 from reconciler.controller.retry import Backoff, Sample
 from reconciler.controller.stage import AHEAD, Change, Considered, Order, Stage
 from reconciler.controller.steps import reached
-from reconciler.errors import HistoryError, ReconcilerError
+from reconciler.errors import Defect, HistoryError, ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event, event_id
 from reconciler.history.keys import Key
 from reconciler.history.times import seconds_left
 from reconciler.planning.diff import diff
 from reconciler.planning.plan import BATCH, Plan, Step, make_plan, waits_now
-from reconciler.planning.wanted import Expansion, Wanted, as_ordered, digest_of
+from reconciler.planning.wanted import Expansion, Frozen, Wanted, as_ordered, digest_of
 
 SLICE = 500  # keys that are compared in one turn of an audit
 NOTHING = Plan(())
@@ -88,6 +88,7 @@ class Loop:
         self._record, self.queue, self._backoff = recorder, queue, Backoff(sample=sample)
         self._stages = {stage.name: _Running(stage, recorder, queue) for stage in stages}
         self._first = next(iter(self._stages.values()))
+        self.failure: ReconcilerError | None = None  # that came last, of a trigger that is taken again
         self._followers = followers or {}
 
     def run(self) -> None:
@@ -124,6 +125,7 @@ class Loop:
                 return
             self._record.append(running.source.failed(trigger, failure))
             if failure.retryable or trigger.cause in NEEDED:
+                self.failure = failure
                 self.queue.add(trigger, self._backoff.failed(trigger.name))
                 return
         else:
@@ -161,15 +163,27 @@ class Loop:
 
     def _considered(self, running: _Running, change: Change) -> Considered:
         keys = change.keys | change.kept
-        expansions, judged = running.source.expand(sorted(change.keys)), running.source.judge(change)
+        expansions, judged = self._expanded(running, sorted(change.keys)), running.source.judge(change)
         judged = replace(judged, deleted_lately=judged.deleted_lately + running.deletes_to_begin(keys))
         observed = running.target.observe(keys)
-        plan = make_plan(diff(expansions, observed), judged)
+        plan = make_plan(diff(expansions, observed, running.stage.merge_keys), judged)
         kept = (change.kept - change.keys) | {step.key for step in plan.waiting if step.action != "delete"}
         if kept and not plan.held:  # what cannot become as it is wanted stays as it was ordered
             ordered = [as_ordered(key, running.record.mine.known(key)) for key in kept]
-            plan = plan.beside(make_plan(diff(ordered, observed), judged))
+            plan = plan.beside(make_plan(diff(ordered, observed, running.stage.merge_keys), judged))
         return Considered(plan, expansions)
+
+    def _expanded(self, running: _Running, keys: Iterable[Key]) -> list[Expansion]:
+        """What each key should be; where a bug keeps that from being said, it is a problem of that key alone."""
+        try:
+            return running.source.expand(keys)
+        except ReconcilerError:
+            raise
+        except Exception as bug:  # noqa: BLE001  # its traceback is kept
+            keys = list(keys)
+            if len(keys) == 1:
+                return [Frozen(keys[0], Defect.at(keys[0], bug).diagnostic(str(keys[0])))]
+            return [expansion for key in keys for expansion in self._expanded(running, [key])]
 
     def reconcile(self, stage: str, change: Change) -> Plan:
         """Move the keys of `change` one pass. Safe to run twice, late, or after a crash."""

@@ -13,6 +13,7 @@ from reconciler.errors import ReconcilerError
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key
 from reconciler.planning.diff import Observed
+from reconciler.planning.fields import MergeKeys
 from reconciler.planning.plan import Judgement, Plan, Step
 from reconciler.planning.wanted import Expansion
 
@@ -124,10 +125,12 @@ class Target(Protocol):
 class Stage:
     """One stage. name: of its key space, its plans and its partition of the state.
 
-    every: causes that come again by themselves, with the seconds to their next time.
+    every: causes that come again by themselves, with the seconds to their next time.  merge_keys: kind -> which of its
+    lists are maps, where they are not so by version.
     """
 
     name: str
     source: Source
     target: Target
     every: Mapping[Cause, Callable[[], float]] = field(default_factory=dict)
+    merge_keys: Mapping[str, MergeKeys] = field(default_factory=dict)

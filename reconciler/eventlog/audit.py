@@ -24,7 +24,7 @@ _ROWS: Final = (
     "WHERE seq > ? ORDER BY seq LIMIT 1024"
 )
 _CHAINS: Final = "SELECT number, name, position, hash FROM chain"
-_HEADS: Final = "SELECT (SELECT max(seq) FROM entry), name, seq FROM head LEFT JOIN chain ON number = chain"
+_HEADS: Final = "SELECT (SELECT max(seq) FROM entry), chain, seq FROM head"
 _START: Final = (0, EMPTY.hash, 0)
 _NOWHERE: Final[tuple[Any, ...]] = ("", None, None, None)  # the place of an entry that nobody reads
 _BLOBS: Final = "SELECT rowid, oid, content FROM blob WHERE rowid > ? ORDER BY rowid LIMIT 64"
@@ -47,6 +47,7 @@ class _Audit:
         self.head = EMPTY
         self._source, self._own = source, 0
         self._tips: dict[str, tuple[int, bytes, int]] = {}  # chain -> position, hash, seq, as batch.Tip
+        self._named = 0  # up to which entry the names of this file were read
         self._streams: dict[int, str] = {}
         self._chains: dict[int | None, str] = {}
         self._progress = progress
@@ -63,12 +64,15 @@ class _Audit:
         self._begin(volume)
         while True:
             while rows := self._fetch(volume, _ROWS, self.head.seq):
+                if rows[-1][0] > self._named:
+                    self._read_names(volume)
                 self._rows(rows)
                 self._progress(self.head.seq)
             heads = volume.query(_HEADS)
             if not heads or heads[0][0] in {None, self.head.seq}:  # else somebody wrote meanwhile
                 break
-        if {name: seq for _, name, seq in heads} != {name: tip[2] for name, tip in self._tips.items()}:
+        ends = {self._chains.get(number): seq for _, number, seq in heads}
+        if ends != {name: seq for name, (_, _, seq) in self._tips.items()}:
             raise ChainBroken(f"{volume.path.name} does not say where the chains of its readers end")
         after = 0
         while blobs := self._fetch(volume, _BLOBS, after):
@@ -78,25 +82,26 @@ class _Audit:
             after = blobs[-1][0]
 
     def _begin(self, volume: Volume) -> None:
+        """What the file says of where it begins, against where the last one ended."""
         if volume.source != self._source and not volume.own:  # a new epoch: the chains of its readers begin anew
             self._source, self._own = volume.source, 0
             self._tips = {name: tip for name, tip in self._tips.items() if name.startswith("/")}
-        chains = volume.query(_CHAINS)
-        begins = {name: (position, hash_) for _, name, position, hash_ in chains if (position, hash_) != EMPTY}
-        stood = {name: tip[:2] for name, tip in self._tips.items()}
-        if (volume.source, volume.first - 1, volume.prev, volume.own, begins) != (
-            self._source,
-            *self.head,
-            self._own,
-            stood,
-        ):
+        begins = {name: at for _, name, *at in volume.query(_CHAINS) if at != [*EMPTY]}
+        ended = {name: [*tip[:2]] for name, tip in self._tips.items()}
+        where = (volume.source, Head(volume.first - 1, volume.prev), volume.own, begins)
+        if where != (self._source, self.head, self._own, ended):
             raise ChainBroken(f"{volume.path.name} does not follow entry {self.head.seq}")
         if altered := volume.ask(schema.changed_objects):
             raise ChainBroken(f"{volume.path.name}: somebody changed the schema: {', '.join(altered)}")
-        self._streams = dict(volume.query("SELECT number, name FROM stream"))
-        self._chains = {None: ""} | {number: name for number, name, *_ in chains}
+        self._read_names(volume)
         for (seq,) in volume.query("SELECT seq FROM entry WHERE seq < ? ORDER BY seq LIMIT 1", (volume.first,)):
             raise _unfit(seq, "it stands before the file begins")
+
+    def _read_names(self, volume: Volume) -> None:
+        """The names in the file by their numbers; somebody may be adding some."""
+        self._named = volume.head().seq
+        self._streams = dict(volume.query("SELECT number, name FROM stream"))
+        self._chains = {None: ""} | {number: name for number, name, *_ in volume.query(_CHAINS)}
 
     def _fetch(self, volume: Volume, sql: str, after: int) -> list[Any]:
         try:
@@ -120,7 +125,7 @@ class _Audit:
                 else:
                     own_seq += 1
                     said = columns(body)
-                    place, reader = _NOWHERE, _reader(seq, own_source, said.partitionkey)
+                    place, reader = _NOWHERE, reader_of(own_source, said.partitionkey)
                     if reader:
                         number, before, last = tips.get(reader, _START)
                         at = hash_ if before == prev else sha256(before + body).digest()
@@ -152,27 +157,22 @@ class _Audit:
         at = sha256(before + raw).digest()
         if (origin.position, origin.hash, origin.prev) != (held + 1, at.hex(), before.hex()):
             raise _unfit(seq, f"it does not follow event {held} of {source}")
-        reader, here = _reader(seq, said.source, said.partitionkey), name_of(self._source)
+        reader, here = reader_of(said.source, said.partitionkey), name_of(self._source)
         if reader != here:
             raise _unfit(seq, f"it is for {reader or 'nobody'}, not for {here}")
-        if (said.partitionkey, said.id, said.source, number, position, link, prior) != (
-            self._streams.get(stream),
-            id_text(id_),
-            source,
-            chain,
-            origin.position,
+        stored = (self._streams.get(stream), id_text(id_), source, chain, position, link, prior)
+        told = (origin.source, origin.localsequence, origin.localversion)
+        if stored != (
+            said.partitionkey,
+            said.id,
+            said.source,
+            number,
+            held + 1,
             None if at == row_hash else at,
             last,
-        ) or (origin.source, origin.localsequence, origin.localversion) != (source, seq, version):
+        ) or (told != (source, seq, version)):
             raise _unfit(seq, "its columns differ from its bytes")
         self._tips[source] = (held + 1, at, seq)
-
-
-def _reader(seq: int, source: str, stream: str) -> str:
-    try:
-        return reader_of(source, stream)
-    except ValueError as error:
-        raise _unfit(seq, f"nobody knows who reads it: {error}") from error
 
 
 def _unfit(seq: int, why: str) -> ChainBroken:

@@ -7,10 +7,10 @@ entry names the one before it, so a walk costs what is new to whoever asks.
 from collections.abc import Iterator, Sequence
 
 from reconciler.errors import GapFound
-from reconciler.eventlog.volume import Place, Volume
+from reconciler.eventlog.volume import Volume
 from reconciler.history.events import Origin
 
-Run = tuple[Volume, list[Place]]
+Run = tuple[Volume, list[tuple[int, int, int]]]  # of one file: (seq, position, prior), newest first
 
 
 def after(volumes: Sequence[Volume], chain: str, position: int) -> Iterator[tuple[Origin, bytes]]:
@@ -18,10 +18,10 @@ def after(volumes: Sequence[Volume], chain: str, position: int) -> Iterator[tupl
     source, runs = volumes[0].source, _back(volumes, chain, position)
     prev = _hash(volumes, runs, chain, position)
     if prev is None:
-        missing = runs[-1][1][-1].position - 1 if runs else volumes[0].tip(chain).position
+        missing = runs[-1][1][-1][1] - 1 if runs else volumes[0].tip(chain).position
         raise GapFound(f"{source}: events {position + 1} to {missing} are not in {volumes[0].path} or beside it")
     for volume, run in reversed(runs):
-        for at, hash_, body in volume.links([place.seq for place in reversed(run) if place.position > position]):
+        for at, hash_, body in volume.links([seq for seq, at, _ in reversed(run) if at > position]):
             yield Origin(source=source, position=at, hash=hash_.hex(), prev=prev.hex()), body
             prev = hash_
 
@@ -45,7 +45,7 @@ def _back(volumes: Sequence[Volume], chain: str, position: int) -> list[Run]:
 def _hash(volumes: Sequence[Volume], runs: Sequence[Run], chain: str, position: int) -> bytes | None:
     """The hash at `position`: of the entry where the walk ended, or where the file of the one behind it begins."""
     volume, run = runs[-1] if runs else (volumes[0], [])
-    if run and run[-1].position == position:
-        return next(volume.links([run[-1].seq]))[1]
+    if run and run[-1][1] == position:
+        return next(volume.links([run[-1][0]]))[1]
     begin = volume.begin(chain)
     return begin.hash if begin.seq == position else None

@@ -14,7 +14,6 @@ from reconciler.eventlog.batch import Row
 OWN: Final = 0  # the log itself, in the column `source`
 # ROLLBACK: what is refused ends the log object, so no statement needs a journal of its own.
 _INSERT: Final = "INSERT OR ROLLBACK INTO entry VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_HEAD: Final = "INSERT INTO head VALUES (?, ?) ON CONFLICT (chain) DO UPDATE SET seq = excluded.seq"
 _NO_PLACE: Final[tuple[Any, ...]] = (None, None, None, None)  # of an entry that nobody reads
 _AT_ONCE: Final = 500  # values in one question
 _REMEMBERED: Final = 65_536  # streams whose number is known without asking
@@ -65,15 +64,18 @@ class Numbers:
         _number(connection, "chain", chains, ((row.chain, row.seq) for row in rows if row.chain))
         stored: list[tuple[Any, ...]] = []
         heads: dict[int, int] = {}
-        for seq, hash_, stream, version, source, id_, chain, position, link, prior, _, body in rows:
-            key, place = id_key(id_), _NO_PLACE
+        for seq, hash_, stream, version, source, id_, chain, tip, prior, _, body in rows:
+            number, place = OWN, _NO_PLACE
             if chain:
                 number = chains[chain]
                 heads[number] = seq
-                place = (number, position, prior, None if link == hash_ else link)
-            stored.append((seq, hash_, streams[stream], version, chains[source] if source else OWN, key, *place, body))
+                place = (number, tip.position, prior, None if tip.hash == hash_ else tip.hash)
+            from_ = number if source else OWN
+            stored.append((seq, hash_, streams[stream], version, from_, id_key(id_), *place, body))
         connection.executemany(_INSERT, stored)
-        connection.executemany(_HEAD, heads.items())
+        begun = [head for head in heads.items() if head[0] >= rows[0].seq]
+        connection.executemany("INSERT INTO head VALUES (?, ?)", begun)
+        connection.executemany("UPDATE head SET seq = ?2 WHERE chain = ?1", heads.items() - begun)
 
 
 def _number(

@@ -35,8 +35,11 @@ class MemoryLog(Ledger):
         """See `ports.EventLog`."""
         prev = self.hash_at(reader, after) or EMPTY.hash
         for row in [self._rows[seq - 1] for seq in self._by_chain.get(reader, [])[after:]]:
-            yield Origin(source=self._source, position=row.position, hash=row.linkhash.hex(), prev=prev.hex()), row.body
-            prev = row.linkhash
+            yield (
+                Origin(source=self._source, position=row.tip.position, hash=row.tip.hash.hex(), prev=prev.hex()),
+                row.body,
+            )
+            prev = row.tip.hash
 
     def held(self, source: str) -> Head:
         """See `ports.EventLog`."""
@@ -121,9 +124,8 @@ class MemoryLog(Ledger):
 
     def tip(self, chain: str) -> Tip:
         seqs = self._by_chain.get(chain)
-        row = self._rows[seqs[-1] - 1] if seqs else None
-        return NO_TIP if row is None else Tip(row.position, row.linkhash, row.seq)
+        return self._rows[seqs[-1] - 1].tip if seqs else NO_TIP
 
     def hash_at(self, chain: str, position: int) -> bytes | None:
         seqs = self._by_chain.get(chain, [])
-        return self._rows[seqs[position - 1] - 1].linkhash if 0 < position <= len(seqs) else None
+        return self._rows[seqs[position - 1] - 1].tip.hash if 0 < position <= len(seqs) else None

@@ -5,15 +5,13 @@ answered sooner; without them the answer is the same.
 """
 
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from reconciler.errors import PointUnknown, StorageExhausted
-from reconciler.eventlog.snapshots import Snapshot, Snapshots
-from reconciler.history.events import Entry, Head
+from reconciler.eventlog.snapshots import Readable, Snapshot, Snapshots
 from reconciler.history.fold import CODE_VERSION, fold
 from reconciler.history.state import State
 
@@ -21,18 +19,6 @@ EVERY: Final = 10_000  # entries between two snapshots: about a tenth of a secon
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(State)
-
-
-class Readable(Protocol):
-    """As much of a log as a replay needs."""
-
-    def head(self) -> Head:
-        """See `ports.EventLog`."""
-        ...
-
-    def read(self, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
-        """See `ports.EventLog`."""
-        ...
 
 
 class Replay:

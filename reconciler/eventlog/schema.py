@@ -19,7 +19,8 @@ VERSION: Final = 2
 # `stream` and `chain` number names by the seq of the first entry here that bears one; chains that the file begins with
 # are numbered from 1. A chain goes by its reader, or by the source that it was copied from: that one is entry.source,
 # which is 0 for the log itself. entry.prior: the entry before it in its chain; linkhash: its hash there, NULL where it
-# is `hash`. head: the newest entry of each chain.
+# is `hash`. head: the newest entry of each chain: what an index
+# would be, as unguarded, and compared with the entries by `verify`.
 # No AUTOINCREMENT, no index of chains: docs/decisions/0009.
 TABLES: Final = """
 CREATE TABLE segment (
@@ -59,45 +60,36 @@ CREATE TABLE blob (
 """
 
 # INSERT OR REPLACE and OR IGNORE get round constraints, and REPLACE round DELETE triggers: hence the look-ups here.
-GUARDS: Final = """
+_STANDS: Final = """\
+CREATE TRIGGER TABLE_update BEFORE UPDATE ON TABLE BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER TABLE_delete BEFORE DELETE ON TABLE BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+"""
+_NAMED_ONCE: Final = """\
+CREATE TRIGGER TABLE_insert BEFORE INSERT ON TABLE BEGIN
+  SELECT RAISE(ABORT, 'the log is append-only')
+    WHERE NEW.number <= (SELECT max(seq) FROM entry) OR EXISTS (SELECT 1 FROM TABLE WHERE name = NEW.name);
+END;
+"""
+_OTHERS: Final = """\
 CREATE TRIGGER entry_insert BEFORE INSERT ON entry
 WHEN NEW.seq IS NOT 1 + coalesce((SELECT max(seq) FROM entry), (SELECT first - 1 FROM segment))
   OR EXISTS (SELECT 1 FROM entry WHERE id = NEW.id AND source = NEW.source)
   OR EXISTS (SELECT 1 FROM entry WHERE stream = NEW.stream AND version = NEW.version)
 BEGIN SELECT RAISE(ROLLBACK, 'the log is append-only and has no gaps'); END;
-CREATE TRIGGER entry_update BEFORE UPDATE ON entry BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TRIGGER entry_delete BEFORE DELETE ON entry BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER blob_insert BEFORE INSERT ON blob BEGIN
   SELECT RAISE(ABORT, 'the log is append-only') WHERE EXISTS (SELECT 1 FROM blob WHERE oid = NEW.oid);
 END;
-CREATE TRIGGER blob_update BEFORE UPDATE ON blob BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TRIGGER blob_delete BEFORE DELETE ON blob BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TRIGGER stream_insert BEFORE INSERT ON stream BEGIN
-  SELECT RAISE(ABORT, 'the log is append-only')
-    WHERE NEW.number <= (SELECT max(seq) FROM entry) OR EXISTS (SELECT 1 FROM stream WHERE name = NEW.name);
-END;
-CREATE TRIGGER stream_update BEFORE UPDATE ON stream BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TRIGGER stream_delete BEFORE DELETE ON stream BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TRIGGER chain_insert BEFORE INSERT ON chain BEGIN
-  SELECT RAISE(ABORT, 'the log is append-only')
-    WHERE NEW.number <= (SELECT max(seq) FROM entry) OR EXISTS (SELECT 1 FROM chain WHERE name = NEW.name);
-END;
-CREATE TRIGGER chain_update BEFORE UPDATE ON chain BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TRIGGER chain_delete BEFORE DELETE ON chain BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TRIGGER head_insert BEFORE INSERT ON head BEGIN
-  SELECT RAISE(ABORT, 'the log is append-only')
-    WHERE NEW.seq <= (SELECT seq FROM head WHERE chain = NEW.chain);
-END;
-CREATE TRIGGER head_update BEFORE UPDATE ON head WHEN NEW.chain <> OLD.chain OR NEW.seq <= OLD.seq BEGIN
-  SELECT RAISE(ABORT, 'the log is append-only');
-END;
-CREATE TRIGGER head_delete BEFORE DELETE ON head BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER segment_insert BEFORE INSERT ON segment BEGIN
   SELECT RAISE(ABORT, 'the log is append-only') WHERE EXISTS (SELECT 1 FROM segment);
 END;
-CREATE TRIGGER segment_update BEFORE UPDATE ON segment BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TRIGGER segment_delete BEFORE DELETE ON segment BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 """
+GUARDS: Final = "".join(
+    [
+        _OTHERS,
+        *(_NAMED_ONCE.replace("TABLE", name) for name in ("stream", "chain")),
+        *(_STANDS.replace("TABLE", name) for name in ("entry", "blob", "segment", "stream", "chain")),
+    ]
+)
 
 # What `user_version` says: the format in the highest byte, then which layout of it, so that a file of another layout is
 # called that and not a broken chain.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from reconciler.errors import StorageExhausted
-from reconciler.history.events import Entry
+from reconciler.history.events import Entry, Head
 
 _TABLE: Final = """
 CREATE TABLE IF NOT EXISTS snapshot (
@@ -27,7 +27,11 @@ CREATE TABLE IF NOT EXISTS snapshot (
 
 
 class Readable(Protocol):
-    """As much of a log as a snapshot is checked against."""
+    """As much of a log as a snapshot is checked against, and a replay needs."""
+
+    def head(self) -> Head:
+        """See `ports.EventLog`."""
+        ...
 
     def read(self, after: int = 0, upto: int | None = None) -> Iterator[Entry]:
         """See `ports.EventLog`."""

@@ -82,7 +82,7 @@ class SqliteLog(Ledger, SqliteReader):
 
     def _begin(self, batch: Batch, source: str) -> None:
         """See `Ledger`: in a new file, with the one before it sealed."""
-        (head, own, _), tips, sealed = self._tail, self._stored.tips(), self._sealed_path()
+        (head, own, _), tips, sealed = self._tail, self._stored.tips, self._sealed_path()
         if source != self._source:
             own, tips = 0, {name: tip for name, tip in tips.items() if name.startswith("/")}
         new = segments.live_path(self._path, head.seq + 1).resolve()

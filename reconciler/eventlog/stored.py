@@ -23,7 +23,7 @@ class Stored:
         self.numbers = Numbers()
         self._newest_first = [live, *reversed(sealed)]
         self._versions: dict[str, int] = {}
-        self._tips = live.tips()
+        self.tips = live.tips()  # where every chain ends
 
     def tail(self) -> Tail:
         """Where the log ends."""
@@ -36,8 +36,7 @@ class Stored:
             self._versions.clear()
         for row in rows:
             self._versions[row.stream] = row.version
-            if row.chain:
-                self._tips[row.chain] = Tip(row.position, row.linkhash, row.seq)
+        self.tips |= {row.chain: row.tip for row in rows if row.chain}
 
     def stored(self, source: str, ids: Sequence[str]) -> dict[str, Entry]:
         """See `batch.Lookup`."""
@@ -57,11 +56,7 @@ class Stored:
 
     def tip(self, chain: str) -> Tip:
         """See `batch.Lookup`."""
-        return self._tips.get(chain, NO_TIP)
-
-    def tips(self) -> dict[str, Tip]:
-        """Where every chain ends: what the next file begins with."""
-        return self._tips
+        return self.tips.get(chain, NO_TIP)
 
     def hash_at(self, chain: str, position: int) -> bytes | None:
         """See `batch.Lookup`."""

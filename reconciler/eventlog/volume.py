@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from reconciler.errors import ChainBroken, WorldUnavailable
 from reconciler.eventlog.batch import NO_TIP, Tip
@@ -38,17 +38,9 @@ SELECT * FROM back
 """
 
 
-class Place(NamedTuple):
-    """Where an entry stands: its row, its position in its chain, and the row before it there."""
-
-    seq: int
-    position: int
-    prior: int
-
-
 class Volume:
-    """One file. first, prev: where it begins in the row chain; own: how many own events came before; last: where it
-    ends, LIVE while it is written.
+    """One file. first, prev: where it begins in the row chain. own: how many own events came before. last: LIVE while
+    it is written.
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path, *, sealed: bool = False) -> None:
@@ -91,8 +83,8 @@ class Volume:
 
     def own_count(self) -> int:
         """How many own events there are up to the end of this file."""
-        rows = self.query("SELECT body FROM entry WHERE source = 0 ORDER BY seq DESC LIMIT 1")
-        return codec.own_sequence(rows[0][0]) if rows else self.own
+        rows = self.query("SELECT seq, hash, body FROM entry WHERE source = 0 ORDER BY seq DESC LIMIT 1")
+        return int(next(codec.entries(rows)).event.sequence) if rows else self.own
 
     def tips(self) -> dict[str, Tip]:
         """Where every chain ends here."""
@@ -108,9 +100,11 @@ class Volume:
         rows = self.query("SELECT position, hash FROM chain WHERE name = ?", (chain,))
         return Head(*rows[0]) if rows else EMPTY
 
-    def back(self, seq: int, position: int) -> list[Place]:
-        """The entry `seq` and those before it in its chain, newest first, to `position` or to where the file begins."""
-        return [Place(*row) for row in self.query(_BACK, (seq, position))]
+    def back(self, seq: int, position: int) -> list[tuple[int, int, int]]:
+        """(seq, position, prior) of an entry and those before it in its chain, newest first, to `position` or as far as
+        this file goes.
+        """
+        return self.query(_BACK, (seq, position))
 
     def links(self, seqs: Sequence[int]) -> Iterator[tuple[int, bytes, bytes]]:
         """(position, hash, body) of these entries in their chain, oldest first."""

@@ -164,14 +164,6 @@ def recorded_time(body: bytes) -> str:
         raise _no_event(error) from error
 
 
-def own_sequence(body: bytes) -> int:
-    """The number of an own event among those of its log, by its stored body. Raises ChainBroken when it is none."""
-    try:
-        return int(_decode_columns(body).sequence)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise _no_event(error) from error
-
-
 def chain(prev: bytes, body: bytes) -> bytes:
     """The hash of an entry (32 bytes): sha256 over the hash before it and the stored bytes."""
     return sha256(prev + body).digest()

@@ -79,7 +79,7 @@ def _ref_lost(state: State, entry: Entry) -> None:
 
 
 def _ref_found(state: State, entry: Entry) -> None:  # noqa: ARG001  # every handler takes both
-    state.ref.lost = state.ref.lost_since = ""
+    state.ref.lost = state.ref.lost_since = state.ref.ahead = state.ref.ahead_since = ""
 
 
 def _manifests_checked(state: State, entry: Entry) -> None:
@@ -351,8 +351,11 @@ def _object_adopted(state: State, entry: Entry) -> None:
     event, data = entry.event, entry.event.data
     served = _served(state, event)
     served.live = {name: data[name] for name in ("uid", "resourceVersion") if name in data}
+    if data.get("ahead"):
+        state.ref.ahead, state.ref.ahead_since = data["ahead"], event.time
     if data.get("spec"):  # as it was found, so that nothing is sent for what is as wanted
-        served.order, served.operation, served.action = data["spec"], event.id, "create"
+        operation = event.operationid or event.id
+        served.order, served.operation, served.action = data["spec"], operation, "create"
         served.before = {}
         served.ordered_seq, served.ordered_id = entry.seq, event.id
         served.reason = data.get("reason", "it was there already")

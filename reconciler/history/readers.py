@@ -28,7 +28,7 @@ def reader_of(source: str, stream: str) -> str:
         return HUB
     if not stream.startswith(_ORDERS):
         return ""
-    edge = stream.split("/")[1]
+    edge = stream.split("/", 2)[1]
     if not edge:
         raise ValueError(f"it is in {stream!r}, an order for nobody")
     return f"edge/{edge}"

@@ -57,6 +57,8 @@ class Ref(msgspec.Struct, kw_only=True, omit_defaults=True):
     reverts: bool = False  # every commit read since the accepted one brings earlier files back
     lost: str = ""  # why the branch cannot be read, and since when
     lost_since: str = ""
+    ahead: str = ""  # a commit that another reconciler applied and this log never read: Git is asked first
+    ahead_since: str = ""
 
 
 class HeldPlan(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -140,6 +142,13 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     lost: dict[str, dict[str, str]] = {}  # what of the cluster cannot be read -> {error, code, since}
     lease: Leading = msgspec.field(default_factory=Leading)
     digests: dict[str, str] = {}  # "<url> <version>" -> sha256, where policy trusted the first use
+
+    def suspensions(self) -> dict[str, dict[str, Any]]:
+        """What keeps scopes from being changed beside annotations, over by its time or not."""
+        if not self.ref.ahead:
+            return self.suspended
+        why = f"commit {self.ref.ahead[:12]} was applied by another one, and is not known here before Git was read"
+        return {**self.suspended, "*": {"actor": "reconciler", "reason": why, "time": self.ref.ahead_since}}
 
     def stage(self, name: str) -> StageState:
         """The part of one stage, made when there is none yet: the same object for ever, moved on in place."""

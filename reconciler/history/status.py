@@ -196,7 +196,8 @@ class Refused:
 class Status:
     """Everything at one time. seq and time: the last entry of the log that this was folded from.
 
-    lost: why the branch cannot be read, since `lost_since`; "" while it can.
+    lost: why the branch cannot be read, since `lost_since`; "" while it can.  to_begin: steps of plans under way that
+    are still to be begun.
     """
 
     as_of: str
@@ -210,6 +211,7 @@ class Status:
     lost_since: str
     rows: tuple[Row, ...]
     objects: tuple[Object, ...]
+    to_begin: int
     cluster_lost: tuple[Lost, ...]
     lease_holder: str
     edges: tuple[Edge, ...]
@@ -239,15 +241,15 @@ class Status:
 
     @property
     def still(self) -> bool:
-        """Whether no answer of an edge is awaited."""
+        """Whether no answer is awaited, and nothing is still to be begun."""
         asked = any(row.open or row.unknown_since for row in self.rows)
-        return not asked and not any(one.open for one in self.objects)
+        return not asked and not self.to_begin and not any(one.open for one in self.objects)
 
     @property
     def converged(self) -> bool:
         """Whether everything is as Git says."""
         settled = all(row.settled for row in self.rows) and all(one.settled for one in self.objects)
-        return not self.refused and self.held is None and settled
+        return not self.refused and self.held is None and settled and not self.to_begin
 
 
 def refused_rows(state: State, now: str) -> list[Row]:
@@ -265,10 +267,10 @@ def suspensions(state: State, now: str) -> tuple[Suspension, ...]:
             reason=why.get("reason", ""),
             time=why.get("time", ""),
             until=why.get("until", ""),
-            annotated=annotated,
+            annotated=annotated or bool(state.ref.ahead and scope == "*"),
             object=why.get("object", ""),
         )
-        for annotated, table in ((False, state.suspended), (True, state.annotated))
+        for annotated, table in ((False, state.suspensions()), (True, state.annotated))
         for scope, why in sorted(table.items())
     )
     return tuple(one for one in every if not one.until or one.until > now)
@@ -289,6 +291,7 @@ def status(state: State, now: str) -> Status:
         lost_since=state.ref.lost_since,
         rows=tuple(_rows(state, state.stage(DELIVER).keys, suspended)),
         objects=tuple(_objects(state, suspended, now)),
+        to_begin=sum(n for stage in state.stages.values() for n in stage.to_begin.values()),
         cluster_lost=tuple(
             Lost(what=what, error=why["error"], code=why["code"], since=why["since"])
             for what, why in sorted(state.lost.items())

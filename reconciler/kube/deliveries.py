@@ -14,11 +14,11 @@ from typing import Final
 from reconciler.controller.queue import Cause, StageQueue, Trigger
 from reconciler.controller.stage import AHEAD, Order
 from reconciler.controller.steps import reached
-from reconciler.errors import ApiUnavailable, WorldUnavailable
+from reconciler.errors import ApiUnavailable, Defect, ReconcilerError, WorldUnavailable
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
 from reconciler.kube.rounds import Rounds
-from reconciler.kube.sending import Sender, withdrawn
+from reconciler.kube.sending import Sender, failed, withdrawn
 
 WORKERS: Final = 16  # what one API server on two cores answers without queueing
 GATHER_S: Final = 0.01  # outcomes that come within it share one durable append
@@ -171,6 +171,10 @@ class Deliveries:
                 self._sent.add(operation)
             self._rounds.failed(failure, number)
             return None
+        except ReconcilerError:
+            raise
+        except Exception as bug:  # noqa: BLE001  # of one order: its outcome, with the traceback in the output
+            told = [failed(self._sender.record, order, Defect.at(order.step.key, bug))]
         self._sent.discard(operation)
         self._rounds.succeeded()
         reached("cluster.sent")

@@ -13,7 +13,7 @@ import msgspec
 
 from reconciler.controller.recorder import StageRecorder
 from reconciler.controller.stage import Order
-from reconciler.errors import ApiUnavailable, FieldConflict, WorldRefused
+from reconciler.errors import ApiUnavailable, FieldConflict, ReconcilerError, WorldRefused
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
@@ -251,7 +251,7 @@ def succeeded(
     return outcome(record, ev.APPLY_SUCCEEDED, order, data)
 
 
-def failed(record: StageRecorder, order: Order, refused: WorldRefused) -> Event:
-    """The API server refused, and would again."""
+def failed(record: StageRecorder, order: Order, refused: ReconcilerError) -> Event:
+    """The API server refused, and would again; or a bug of ours did."""
     data = {"error": refused.message, "code": refused.code, "hint": refused.advice, "phase": "Rejected"}
     return outcome(record, ev.APPLY_FAILED, order, data)

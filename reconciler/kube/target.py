@@ -11,9 +11,11 @@ from typing import Any
 from reconciler.controller.queue import Cause, StageQueue, Trigger
 from reconciler.controller.recorder import Recorder
 from reconciler.controller.stage import Order
-from reconciler.errors import KindMissing, RightMissing
+from reconciler.errors import Defect, KindMissing, ReconcilerError, RightMissing
+from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import DECLARE, Key
+from reconciler.history.state import Served
 from reconciler.history.times import seconds_left
 from reconciler.kube.api import Api
 from reconciler.kube.asked import Asked
@@ -21,6 +23,7 @@ from reconciler.kube.deliveries import Deliveries
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS, Resource
 from reconciler.kube.sending import Objects, Sender, seen_tree
+from reconciler.model.identity import COMMIT, OPERATION
 from reconciler.planning.declared import Declared
 from reconciler.planning.diff import Observed
 from reconciler.planning.drift import policy_for
@@ -46,6 +49,8 @@ class ClusterTarget:
         self._cache, self._record, self._triggers = cache, recorder.stage(DECLARE), triggers
         self._fleet, self._allowed, self._resources = fleet, allowed, resources
         self._known_rules: tuple[object, dict[str, Rules]] = (None, {})
+        self._read: set[str] = set()  # the commits in the log, up to its entry `_read_upto`
+        self._read_upto = 0
         self.asked = Asked(cache, recorder, triggers, declared, kinds=resources)
         self._deliveries = Deliveries(Sender(api, cache, self._record, self._policy, resources), triggers)
 
@@ -56,21 +61,35 @@ class ClusterTarget:
         return self._look(key, self._cache.get(key))
 
     def strangers(self) -> Iterator[Look]:
-        """What a reconciler has made and this log does not know, of the kinds that can be read.
+        """What a reconciler has made and this log does not know, or not of its commit, of the kinds that can be read.
 
         Raises ApiUnavailable.
         """
         for kind in self._resources:
             with suppress(KindMissing, RightMissing):
                 for key, live in self._cache.all(kind):
-                    if is_marked(live) and str(key) not in self._record.mine.keys:
+                    known = self._record.mine.keys.get(str(key))
+                    if is_marked(live) and (known is None or self._ahead(known, live)):
                         yield self._look(key, live)
 
     def _look(self, key: Key, live: Live | None) -> Look:
         tree = {} if live is None else seen_tree(self._resources[key.kind], live)
         suspension = {} if live is None else self.asked.suspension(key, live)
         now = rfc3339(self._record.clock.now())
-        return Look(key, self._record.mine.known(key), live, tree, self._rules(key.kind), suspension, now)
+        served = self._record.mine.known(key)
+        ahead = "" if live is None else self._ahead(served, live)
+        return Look(key, served, live, tree, self._rules(key.kind), suspension, now, ahead)
+
+    def _ahead(self, served: Served, live: Live) -> str:
+        """The commit of which another reconciler made an object last, where this log never read it; else ""."""
+        commit, ref = live.annotations.get(COMMIT, ""), self._record.state.ref
+        ours = live.annotations.get(OPERATION) == served.operation or commit in {"", ref.commit, ref.accepted}
+        if ours or not ref.commit:  # nothing was read yet: all is taken over as it is
+            return ""
+        if commit not in self._read:
+            new, self._read_upto = self._record.log.read(self._read_upto, stream="git"), self._record.state.seq
+            self._read |= {entry.event.gitcommit for entry in new if entry.event.type == ev.REF_ADVANCED}
+        return "" if commit in self._read else commit
 
     def _rules(self, kind: str) -> Rules:
         """Those of a kind, by the policy in force; worked out once for each policy."""
@@ -92,11 +111,16 @@ class ClusterTarget:
         for key in keys:
             try:
                 look = self.look(key)
+                observed = look.observed()
             except (KindMissing, RightMissing) as failure:  # neither there nor absent; other kinds go on
                 served = self._record.mine.known(key)
                 found[key] = Observed(served.order, served.policy, served.open, waits={"": failure.message})
                 continue
-            observed = look.observed()
+            except ReconcilerError:
+                raise
+            except Exception as bug:  # noqa: BLE001  # what is there cannot be said: nothing is done to it; that is told
+                found[key] = Observed({}, waits={"": Defect.at(key, bug).message})
+                continue
             if observed is not None:
                 found[key] = observed
             if look.is_contested:  # at each look: an earlier trigger of this object takes the place of a later one

@@ -170,7 +170,7 @@ class Telling:
         scope = KINDS[key.kind].scope(key)
         beside = (live.labels.get(EDGE_LABEL, ""), set_scope(key.namespace, live.labels)) if scope == str(key) else ()
         scopes = (scope, *beside)
-        for table in (self._record.state.suspended, self._wide):
+        for table in (self._record.state.suspensions(), self._wide):
             for scope in scopes:
                 why = table.get(scope)
                 if why is not None and not is_over(why.get("until", ""), self._now):

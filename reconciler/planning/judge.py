@@ -34,7 +34,7 @@ def judge_by(
     return Judgement(
         limits=limits if isinstance(limits, dict) else {},
         holds=mine.holds,
-        suspended={scope: why for scope, why in state.suspended.items() if not is_over(why.get("until", ""), now)},
+        suspended={scope: why for scope, why in state.suspensions().items() if not is_over(why.get("until", ""), now)},
         unreadable=unreadable,
         deleted_lately=lately,
         inventory=lambda: _there(mine) + lately,  # so that ten small commits meet the same limit as one

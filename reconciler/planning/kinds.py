@@ -15,7 +15,7 @@ from reconciler.history.keys import Key
 from reconciler.history.published import FactsOf
 from reconciler.model.identity import CATALOGUE, EDGE, POLICY, SERVICE, SET
 from reconciler.planning.declared import Object, matches, template_of
-from reconciler.planning.refusals import port_of
+from reconciler.planning.refusals import SERVABLE
 
 if TYPE_CHECKING:
     from reconciler.model.kind import Kind
@@ -41,7 +41,7 @@ class Row:
 
     name: str
     model: str
-    selectors: Callable[[Object], Iterable[Mapping[str, Any] | None]] = lambda _: ()
+    selectors: Callable[[Object], Iterable[Mapping[str, Any] | None]] | None = None
     holding: str = ""
     order: Callable[[Object, Object], dict[str, Any]] | None = None
     rank: int = 1
@@ -83,7 +83,7 @@ def _service_order(obj: Object, edge: Object) -> dict[str, Any]:
         "model": template["modelName"],
         "framework": template["frameworkType"],
         "address": edge.spec.get("address") or "127.0.0.1",
-        "port": port_of(obj),
+        "port": template.get("servingPort") or SERVABLE[template["frameworkType"]],
         "serving": template.get("replicas") != 0,  # 0 keeps the bytes and serves nothing; absent is 1
     }
 

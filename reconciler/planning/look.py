@@ -76,7 +76,8 @@ class Look:
     """An object of a stage.
 
     live: None where it is not there.  tree: it, in the form of an order.  suspension: who keeps the object itself from
-    being changed, {} where nobody does.  now: RFC 3339.
+    being changed, {} where nobody does.  now: RFC 3339.  ahead: the commit of which another reconciler made it last,
+    where this log never read it.
     """
 
     key: Key
@@ -86,6 +87,7 @@ class Look:
     rules: Rules
     suspension: Mapping[str, str]
     now: str
+    ahead: str = ""
 
     @property
     def ordered(self) -> Mapping[str, Any]:
@@ -178,6 +180,8 @@ class Look:
             return None
         if live is None:
             return Drift("deleted", "", self._policy("", ""), uid=str(made or ""))
+        if self.ahead:
+            return None
         again = made not in {None, live.uid}
         if self.tree == served.order and not again:
             return None
@@ -216,7 +220,14 @@ class Look:
         """It, as it is kept from now on: data of an adoption. Raises ValueError where it is not there."""
         if self.live is None:
             raise ValueError(f"{self.key} is not there")
-        return {**self.live.found, "spec": without(self.tree, self.live.foreign, self.rules.merge_keys)}
+        data = {**self.live.found, "spec": without(self.tree, self.live.foreign, self.rules.merge_keys)}
+        made = f"another reconciler made it so, of commit {self.ahead[:12]}"
+        return data | ({"ahead": self.ahead, "reason": made} if self.ahead else {})
+
+    @property
+    def operation(self) -> str:
+        """The operation that it carries; "" where it is not there, or carries none."""
+        return "" if self.live is None else self.live.annotations.get(OPERATION, "")
 
 
 def is_marked(live: LiveObject) -> bool:

@@ -32,10 +32,8 @@ def key_of_set(declared: Declared, source: Object, edge: str) -> Key:
 
 def claimants(declared: Declared, wanted: Identity) -> Iterator[tuple[Object, str]]:
     """Every set and edge whose model would be called this: `a` on `b-c` and `a-b` on `c` are both `a-b-c`."""
-    name = wanted.name
-    for at, char in enumerate(name):
-        if char != "-":
-            continue
+    name, at = wanted.name, -1
+    while (at := name.find("-", at + 1)) >= 0:
         source = declared.get(Identity(SET, wanted.namespace, name[:at]))
         edge = declared.edge(name[at + 1 :]) if source is not None else None
         if source is not None and edge is not None and matches(source.spec.get("edgeSelector"), edge.labels):
@@ -43,24 +41,21 @@ def claimants(declared: Declared, wanted: Identity) -> Iterator[tuple[Object, st
 
 
 def set_of(declared: Declared, key: Key) -> tuple[Object | None, str]:
-    """(the set that makes the service of this key, the edge for which it does); (None, "") where none does."""
+    """(the set that makes the service of this key, the edge for which it does); (None, "") where none does.
+
+    No service of this name is declared itself.
+    """
+    wanted, edge = Identity(*key[:3]), declared.edge(key.edge)
+    first = next(claimants(declared, wanted), None) if len(key.name) <= LONGEST_NAME else None
+    if first is not None:
+        return first if key.edge in {"", first[1]} else (None, "")
     if not key.edge:
-        wanted = Identity(*key[:3])
-        for source, on in claimants(declared, wanted):
-            if _is(declared, source, on, key):
-                return source, on
         return _renamed(declared).get(wanted, (None, ""))
-    edge = declared.edge(key.edge)
-    usual = declared.get(Identity(SET, key.namespace, key.name.removesuffix(f"-{key.edge}")))
-    for source in [usual] if usual is not None else declared.of_kind(SET):
-        reaches = edge is not None and matches(source.spec.get("edgeSelector"), edge.labels)
-        if reaches and _is(declared, source, key.edge, key):
+    for source in declared.of_kind(SET):
+        is_here = edge is not None and matches(source.spec.get("edgeSelector"), edge.labels)
+        if is_here and key_of_set(declared, source, key.edge) == key:
             return source, key.edge
     return None, ""
-
-
-def _is(declared: Declared, source: Object, edge: str, key: Key) -> bool:
-    return key_of_set(declared, source, edge)[:3] == key[:3]
 
 
 def _renamed(declared: Declared) -> dict[Identity, tuple[Object, str]]:

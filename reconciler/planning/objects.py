@@ -79,9 +79,10 @@ def _named(source: Object, declared: Declared) -> Object | None:
 
 def made(key: Key, source: Object, edge: Object | None, declared: Declared, around: Circumstances) -> Wanted | Frozen:
     """The object that comes of `source`, for the edge on which it lands, where it lands on one alone."""
-    clash = _port_conflict(source, edge, declared, around) if edge is not None else None
-    if clash is not None:
-        return Frozen(key, clash)
+    if edge is not None:
+        clash = _port_conflict(key._replace(edge=edge.name), source, edge, declared, around)
+        if clash is not None:
+            return Frozen(key, clash)
     if source.kind == key.kind or edge is None:
         return Wanted(key, _manifest(source), origin=source.place(""), because="declared")
     return _of_set(key, source, edge, declared, around)
@@ -127,18 +128,20 @@ def _entries(found: Chosen, last: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [entry] if previous is None else [entry, dict(previous)]
 
 
-def _port_conflict(source: Object, edge: Object, declared: Declared, around: Circumstances) -> Diagnostic | None:
+def _port_conflict(
+    key: Key, source: Object, edge: Object, declared: Declared, around: Circumstances
+) -> Diagnostic | None:
     """Two models on one edge would listen on one port: who was ordered onto it keeps it, then the least key."""
     port = port_of(source)
-    if port is None:
+    rivals = reach.ports_of(declared, edge)[port] if port is not None else []
+    if port is None or len(rivals) < 2:
         return None
-    key = reach.key_on(declared, source, edge.name)
 
     def rank(one: Key) -> tuple[bool, Key]:
         known = around.served.get(str(one)) or around.served.get(str(one._replace(edge="")))
         return known is None or _ordered_port(known.order) != port, one
 
-    first, holder = min(reach.ports_of(declared, edge)[port], key=lambda rival: rank(rival[0]))
+    first, holder = min(rivals, key=lambda rival: rank(rival[0]))
     return None if first == key else refusals.port_conflict(source, edge, port, holder)
 
 

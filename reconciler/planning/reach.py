@@ -3,7 +3,8 @@
 In: declared objects, before and after.  Out: keys, to planning.objects and planning.expand. Pure.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from reconciler.history.keys import Key
 from reconciler.model.identity import CATALOGUE, EDGE, SERVICE, SET, Identity
@@ -17,8 +18,8 @@ def keys_on(declared: Declared, edge: Object) -> Iterator[tuple[Key, Object]]:
     """Every key on one edge, with the object that it comes from."""
     for obj in declared.bound_to(edge):
         yield key_on(declared, obj, edge.name), obj
-    for kind in KINDS:
-        for obj in declared.of_kind(kind):
+    for kind, row in KINDS.items():
+        for obj in declared.of_kind(kind) if row.selectors is not None else ():
             if _selects(obj, edge):
                 yield key_on(declared, obj, edge.name), obj
 
@@ -32,7 +33,7 @@ def keys_of(declared: Declared, obj: Object) -> Iterator[Key]:
     """Every key that comes from one object. What names its own place, and leads to no edge, has one on the edge ""."""
     if says_place(obj):
         yield Key(*obj.identity, declared.edge_of(obj) or "")
-    for selector in KINDS[obj.kind].selectors(obj):
+    for selector in _selectors(obj):
         yield from (key_on(declared, obj, edge.name) for edge in declared.edges_matching(selector))
 
 
@@ -67,7 +68,12 @@ def source_of(declared: Declared, key: Key) -> Object | None:
 
 
 def _selects(obj: Object, edge: Object) -> bool:
-    return any(matches(selector, edge.labels) for selector in KINDS[obj.kind].selectors(obj))
+    return any(matches(selector, edge.labels) for selector in _selectors(obj))
+
+
+def _selectors(obj: Object) -> Iterable[Mapping[str, Any] | None]:
+    selectors = KINDS[obj.kind].selectors
+    return () if selectors is None else selectors(obj)
 
 
 def affected(before: Declared, after: Declared, changed: Iterable[Identity]) -> set[Key]:
@@ -137,13 +143,15 @@ def _namesakes(before: Declared, after: Declared, identity: Identity) -> set[Key
 
 
 def _names(declared: Declared, obj: Object | None) -> Iterator[Identity]:
-    """What the services of an object, or on an edge, are called unless their names are taken."""
-    if obj is None:
-        return
-    its = keys_on(declared, obj) if obj.kind == EDGE else ((key, obj) for key in keys_of(declared, obj))
-    for key, source in its:
-        if key.kind == SERVICE:
-            yield Identity(SERVICE, key.namespace, f"{source.name}-{key.edge}" if source.kind == SET else key.name)
+    """What a service, those of a set, or those that sets make on an edge are called unless their names are taken."""
+    pairs: Iterable[tuple[Object, Object]] = ()
+    if obj is not None and obj.kind == SERVICE:
+        yield obj.identity
+    elif obj is not None and obj.kind == EDGE:
+        pairs = ((source, obj) for source in declared.of_kind(SET) if _selects(source, obj))
+    elif obj is not None and obj.kind == SET:
+        pairs = ((obj, edge) for selector in _selectors(obj) for edge in declared.edges_matching(selector))
+    yield from (Identity(SERVICE, source.namespace, f"{source.name}-{edge.name}") for source, edge in pairs)
 
 
 def ports_of(declared: Declared, edge: Object) -> dict[int, list[tuple[Key, Object]]]:

@@ -129,18 +129,23 @@ class HubProcess:
         self._triggers.add(Trigger(Cause.COMMIT))
 
     def once(self, timeout_s: float) -> Status:
-        """Read the branch, and reconcile until everything is as it says or the time is over. Raises GitUnavailable."""
+        """Read the branch, and reconcile until everything is as it says or the time is over.
+
+        Raises what kept it from beginning: GitUnavailable, ApiUnavailable, LeaseLost.
+        """
         timer = threading.Timer(timeout_s, self.stop)
-        timer.start()
-        following = self.stage.source.following
+        following, loop = self.stage.source.following, self._loop
         try:
             self.stage.start(lambda: not self._stopping.is_set())
             for stage in self.stage.stages:
                 self.queue.stage(stage.name).add(Trigger(Cause.START))
-            self._loop.until(lambda: following.has_answered)
-            if following.failure is not None:
-                raise following.failure
-            self._loop.until(lambda: self._loop.is_at_rest and self._seen().still)
+            loop.until(lambda: following.has_answered or loop.failure is not None)
+            timer.start()
+            if following.failure is None:
+                loop.until(lambda: following.has_answered and loop.is_at_rest and self._seen().still)
+            failure = following.failure or loop.failure
+            if failure is not None and not following.has_begun:
+                raise failure
             return self._seen()
         finally:
             timer.cancel()

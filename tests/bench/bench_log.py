@@ -31,6 +31,7 @@ def figures(small: bool) -> Iterator[Figure]:
     sizes = Sizes(singles=20, batches=2, replay=2_000, rounds=2) if small else Sizes()
     with tempfile.TemporaryDirectory() as directory:
         yield from _append_figures(Path(directory), sizes)
+        yield from _reader_figures(Path(directory), sizes)
         yield from _replay_figures(Path(directory), sizes)
 
 
@@ -159,6 +160,31 @@ class Work:
         for events in self.batches:
             self.peer.append(first, events)
             first += len(events)
+
+
+def _reader_figures(directory: Path, sizes: Sizes) -> Iterator[Figure]:
+    """A log that a thousand edges read beside one that nobody reads: the same events, for their streams."""
+    number, rounds = 0, Rounds()
+    with (
+        closing(SqliteLog(directory / "read.db", "/hub", StillClock())) as read,
+        closing(SqliteLog(directory / "unread.db", "/hub", StillClock())) as unread,
+    ):
+        for _ in range(sizes.rounds):
+            some = [make_events(number + n * 100, 100) for n in range(sizes.batches)]
+            others = [[_for_nobody(event) for event in events] for events in some]
+            rounds.measure(
+                100 * sizes.batches,
+                lambda some=some: [read.append(events) for events in some],  # type: ignore[misc]  # this round's
+                lambda others=others: [unread.append(events) for events in others],  # type: ignore[misc]  # as above
+            )
+            number += 100 * sizes.batches
+        readers = read.verify().readers
+    rate, limit = median(rounds.ours), median(rounds.peers)
+    yield Figure(f"batches of 100, {readers} readers", rate, "per s", "higher", "the same with none", limit, 0.95)
+
+
+def _for_nobody(event: Event) -> Event:
+    return msgspec.structs.replace(event, partitionkey=event.partitionkey.replace("deploy/", "object/", 1))
 
 
 def _replay_figures(directory: Path, sizes: Sizes) -> Iterator[Figure]:

@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from reconciler.kube import target
+from reconciler.history.keys import Key
+from reconciler.kube import sending, target
 from reconciler.planning.fights import MOST, PAUSE_S
 from reconciler.wiring import hub as wiring
 from reconciler.wiring.process import SystemClock
@@ -373,4 +374,40 @@ def test_fault_038_an_object_whose_every_field_is_left_to_others_ends_nothing(
     world.hub()
     world.edit("x", {"metadata": {"labels": {"moved": "no"}}}, kind=kind)
     world.wait(lambda: (world.there("x", kind) or {})["metadata"]["labels"]["moved"] == "yes", "taken back")
+    world.check()
+
+
+@pytest.mark.parametrize("where", ["sent", "observed"])
+def test_a_bug_that_meets_one_object_is_that_object_s_condition(
+    world: World, where: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    begun(world, model("two", servingPort=1))
+    room, name = (sending, "document") if where == "sent" else (target, "seen_tree")
+    sound = getattr(room, name)
+
+    def broken(of: Key, *more: Any, **parts: Any) -> Any:
+        if str(of) == ONE:
+            raise KeyError("spec")
+        return sound(of, *more, **parts)
+
+    monkeypatch.setattr(room, name, broken)
+    world.edit("one", {"spec": {"servingPort": 5}})  # whoever looks at it meets the bug
+    world.commit({**model("one", servingPort=2), **model("two", servingPort=2)})
+    world.wait(lambda: port(world, "two") == 2, "others go on")
+
+    def told() -> bool:
+        (row,) = [one for one in world.status().objects if one.name == "one"]
+        return not row.settled and "this is a bug: KeyError: 'spec'" in row.said
+
+    world.wait(told, "its condition")
+    world.stop()
+    world.hub()  # and again when started anew
+    world.commit(model("two", servingPort=3))
+    world.wait(lambda: port(world, "two") == 3, "others go on")
+    world.wait(told, "its condition")
+    assert "Traceback" in capfd.readouterr().err
+    monkeypatch.setattr(room, name, sound)
+    world.look()
+    world.wait(lambda: port(world) == 2, "done when it is mended")
+    world.wait_settled()
     world.check()

@@ -7,6 +7,7 @@ import pytest
 
 from reconciler.kube.resources import OURS
 from reconciler.wiring import cluster as wiring
+from reconciler.wiring.hub import ask
 from tests.api_proxy import GONE, Answer, Delay, Rule
 from tests.cluster.cluster_hub import World, fleet, key, model, models, port, started, uid
 
@@ -233,3 +234,60 @@ def test_fault_040_an_odd_answer_to_a_write_is_no_success(world: World, body: by
     world.wait_settled()
     world.wait(lambda: world.versions() == {"m00001": "2"}, "as Git says")
     world.check()
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_a_hub_whose_log_is_older_than_the_cluster_waits_for_git(world: World, restarts: int) -> None:
+    started(world, {**model("one"), **model("gone"), **model("same")})
+    world.stop()
+    newest = world.commit({**model("one", "2"), **model("new"), "models/gone.yaml": None})
+    world.hub(state_dir=world.root / "theirs")
+    world.wait(lambda: world.versions() == {"one": "2", "new": "1", "same": "1"}, "applied by another one")
+    world.stop()
+    away = world.repository.path.rename(world.root / "away")
+    seq = world.state.seq
+    for _ in range(restarts):
+        world.hub()
+        world.wait(lambda: world.state.ref.ahead and world.state.ref.lost, "it waits for Git")
+        world.look()
+        world.edit("same", {"spec": {"nodeName": "elsewhere"}})
+        world.wait_event("drift.detected", key("same"))
+        if restarts == 2:
+            world.stop()
+    if restarts == 2:
+        world.hub()
+    world.look()
+    for verb in ("suspend", "resume"):  # which ends what people suspended, and no more
+        ask(world.hubs[-1][0].queue, {"verb": verb, "scope": "*", "actor": "ada", "reason": "a try"})
+    assert world.versions() == {"one": "2", "new": "1", "same": "1"}
+    assert not [one for one in world.entries() if one.seq > seq and one.event.type == "apply.intended.v1"]
+    assert {one.event.subject for one in world.events("drift.detected")} == {key("same")}  # nobody's hand did the rest
+    (told,) = world.status().suspended
+    assert (told.scope, told.ends) == ("*", "")
+    assert newest[:12] in told.reason
+    assert "Git" in world.mine.waits[key("new")]
+    away.rename(world.repository.path)
+    world.look("commit")
+    world.wait(lambda: (world.there("same") or {})["spec"]["nodeName"] == "berlin", "drift is taken back")
+    world.wait_settled()
+    assert not world.status().suspended
+    assert world.versions() == {"one": "2", "new": "1", "same": "1"}
+    assert {one.event.subject for one in world.events("drift.detected")} == {key("same")}
+    world.wait(lambda: key("gone") not in world.mine.keys, "forgotten")
+
+
+def test_a_hub_with_an_older_log_takes_over_what_another_one_made_where_git_answers(world: World) -> None:
+    started(world, {**model("one"), **model("gone")})
+    world.stop()
+    world.commit({**model("one", "2"), **model("new"), "models/gone.yaml": None})
+    world.hub(state_dir=world.root / "theirs")
+    world.wait(lambda: world.versions() == {"one": "2", "new": "1"}, "applied by another one")
+    world.stop()
+    world.hub()
+    world.wait_settled()
+    world.look()
+    ask(world.hubs[-1][0].queue, {"verb": "reconcile", "scope": "*", "actor": "ada"})
+    assert world.versions() == {"one": "2", "new": "1"}
+    assert world.events("drift.detected") == []
+    assert not world.state.ref.ahead
+    assert world.status().converged

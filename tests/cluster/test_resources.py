@@ -1,19 +1,19 @@
 """Kinds of Kubernetes itself, registered by a test and kept by the parts that keep our own, on a real API server."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
 import pytest
 
-from reconciler.controller.loop import Order
 from reconciler.controller.queue import Queue
 from reconciler.controller.recorder import Recorder
+from reconciler.controller.stage import Order
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Event
-from reconciler.history.keys import Key
+from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import State
 from reconciler.kube.api import Api
 from reconciler.kube.cache import Cache
@@ -76,7 +76,8 @@ class Kept:
         self.told: list[str] = []
         self.fleet: dict[str, Any] = {}
         clock = StillClock(time.time())
-        self.record = Recorder(MemoryLog("/hub", clock), clock, State(), "hub")
+        recorder = Recorder(MemoryLog("/hub", clock), clock, State(), "hub")
+        self.record = recorder.stage(DECLARE)
         self.api = Api(Connection.open(kubeconfig=plane.kubeconfig))
         self.cache = Cache(
             self.api, resources.values(), manager=MANAGER, changed=self._changed, trouble=lambda *_: None
@@ -84,8 +85,8 @@ class Kept:
         self.target = ClusterTarget(
             self.api,
             self.cache,
-            self.record,
-            Queue(clock),
+            recorder,
+            Queue(clock).stage(DECLARE),
             fleet=lambda: self.fleet,
             allowed=lambda: None,
             declared=Declared,
@@ -128,17 +129,30 @@ class Kept:
     def keep(self, kind: str, wanted: Mapping[str, Any] | None = None) -> list[FieldChange]:
         """Make it so; what differed."""
         orders = list(self.differences(kind, wanted or WANTED[kind]))
-        for events in self.target.apply([orders] if orders else []):
-            self.record.append(events)
-            assert [one.type for one in events if one.type != ev.APPLY_CONFLICTED] == [ev.APPLY_SUCCEEDED], events
+        events = self.send(orders)
+        self.record.append(events)
+        outcomes = [one.type for one in events if one.type != ev.APPLY_CONFLICTED]
+        assert outcomes == [ev.APPLY_SUCCEEDED] * len(orders), events
         return [change for order in orders for change in order.step.changes]
+
+    def send(self, orders: Sequence[Order]) -> list[Event]:
+        """What is to be recorded of orders, when each is answered."""
+        told: list[Event] = []
+
+        def are_answered() -> bool:
+            told.extend(self.target.answered())
+            return sum(one.type != ev.APPLY_CONFLICTED for one in told) == len(orders)
+
+        self.target.send(orders)
+        self.until(are_answered)
+        return told
 
     def outcomes(self) -> list[Event]:
         return [one.event for one in self.record.log.read() if one.event.type == ev.APPLY_SUCCEEDED]
 
     def drift(self, kind: str) -> list[tuple[str, str, Any, Any]]:
         """(path, who, as ordered, as found) of what is not as it was ordered."""
-        found = self.target.drift(self.key(kind))
+        found = self.target.look(self.key(kind)).drift()
         return [] if found is None else [(one.path, one.manager, one.old, one.new) for one in found.fields]
 
     def patch(self, kind: str, body: dict[str, Any], manager: str, sub: str = "") -> None:
@@ -187,10 +201,12 @@ def test_an_outcome_tells_what_became_of_fields_that_were_sent_and_no_default(ke
 
 def test_a_default_is_no_drift_also_where_the_answer_was_not_seen(kept: Kept) -> None:
     orders = list(kept.differences("Service", WANTED["Service"]))
-    assert list(kept.target.apply([orders]))  # and the process ends
-    settled = kept.target.settle()
-    kept.record.append(settled)
-    assert [(one.type, one.data["recovered"]) for one in settled] == [(ev.APPLY_SUCCEEDED, True)]
+    assert kept.send(orders)  # and the process ends
+    key = kept.key("Service")
+    look = kept.target.look(key)
+    type_, data = look.settled()
+    assert (type_, data["recovered"]) == (ev.APPLY_SUCCEEDED, True)
+    kept.record.append([kept.record.event(type_, key, data, operationid=look.served.operation)])
     assert kept.drift("Service") == []
     assert kept.keep("Service") == []
 
@@ -261,7 +277,7 @@ def test_a_conflict_names_the_field_as_drift_and_its_rules_do(kept: Kept, policy
     orders = list(kept.differences("Deployment", wanted))
     container = {"name": "x", "image": "x:2"}
     kept.patch("Deployment", {"spec": {"template": {"spec": {"containers": [container]}}}}, "kubectl-edit")
-    told = [event for events in kept.target.apply([orders]) for event in events]
+    told = kept.send(orders)
     assert [event.type for event in told] == [ev.APPLY_CONFLICTED, ev.APPLY_SUCCEEDED]
     assert told[0].data["fields"] == [{"field": f"{X}.image", "manager": "kubectl-edit"}]
     assert kept.live("Deployment").spec["template"]["spec"]["containers"][0]["image"] == image
@@ -272,9 +288,8 @@ def test_what_a_new_log_finds_is_as_it_was_ordered_without_what_was_filled_in(ke
     kept.keep(kind)
     again = Kept(kept.plane, WORKLOADS, kept.namespace)
     try:
-        adopted = again.target.adopted(again.key(kind))
-        assert adopted is not None
-        again.record.append([adopted])
+        key = again.key(kind)
+        again.record.append([again.record.event(ev.OBJECT_ADOPTED, key, again.target.look(key).adopted())])
         assert again.drift(kind) == []
         assert again.keep(kind) == []
     finally:

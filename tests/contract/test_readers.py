@@ -289,7 +289,9 @@ def test_an_unknown_reader_in_a_log_is_named(hub: SqliteLog, monkeypatch: pytest
     with monkeypatch.context() as later:  # a release that knows more readers
         later.setattr(batch, "reader_of", lambda *_: "")
         hub.append([an_event(1, "deploy//Dataset")])
-    words = "entry 2 does not fit the chain: nobody knows who reads it: it is in 'deploy//Dataset', an order for nobody"
+    words = (
+        "entry 2 does not fit the chain: its bytes are not an event: it is in 'deploy//Dataset', an order for nobody"
+    )
     with pytest.raises(ChainBroken, match=words):
         hub.verify()
     assert [entry.event.data["number"] for entry in hub.read(1)] == [1]

@@ -18,7 +18,7 @@ FIGURES = {
     "bench_fetch": (5, 4),
     "bench_flip": (3, 2),
     "bench_history": (2, 0),
-    "bench_log": (4, 0),
+    "bench_log": (5, 0),
 }
 COUNTS = frozenset({"B", "MB", "MiB", "requests", "versions"})
 

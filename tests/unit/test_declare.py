@@ -23,12 +23,14 @@ from reconciler.kube.asked import DISABLED, REASON, RECONCILE, suspension
 from reconciler.kube.live import Live
 from reconciler.kube.resources import OURS
 from reconciler.kube.sending import seen_tree
+from reconciler.planning import objects
 from reconciler.planning.declared import Object
 from reconciler.planning.diff import Observed
 from reconciler.planning.drift import policy_for
 from reconciler.planning.fights import MOST, PAUSE_S
 from reconciler.planning.look import Look, Rules
 from reconciler.planning.objects import OWN_LABELS, as_sent
+from reconciler.planning.wanted import Expansion
 from reconciler.wiring.process import Inline
 from tests.fleets import NOW, edge, fleet, model_set, plain
 from tests.log_events import StillClock
@@ -171,9 +173,12 @@ class Station:
         self.branch.attach(self.record.state)
         mine = self.record.stage(DECLARE)
         self.mine = mine.mine
-        self.cluster = Objects(mine, self.queue.stage(DECLARE), lambda: self.declare.following.fleet())
+        self.cluster = Objects(mine, self.queue.stage(DECLARE), self.policy)
         self.declare = Declare(self.branch, self.record, self.queue, Inline(), self.cluster)
         self.loop = Loop([Stage(DECLARE, self.declare, self.cluster)], self.record, self.queue)
+
+    def policy(self) -> Mapping[str, Any]:
+        return self.declare.following.fleet()
 
     def turn(self, cause: str, subject: str = "") -> list[Entry]:
         before = self.log.head().seq
@@ -408,3 +413,27 @@ def test_what_was_never_made_and_is_no_longer_declared_is_forgotten(station: Sta
     assert ev.OBJECT_GONE in types(station.turn("commit"))
     assert str(MODEL) not in station.mine.keys
     assert status(station.record.state, NOW).converged
+
+
+def test_a_bug_in_what_one_key_should_be_is_that_key_s_problem(
+    station: Station, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    station.push(plain("m", "1"))
+    expand = objects.expand
+
+    def broken(key: Key, *more: Any) -> Expansion:
+        if key == MODEL:
+            raise KeyError("spec")
+        return expand(key, *more)
+
+    monkeypatch.setattr(objects, "expand", broken)
+    station.push(plain("m", "2"), plain("other"))
+    assert station.names() == {"InferenceModel/m", "InferenceModel/other"}
+    assert station.cluster.there[MODEL].spec["targetVersion"] == "1"
+    (problem,) = station.record.state.problems[str(MODEL)]
+    assert (problem["code"], "KeyError: 'spec'" in problem["message"]) == ("RX600", True)
+    assert "Traceback" in capfd.readouterr().err
+    monkeypatch.setattr(objects, "expand", expand)
+    station.turn("audit")
+    assert station.cluster.there[MODEL].spec["targetVersion"] == "2"
+    assert station.record.state.problems == {}

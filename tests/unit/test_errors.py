@@ -67,7 +67,7 @@ def test_every_class_has_its_own_code_and_words(cls: type[ReconcilerError]) -> N
 
 
 def test_exit_codes_tell_the_groups_apart() -> None:
-    assert sorted(group.exit_code for group in GROUPS) == [2, 3, 4, 5, 6]
+    assert sorted(group.exit_code for group in GROUPS) == [2, 3, 4, 5, 6, 70]  # 70: a bug, as everywhere
 
 
 def test_an_error_says_what_happened_and_what_to_do() -> None:

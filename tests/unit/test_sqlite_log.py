@@ -85,10 +85,6 @@ def like_entry_2(*keys: str) -> str:
         "DELETE FROM chain",
         "INSERT INTO chain SELECT 'x', 1, 0, hash FROM chain",
         "INSERT OR REPLACE INTO chain SELECT name, 9, 0, hash FROM chain",
-        "UPDATE head SET seq = 2",
-        "UPDATE head SET chain = 9, seq = 9",
-        "DELETE FROM head",
-        "INSERT OR REPLACE INTO head SELECT chain, 2 FROM head",
         "UPDATE blob SET content = x'00'",
         "DELETE FROM blob",
         "INSERT OR REPLACE INTO blob SELECT oid, x'00' FROM blob",
@@ -199,6 +195,27 @@ def test_fault_10_verify_finds_altered_names_and_rows_put_aside(path: Path, stat
     without_guards(path, statement)
     with closing(SqliteReader(path)) as reader, pytest.raises(ChainBroken, match=f"entry {seq} does not fit"):
         reader.verify()
+
+
+@pytest.mark.parametrize("statement", ["UPDATE head SET seq = 2", "UPDATE head SET seq = 9", "DELETE FROM head"])
+def test_an_end_of_a_chain_that_the_entries_do_not_have_is_found(path: Path, log: SqliteLog, statement: str) -> None:
+    log.append(some_events(3))
+    with closing(intruder(path)) as connection:
+        connection.execute(statement)
+    with pytest.raises(ChainBroken, match=r"log\.db does not say where the chains of its readers end"):
+        log.verify()
+
+
+def test_verify_reads_on_while_somebody_writes_to_new_streams_and_readers(path: Path, log: SqliteLog) -> None:
+    log.append(some_events(1500))
+    added = iter("xyz")
+
+    def write(_: int) -> None:
+        log.append([an_event(1, f"deploy/{name}") for name in next(added, "")])
+
+    with closing(SqliteReader(path)) as reader:
+        found = reader.verify(write)
+    assert (found.entries, found.readers) == (log.head().seq, 4)
 
 
 def test_an_altered_source_file_is_found(path: Path, log: SqliteLog) -> None:
@@ -468,6 +485,25 @@ def test_a_segment_of_another_log_does_not_fit(path: Path, tmp_path: Path) -> No
         pytest.raises(ChainBroken, match=r"log-4\.db does not follow entry 3"),
     ):
         reader.verify()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE chain SET position = 9 WHERE name = 'edge/a'",
+        "UPDATE chain SET hash = zeroblob(32) WHERE name = 'edge/a'",
+        "UPDATE chain SET name = 'edge/b' WHERE name = 'edge/a'",
+        "INSERT INTO chain VALUES ('edge/b', 9, 1, zeroblob(32))",
+        "DELETE FROM chain WHERE name = 'edge/a'",
+    ],
+)
+def test_a_segment_begins_with_every_readers_end(path: Path, log: SqliteLog, statement: str) -> None:
+    log.append(some_events(3))
+    log.seal()
+    assert (log.end("edge/a").seq, log.verify().readers) == (3, 1)
+    without_guards(path, statement)
+    with pytest.raises(ChainBroken, match="does not follow entry 4"):
+        log.verify()
 
 
 def test_a_reader_goes_on_over_a_seal_made_meanwhile(path: Path, log: SqliteLog) -> None:
