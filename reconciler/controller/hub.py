@@ -62,7 +62,7 @@ class Hub:
             case Cause.COMMIT if self.following.is_starting:
                 return self._followed(self.following.started(trigger, Trigger(Cause.AUDIT)))
             case Cause.COMMIT:
-                return self._followed(self.following.commit(trigger) or Change())
+                return self._followed(self.following.commit(trigger))
             case Cause.EDGE:
                 if words := str(trigger.request.get("error", "")):
                     self._last_words[trigger.subject] = words

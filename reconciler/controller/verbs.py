@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from reconciler.controller.following import Following
+from reconciler.controller.following import LATER, Following
 from reconciler.controller.queue import Trigger
 from reconciler.controller.recorder import StageRecorder
 from reconciler.controller.scopes import known, there, within
@@ -22,7 +22,6 @@ from reconciler.history.status import suspensions
 from reconciler.history.timeline import named
 from reconciler.history.times import is_time
 
-LATER: Final = Change(is_later=True)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")  # of bytes that were no UTF-8
 REASON_MAX: Final = 1000  # characters; it is shown in one line and written to each object's status
 

@@ -37,12 +37,13 @@ NAN, CRASHES = b"nan", b"crashes"
 class Remote(Branch):
     """A branch that is not always there."""
 
-    is_up = True
+    is_up, asked = True, 0
 
     def reading(self) -> Callable[[], Reading | None]:
-        return self._asked
+        self.asked += 1
+        return self._look
 
-    def _asked(self) -> Reading | None:
+    def _look(self) -> Reading | None:
         if not self.is_up:
             raise GitUnavailable("the remote does not answer")
         return self._read()

@@ -101,7 +101,9 @@ class SimStore:
             self._sleep(1.0)
             if self.is_full:
                 raise StorageExhausted("no space is left on the device")
-            if piece and (partial.stat().st_size if partial.exists() else 0) == start + fetched:  # nobody else fetched on
+            if (
+                piece and (partial.stat().st_size if partial.exists() else 0) == start + fetched
+            ):  # nobody else fetched on
                 with partial.open("ab") as file:
                     file.write(piece)
                 fetched += len(piece)

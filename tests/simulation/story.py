@@ -54,7 +54,9 @@ class Story:
         return model_set(name, self.default[name], ref=name, servingPort=port)
 
     def _edge(self, name: str) -> Object:
-        pins = [{"model": model, "version": version} for (on, model), version in sorted(self.pins.items()) if on == name]
+        pins = [
+            {"model": model, "version": version} for (on, model), version in sorted(self.pins.items()) if on == name
+        ]
         return edge(name, pins=pins)
 
     def wanted(self, edge_: str, model: str) -> str:
@@ -93,7 +95,9 @@ class Story:
 
     def one_fault(self) -> None:
         one = self.random.choice(list(self.fleet.edges.values()))
-        match self.random.choice(["hub", "agent", "agent", "runtime", "line", "web", "git", "full", "slow", "rot", "skew"]):
+        match self.random.choice(
+            ["hub", "agent", "agent", "runtime", "line", "web", "git", "full", "slow", "rot", "skew"]
+        ):
             case "hub" if self.fleet.hub is not None:
                 self._kill(self.fleet.hub)
                 self.world.at(self.for_a_while(600), self.fleet.start)

@@ -158,7 +158,9 @@ class World:
                 self._ready.append((action, process))
             loops = [one for one in self.processes if one.wakes <= self.seconds]
             if not self._ready and not loops:
-                soonest = min([one.wakes for one in self.processes] + [row[0] for row in self._due[:1]], default=math.inf)
+                soonest = min(
+                    [one.wakes for one in self.processes] + [row[0] for row in self._due[:1]], default=math.inf
+                )
                 if soonest > end:
                     self.seconds = max(self.seconds, end)
                     return
