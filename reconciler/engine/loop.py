@@ -63,6 +63,11 @@ class _Running:
         self.plans: list[_UnderWay] = []
         self.audit: _Audit | None = None
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether an answer is."""
+        return any(served.open for served in self.record.mine.keys.values())
+
     def deletes_to_begin(self, but: frozenset[Key]) -> int:
         """Deletes that were planned and not begun, of other keys: they count as ordered."""
         steps = (step for plan in self.plans for step in plan.steps.values() if step.action == "delete")
@@ -106,8 +111,8 @@ class Loop:
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether no plan and no audit is under way."""
-        return not any(running.plans or running.audit for running in self._stages.values())
+        """Whether no plan and no audit is under way, and no order of a stage that runs is open."""
+        return not any(running.plans or running.audit or running.is_awaited for running in self._stages.values())
 
     def turn(self, trigger: Trigger) -> None:
         """One trigger, answered. A retryable failure comes back by itself; one of the log ends the process."""

@@ -73,7 +73,8 @@ def published(facts_of: "FactsOf", key: Key, state: State, seen: Seen, around: A
     if verdict is None:
         if not (seen.status or around.handled or around.beside):
             return None
-        verdict = Verdict(said.UNKNOWN, said.APPLIED, "as Git says; nothing was heard of it from an edge")
+        as_git = "as Git says; " if state.stage(DECLARE).known(key).operation else ""  # one made by hand is as it is
+        verdict = Verdict(said.UNKNOWN, said.APPLIED, f"{as_git}nothing was heard of it from an edge")
     commit, now = seen.annotations.get(COMMIT, ""), _seconds(around.now)
     before = seen.status.get("conditions", ())
     status = {

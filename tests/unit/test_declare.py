@@ -22,6 +22,7 @@ from reconciler.kube.client.resources import OURS
 from reconciler.kube.watch.object import Live
 from reconciler.kube.write.annotations import DISABLED, REASON, RECONCILE, suspension
 from reconciler.kube.write.apply import seen_tree
+from reconciler.model.identity import STAGE
 from reconciler.planning import declare
 from reconciler.planning.contention import MOST, PAUSE_S
 from reconciler.planning.declare import OWN_LABELS, as_sent
@@ -438,3 +439,12 @@ def test_a_bug_in_what_one_key_should_be_is_that_key_s_problem(
     station.turn("audit")
     assert station.cluster.there[MODEL].spec["targetVersion"] == "2"
     assert station.record.state.problems == {}
+
+
+def test_what_another_stage_made_is_not_taken_up(station: Station) -> None:
+    ours, theirs = (MODEL._replace(name=name) for name in ("ours", "theirs"))
+    station.cluster.there |= {ours: made("ours"), theirs: replace(made("theirs"), annotations={STAGE: "children"})}
+    station.push(plain("m"))
+    seen = station.turn("found")
+    assert [one.event.subject for one in seen if one.event.type == ev.OBJECT_ADOPTED] == [str(ours)]
+    assert theirs in station.cluster.there

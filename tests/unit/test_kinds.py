@@ -656,7 +656,7 @@ def test_any_spec_is_declared_or_explained(data: st.DataObject, kind: str) -> No
             assert KINDS[kind].spec.model_validate(to_json(declaration.spec)) == declaration.spec
 
 
-@pytest.mark.parametrize("name", ["operation-id", "commit", "seq"])
+@pytest.mark.parametrize("name", ["operation-id", "commit", "seq", "stage"])
 def test_the_reconcilers_own_annotations_are_refused(name: str) -> None:
     own = f"annotations: {{ai.kubeedge.io/{name}: x}}, name:"
     assert "the reconciler's own" in problem_of(EDGE.replace("name:", own, 1)).message
