@@ -162,7 +162,7 @@ class TestSimStore(ArtifactStoreContract):
     """Of the simulation: what it shows counts only where its parts promise the same."""
 
     @pytest.fixture
-    def server(self) -> Web:  # type: ignore[override]  # the same words
+    def server(self) -> Web:
         self.web.files |= {"/model.tar.gz": MODEL}
         return self.web
 

@@ -128,7 +128,7 @@ class TestSimRuntime(RuntimeContract):
     """Of the simulation: what it shows counts only where its parts promise the same."""
 
     @pytest.fixture
-    def runtime(self, tmp_path: Path) -> SimRuntime:  # type: ignore[override]  # no process to end
+    def runtime(self, tmp_path: Path) -> SimRuntime:
         return SimRuntime(spec(tmp_path), 1, probe=lambda content: b"Log" not in content)
 
 

@@ -1,7 +1,7 @@
 """A hub and three edges, put together over simulated parts as `wiring` puts them together over real ones."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ class Edge:
         triggers = queue.stage(DELIVER)
         self.store = SimStore(self.directory / "store", self.fleet.web, partial(world.sleep, process))
         self.store.is_full = self.is_full
-        runtimes = SimRuntimes(self.machine, lambda key, pid, end: work.ended(key, pid, end))
+        runtimes = SimRuntimes(self.machine, lambda key, pid, end: work.ended(key, pid, end))  # noqa: PLW0108  # made below
         tools = Tools(
             edge=self.name,
             store=self.store,
@@ -112,6 +112,12 @@ class Edge:
     def _tell(self, entries: list[Entry]) -> None:
         if any(entry.origin is None for entry in entries):
             self.fleet.ring_hub(self)
+
+    def fill(self, is_full: bool) -> None:
+        """Fill its disk, or make room."""
+        self.is_full = is_full
+        if self.store is not None:
+            self.store.is_full = is_full
 
     def ring(self) -> None:
         """Tell the agent that there are orders."""
@@ -150,6 +156,7 @@ class Fleet:
         self.state = State()
         self.log = SimLog("/hub", Process("hub", world).clock, world.new_id)
         self.log.close()
+        self.kept = self.log.backup()
         self.edges = {name: Edge(name, self, root / name) for name in names}
 
     def few(self) -> int:
@@ -182,6 +189,12 @@ class Fleet:
         self.hub = self.queue = None
         self.log.close()
 
+    def restore(self) -> None:
+        """Put an older log back, while no hub runs."""
+        self._new_orders()
+        self.log.restore(self.kept)
+        self._read = 0
+
     def link(self, edge: str) -> SimLink:
         """See `ports.Peers`."""
         found = self.edges[edge]
@@ -213,19 +226,16 @@ class Fleet:
 
     def ordered(self, edge: str, name: str) -> set[tuple[str, str]]:
         """Which (version, digest of a model) the hub has ever ordered under this name (Kind.namespace.name)."""
-        for entry in self._new():
-            key, spec = Key.parse(entry.event.subject), entry.event.data["spec"]
-            if spec:
-                digest = self._files.get(spec["sha256"], spec["sha256"])
-                found = self._ordered.setdefault(f"{key.kind}.{key.namespace}.{key.name}@{key.edge}", set())
-                found.add((spec["version"], digest))
+        self._new_orders()
         return self._ordered.get(f"{name}@{edge}", set())
 
-    def _new(self) -> Iterator[Entry]:
-        for entry in self.log.read(self._read):
-            self._read = entry.seq
-            if entry.event.type == ev.APPLY_INTENDED and entry.origin is None:
-                yield entry
+    def _new_orders(self) -> None:
+        for seq, _, event, origin in self.log.read(self._read):
+            self._read = seq
+            if event.type == ev.APPLY_INTENDED and origin is None and event.data["spec"]:
+                key, spec = Key.parse(event.subject), event.data["spec"]
+                found = self._ordered.setdefault(f"{key.kind}.{key.namespace}.{key.name}@{key.edge}", set())
+                found.add((spec["version"], self._files.get(spec["sha256"], "")))
 
     def publish(self, path: str, archive: bytes, model: bytes) -> str:
         """Have an archive in the web; its digest."""

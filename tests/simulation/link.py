@@ -1,7 +1,9 @@
 """Simulated lines between a hub and its edges, the links and rings that go over them, and the logs at their ends."""
 
+import copy
 from collections.abc import Callable
 from itertools import islice
+from typing import Any
 
 from reconciler.errors import ForkFound, WorldUnavailable
 from reconciler.eventlog.memory import MemoryLog
@@ -30,9 +32,18 @@ class SimLog(MemoryLog):
     def close(self) -> None:
         self.is_written = False
 
+    def backup(self) -> tuple[Any, ...]:
+        """All that is in it now."""
+        return copy.deepcopy((self._rows, self._by_id, self._by_stream, self._by_chain, self._tail, self._source))
+
+    def restore(self, backup: tuple[Any, ...]) -> None:
+        """Have in it what was in it then."""
+        kept = copy.deepcopy(backup)
+        self._rows, self._by_id, self._by_stream, self._by_chain, self._tail, self._source = kept
+
 
 class Line:
-    """One direction of a line. pause: passes the time of one transfer."""
+    """One direction of a line."""
 
     def __init__(self) -> None:
         self.is_up, self.is_slow = True, False

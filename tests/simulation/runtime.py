@@ -17,7 +17,7 @@ Loaded = tuple[str, str]  # version, digest of the model file
 
 
 class SimRuntime(RuntimeProcess):
-    """One runtime. probe: whether a model answers its golden inputs.  served: told whenever it serves another version."""
+    """One runtime. probe: whether a model answers its golden inputs.  served: told when it serves another version."""
 
     def __init__(
         self, spec: RuntimeSpec, pid: int, probe: Probe, served: "Callable[[SimRuntime], None]" = lambda _: None

@@ -35,7 +35,7 @@ def tar_of(files: dict[str, bytes]) -> bytes:
 
 
 class Web:
-    """What can be had by URL. `bend` as the artifact server of the tests: of each answer its status and where it stalls."""
+    """What can be had by URL. `bend`: as of the artifact server, of each answer its status and where it stalls."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -94,7 +94,7 @@ class SimStore:
         self, artifact: Artifact, progress: FetchProgress, cancelled: Callable[[], bool]
     ) -> tuple[bytes, int]:
         partial = self._directory / f"{artifact.sha256 or hashlib.sha256(artifact.url.encode()).hexdigest()}.partial"
-        start, fetched = partial.stat().st_size if partial.exists() else 0, 0
+        start, fetched = _size(partial), 0
         pieces = self._web.get(artifact.url, start)
         progress("resuming" if start else "downloading", start, artifact.size)
         for piece in pieces:
@@ -164,3 +164,7 @@ class SimStore:
 def _hashes(directory: Path) -> dict[str, str]:
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

@@ -1,4 +1,4 @@
-"""Thirty days of a hub and three edges in seconds, in one thread: the same by the same seed, and right by every seed."""
+"""Thirty days of a hub and three edges in one thread, in seconds: the same by the same seed, right by every seed."""
 
 import os
 import subprocess

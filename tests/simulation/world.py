@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 from unittest import mock
 
 from reconciler.engine import failpoints as steps
@@ -78,18 +77,14 @@ class Process:
         self.alive, self.wakes, self.fuse = True, -math.inf, 0
         self.loop: Loop | None = None  # set once it is put together
         self.ended: Action = lambda: None
-        self._turns: Iterator[bool] = iter(())
+        self._has_begun = False
 
     def turn(self) -> None:
         """Have the loop take one trigger; the first time, all that is due at a start."""
         assert self.loop is not None
-        begin, self._turns = self._turns is not None and not hasattr(self, "_begun"), iter((False, True))
+        has_begun, self._has_begun, one = self._has_begun, True, iter((False, True))
         try:
-            if begin:
-                self._begun = True
-                self.loop.run()
-            else:
-                self.loop.until(self._turns.__next__)
+            self.loop.until(one.__next__) if has_begun else self.loop.run()
         except Waits as waits:
             self.wakes = waits.until
 
@@ -202,6 +197,3 @@ class World:
 
         with mock.patch.object(steps, "STEPS", Named(steps.STEPS)):
             yield
-
-
-Anything = Any
