@@ -7,10 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from reconciler.history.keys import Key
 from reconciler.kube.write import apply as sending
-from reconciler.kube.write import target
 from reconciler.planning.contention import MOST, PAUSE_S
+from reconciler.planning.look import Look
 from reconciler.stages import keeping
 from reconciler.wiring import hub as wiring
 from reconciler.wiring.process import SystemClock
@@ -384,13 +383,13 @@ def test_a_bug_that_meets_one_object_is_that_object_s_condition(
     world: World, where: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     begun(world, model("two", servingPort=1))
-    room, name = (sending, "document") if where == "sent" else (target, "seen_tree")
+    room, name = (sending, "document") if where == "sent" else (Look, "observed")
     sound = getattr(room, name)
 
-    def broken(of: Key, *more: Any, **parts: Any) -> Any:
-        if str(of) == ONE:
+    def broken(*given: Any, **parts: Any) -> Any:
+        if ONE in {str(one.key if isinstance(one, Look) else one) for one in given}:
             raise KeyError("spec")
-        return sound(of, *more, **parts)
+        return sound(*given, **parts)
 
     monkeypatch.setattr(room, name, broken)
     world.edit("one", {"spec": {"servingPort": 5}})  # whoever looks at it meets the bug
