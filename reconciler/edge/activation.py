@@ -91,7 +91,7 @@ class ServedModel(Holding):
             self._restore(job.key, standing)  # first what can be had without the network
         staged = self._stage(job, spec)
         spec = spec | {"sha256": staged.sha256}
-        if job.stop.is_set():
+        if job.stopped:
             raise Cancelled
         if standing is not None and _only_moved(standing, spec) and self._serves(job.key, spec, staged):
             slots.flip(spec)  # the same bytes from another place: nothing is loaded

@@ -3,9 +3,8 @@
 In: begun by edge.work.  Out: what happened, as triggers for the loop, which alone writes the log.
 """
 
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from reconciler.edge.runtimes import Runtimes
@@ -24,7 +23,7 @@ class Job:
     spec: dict[str, Any] | None
     policy: Mapping[str, Any]
     operation: str
-    stop: threading.Event = field(default_factory=threading.Event)
+    stopped: bool = False  # its worker is to stop at its next step
     stage: str = "waiting"
     done: int = 0
     total: int | None = None

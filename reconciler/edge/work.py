@@ -8,7 +8,7 @@ In: specs, from edge.keeper.  Out: events, as triggers for the loop, which alone
 """
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from reconciler.edge.activation import ServedModel
@@ -22,10 +22,9 @@ from reconciler.history import events as ev
 from reconciler.history.keys import Key
 from reconciler.planning.desired import content_digest
 from reconciler.planning.kinds import KINDS
-from reconciler.ports import Artifact, Cancelled, Staged
+from reconciler.ports import Artifact, Cancelled, Staged, Workers
 from reconciler.serving.process import End
 
-WORKERS = 4
 LATER_S = 5.0  # at least, before what stands and cannot be had is tried again
 TOLD = {"downloading": ev.DOWNLOAD_STARTED, "resuming": ev.DOWNLOAD_RESUMED, "unpacking": ev.ARTIFACT_VERIFIED}
 QUARANTINED = (ProbeFailed, PreflightRefused, ArchiveRefused)  # the content is at fault: the same bytes fail again
@@ -34,15 +33,14 @@ QUARANTINED = (ProbeFailed, PreflightRefused, ArchiveRefused)  # the content is 
 class EdgeWork:
     """One worker a key; different keys side by side, a fixed number at a time."""
 
-    def __init__(self, tools: Tools, needed: Callable[[], set[str]]) -> None:
+    def __init__(self, tools: Tools, needed: Callable[[], set[str]], workers: Workers) -> None:
         """needed: the digests that slots and orders name, which are never evicted."""
-        self._tools, self._needed = tools, needed
+        self._tools, self._needed, self._workers = tools, needed, workers
         self._served = ServedModel(tools, self._stage)
         self._holdings: dict[str, Holding] = {"service": self._served, "bytes": Bytes(tools, self._stage)}
         self._jobs: dict[Key, Job] = {}
         self._begun: dict[Key, str] = {}  # the newest operation: another one begins with the shortest delay
         self._failures, self._refusals = Backoff(sample=tools.sample), Backoff(sample=tools.sample)
-        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="work")
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -87,7 +85,7 @@ class EdgeWork:
         if self._begun.get(key) != operation:
             self._begun[key] = operation
             self._failures.succeeded(key)
-        self._pool.submit(self._run, job)
+        self._workers.submit(partial(self._run, job))
 
     def later(self, key: Key) -> None:
         """Have the key looked at again after a while, longer each time in a row; success begins anew."""
@@ -101,7 +99,7 @@ class EdgeWork:
         """Have the key's worker stop at its next step."""
         job = self._jobs.get(key)
         if job is not None:
-            job.stop.set()
+            job.stopped = True
 
     def ended(self, key: Key, pid: int, end: End) -> None:
         """A runtime ended unasked. It is started again: at once, or where it cannot stay up after a while."""
@@ -113,10 +111,9 @@ class EdgeWork:
             self._tools.post(Trigger(Cause.KEYS, str(key)), pause_s)
 
     def close(self) -> None:
-        """Stop every worker at its next step and wait for them."""
+        """Have every worker stop at its next step."""
         for job in list(self._jobs.values()):
-            job.stop.set()
-        self._pool.shutdown(wait=True)
+            job.stopped = True
 
     def _run(self, job: Job) -> None:
         """Do the job and post exactly one outcome."""
@@ -166,11 +163,11 @@ class EdgeWork:
             allow_file=bool(job.policy.get("allowFile")),
         )
         try:
-            staged = self._tools.store.stage(artifact, self._watched(job, spec), job.stop.is_set)
+            staged = self._tools.store.stage(artifact, self._watched(job, spec), lambda: job.stopped)
         except StorageExhausted:
             if not self._evict(0):
                 raise
-            staged = self._tools.store.stage(artifact, self._watched(job, spec), job.stop.is_set)
+            staged = self._tools.store.stage(artifact, self._watched(job, spec), lambda: job.stopped)
         data = {"sha256": staged.sha256, "size": staged.size, "fetched": staged.fetched, "tree": staged.tree}
         trusted = {} if spec["sha256"] else {"trusted": f"{spec['url']} {spec['version']}"}
         self._tools.say(job, ev.ARTIFACT_STAGED, data | trusted)

@@ -134,9 +134,10 @@ class Loop:
                 self.queue.add(trigger, self._backoff.failed(trigger.name))
                 return
         else:
-            self._backoff.succeeded(trigger.name)
-            if plan is not None and trigger.reply is not None:
-                trigger.reply.set_result(_told(plan))
+            if plan is not None:  # else it is known later whether it was one
+                self._backoff.succeeded(trigger.name)
+                if trigger.reply is not None:
+                    trigger.reply.set_result(_told(plan))
         if trigger.cause in running.stage.every:
             running.queue.add(Trigger(trigger.cause), running.stage.every[trigger.cause]())
 
@@ -168,7 +169,7 @@ class Loop:
 
     def _considered(self, running: _Running, change: Change) -> Considered:
         keys = change.keys | change.kept
-        expansions, judged = self._expanded(running, change.keys), running.source.judge(change)
+        expansions, judged = self._expanded(running, sorted(change.keys)), running.source.judge(change)
         judged = replace(judged, deleted_lately=judged.deleted_lately + running.deletes_to_begin(keys))
         observed = running.target.observe(keys)
         plan = make_plan(diff(expansions, observed, running.stage.merge_keys), judged)
@@ -297,7 +298,7 @@ class Loop:
     def _look_again(self, running: _Running, expansions: Iterable[Expansion], plan: Plan) -> None:
         """A key whose wish ends at a known time (a pin expires) is due again then; all are when a freeze ends."""
         now = self._record.clock.now()
-        for until in {step.until for step in plan.steps if step.until}:
+        for until in sorted({step.until for step in plan.steps if step.until}):
             running.queue.add(Trigger(Cause.AUDIT), seconds_left(until, now))
         for expansion in expansions:
             if isinstance(expansion, Desired) and expansion.until:
@@ -340,26 +341,28 @@ class Loop:
         if before is not None:
             audit.found, audit.replies = before.found, before.replies
         if reply is None:
-            return self._look(running)
+            self._look(running)
+            return NOTHING
         audit.replies.append(reply)
         try:
-            return self._look(running)
+            self._look(running)
         except ReconcilerError:
             running.audit = None  # it is told to who asked, and not tried again
             raise
+        return None
 
-    def _look(self, running: _Running) -> Plan | None:
+    def _look(self, running: _Running) -> None:
         """Look at one slice. What differs is planned when all was looked at: limits and order are those of one plan."""
         audit = running.audit
         if audit is None:
-            return NOTHING
+            return
         keys = list(islice(audit.rest, SLICE))
         try:
             if keys:
                 audit.found |= self._differing(running, audit.change, keys)
             if len(keys) == SLICE:
                 running.queue.add(Trigger(Cause.SLICE))
-                return None
+                return
             found = running.source.looked(audit.change, frozenset(audit.found))
             plan = self._reconcile(running, found)
             if not plan.steps:
@@ -374,7 +377,6 @@ class Loop:
         running.audit = None
         for reply in audit.replies:
             reply.set_result(_told(plan))
-        return None
 
     def _differing(self, running: _Running, change: Change, keys: list[Key]) -> set[Key]:
         """Those that are not as they should be and are in no plan under way; what the look shows is recorded."""

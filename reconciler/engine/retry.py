@@ -4,7 +4,6 @@ In: failures in a row, by the name of what failed, and `sample`: chance, uniform
 itself.  Out: seconds until the next try.  Source: Exponential Backoff And Jitter, AWS Architecture Blog, 2015.
 """
 
-import random
 from collections.abc import Callable, Hashable
 from typing import Final
 
@@ -20,7 +19,7 @@ def retry_delay_s(attempt: int, sample: float, base_s: float = RETRY_BASE_S, cap
     return min(cap_s, base_s * 2.0 ** min(attempt, 30)) * sample
 
 
-def jittered(seconds: float, sample: Sample = random.random) -> float:
+def jittered(seconds: float, sample: Sample) -> float:
     """Give or take a fifth, so that many who began together do not come together."""
     return seconds * (1 - _SPREAD + 2 * _SPREAD * sample())
 
@@ -28,9 +27,7 @@ def jittered(seconds: float, sample: Sample = random.random) -> float:
 class Backoff:
     """Counts failures in a row by name, and says how long each waits. A name's calls come from one thread at a time."""
 
-    def __init__(
-        self, base_s: float = RETRY_BASE_S, cap_s: float = RETRY_CAP_S, *, sample: Sample = random.random
-    ) -> None:
+    def __init__(self, base_s: float = RETRY_BASE_S, cap_s: float = RETRY_CAP_S, *, sample: Sample) -> None:
         self._base_s, self._cap_s, self._sample = base_s, cap_s, sample
         self._failed: dict[Hashable, int] = {}
 

@@ -51,6 +51,7 @@ class Ledger(ABC):
     """The writing half of `ports.EventLog`. A store gives it the look-ups and `_store`."""
 
     _ended: HistoryError | None = None  # why nothing more is written or read here: a failed write, or `close`
+    _new_id: Callable[[], str] = staticmethod(new_log_id)
 
     def __init__(self, source: str, clock: Clock, tail: Tail) -> None:
         self._source = source
@@ -85,7 +86,7 @@ class Ledger(ABC):
     def renew(self) -> None:
         """See `ports.EventLog`."""
         with self._writing:
-            log_id, old = new_log_id(), self._source
+            log_id, old = self._new_id(), self._source
             source = f"{old.rpartition('/')[0]}/{log_id}"
             batch = Batch(self._lookup(), source, self._tail._replace(own=0), self._batch().recorded)
             batch.own([genesis(log_id, source, batch.recorded, old)], {})

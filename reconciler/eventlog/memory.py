@@ -18,8 +18,9 @@ from reconciler.ports import Clock, Verification
 class MemoryLog(Ledger):
     """`ports.EventLog` over a list. name: `/hub` or `/edge/<name>`."""
 
-    def __init__(self, name: str, clock: Clock, *, log_id: str = "") -> None:
-        log_id = log_id or new_log_id()
+    def __init__(self, name: str, clock: Clock, *, log_id: str = "", new_id: Callable[[], str] = new_log_id) -> None:
+        self._new_id = new_id
+        log_id = log_id or new_id()
         super().__init__(f"{name}/{log_id}", clock, Tail(EMPTY, 0, ""))
         self._rows: list[Row] = []
         self._by_id: dict[str, dict[str, int]] = defaultdict(dict)

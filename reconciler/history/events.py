@@ -5,14 +5,13 @@ Attribute names are CloudEvents 1.0 and its extensions (lower-case letters and d
 A stored name is for ever: explicit, past tense, versioned. A new meaning is a new name.
 """
 
-import uuid
 from datetime import UTC, datetime
 from hashlib import sha1
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-NAMESPACE: Final = uuid.UUID("5b1f0a52-9b0e-5f0e-8a4e-0c8f3c2a7d11")
+NAMESPACE: Final = bytes.fromhex("5b1f0a529b0e5f0e8a4e0c8f3c2a7d11")  # a UUID: our names are made within it
 
 # Git
 REF_ADVANCED: Final = "ref.advanced.v1"  # a commit was read: its facts and which files it changed
@@ -126,7 +125,6 @@ class Head(NamedTuple):
 
 
 EMPTY: Final = Head(0, bytes(32))
-_PREFIX: Final = NAMESPACE.bytes
 
 
 _FIRST: Final = datetime(1, 1, 1, tzinfo=UTC).timestamp()
@@ -145,6 +143,6 @@ def event_id(*parts: str | int) -> str:
 
     Written out, as uuid.uuid5 makes an object that is only turned into text; there are several ids an order.
     """
-    digest = sha1(_PREFIX + "\x1f".join(map(str, parts)).encode(), usedforsecurity=False).hexdigest()
+    digest = sha1(NAMESPACE + "\x1f".join(map(str, parts)).encode(), usedforsecurity=False).hexdigest()
     variant = "89ab"[int(digest[16], 16) & 3]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"

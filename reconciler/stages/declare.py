@@ -103,10 +103,10 @@ class Declare(Keeping):
         """See engine.stage.Source."""
         return self.following.announce(change, plan)
 
-    def _followed(self, change: Change | None) -> Change:
+    def _followed(self, change: Change) -> Change:
         """Where the branch has not moved: the commit whose plan could not be made, as the cluster did not answer."""
-        if change is None or change.commit or self.following.is_finished:
-            return change or Change()
+        if change.is_later or change.commit or self.following.is_finished:
+            return change
         return replace(self.following.audit(), events=change.events, then=change.then)
 
     def _seen(self, key: Key) -> Change:

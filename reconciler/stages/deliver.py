@@ -149,7 +149,7 @@ class Deliver(Edges):
             case Cause.COMMIT if self.following.is_starting:
                 return self._followed(self.following.started(trigger, Trigger(Cause.AUDIT)))
             case Cause.COMMIT:
-                return self._followed(self.following.commit(trigger) or Change())
+                return self._followed(self.following.commit(trigger))
             case Cause.EDGE:
                 said = self.heard(trigger)
                 return Change() if said is None else self._heard(said)
@@ -168,7 +168,7 @@ class Deliver(Edges):
             self._supervise()
         if change.look:
             declared, state = self.following.repository.declared, self._record.state
-            for edge in {*state.edges, *(edge.name for edge in declared.of_kind("Edge"))}:
+            for edge in sorted({*state.edges, *(edge.name for edge in declared.of_kind("Edge"))}):
                 self._queue.add(Trigger(Cause.EDGE, edge))
         return change
 

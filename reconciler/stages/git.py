@@ -26,6 +26,7 @@ from reconciler.planning.gate import judge_by
 from reconciler.planning.plan import BATCH, Judgement, Plan
 from reconciler.ports import Workers
 
+LATER: Final = Change(is_later=True)
 DEADLINE_S: Final = 900.0  # of a look at the branch, whose own steps have shorter ones
 
 
@@ -125,15 +126,15 @@ class GitSource:
         self._waiting: list[Trigger] = []  # for the end of a look at the branch
         self._looked: dict[int, ReconcilerError | None] = {}  # who has waited, and what the look has failed by
 
-    def commit(self, trigger: Trigger) -> Change | None:
-        """What is new in the branch; None while it is looked at (see Question.answer). Raises GitUnavailable."""
+    def commit(self, trigger: Trigger) -> Change:
+        """What is new in the branch; LATER while it is looked at (see Question.answer). Raises GitUnavailable."""
         try:
             answer = self._question.answer(trigger)
         except ReconcilerError as failure:
             self._answered(failure)
             raise
         if answer is None:
-            return None
+            return LATER
         self._answered()
         ref = self._record.state.ref
         found = (self._record.event(ev.REF_FOUND, "git", {}),) if ref.lost or ref.ahead else ()
@@ -179,8 +180,8 @@ class GitSource:
             newest = self.commit(trigger)
         except (WorldUnavailable, WorldRefused) as failure:
             newest, lost, again = Change(), self.lost(failure), (Trigger(Cause.COMMIT),)
-        if newest is None:
-            return Change()
+        if newest.is_later:
+            return newest
         self.is_starting = False
         if newest.commit:
             return replace(newest, then=(*newest.then, then))

@@ -19,10 +19,9 @@ from reconciler.history.state import ordering
 from reconciler.history.status import suspensions
 from reconciler.history.timeline import named
 from reconciler.history.times import is_time
-from reconciler.stages.git import GitSource
+from reconciler.stages.git import LATER, GitSource
 from reconciler.stages.scopes import known, there, within
 
-LATER: Final = Change(is_later=True)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")  # of bytes that were no UTF-8
 REASON_MAX: Final = 1000  # characters; it is shown in one line and written to each object's status
 

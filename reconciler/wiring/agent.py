@@ -29,6 +29,7 @@ from reconciler.wiring.process import AUDIT_S, Pool, SystemClock, recorded
 
 ORDERS_S: Final = 60.0  # an edge looks for orders this often even when nobody rings
 CAP_BYTES: Final = 10 << 30
+WORKERS: Final = 4  # keys that are worked on side by side
 
 
 class EdgeAgent:
@@ -66,10 +67,14 @@ class EdgeAgent:
             sample=random.random,
             cap_bytes=cap_bytes,
         )
-        self.work = EdgeWork(tools, lambda: needed(self._record.state, slots))
+        self._workers = Pool("work", WORKERS)
+        self.work = EdgeWork(tools, lambda: needed(self._record.state, slots), self._workers)
         link = FileLink(self._hub.log, self.log)
         keeper = Keeper(edge, self._record, self.queue, link=link, workers=Pool("look", 1), work=self.work)
-        every = {Cause.ORDERS: lambda: jittered(ORDERS_S), Cause.AUDIT: lambda: jittered(AUDIT_S)}
+        every = {
+            Cause.ORDERS: lambda: jittered(ORDERS_S, random.random),
+            Cause.AUDIT: lambda: jittered(AUDIT_S, random.random),
+        }
         self._loop = Loop([Stage(DELIVER, keeper, keeper, every)], self._record, self.queue, sample=random.random)
         self.log.subscribe(lambda entries: _tell(self._hub, edge, entries))
         self._keys = [Key.parse(text) for text in stage.mine.keys]
@@ -107,6 +112,7 @@ class EdgeAgent:
         finally:
             self._control.close()
             self.work.close()
+            self._workers.close()
             self._runtimes.close(stop=self._stopping.is_set())
             self.log.close()
 

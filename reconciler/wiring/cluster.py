@@ -91,6 +91,7 @@ class ClusterStage:
             lease=(settings.lease_namespace, settings.lease),
             instance=identity,
             resources=self._resources,
+            is_busy=lambda: self.target.in_flight > 0,
         )
         self.followers = {"status": self.publisher.publish}
         self.stages = (Stage(DECLARE, self.source, self.target), *(make(self) for make in further))

@@ -69,8 +69,8 @@ class HubProcess:
         _same_world(settings, self.record.state)
         self.stage = self._staged(repository, further, supervise=supervise)
         every = {
-            Cause.COMMIT: lambda: jittered(settings.poll_s),
-            Cause.AUDIT: lambda: jittered(AUDIT_S),
+            Cause.COMMIT: lambda: jittered(settings.poll_s, random.random),
+            Cause.AUDIT: lambda: jittered(AUDIT_S, random.random),
         }
         first, *others = self.stage.stages
         stages = [replace(first, every=every), *others]

@@ -41,19 +41,28 @@ class Pool:
     """`ports.Workers`: a few threads, begun as they are needed, which end with the process."""
 
     def __init__(self, name: str, most: int) -> None:
-        self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._name, self._left = name, most
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._name, self._most = name, most
+        self._threads: list[threading.Thread] = []
 
     def submit(self, work: Callable[[], None], /) -> None:
         """See `ports.Workers`. Of one thread."""
         self._jobs.put(work)
-        if self._left:
-            self._left -= 1
-            threading.Thread(target=self._run, name=f"{self._name}-{self._left}", daemon=True).start()
+        if len(self._threads) < self._most:
+            name = f"{self._name}-{len(self._threads)}"
+            self._threads.append(threading.Thread(target=self._run, name=name, daemon=True))
+            self._threads[-1].start()
 
     def _run(self) -> None:
-        while True:
-            self._jobs.get()()
+        while (work := self._jobs.get()) is not None:
+            work()
+
+    def close(self) -> None:
+        """Wait until all that was submitted is done. Nothing is submitted any more."""
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
 
 
 class Inline:

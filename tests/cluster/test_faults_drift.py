@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from reconciler.history.keys import Key
 from reconciler.kube.write import apply as sending
-from reconciler.kube.write import target
 from reconciler.planning.contention import MOST, PAUSE_S
+from reconciler.planning.look import Look
+from reconciler.stages import keeping
 from reconciler.wiring import hub as wiring
 from reconciler.wiring.process import SystemClock
 from tests.api_proxy import Repeat, Rule, Swap
@@ -210,7 +210,7 @@ def test_fault_028_two_writers_of_one_field_are_named_and_given_up_for_a_while(
 def test_fault_028_a_fight_is_over_after_its_pause_without_anybody_looking(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(target, "PAUSE_S", 4.0)
+    monkeypatch.setattr(keeping, "PAUSE_S", 4.0)
     begun(world)
     taken_back(world, 5)
     world.edit("one", {"spec": {"servingPort": 200}}, "other-controller")
@@ -289,7 +289,7 @@ def test_fault_038_drift_is_told_within_seconds(world: World) -> None:
 def test_fault_028_a_fight_over_existence_is_left_alone_for_a_while(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(target, "PAUSE_S", 6.0)
+    monkeypatch.setattr(keeping, "PAUSE_S", 6.0)
     started(world, model("one"))
     for _ in range(MOST + 1):
         world.wait(lambda: world.there("one"), "made again")
@@ -383,13 +383,13 @@ def test_a_bug_that_meets_one_object_is_that_object_s_condition(
     world: World, where: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     begun(world, model("two", servingPort=1))
-    room, name = (sending, "document") if where == "sent" else (target, "seen_tree")
+    room, name = (sending, "document") if where == "sent" else (Look, "observed")
     sound = getattr(room, name)
 
-    def broken(of: Key, *more: Any, **parts: Any) -> Any:
-        if str(of) == ONE:
+    def broken(*given: Any, **parts: Any) -> Any:
+        if ONE in {str(one.key if isinstance(one, Look) else one) for one in given}:
             raise KeyError("spec")
-        return sound(of, *more, **parts)
+        return sound(*given, **parts)
 
     monkeypatch.setattr(room, name, broken)
     world.edit("one", {"spec": {"servingPort": 5}})  # whoever looks at it meets the bug

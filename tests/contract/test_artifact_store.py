@@ -14,6 +14,7 @@ from reconciler.artifacts.store import Store
 from reconciler.errors import ArtifactRefused, ArtifactUnavailable, DigestMismatch
 from reconciler.ports import Artifact, ArtifactStore, Cancelled
 from tests.artifact_server import ArtifactServer, Bend, SteppingClock
+from tests.simulation.store import SimStore, Web
 
 pytestmark = pytest.mark.enable_socket
 
@@ -155,3 +156,19 @@ class ArtifactStoreContract(ABC):
 class TestStore(ArtifactStoreContract):
     def make_store(self, directory: Path) -> ArtifactStore:
         return Store(directory, clock=SteppingClock(), reserve_bytes=0, sleep=lambda _: None)
+
+
+class TestSimStore(ArtifactStoreContract):
+    """Of the simulation: what it shows counts only where its parts promise the same."""
+
+    @pytest.fixture
+    def server(self) -> Web:
+        self.web.files |= {"/model.tar.gz": MODEL}
+        return self.web
+
+    @pytest.fixture(autouse=True)
+    def web_of_its_own(self) -> None:
+        self.web = Web()
+
+    def make_store(self, directory: Path) -> ArtifactStore:
+        return SimStore(directory, self.web)

@@ -16,6 +16,7 @@ from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history.events import EMPTY, Entry
 from reconciler.ports import EventLog, Link
 from tests.log_events import StillClock, an_event, some_events
+from tests.simulation.link import Line, SimLink, SimLog
 
 OPENS_AND_WAITS = """
 import sys
@@ -73,6 +74,18 @@ class LinkContract:
         assert link.alive()
         there.close()
         assert not link.alive()
+
+
+class TestSimLink(LinkContract):
+    """Of the simulation: what it shows counts only where its parts promise the same."""
+
+    @pytest.fixture
+    def there(self) -> SimLog:
+        return SimLog("/edge/a", StillClock(), new_id=lambda: "7" * 32)
+
+    @pytest.fixture
+    def link(self, there: SimLog, here: EventLog) -> SimLink:
+        return SimLink(there, here, Line(), few=lambda: 1000, hang=lambda: None)
 
 
 class TestFileLink(LinkContract):

@@ -21,6 +21,7 @@ from reconciler.serving import process, server
 from reconciler.serving.process import RuntimeProcess
 from tests.bad_models import make_bad_archive
 from tests.digits import digest, digits, spec, unpacked
+from tests.simulation.runtime import SimRuntime
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.slow]
 
@@ -121,6 +122,14 @@ def runtime(tmp_path: Path) -> Iterator[RuntimeProcess]:
 
 class TestRuntimeProcess(RuntimeContract):
     """The real process."""
+
+
+class TestSimRuntime(RuntimeContract):
+    """Of the simulation: what it shows counts only where its parts promise the same."""
+
+    @pytest.fixture
+    def runtime(self, tmp_path: Path) -> SimRuntime:
+        return SimRuntime(spec(tmp_path), 1, probe=lambda content: b"Log" not in content)
 
 
 def test_it_outlives_its_agent_and_is_found_again(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import State
 from reconciler.ports import Answer, Artifact, Cancelled, Staged
 from reconciler.serving.process import End
+from reconciler.wiring.process import Pool
 from tests.fleets import sha
 from tests.log_events import StillClock
 
@@ -188,7 +189,8 @@ class Bench:
             sample=lambda: 0.5,
             cap_bytes=cap_bytes,
         )
-        self.work = EdgeWork(tools, lambda: self.needed)
+        self.pool = Pool("work", 4)
+        self.work = EdgeWork(tools, lambda: self.needed, self.pool)
 
     def slots(self, key: Key) -> Slots:
         return Slots(self.root / "services", self.root / "store", key)
@@ -213,6 +215,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     found = Bench(tmp_path)
     yield found
     found.work.close()
+    found.pool.close()
 
 
 def test_a_version_is_fetched_staged_served_and_reported_by_the_runtime_itself(bench: Bench) -> None:

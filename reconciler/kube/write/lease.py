@@ -11,6 +11,7 @@ carries the resourceVersion that was seen, so of two who try only one succeeds.
 """
 
 import math
+import random
 import secrets
 import socket
 import threading
@@ -286,7 +287,7 @@ class Lease:
     def _pause(self) -> float:
         """Seconds until the next turn: jittered, but not past the moment at which a term ends."""
         now = self._clock()
-        pause = max(jittered(self._retry_s), self._ask_at - now)
+        pause = max(jittered(self._retry_s, random.random), self._ask_at - now)
         ends = self._deadline() if self._renewed_at is not None else self._seen_at + self._wait_s
         return min(pause, ends - now) if ends > now else pause
 

@@ -67,9 +67,14 @@ class StatusWriter:
         branch: str,
         lease: tuple[str, str],
         instance: str,
+        is_busy: Callable[[], bool],
         resources: Mapping[str, Resource],
     ) -> None:
-        """branch, lease, instance: see EventRecorder.  resources: of every kind that is told of."""
+        """branch, lease, instance: see EventRecorder.  resources: of every kind that is told of.
+
+        is_busy: whether orders are being sent.
+        """
+        self._is_busy = is_busy
         self._api, self._cache, self._record, self._triggers, self._telling = api, cache, recorder, triggers, telling
         self._announcer = Announcer()
         lookup = Lookup(self._live, self._first_fleet, resources)
@@ -100,6 +105,9 @@ class StatusWriter:
         """Begin to write what has changed. Raises ApiUnavailable where nothing can be known now."""
         if not self._record.state.lease.held:
             return  # whoever gets it begins with everything
+        if self._is_busy():  # what a plan does is told together: Events are summed, and a status is worked out once
+            self._triggers.add(Trigger(Cause.FOLLOW), AFTER_S)
+            return
         with self._lock:
             told = self._announcer.take()
         for one in told:
