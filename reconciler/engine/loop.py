@@ -379,12 +379,12 @@ class Loop:
             reply.set_result(_told(plan))
 
     def _differing(self, running: _Running, change: Change, keys: list[Key]) -> set[Key]:
-        """Those that are not as they should be and are in no plan under way; what the look shows is recorded."""
+        """Those that are not as they should be, or of which something is to be told, and are in no plan under way."""
         running.record.append(running.source.seen(keys))
         mine = frozenset(keys)
         plan, expansions = self._considered(running, replace(change, keys=mine - change.kept, kept=mine & change.kept))
-        running.record.append(running.source.notice(expansions, plan))
-        return {step.key for step in plan.steps if not any(step.key in one.steps for one in running.plans)}
+        found = set(keys) if running.source.notice(expansions, plan) else {step.key for step in plan.steps}
+        return {key for key in found if not any(key in one.steps for one in running.plans)}
 
 
 def _told(plan: Plan) -> dict[str, Any]:
