@@ -70,8 +70,8 @@ class Story:
         self.world.run_until(self.random.uniform(0, DAY))
         self._cut(self._any_edge(), FAULTS_END - self.world.seconds)  # a month offline
 
-    def _commit(self, *objects: Object, **notes: object) -> None:
-        self.fleet.branch.commit(*objects, **notes)
+    def _commit(self, *objects: Object) -> None:
+        self.fleet.branch.commit(*objects)
 
     def _catalogue(self, name: str) -> Object:
         found = catalogue(name, " ".join((*GOOD, *BAD)))
@@ -120,7 +120,7 @@ class Story:
                 self._pin(on, name, "")
             case "withdraw" if name in self.declared:
                 self.declared.discard(name)
-                self._commit(without=[self._set(name)])
+                self.fleet.branch.commit(without=[self._set(name)])
             case "data":
                 self.rows = self.random.choice(["1", "2"])
                 self._commit(self._data())
