@@ -292,7 +292,8 @@ class Story:
         """Every order is answered in its time, where nothing stands in the way of its edge."""
         for text, served in self.fleet.state.stage(DELIVER).keys.items():
             one = self.edges[Key.parse(text).edge]
-            if served.open and self.fleet.hub is not None and one.agent is not None:
+            stands = served.open and served.ordered_seq >= self.fleet.state.epoch  # else it waits to be ordered anew
+            if stands and self.fleet.hub is not None and one.agent is not None:
                 ordered = self._time_of(served.ordered_id)
                 since = max(self.quiet_since[one.name], ordered, one.since, self.fleet.since)
                 late_h = (self.world.seconds - since) / HOUR
