@@ -222,7 +222,7 @@ class FetchProgress(Protocol):
 
 
 class ArtifactStore(Protocol):
-    """Content-addressed bytes on one edge's disk. Durable steps are named in `controller.steps`."""
+    """Content-addressed bytes on one edge's disk. Durable steps are named in `engine.failpoints`."""
 
     def stage(self, artifact: Artifact, progress: FetchProgress, cancelled: Callable[[], bool]) -> Staged:
         """Have the artifact: at once where it is here, else fetch with resume, verify, unpack. May take hours.

@@ -7,7 +7,7 @@
 from typing import Any, Final
 
 from reconciler.history.keys import Key
-from reconciler.history.published import Around, Facts, Seen
+from reconciler.history.object_status import Around, Facts, Seen
 from reconciler.history.state import State
 from reconciler.history.summed import dataset_counts, members_told
 from reconciler.model.dataset import DatasetVersion, Reach, ReachCounts

@@ -5,12 +5,12 @@ from typing import Any
 
 from reconciler.history import events as ev
 from reconciler.history.keys import DECLARE, DELIVER, Key
-from reconciler.history.published import Around, published
+from reconciler.history.object_status import Around, published
 from reconciler.history.state import State
 from reconciler.history.status import status
-from reconciler.kube.gathered import Gathered
-from reconciler.kube.resources import OURS, document
-from reconciler.kube.rights import RULES
+from reconciler.kube.client.resources import OURS, document
+from reconciler.kube.client.rights import RULES
+from reconciler.kube.write.dependents import Dependents
 from reconciler.model.crds import definition
 from reconciler.model.declaration import declare
 from reconciler.planning.declared import Object
@@ -98,13 +98,13 @@ def test_its_status_sums_up_its_edges() -> None:
     hub = HubStation()
     hub.push(edge("e1"), edge("e2"), calibration())
     settle(hub, EdgeStation("e1", hub))
-    found = told(hub.state, Gathered(lambda: hub.branch.declared))
+    found = told(hub.state, Dependents(lambda: hub.branch.declared))
     assert CalibrationStatus.model_validate(found).edges is not None
     assert found["edges"] == {"bytes": 2, "metadata": 0, "ready": 1}
     assert [one["type"] for one in found["conditions"]] == ["Ready", "Reconciling"]
 
 
-def told(state: State, gathered: Gathered) -> dict[str, Any]:
+def told(state: State, gathered: Dependents) -> dict[str, Any]:
     gathered.read(state)
     around = Around(now=NOW, members=gathered.members(PLAIN))
     found = published(KINDS["Calibration"].facts, PLAIN, state, Live(), around)

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from reconciler.kube.api import Page
-from reconciler.kube.resources import OURS, Resource
+from reconciler.kube.client.api import Page
+from reconciler.kube.client.resources import OURS, Resource
 
 MODELS = OURS["InferenceModel"]
 Line = bytes | Exception | Callable[[], None]

@@ -4,19 +4,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Change, Order, Stage
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Change, Order, Stage
 from reconciler.errors import ReconcilerError
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import State
+from reconciler.planning.desired import Desired, Expansion, Gone
 from reconciler.planning.diff import Observed
 from reconciler.planning.plan import BATCH, Judgement, Plan
-from reconciler.planning.wanted import Expansion, Gone, Wanted
 from tests.log_events import StillClock
 from tests.stations import drain, types
 
@@ -68,7 +68,7 @@ class Script:
         return Change(found)
 
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
-        return [Wanted(k, {SPEC: self.wanted[k]}, until=self.until) if k in self.wanted else Gone(k) for k in keys]
+        return [Desired(k, {SPEC: self.wanted[k]}, until=self.until) if k in self.wanted else Gone(k) for k in keys]
 
     def notice(self, expansions: Sequence[Expansion], plan: Plan) -> Sequence[Event]:
         return ()

@@ -4,13 +4,11 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from reconciler.controller.following import CommitRead, Reading, Repository
-from reconciler.controller.hub import Hub
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Stage
 from reconciler.edge.keeper import Keeper
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Stage
 from reconciler.errors import ForkFound, ReconcilerError, WorldUnavailable
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
@@ -22,6 +20,8 @@ from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared, Object
 from reconciler.planning.kinds import KINDS
 from reconciler.ports import EventLog
+from reconciler.stages.deliver import Deliver
+from reconciler.stages.git import CommitRead, Reading, Repository
 from reconciler.wiring.process import Inline
 from tests.log_events import StillClock
 
@@ -54,7 +54,7 @@ class MemoryLink:
 
 
 class Branch:
-    """`controller.hub.Repository` whose commits a test makes from declared objects."""
+    """`stages.deliver.Repository` whose commits a test makes from declared objects."""
 
     def __init__(self) -> None:
         self.declared = Declared()
@@ -136,7 +136,7 @@ class HubStation:
 
     def follow(self, repository: Repository) -> None:
         """Read another repository from now on."""
-        self.hub = Hub(repository, self.record, self.queue, Inline(), self)
+        self.hub = Deliver(repository, self.record, self.queue, Inline(), self)
         self.loop = Loop([Stage(DELIVER, self.hub, self.hub)], self.record, self.queue)
 
     def link(self, edge: str) -> MemoryLink:

@@ -5,7 +5,7 @@ Merge keys are those of the API's own schema (x-kubernetes-list-map-keys in its 
 
 from typing import Any, Final
 
-from reconciler.kube.resources import Resource
+from reconciler.kube.client.resources import Resource
 from reconciler.planning.fields import MergeKeys
 
 LABEL: Final = {"ai.kubeedge.io/stage": "run"}

@@ -1,5 +1,5 @@
 """Bytes from a URL into a Partial: resume, redirects, retries, caps. May import wire, address, partial, pace,
-controller.retry, errors.
+engine.retry, errors.
 
 In: an Artifact and what is there of it.  Out: a Partial that is complete by the server's word and not above the pinned
 size; only its digest proves that it is right. Source: RFC 9110 sections 13 to 15 (conditions, ranges, status).
@@ -22,7 +22,7 @@ from reconciler.artifacts.pace import Interrupted, Pace, Watch
 from reconciler.artifacts.partial import CHUNK, Origin, Partial
 from reconciler.artifacts.room import Room
 from reconciler.artifacts.wire import get
-from reconciler.controller.retry import retry_delay_s
+from reconciler.engine.retry import retry_delay_s
 from reconciler.errors import AddressRefused, ArtifactRefused, ArtifactUnavailable
 from reconciler.ports import Artifact
 

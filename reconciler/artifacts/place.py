@@ -1,4 +1,4 @@
-"""From verified bytes to a store entry. May import unpack, kind, receipt, controller.steps, pace, room.
+"""From verified bytes to a store entry. May import unpack, kind, receipt, engine.failpoints, pace, room.
 
 In: a complete Partial and its digest.  Out: `<sha256>/`, which appears by one rename of a synced tree, or not at all.
 """
@@ -18,7 +18,7 @@ from reconciler.artifacts.room import disk_errors
 from reconciler.artifacts.tree import DIRECTORY
 from reconciler.artifacts.unpack import unpack
 from reconciler.artifacts.unpacker import FILES, Job
-from reconciler.controller.steps import reached
+from reconciler.engine.failpoints import reached
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""One artifact from its URL to its place in the store. May import this room, controller.steps, ports, errors.
+"""One artifact from its URL to its place in the store. May import this room, engine.failpoints, ports, errors.
 
 In: an Artifact and the path of its partial file.  Out: a store entry, or an error with nothing left that misleads.
 Imported when something is fetched: http.client and ssl are not for an agent at rest.
@@ -16,7 +16,7 @@ from reconciler.artifacts.pace import Watch
 from reconciler.artifacts.partial import Partial
 from reconciler.artifacts.place import Placing
 from reconciler.artifacts.room import Room
-from reconciler.controller.steps import reached
+from reconciler.engine.failpoints import reached
 from reconciler.errors import ArchiveRefused, ArtifactRefused, DigestMismatch, StorageExhausted
 from reconciler.ports import Artifact
 

@@ -1,4 +1,4 @@
-"""A content-addressed store of artifacts in one directory. May import this room, controller.steps, ports, errors.
+"""A content-addressed store of artifacts in one directory. May import this room, engine.failpoints, ports, errors.
 
     <sha256>/files/...         what is served; <sha256>/receipt.json says what it is
     <sha256>.tmp/              being unpacked, or being removed; swept at the start

@@ -1,4 +1,4 @@
-"""What `doctor` looks at, one function a check. May import: wiring, controller.control, history.
+"""What `doctor` looks at, one function a check. May import: wiring, control_socket, history.
 
 In: the machine and a state directory.  Out: findings. A check only reads, and never raises: what it meets is a finding.
 """
@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from reconciler.controller import control
+from reconciler import control_socket
 from reconciler.edge.paths import Home, StateDirectory
 from reconciler.errors import HubUnreachable, ReconcilerError
 from reconciler.history.events import rfc3339
@@ -166,7 +166,7 @@ def processes(state_dir: Path) -> Iterator[Finding]:
 def _alive(home: Home) -> int:
     """The pid of the process that answers there; 0 when none does."""
     try:
-        return int(control.call(home.control, {"verb": "status"}).get("pid", 0))
+        return int(control_socket.call(home.control, {"verb": "status"}).get("pid", 0))
     except ReconcilerError:
         return 0
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from reconciler.cli.checks import Finding
 from reconciler.diagnostics import printable
 from reconciler.errors import ReconcilerError, RightMissing
-from reconciler.kube.api import Api
-from reconciler.kube.connection import Connection
+from reconciler.kube.client.api import Api
+from reconciler.kube.client.connection import Connection
 
 
 def of_cluster(
@@ -38,7 +38,7 @@ def _failed(check: str, error: ReconcilerError) -> Finding:
 
 def _answers(api: Api) -> Finding:
     """Whether it can be reached, and which release it is."""
-    from reconciler.kube.installed import decoded
+    from reconciler.kube.admin.installed import decoded
 
     line = api.connection
     try:
@@ -57,7 +57,7 @@ def _trust(connection: Connection) -> Iterator[Finding]:
 
 def _kinds(api: Api) -> Iterator[Finding]:
     """Each kind: installed, current, served."""
-    from reconciler.kube.installed import look
+    from reconciler.kube.admin.installed import look
 
     fix = "`reconciler crds apply`"
     try:
@@ -81,8 +81,8 @@ def _kinds(api: Api) -> Iterator[Finding]:
 
 def _rights(api: Api, home: str) -> Iterator[Finding]:
     """One line a rule that is not granted; one line where all are."""
-    from reconciler.kube.access import missing
-    from reconciler.kube.rights import HOME, RULES
+    from reconciler.kube.admin.access import missing
+    from reconciler.kube.client.rights import HOME, RULES
 
     try:
         lacking = missing(api, namespace=home)
@@ -100,8 +100,8 @@ def _rights(api: Api, home: str) -> Iterator[Finding]:
 
 def _lease(api: Api, home: str, name: str) -> Finding:
     """Who holds the Lease; where there is none, whether there could be one."""
-    from reconciler.kube.installed import decoded
-    from reconciler.kube.resources import LEASES
+    from reconciler.kube.admin.installed import decoded
+    from reconciler.kube.client.resources import LEASES
 
     try:
         body = api.get(LEASES, name, home)
@@ -121,8 +121,8 @@ def _home(api: Api, home: str, name: str) -> Finding:
 
     Raises what Api raises.
     """
-    from reconciler.kube.installed import decoded
-    from reconciler.kube.resources import LEASES, NAMESPACES
+    from reconciler.kube.admin.installed import decoded
+    from reconciler.kube.client.resources import LEASES, NAMESPACES
 
     free = Finding("ok", "lease", f"{home}/{name} is held by nobody: there is none yet")
     try:

@@ -10,8 +10,8 @@ import click
 from reconciler.cli.options import cluster, forms
 
 if TYPE_CHECKING:
-    from reconciler.kube.api import Api
-    from reconciler.kube.install import Done
+    from reconciler.kube.admin.crd_install import Done
+    from reconciler.kube.client.api import Api
 
 
 @click.group(invoke_without_command=True, epilog="Example: reconciler crds | kubectl apply -f -")
@@ -55,7 +55,7 @@ def apply(*, take_over: bool, form: str, **cluster: Any) -> None:
 
     Refused, with nothing changed, where stored objects would lose a field or a value that this release does not know.
     """
-    from reconciler.kube.install import install
+    from reconciler.kube.admin.crd_install import install
 
     with _opened(**cluster) as api:
         done = install(api, _progress(form), take_over=take_over)
@@ -71,7 +71,7 @@ def apply(*, take_over: bool, form: str, **cluster: Any) -> None:
 @forms
 def remove(*, confirm: int | None, take_over: bool, form: str, **cluster: Any) -> None:
     """Take the kinds out of a cluster. Every object of them goes too: refused until their number is confirmed."""
-    from reconciler.kube.install import remove as taken_out
+    from reconciler.kube.admin.crd_install import remove as taken_out
 
     with _opened(**cluster) as api:
         done = taken_out(api, _progress(form), confirmed=confirm, take_over=take_over)
@@ -82,8 +82,8 @@ def remove(*, confirm: int | None, take_over: bool, form: str, **cluster: Any) -
 @click.option("--namespace", help="The namespace that the reconciler runs in.  [default: reconciler-system]")
 def roles(*, namespace: str | None) -> None:
     """Print the service account, roles and bindings that the reconciler needs in a cluster, and no more."""
-    from reconciler.kube.roles import NAMESPACE
-    from reconciler.kube.roles import roles as made
+    from reconciler.kube.admin.rbac import NAMESPACE
+    from reconciler.kube.admin.rbac import roles as made
 
     click.echo(made(namespace or NAMESPACE), nl=False)
 
@@ -92,8 +92,8 @@ def roles(*, namespace: str | None) -> None:
 def _opened(*, kubeconfig: Path | None, context: str | None, in_cluster: bool | None) -> "Iterator[Api]":
     """The cluster that is named; where none is, kubectl's current one is not meant either."""
     from reconciler.errors import UsageError
-    from reconciler.kube.api import Api
-    from reconciler.kube.connection import Connection
+    from reconciler.kube.client.api import Api
+    from reconciler.kube.client.connection import Connection
 
     if not (kubeconfig or context or in_cluster):
         raise UsageError("no cluster is named", hint="name one by --context, --kubeconfig or --in-cluster")

@@ -1,4 +1,4 @@
-"""Which repository a command is about. May import: settings, controller.control, edge.paths.
+"""Which repository a command is about. May import: settings, control_socket, edge.paths.
 
 In: options and variables; else what the running reconciler of the state directory follows; else the work tree that the
 command was called in.  Out: Settings.
@@ -45,12 +45,12 @@ def settings_of(options: dict[str, Any]) -> "Settings":
 
 def _running(state_dir: Path) -> dict[str, str]:
     """What the reconciler that runs there follows; {} when none does."""
-    from reconciler.controller import control
+    from reconciler import control_socket
     from reconciler.edge.paths import StateDirectory
     from reconciler.errors import HubUnreachable, WorldUnavailable
 
     try:
-        said = control.call(StateDirectory(state_dir).hub.control, {"verb": "status"})
+        said = control_socket.call(StateDirectory(state_dir).hub.control, {"verb": "status"})
     except (HubUnreachable, WorldUnavailable):
         return {}
     names = ("repo", "branch", "path", "context", "kubeconfig", "in_cluster")

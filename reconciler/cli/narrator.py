@@ -1,4 +1,4 @@
-"""What `run` says while it runs: a line an event, and how far downloads are. May import: history, controller.control.
+"""What `run` says while it runs: a line an event, and how far downloads are. May import: history, control_socket.
 
 In: the log's new entries, and agents asked over their control sockets.  Out: lines on stdout; bars on stderr, or a line
 now and then where there is no terminal. A slow reader of the output never slows the hub: lines wait in a queue.
@@ -21,7 +21,7 @@ from reconciler.history.timeline import labelled, named
 from reconciler.web.records import record
 
 if TYPE_CHECKING:
-    from reconciler.controller.recorder import Recorder
+    from reconciler.engine.recorder import Recorder
 
 REDRAW_S: Final = 0.25
 QUIET: Final = frozenset({ev.LOG_GENESIS})
@@ -97,13 +97,13 @@ class Narrator:
 
     def _progress(self, edges: list[str]) -> list[dict[str, Any]]:
         """What the workers of these edges say that they are at."""
-        from reconciler.controller import control
+        from reconciler import control_socket
         from reconciler.errors import ReconcilerError
 
         found: list[dict[str, Any]] = []
         for edge in edges:
             try:
-                found += control.call(self._state.edge(edge).control, {"verb": "progress"}, 1.0)["work"]
+                found += control_socket.call(self._state.edge(edge).control, {"verb": "progress"}, 1.0)["work"]
             except ReconcilerError:  # it ends, or is just starting: the next look will tell
                 continue
         fetching = (work for work in found if work["stage"] in {"downloading", "resuming"})

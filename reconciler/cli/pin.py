@@ -76,7 +76,7 @@ def _require_ahead(expires: str) -> None:
     from reconciler.errors import UsageError
     from reconciler.history.events import rfc3339
     from reconciler.model.expiry import expires_at
-    from reconciler.web.points import ahead
+    from reconciler.web.moments import ahead
 
     if expires:
         try:

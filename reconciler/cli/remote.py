@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from reconciler.controller.control import revived
+from reconciler.control_socket import revived
 from reconciler.errors import ReconcilerError, UsageError, WorldUnavailable
 from reconciler.web.document import SCHEMA_VERSION
 
@@ -64,7 +64,7 @@ def _answer(hub: Hub, question: str, said: Mapping[str, str]) -> Iterator[http.c
 def _line(hub: Hub) -> Iterator[tuple[http.client.HTTPConnection, str]]:
     """A connection to the hub, and what stands before every path there."""
     if not hub.url:
-        from reconciler.kube.reach import Pod
+        from reconciler.kube.admin.hub_pod import Pod
 
         with Pod.of_hub(hub.context, hub.kubeconfig, hub.namespace) as pod, pod.forwarded(PORT) as sock:
             line = http.client.HTTPConnection("localhost", PORT, timeout=PATIENCE_S)

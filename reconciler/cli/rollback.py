@@ -60,7 +60,7 @@ def command(
     from reconciler.cli.verbs import answered
     from reconciler.sources.commit import Message
     from reconciler.sources.publish import publish
-    from reconciler.web.points import point, work_tree
+    from reconciler.web.moments import point, work_tree
     from reconciler.wiring.past import opened
     from reconciler.wiring.preview import preview
 

@@ -12,7 +12,7 @@ from reconciler.cli.options import cluster, forms, repository, state
 
 if TYPE_CHECKING:
     from reconciler.history.status import Status
-    from reconciler.web.door import Door
+    from reconciler.web.server import Door
 
 SHOWN: Final = 20
 REFUSED, UNANSWERED, HELD, INTERRUPTED = 3, 4, 5, 130
@@ -78,7 +78,7 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
 
 def _door(listen: str, stack: contextlib.ExitStack) -> "Door":
     """The address, taken before anything begins. Raises PortTaken, SettingInvalid."""
-    from reconciler.web.door import Door
+    from reconciler.web.server import Door
 
     return stack.enter_context(contextlib.closing(Door(listen)))
 

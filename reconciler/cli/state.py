@@ -17,7 +17,7 @@ from reconciler.cli.where import Where
 def command(*, at: str | None, where: Where, form: str) -> None:
     """Show what every edge was to have and what it served at a point of the log; at its end without --at."""
     from reconciler.cli.status import show, shown
-    from reconciler.web.points import spelled, work_tree
+    from reconciler.web.moments import spelled, work_tree
 
     seen = where.ask("state", {"at": spelled(at, work_tree(Path.cwd())) if at else None})
     if form == "table":

@@ -19,7 +19,7 @@ def command(*, scope: str | None, reason: str, until: str | None, where: Where, 
     """
     from reconciler.cli.scopes import scope_of
     from reconciler.cli.verbs import answered, ask
-    from reconciler.web.points import ahead, moment
+    from reconciler.web.moments import ahead, moment
 
     ends = ahead(moment(until), f"--until {until}") if until else ""
     spelled = ["--reason", reason, *(["--until", ends] if ends else []), *(["--", scope] if scope else [])]

@@ -1,6 +1,6 @@
 """What people tell a reconciler to do: by its control socket, or, where none runs, on its log; or in the hub's Pod.
 
-May import: controller, kube. In: a verb with its words.  Out: the answer of the same code wherever it is done. Who
+May import: engine, kube. In: a verb with its words.  Out: the answer of the same code wherever it is done. Who
 asked is written down with it.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.controller import control
+from reconciler import control_socket
 from reconciler.diagnostics import printable
 from reconciler.edge.paths import StateDirectory
 from reconciler.errors import ApiUnavailable, HubUnreachable, UsageError
@@ -49,7 +49,7 @@ def ask(where: "Where", verb: str, spelled: Sequence[str], **words: Any) -> dict
 
 def _in_pod(where: "Where", spelled: Sequence[str]) -> dict[str, Any]:
     """Run the command beside the hub, and take what it answered, or its error."""
-    from reconciler.kube.reach import Pod
+    from reconciler.kube.admin.hub_pod import Pod
 
     with Pod.of_hub(where.context, where.kubeconfig, where.namespace) as pod:
         ran = pod.run(["reconciler", *spelled])
@@ -58,7 +58,7 @@ def _in_pod(where: "Where", spelled: Sequence[str]) -> dict[str, Any]:
             answer = json.loads(said.strip().splitlines()[-1] if ran.code else said)
             if ran.code == 0:
                 return dict(answer)
-            error = control.revived(answer)
+            error = control_socket.revived(answer)
         except (ValueError, KeyError, TypeError, IndexError):
             what = f"`reconciler {spelled[0]}` in the Pod {pod.namespace}/{pod.name} failed"
             why = ran.said or printable(said.strip())[-300:] or f"exit code {ran.code}"
@@ -75,7 +75,7 @@ def ask_here(state_dir: Path, verb: str, **words: Any) -> dict[str, Any]:
     if not home.log.exists():
         raise HubUnreachable(f"there is no log at {home.log}")
     try:
-        return control.call(home.control, request, PATIENCE_S)
+        return control_socket.call(home.control, request, PATIENCE_S)
     except HubUnreachable:
         if verb in RUNNING:
             raise

@@ -1,4 +1,4 @@
-"""Switching an edge's service to a version, and back. May import: ports, serving, controller.
+"""Switching an edge's service to a version, and back. May import: ports, serving, engine.
 
 In: a job whose spec is to be served.  Out: slots flipped and a runtime that answers, or the version before, serving.
 What stood before serves until the new version answers its golden inputs; a version that fails is left again.
@@ -7,11 +7,11 @@ What stood before serves until the new version answers its golden inputs; a vers
 import contextlib
 from typing import Any
 
-from reconciler.controller.retry import retry_delay_s
-from reconciler.controller.steps import reached
 from reconciler.edge.holding import Holding, Stage
 from reconciler.edge.job import Job, Tools
 from reconciler.edge.runtimes import runtime_spec
+from reconciler.engine.failpoints import reached
+from reconciler.engine.retry import retry_delay_s
 from reconciler.errors import PreflightRefused, ProbeFailed, ReconcilerError, RuntimeUnavailable, StorageExhausted
 from reconciler.history import events as ev
 from reconciler.history.keys import Key

@@ -1,6 +1,6 @@
 """How an edge holds what it is given: one class a holding, by the name in a kind's row (planning.kinds).
 
-May import: ports, controller. In: a job whose spec is to be held.  Out: what is there, and what is made of it.
+May import: ports, engine. In: a job whose spec is to be held.  Out: what is there, and what is made of it.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""One key's work in hand, and what it is done with. May import: ports, controller.
+"""One key's work in hand, and what it is done with. May import: ports, engine.
 
 In: begun by edge.work.  Out: what happened, as triggers for the loop, which alone writes the log.
 """
@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from reconciler.controller.queue import Cause, Trigger
 from reconciler.edge.runtimes import Runtimes
 from reconciler.edge.slots import Slots
+from reconciler.engine.queue import Cause, Trigger
 from reconciler.history.events import Event
 from reconciler.history.keys import Key
 from reconciler.ports import ArtifactStore

@@ -1,4 +1,4 @@
-"""The edge's stage: orders in, outcomes out. May import: ports, controller, planning, history.
+"""The edge's stage: orders in, outcomes out. May import: ports, engine, planning, history.
 
 In: orders, copied from the hub's log through a link.  Out: work for edge.work, whose outcomes come back as triggers.
 Source and target of the same loop that the hub runs; here "observed" is the disk and what each runtime itself answers.
@@ -8,20 +8,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from reconciler.controller.hearing import Heard, Hearing
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Change, Order
 from reconciler.edge.stability import Stability
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Change, Order
 from reconciler.errors import PortTaken, ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import FAILED
+from reconciler.planning.desired import Desired, Expansion, Gone, content_digest
 from reconciler.planning.diff import Observed
 from reconciler.planning.plan import Judgement, Plan
-from reconciler.planning.wanted import Expansion, Gone, Wanted, content_digest
 from reconciler.ports import Link, Workers
+from reconciler.stages.replication import Heard, Replication
 
 ORDERS: Final = Trigger(Cause.ORDERS)
 
@@ -75,12 +75,12 @@ class Keeper:
         self._is_starting = (
             False  # nothing is begun before the hub's log was looked at: what was ordered may be withdrawn
         )
-        self._hearing = Hearing(lambda _: link, lambda _: ORDERS, self._record, self._queue, workers)
+        self._hearing = Replication(lambda _: link, lambda _: ORDERS, self._record, self._queue, workers)
 
     # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def take(self, trigger: Trigger) -> Change:
-        """What the trigger means (see controller.stage.Source)."""
+        """What the trigger means (see engine.stage.Source)."""
         match trigger.cause:
             case Cause.START:
                 self._is_starting = True
@@ -195,7 +195,7 @@ class Keeper:
             if spec is None:
                 expansions.append(Gone(key))
             else:
-                expansions.append(Wanted(key, spec, served.policy, served.origin, served.reason))
+                expansions.append(Desired(key, spec, served.policy, served.origin, served.reason))
         return expansions
 
     def _wanted(self, key: Key) -> dict[str, Any] | None:
@@ -239,7 +239,7 @@ class Keeper:
                     "live": self._work.live(key),
                 }
                 events.append(self._record.event(ev.APPLY_FAILED, key, data, operationid=served.operation))
-            elif there == (expansion.spec if isinstance(expansion, Wanted) else None):
+            elif there == (expansion.spec if isinstance(expansion, Desired) else None):
                 data = {"live": self._work.live(key), "unchanged": True}
                 events.append(self._record.event(ev.APPLY_SUCCEEDED, key, data, operationid=served.operation))
         return events

@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reconciler.controller.steps import reached
+from reconciler.engine.failpoints import reached
 from reconciler.errors import StorageExhausted
 from reconciler.history.keys import Key
-from reconciler.planning.wanted import content_digest
+from reconciler.planning.desired import content_digest
 
 
 class Slots:

@@ -1,4 +1,4 @@
-"""Flips that come too often, as one statement a window. May import: history, controller.recorder.
+"""Flips that come too often, as one statement a window. May import: history, engine.recorder.
 
 In: what happened to keys, before it is recorded.  Out: what is recorded of it. A key that is served and lost again more
 than five times in ten minutes says so once, with a count; then once for every further ten minutes in which it flips.
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
-from reconciler.controller.recorder import StageRecorder
+from reconciler.engine.recorder import StageRecorder
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import Key

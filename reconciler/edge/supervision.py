@@ -1,4 +1,4 @@
-"""The agents of this machine's edges, as processes that outlive the hub. May import: controller.retry,
+"""The agents of this machine's edges, as processes that outlive the hub. May import: engine.retry,
 serving.process, edge.paths.
 
 In: which edges there are.  Out: one agent process each, started, started again when it dies, or adopted when an earlier
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from reconciler.controller.retry import Backoff
 from reconciler.edge.paths import StateDirectory
+from reconciler.engine.retry import Backoff
 from reconciler.serving import process
 
 AGAIN_S, AGAIN_CAP_S = 2.0, 60.0  # before an agent that dies again and again is started again, each time twice as long

@@ -1,4 +1,4 @@
-"""What an edge does for its keys: fetch, verify, stage, serve, take away. May import: ports, controller, planning.
+"""What an edge does for its keys: fetch, verify, stage, serve, take away. May import: ports, engine, planning.
 
 In: specs, from edge.keeper.  Out: events, as triggers for the loop, which alone writes the log.
 
@@ -11,17 +11,17 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from reconciler.controller.queue import Cause, Trigger
-from reconciler.controller.retry import Backoff
-from reconciler.controller.steps import reached
 from reconciler.edge.activation import ServedModel
 from reconciler.edge.holding import Bytes, Holding
 from reconciler.edge.job import Job, Tools
+from reconciler.engine.failpoints import reached
+from reconciler.engine.queue import Cause, Trigger
+from reconciler.engine.retry import Backoff
 from reconciler.errors import ArchiveRefused, PreflightRefused, ProbeFailed, ReconcilerError, StorageExhausted
 from reconciler.history import events as ev
 from reconciler.history.keys import Key
+from reconciler.planning.desired import content_digest
 from reconciler.planning.kinds import KINDS
-from reconciler.planning.wanted import content_digest
 from reconciler.ports import Artifact, Cancelled, Staged, Workers
 from reconciler.serving.process import End
 

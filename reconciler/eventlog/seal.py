@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from reconciler.controller.steps import reached
+from reconciler.engine.failpoints import reached
 from reconciler.errors import HistoryError
 from reconciler.eventlog import schema, segments
 from reconciler.eventlog.batch import Row

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from reconciler.controller.steps import reached
+from reconciler.engine.failpoints import reached
 from reconciler.errors import ChainBroken, ForkFound, HistoryError, LogWriteFailed
 from reconciler.eventlog import ballast, schema, seal, segments
 from reconciler.eventlog.batch import Batch, Lookup, Row, Tail

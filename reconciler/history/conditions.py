@@ -40,23 +40,29 @@ class Verdict(NamedTuple):
 
 
 def conditions(
-    verdict: Verdict, generation: int, before: Iterable[Mapping[str, Any]], now: str
+    verdict: Verdict,
+    generation: int,
+    before: Iterable[Mapping[str, Any]],
+    now: str,
+    beside: Mapping[str, Verdict] = {},
 ) -> list[dict[str, Any]]:
-    """The conditions of a verdict. before: those that stand there.  now: RFC 3339, whole seconds."""
+    """The conditions of a verdict. before: those that stand there.  now: RFC 3339, whole seconds.
+
+    beside: what further stages say, by type.
+    """
     stood = {one.get("type"): one for one in before}
-    message = verdict.message if len(verdict.message) <= LONGEST else f"{verdict.message[: LONGEST - 1]}…"
-    said = {"Ready": verdict.ready} | ({"Reconciling": TRUE} if verdict.going else {})
-    said |= {"Stalled": TRUE} if verdict.stuck else {}
+    said = {"Ready": verdict} | ({"Reconciling": verdict._replace(ready=TRUE)} if verdict.going else {})
+    said |= {"Stalled": verdict._replace(ready=TRUE)} if verdict.stuck else {}
     found = []
-    for type_, status in said.items():
+    for type_, (status, reason, message, *_) in (said | dict(beside)).items():
         there = stood.get(type_, {})
         since = there.get("lastTransitionTime") if there.get("status") == status else None
         found.append(
             {
                 "type": type_,
                 "status": status,
-                "reason": verdict.reason,
-                "message": message,
+                "reason": reason,
+                "message": message if len(message) <= LONGEST else f"{message[: LONGEST - 1]}…",
                 "lastTransitionTime": since or now,
                 "observedGeneration": generation,
             }

@@ -1,1 +1,1 @@
-"""Kubernetes: connection, watch cache, server-side apply, Lease. May import: controller and what is below it."""
+"""Kubernetes: connection, watch cache, server-side apply, Lease. May import: engine and what is below it."""

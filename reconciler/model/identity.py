@@ -13,11 +13,12 @@ CATALOGUE: Final = "Model"
 SET: Final = "InferenceModelSet"
 SERVICE: Final = "InferenceModel"
 SET_LABEL: Final = f"{GROUP}/set"  # the InferenceModelSet that makes it
-# Annotations that go with each apply: which operation, of which commit, which entry of the log.
+# Annotations that go with each apply: which operation, of which commit, which entry of the log, by which stage.
 OPERATION: Final = f"{GROUP}/operation-id"
 COMMIT: Final = f"{GROUP}/commit"
 SEQ: Final = f"{GROUP}/seq"
-STAMPS: Final = frozenset({OPERATION, COMMIT, SEQ})
+STAGE: Final = f"{GROUP}/stage"  # which stage made it
+STAMPS: Final = frozenset({OPERATION, COMMIT, SEQ, STAGE})
 EDGE_LABEL: Final = f"{GROUP}/edge"  # on an object of the API server: the edge that it is for
 
 

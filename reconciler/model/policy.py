@@ -1,7 +1,7 @@
 """The parts of a Fleet that say what to do about drift, and when nothing is to change.
 
 May import: model.shape, model.fields, model.expiry, model.rules, model.times, model.windows.
-In: a Fleet's spec.  Out: typed values; planning.drift and planning.freeze read the same as plain JSON.
+In: a Fleet's spec.  Out: typed values; planning.drift_rules and planning.freeze read the same as plain JSON.
 """
 # ruff: noqa: N815  # field names are the schema's own
 

@@ -1,4 +1,4 @@
-"""Wanted against observed, field by field. May import: history, planning.fields, planning.wanted.
+"""Wanted against observed, field by field. May import: history, planning.fields, planning.desired.
 
 In: what each key should be, and what was ordered last or is there.  Out: differences, to planning.plan.
 """
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from reconciler.history.keys import Key
+from reconciler.planning.desired import Desired, Expansion, Frozen, Gone
 from reconciler.planning.fields import BY_VERSION, MergeKeys, leaves
-from reconciler.planning.wanted import Expansion, Frozen, Gone, Wanted
 
 Action = Literal["create", "update", "delete"]
 MISSING = None  # JSON's null: a field that is not there
@@ -57,7 +57,7 @@ class Difference:
 
     key: Key
     action: Action
-    wanted: Wanted | None
+    wanted: Desired | None
     changes: tuple[FieldChange, ...]
     there: Observed | None = None
 
@@ -81,7 +81,7 @@ def diff(
                     gone = sorted(leaves(there.spec, keys))
                     changes = tuple(FieldChange(name, value, MISSING) for name, value in gone)
                     found.append(Difference(expansion.key, "delete", None, changes, there))
-            case Wanted():
+            case Desired():
                 changes = _changes(expansion, there, keys)
                 if changes:
                     action: Action = "create" if there is None or there.deleting else "update"
@@ -89,7 +89,7 @@ def diff(
     return found
 
 
-def _changes(wanted: Wanted, there: Observed | None, keys: MergeKeys) -> tuple[FieldChange, ...]:
+def _changes(wanted: Desired, there: Observed | None, keys: MergeKeys) -> tuple[FieldChange, ...]:
     old: Mapping[str, Any] = {} if there is None or there.deleting else dict(there.spec)
     new: Mapping[str, Any] = wanted.spec
     if there is not None and (there.under_way or there.failed):  # not there yet: how it may be fetched matters too

@@ -1,80 +1,101 @@
-"""What to do about a live difference that nobody declared: the drift rules of the Fleet. Imports nothing of ours. Pure.
+"""What somebody else made of an object since it was ordered. May import: planning.fields. Pure.
 
-In: the spec of the Fleet in force as plain JSON.  Out: one word for a field of an object.
+In: an object as it was ordered, as it is, and who owns what.  Out: the fields that drifted with the policy on each, and
+the object as the diff is to see it: without others' own fields, and with what rules let stand counted as declared.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, NamedTuple
 
-Policy = Literal["correct", "report", "ignore"]
-DEFAULT: Final[Policy] = "correct"
+from reconciler.planning.fields import BY_VERSION, MergeKeys, leaves
+
+CORRECT, REPORT, IGNORE = "correct", "report", "ignore"
+RANK = (IGNORE, REPORT, CORRECT)
+
+Tree = Mapping[str, Any]
+
+
+class Field(NamedTuple):
+    """One leaf that is not as ordered. old: as ordered; new: as found; None where there is none. policy: what of it."""
+
+    path: str
+    manager: str
+    old: Any
+    new: Any
+    policy: str
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One rule. What is empty (kinds, fields, managers) matches everything."""
+class View:
+    """An object as the diff is to see it, and how it may be sent.
 
-    policy: Policy
-    kinds: frozenset[str] = frozenset()
-    fields: tuple[str, ...] = ()
-    managers: tuple[str, ...] = ()
-
-    def matches(self, kind: str, path: str, manager: str) -> bool:
-        """Whether the rule speaks of this field, as that manager wrote it."""
-        if self.kinds and kind not in self.kinds:
-            return False
-        if self.fields and not any(covers(pattern, path) for pattern in self.fields):
-            return False
-        return not self.managers or any(_glob(pattern).fullmatch(manager) for pattern in self.managers)
-
-
-def rules_of(fleet: Mapping[str, Any]) -> tuple[Rule, ...]:
-    """The rules in their order."""
-    return tuple(
-        Rule(
-            policy=rule["policy"],
-            kinds=frozenset(rule.get("kinds") or ()),
-            fields=tuple(rule.get("fields") or ()),
-            managers=tuple(rule.get("managers") or ()),
-        )
-        for rule in fleet.get("drift") or ()
-    )
-
-
-def policy_of(kind: str, path: str, manager: str, rules: Iterable[Rule]) -> Policy:
-    """What the first rule that matches says; `correct` where none does.
-
-    path: as in planning.fields.  manager: who wrote it; "" is not known, and no rule that names managers is about it.
+    seen: leaf path -> value.  left: paths that are not sent.  forced: paths of others that are taken back.
     """
-    return next((rule.policy for rule in rules if rule.matches(kind, path, manager)), DEFAULT)
+
+    seen: Mapping[str, Any]
+    fields: tuple[Field, ...]
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The paths that rules leave to others."""
+        return tuple(one.path for one in self.fields if one.policy != CORRECT)
+
+    @property
+    def forced(self) -> tuple[str, ...]:
+        """The paths that are taken back."""
+        return tuple(one.path for one in self.fields if one.policy == CORRECT)
+
+    @property
+    def policy(self) -> str:
+        """The strictest policy on any of its fields; `ignore` where nothing drifted."""
+        return max((one.policy for one in self.fields), key=RANK.index, default=IGNORE)
 
 
-def policy_for(kind: str, fleet: Mapping[str, Any]) -> Callable[[str, str], Policy]:
-    """(path, manager) -> policy, for the objects of one kind."""
-    rules = tuple(rule for rule in rules_of(fleet) if not rule.kinds or kind in rule.kinds)
-    return lambda path, manager: policy_of(kind, path, manager, rules)
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Who has what. foreign: leaf path -> field manager, where it is not ours; "": nobody.  writer: who wrote last."""
+
+    foreign: Mapping[str, str]
+    writer: str
 
 
-def covers(pattern: str, path: str) -> bool:
-    """Whether a field of a rule is this one, or contains it: `spec.manifest` covers all of its entries.
+def view(
+    ordered: Tree,
+    found: Tree,
+    owners: Owners,
+    policy_of: Callable[[str, str], str],
+    answered: Tree,
+    *,
+    keys: MergeKeys = BY_VERSION,
+) -> View:
+    """`found` as the diff is to see it.
 
-    `*` stands for any text within or across steps.
+    ordered: what was sent last; empty where nothing was.  policy_of: (path, manager) -> policy.
+    answered: leaf path -> [sent, answered], where an admission webhook changed what was sent: no drift while it lasts.
+    keys: which lists of this kind are maps.
     """
-    return _field(pattern).match(path) is not None
-
-
-@lru_cache(512)
-def _field(pattern: str) -> re.Pattern[str]:
-    return re.compile(f"{_expression(pattern)}(?=[.\\[]|$)")
-
-
-@lru_cache(512)
-def _glob(pattern: str) -> re.Pattern[str]:
-    return re.compile(f"(?=.){_expression(pattern)}")
-
-
-def _expression(pattern: str) -> str:
-    return ".*".join(re.escape(text) for text in pattern.split("*"))
+    before, seen = dict(leaves(ordered, keys)), dict(leaves(found, keys))
+    for path, (sent, got) in answered.items():
+        if before.get(path) == sent and seen.get(path) == got:
+            seen[path] = sent
+            if sent is None:
+                del seen[path]
+    fields = []
+    for path in sorted(before.keys() | seen.keys()):
+        old, new = before.get(path), seen.get(path)
+        if old == new:
+            continue
+        if path not in before and path in owners.foreign:
+            del seen[path]  # somebody's own, or the API server's default: none of ours
+            continue
+        if not before:  # nothing was ordered: what is there is simply there
+            continue
+        manager = owners.foreign.get(path) or owners.writer
+        policy = policy_of(path, manager)
+        fields.append(Field(path, manager, old, new, policy))
+        if policy != CORRECT:
+            seen.pop(path, None)
+            if old is not None:
+                seen[path] = old
+    return View(seen, tuple(fields))

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.history import published
+from reconciler.history import object_status as published
 from reconciler.history.keys import Key
-from reconciler.history.published import FactsOf
+from reconciler.history.object_status import FactsOf
 from reconciler.model.identity import CATALOGUE, EDGE, POLICY, SERVICE, SET
 from reconciler.planning.declared import Object, matches, template_of
 from reconciler.planning.refusals import SERVABLE
@@ -27,14 +27,14 @@ ALL_SCOPES: Final = "*"
 class Row:
     """What differs by kind.
 
-    model: the module that says what can be declared.  holding: how an edge holds it (edge.holdings); "": not at all.
+    model: the module that says what can be declared.  holding: how an edge holds it (edge.work); "": not at all.
     selectors: of the edges on which an object lands, where it does not name its own place (declared.says_place).
     order: (object, edge) -> what an edge is told of it beside the artifact.
     rank: what an edge is to have first has the least one.
     version: the field that says which one of the versions.  pin: the word of a pin and the name that it has to give.
     unset: fields that say nothing when they are so.  numbers: where it has numbers with a fraction.
-    facts: what is said in its status, see history.published.  from_git_only: nothing follows from one made by hand.
-    members: what its status sums up (kube.gathered): what of it is `given` to edges, or what it has `on` it, has `made`
+    facts: what is said in its status, see history.object_status.  from_git_only: nothing follows from one made by hand.
+    members: what its status sums up (dependents.py): what of it is `given` to edges, or what it has `on` it, has `made`
     or has for `users`.  wide: what is said of it is said of them too, of the policy of all.
     scope: by which name the log suspends what belongs to it.
     """
@@ -62,8 +62,18 @@ class Row:
 
 
 def is_wide(kind: str) -> bool:
-    """Whether what is said of objects of a kind is said of others."""
+    """Whether what is said of objects of a kind is said of others. A kind without a row may be asked for too."""
     return kind in KINDS and KINDS[kind].wide
+
+
+def rank_of(key: Key) -> int:
+    """What is to be had first has the least one."""
+    return KINDS[key.kind].rank if key.kind in KINDS else 1
+
+
+def scope_of(key: Key) -> str:
+    """By which name the log suspends what belongs to an object."""
+    return KINDS[key.kind].scope(key) if key.kind in KINDS else str(key)
 
 
 def models() -> "dict[str, Kind]":

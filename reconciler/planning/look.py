@@ -9,20 +9,20 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from reconciler.history import events as ev
-from reconciler.history.keys import Key
+from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import FAILED, Served
-from reconciler.model.identity import GROUP, OPERATION
+from reconciler.model.identity import GROUP, OPERATION, STAGE
+from reconciler.planning.declare import OWN_LABELS
 from reconciler.planning.diff import Observed
-from reconciler.planning.drifted import CORRECT, REPORT, Field, Owners, View, view
+from reconciler.planning.drift import CORRECT, REPORT, Field, Owners, View, view
 from reconciler.planning.fields import BY_VERSION, MergeKeys, without
-from reconciler.planning.objects import OWN_LABELS
 
 PRUNE: Final = f"{GROUP}/prune"
 DISABLED: Final = "disabled"
 
 
 class LiveObject(Protocol):
-    """An object of the API server, as far as planning looks at it (kube.live.Live)."""
+    """An object of the API server, as far as planning looks at it (kube.watch.object.Live)."""
 
     @property
     def uid(self) -> str: ...
@@ -88,6 +88,7 @@ class Look:
     suspension: Mapping[str, str]
     now: str
     ahead: str = ""
+    stage: str = DECLARE
 
     @property
     def ordered(self) -> Mapping[str, Any]:
@@ -101,8 +102,8 @@ class Look:
 
     @property
     def is_marked(self) -> bool:
-        """Whether a reconciler made it: by its field manager and its label."""
-        return self.live is not None and is_marked(self.live)
+        """Whether this stage of a reconciler made it."""
+        return self.live is not None and is_marked(self.live, self.stage)
 
     @property
     def is_theirs(self) -> bool:
@@ -230,6 +231,7 @@ class Look:
         return "" if self.live is None else self.live.annotations.get(OPERATION, "")
 
 
-def is_marked(live: LiveObject) -> bool:
-    """Whether a reconciler made an object: by its field manager and its label."""
-    return live.ours and OWN_LABELS.items() <= live.labels.items()
+def is_marked(live: LiveObject, stage: str) -> bool:
+    """Whether this stage of a reconciler made an object: by its field manager, its label and its stamp."""
+    of_it = live.annotations.get(STAGE, DECLARE) == stage  # one without is of the time when there was one stage
+    return live.ours and of_it and OWN_LABELS.items() <= live.labels.items()

@@ -32,8 +32,10 @@ def key_of_set(declared: Declared, source: Object, edge: str) -> Key:
 
 def claimants(declared: Declared, wanted: Identity) -> Iterator[tuple[Object, str]]:
     """Every set and edge whose model would be called this: `a` on `b-c` and `a-b` on `c` are both `a-b-c`."""
-    name, at = wanted.name, -1
-    while (at := name.find("-", at + 1)) >= 0:
+    name = wanted.name
+    for at, char in enumerate(name):
+        if char != "-":
+            continue
         source = declared.get(Identity(SET, wanted.namespace, name[:at]))
         edge = declared.edge(name[at + 1 :]) if source is not None else None
         if source is not None and edge is not None and matches(source.spec.get("edgeSelector"), edge.labels):

@@ -14,10 +14,10 @@ import msgspec
 from reconciler.history.keys import Key, scopes_of
 from reconciler.history.state import Served
 from reconciler.history.times import is_time, shown
+from reconciler.planning.desired import content_digest
 from reconciler.planning.diff import Difference, FieldChange, Observed
 from reconciler.planning.freeze import Freeze
-from reconciler.planning.kinds import KINDS
-from reconciler.planning.wanted import content_digest
+from reconciler.planning.kinds import rank_of
 
 BATCH = 512
 
@@ -135,8 +135,7 @@ def _order(step: Step) -> tuple[int, Key]:
     """Data before models, models before deletes: what is new stands before what it replaces goes."""
     if step.action == "delete":
         return 2, step.key
-    row = KINDS.get(step.key.kind)
-    return row.rank if row is not None else 1, step.key
+    return rank_of(step.key), step.key
 
 
 def _step(difference: Difference, judged_by: Judgement) -> Step:

@@ -1,6 +1,6 @@
 """Which keys on edges there are, and which of them a change may concern. May import: history, model.identity, planning.
 
-In: declared objects, before and after.  Out: keys, to planning.objects and planning.expand. Pure.
+In: declared objects, before and after.  Out: keys, to planning.declare and planning.deliver. Pure.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,7 +34,8 @@ def keys_of(declared: Declared, obj: Object) -> Iterator[Key]:
     if says_place(obj):
         yield Key(*obj.identity, declared.edge_of(obj) or "")
     for selector in _selectors(obj):
-        yield from (key_on(declared, obj, edge.name) for edge in declared.edges_matching(selector))
+        for edge in declared.edges_matching(selector):
+            yield key_on(declared, obj, edge.name)
 
 
 def keys_from(declared: Declared, identity: Identity) -> Iterator[Key]:

@@ -1,7 +1,7 @@
 """Which version an edge gets: the pin if there is one, else what the object says. May import: history, model, planning.
 
 In: objects, the edge, and what is beside the declarations.  Out: the entry of one version, with the reason, to
-planning.objects and planning.expand. Pure.
+planning.declare and planning.deliver. Pure.
 """
 
 from collections.abc import Mapping

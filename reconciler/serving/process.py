@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import reconciler
-from reconciler.controller import control
+from reconciler import control_socket
 from reconciler.errors import HubUnreachable, RuntimeUnavailable, WorldRefused, WorldUnavailable
 from reconciler.ports import Answer
 from reconciler.serving import endpoint, holder
@@ -146,7 +146,7 @@ class RuntimeProcess:
 
     def _call(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         try:
-            return control.call(self.spec.directory / CONTROL, request, timeout_s)
+            return control_socket.call(self.spec.directory / CONTROL, request, timeout_s)
         except (HubUnreachable, WorldUnavailable) as error:
             if isinstance(error, RuntimeUnavailable):  # its own word
                 raise

@@ -14,7 +14,7 @@ from typing import Any
 
 import uvicorn
 
-from reconciler.controller import control
+from reconciler import control_socket
 from reconciler.errors import UsageError
 from reconciler.serving import endpoint
 from reconciler.serving.app import application
@@ -45,7 +45,7 @@ def main() -> int:
                 timeout_graceful_shutdown=GRACE_S,
             )
         )
-        with closing(control.serve(spec.directory / CONTROL, lambda request: _verb(service, request))):
+        with closing(control_socket.serve(spec.directory / CONTROL, lambda request: _verb(service, request))):
             write_receipt(spec)
             server.run(sockets=[public])
     return 0
@@ -93,7 +93,7 @@ def _spec() -> RuntimeSpec:
     parser = argparse.ArgumentParser(
         prog="reconciler.serving.server", description="Serve one model over the v2 protocol."
     )
-    parser.add_argument("--directory", type=Path, required=True, help="for control.sock and runtime.json")
+    parser.add_argument("--directory", type=Path, required=True, help="for control_socket.sock and runtime.json")
     parser.add_argument("--model", required=True, help="its name in URLs")
     parser.add_argument("--address", required=True)
     parser.add_argument("--port", type=int, required=True)

@@ -1,6 +1,6 @@
 """The followed branch as declared objects, with the last good state of every document. May import: planning, model.
 
-In: commits from sources.mirror; at start, what the log remembers.  Out: `Reading`s, to controller.hub.
+In: commits from sources.mirror; at start, what the log remembers.  Out: `Reading`s, to stages.deliver.
 
 The last good content is kept per document (path and position): a document that cannot be used leaves the one before it
 standing, also where it was moved in the same commit, and never blocks or removes anything else.
@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from reconciler.controller.following import CommitRead, Reading
 from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
 from reconciler.errors import HistoryError
 from reconciler.history.state import State
@@ -27,6 +26,7 @@ from reconciler.sources.cache import DocumentCache
 from reconciler.sources.documents import read_documents
 from reconciler.sources.mirror import CommitFacts, Mirror
 from reconciler.sources.tree import FileChange, ManifestFile
+from reconciler.stages.git import CommitRead, Reading
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Candidate:
 
 
 class DocumentRepository:
-    """`controller.following.Repository` over a mirror. A look is made beside the loop; the rest is of its thread."""
+    """`stages.git.Repository` over a mirror. A look is made beside the loop; the rest is of its thread."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class DocumentRepository:
         return self._declared
 
     def reading(self) -> Callable[[], Reading | None]:
-        """See controller.following.Repository. What else it needs changes only by `adopt`."""
+        """See stages.git.Repository. What else it needs changes only by `adopt`."""
         return partial(self._read, dict(self._state.problems))
 
     def _read(self, in_force: Problems) -> Reading | None:

@@ -18,10 +18,10 @@ from reconciler.history.status import Held, Status, status
 from reconciler.history.timeline import named
 from reconciler.history.why import Asked, Link, why
 from reconciler.model.identity import EDGE_LABEL
-from reconciler.web.points import moment, point
+from reconciler.web.moments import moment, point
 
 if TYPE_CHECKING:
-    from reconciler.planning.wanted import Expansion
+    from reconciler.planning.desired import Expansion
     from reconciler.wiring.past import Past
 
 Arguments = Mapping[str, str]
@@ -116,9 +116,9 @@ def _needed(said: Arguments, name: str) -> str:
 
 def _asked(expansion: "Expansion") -> "Asked | None":
     """What the repository asks for, where that can be said."""
-    from reconciler.planning.wanted import Wanted
+    from reconciler.planning.desired import Desired
 
-    if not isinstance(expansion, Wanted):
+    if not isinstance(expansion, Desired):
         return None
     version = expansion.spec.get("version") or expansion.spec.get("spec", {}).get("targetVersion", "")
     return Asked(str(version), expansion.because, expansion.origin)

@@ -23,11 +23,11 @@ from reconciler.errors import NameUnknown, PointUnknown, ReconcilerError, UsageE
 from reconciler.history.events import Entry
 from reconciler.ports import EventLog
 from reconciler.web.answers import QUESTIONS, Question
-from reconciler.web.bell import Bell
+from reconciler.web.counters import Tally
 from reconciler.web.document import document, failure
+from reconciler.web.followers import Bell
 from reconciler.web.live import LiveLog
 from reconciler.web.records import Record, Wanted, past_records, record
-from reconciler.web.tally import Tally
 from reconciler.wiring.vitals import Vitals
 
 FOLLOWERS: Final = 16

@@ -30,7 +30,7 @@ from reconciler.history.events import rfc3339
 from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.state import FAILED, Served, State, ordering
 from reconciler.history.status import Object, Status, status, suspensions
-from reconciler.web.tally import BOUNDS_S, Counts, Durations, Tally
+from reconciler.web.counters import BOUNDS_S, Counts, Durations, Tally
 from reconciler.wiring.vitals import Vitals
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from reconciler.history.events import REF_ADVANCED, Entry, Event
 from reconciler.history.keys import DECLARE, Key, stage_of
 from reconciler.history.timeline import named, subject, words
 from reconciler.history.why import Find, stands_elsewhere
-from reconciler.web.points import moment
+from reconciler.web.moments import moment
 
 if TYPE_CHECKING:
     from reconciler.wiring.past import Past

@@ -7,18 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from reconciler import control_socket
 from reconciler.artifacts.store import Store
-from reconciler.controller import control
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.retry import jittered
-from reconciler.controller.stage import Stage
 from reconciler.edge.job import Tools
 from reconciler.edge.keeper import Keeper
 from reconciler.edge.paths import Home, StateDirectory
 from reconciler.edge.runtimes import Runtimes
 from reconciler.edge.slots import Slots
 from reconciler.edge.work import EdgeWork
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.retry import jittered
+from reconciler.engine.stage import Stage
 from reconciler.errors import LogWriteFailed
 from reconciler.eventlog.file_link import FileLink
 from reconciler.eventlog.sqlite import SqliteLog
@@ -78,7 +78,7 @@ class EdgeAgent:
         self._loop = Loop([Stage(DELIVER, keeper, keeper, every)], self._record, self.queue, sample=random.random)
         self.log.subscribe(lambda entries: _tell(self._hub, edge, entries))
         self._keys = [Key.parse(text) for text in stage.mine.keys]
-        self._control = control.serve(self._home.control, self._answer)
+        self._control = control_socket.serve(self._home.control, self._answer)
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("verb"):
@@ -104,7 +104,7 @@ class EdgeAgent:
         """
         for key in self._keys:
             self.work.adopt(key)
-        control.ring(self._hub.control, self._edge)  # we are there, even where there is nothing to do
+        control_socket.ring(self._hub.control, self._edge)  # we are there, even where there is nothing to do
         try:
             self._loop.run()
             if self._lost is not None:
@@ -141,4 +141,4 @@ def needed(state: State, slots: Callable[[Key], Slots]) -> set[str]:
 def _tell(hub: Home, edge: str, entries: list[Entry]) -> None:
     """Ring the hub when this edge has something to say (not for what was copied from it)."""
     if any(entry.origin is None for entry in entries):
-        control.ring(hub.control, edge)
+        control_socket.ring(hub.control, edge)

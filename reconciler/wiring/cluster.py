@@ -4,28 +4,28 @@ One connection serves all: requests of the loop's workers, one watch a kind, the
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from reconciler.controller.declare import Declare
-from reconciler.controller.following import Repository
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Stage
+from reconciler.engine.queue import Cause, Queue, StageQueue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Stage
 from reconciler.errors import ReconcilerError
 from reconciler.history import events as ev
-from reconciler.history.events import Event
-from reconciler.history.keys import DECLARE, Key
-from reconciler.kube.api import Api
-from reconciler.kube.cache import Cache
-from reconciler.kube.connection import Connection
-from reconciler.kube.lease import Lease, new_identity
-from reconciler.kube.live import Live
-from reconciler.kube.publisher import Publisher
-from reconciler.kube.resources import OURS
-from reconciler.kube.sending import MANAGER
-from reconciler.kube.target import ClusterTarget
-from reconciler.kube.telling import Telling
+from reconciler.history.events import Entry, Event
+from reconciler.history.keys import DECLARE, Key, stage_of
+from reconciler.kube.client.api import Api
+from reconciler.kube.client.connection import Connection
+from reconciler.kube.client.resources import OURS, Resource
+from reconciler.kube.watch.cache import Cache
+from reconciler.kube.watch.object import Live
+from reconciler.kube.write.apply import MANAGER
+from reconciler.kube.write.lease import Lease, new_identity
+from reconciler.kube.write.status_queue import StatusQueue
+from reconciler.kube.write.status_writer import StatusWriter
+from reconciler.kube.write.target import ClusterTarget
+from reconciler.stages.declare import Declare
+from reconciler.stages.git import Repository
 from reconciler.wiring.process import Pool
 from reconciler.wiring.vitals import Vitals
 
@@ -34,16 +34,31 @@ LOOK_S: Final = 0.05
 
 
 class ClusterStage:
-    """Keeps the objects of a cluster as Git says."""
+    """Keeps the objects of a cluster as Git says, and has further stages follow from them.
 
-    def __init__(self, settings: Any, repository: Repository, recorder: Recorder, queue: Queue, vitals: Vitals) -> None:
+    A further stage stands on `record`, `queue`, `repository`, `api`, declare's `source`, `cache` and `target`, on a
+    target of its own (`keep`), and on `telling` and `publisher` for a condition of its own. It is told by OBJECT of
+    each object of our kinds that is not as it was, also by what declare did.
+    """
+
+    def __init__(
+        self,
+        settings: Any,
+        repository: Repository,
+        recorder: Recorder,
+        queue: Queue,
+        vitals: Vitals,
+        *,
+        further: Sequence["Further"] = (),
+    ) -> None:
         """Raises SettingInvalid. No request is made before `start`."""
-        self._record, self._queue = recorder, queue.stage(DECLARE)
+        self.repository, self.record, self.queue = repository, recorder, queue
+        self._queue = queue.stage(DECLARE)
         status = queue.stage("status")
         self.connection = Connection.open(
             kubeconfig=settings.kubeconfig, context=settings.context, in_cluster=settings.in_cluster
         )
-        free = Api(self.connection, None, vitals.called)
+        self._free = free = Api(self.connection, None, vitals.called)
         identity = new_identity()
         self.lease = Lease(
             free,
@@ -52,20 +67,13 @@ class ClusterStage:
             identity=identity,
             changed=self._led,
         )
-        api = free.within(self.lease.permit)
-        self.cache = Cache(free, OURS.values(), manager=MANAGER, changed=self._changed, trouble=self._trouble)
-        self.target = ClusterTarget(
-            api,
-            self.cache,
-            recorder,
-            self._queue,
-            fleet=self._fleet,
-            allowed=self.lease.permit,
-            declared=lambda: repository.declared,
-        )
+        self.api = api = free.within(self.lease.permit)
+        self._kept: list[tuple[Cache, ClusterTarget]] = []
+        self._resources: dict[str, Resource] = {}
+        self._further: list[StageQueue] = []
+        self.cache, self.target = self.keep(DECLARE, OURS, MANAGER)
         self.source = Declare(repository, recorder, queue, Pool("look", 1), self.target)
-        self.stages = (Stage(DECLARE, self.source, self.target),)
-        telling = Telling(
+        self.telling = telling = StatusQueue(
             self.cache,
             recorder,
             self.target.asked,
@@ -73,7 +81,7 @@ class ClusterStage:
             fleet=self._fleet,
             branch=settings.branch,
         )
-        self.publisher = Publisher(
+        self.publisher = StatusWriter(
             api,
             self.cache,
             recorder,
@@ -82,29 +90,38 @@ class ClusterStage:
             branch=settings.branch,
             lease=(settings.lease_namespace, settings.lease),
             instance=identity,
+            resources=self._resources,
+            is_busy=lambda: self.target.in_flight > 0,
         )
         self.followers = {"status": self.publisher.publish}
+        self.stages = (Stage(DECLARE, self.source, self.target), *(make(self) for make in further))
+        self._further = [queue.stage(stage.name) for stage in self.stages[1:]]
+        if further:
+            recorder.log.subscribe(self._done)
         vitals.lease = lambda: self.lease.held
         vitals.cached = self._cached
-        vitals.waits = lambda: [] if self.cache.wait(0) else ["the watch cache is not filled yet"]  # a standby is ready
+        vitals.waits = lambda: [] if self._listed() else ["the watch cache is not filled yet"]  # a standby is ready
         self._told: tuple[bool, str] = (False, "")  # whether it is held, and by whom where another one holds it
         self._closing = threading.Event()
 
     def start(self, wanted: Callable[[], bool]) -> None:
         """Begin to watch and to lead; waits a little for both, as long as it is `wanted`."""
         self.lease.start()
-        self.cache.start()
+        for cache, _ in self._kept:
+            cache.start()
         waited = 0.0
-        while wanted() and waited < LISTED_S and not (self.lease.held and self.cache.wait(0)):
+        while wanted() and waited < LISTED_S and not (self.lease.held and self._listed()):
             self._closing.wait(LOOK_S)
             waited += LOOK_S
 
     def close(self, *, orderly: bool) -> None:  # noqa: ARG002  # nothing of the cluster ends with this process
         """Send nothing more, let a successor begin."""
         self._closing.set()
-        self.target.close()
+        for _, target in self._kept:
+            target.close()
         self.publisher.close()
-        self.cache.close()
+        for cache, _ in self._kept:
+            cache.close()
         self.lease.close()
         self.connection.close()
 
@@ -114,38 +131,86 @@ class ClusterStage:
     def _fleet(self) -> Mapping[str, Any]:
         return self.source.following.fleet()
 
-    def _changed(self, key: Key, before: Live | None, after: Live | None) -> None:  # noqa: ARG002  # the cache's words
-        self._queue.add(Trigger(Cause.OBJECT, str(key)))
-        self.publisher.touch(key)
+    def keep(self, stage: str, resources: Mapping[str, Resource], manager: str) -> tuple[Cache, ClusterTarget]:
+        """The target of a stage: these kinds, watched and written with a field manager of its own."""
+        queue = self.queue.stage(stage)
+        self._resources |= resources
 
-    def _trouble(self, kind: str, error: ReconcilerError | None) -> None:
+        def changed(key: Key, before: Live | None, after: Live | None) -> None:  # noqa: ARG001  # the cache's words
+            queue.add(Trigger(Cause.OBJECT, str(key)))
+            if stage == DECLARE:
+                self._follow(Trigger(Cause.OBJECT, str(key)))
+                self.publisher.touch(key)
+
+        cache = Cache(
+            self._free,
+            resources.values(),
+            manager=manager,
+            changed=changed,
+            trouble=lambda kind, error: self._trouble(queue, kind, error),
+        )
+        target = ClusterTarget(
+            self.api,
+            cache,
+            self.record.stage(stage),
+            queue,
+            fleet=self._fleet,
+            allowed=self.lease.permit,
+            declared=lambda: self.repository.declared,
+            resources=resources,
+            manager=manager,
+        )
+        self._kept.append((cache, target))
+        return cache, target
+
+    def _listed(self) -> bool:
+        return all(cache.wait(0) for cache, _ in self._kept)
+
+    def _follow(self, trigger: Trigger) -> None:
+        for queue in self._further:
+            queue.add(trigger)
+
+    def _done(self, entries: list[Entry]) -> None:
+        """What declare has done to an object, or what may be done to all, further stages look at."""
+        for event in (entry.event for entry in entries):
+            if event.type in ev.OUTCOMES and stage_of(event.partitionkey) == DECLARE:
+                self._follow(Trigger(Cause.OBJECT, event.subject))
+            elif event.type == ev.RECONCILE_RESUMED or "fleet" in event.data:
+                self._follow(Trigger(Cause.AUDIT))
+
+    def _trouble(self, queue: StageQueue, kind: str, error: ReconcilerError | None) -> None:
         if error is None:
             self._tell(ev.CLUSTER_FOUND, {"what": kind})
-            self._queue.add(Trigger(Cause.AGAIN))  # what waits to be sent need not wait for the end of its pause
-            self._queue.add(Trigger(Cause.FOUND))
+            queue.add(Trigger(Cause.AGAIN))  # what waits to be sent need not wait for the end of its pause
+            queue.add(Trigger(Cause.FOUND))
         else:
             self._tell(ev.CLUSTER_LOST, {"what": kind, "error": error.message, "code": error.code})
 
     def _led(self, held: bool, transitions: int, holder: str) -> None:
         """The Lease was won, lost, or cannot be had; a standby tells once for whom it waits."""
         data: dict[str, Any] = {"holder": holder, "transitions": transitions}
-        self._record.epoch = f"lease/{transitions}" if held else ""
+        self.record.epoch = f"lease/{transitions}" if held else ""
         told = (held, "" if held or holder == self.lease.identity else holder)
         if told[0] != self._told[0] or (told != self._told and told[1]):
             self._told = told
             event = self._event(ev.LEASE_ACQUIRED if held else ev.LEASE_LOST, data)
             self._queue.add(Trigger(Cause.LEASE if held else Cause.HAPPENED, events=(event,)))
+            if held:
+                self._follow(Trigger(Cause.LEASE))
         trouble = self.lease.trouble
         if trouble is not None:
             self._tell(ev.CLUSTER_LOST, {"what": "Lease", "error": trouble.message, "code": trouble.code})
-        elif "Lease" in self._record.state.lost:
+        elif "Lease" in self.record.state.lost:
             self._tell(ev.CLUSTER_FOUND, {"what": "Lease"})
 
     def _tell(self, type_: str, data: Mapping[str, Any]) -> None:
         self._queue.add(Trigger(Cause.HAPPENED, events=(self._event(type_, data),)))
 
     def _event(self, type_: str, data: Mapping[str, Any]) -> Event:
-        return self._record.event(type_, "cluster", data)
+        return self.record.event(type_, "cluster", data)
 
     def _cached(self) -> dict[str, int]:
         return {kind: len(self.cache.all(kind)) for kind in OURS} if self.cache.wait(0) else {}
+
+
+Further = Callable[[ClusterStage], Stage]  # makes a stage that stands on those of the cluster

@@ -3,17 +3,17 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from reconciler.controller import control
-from reconciler.controller.following import Repository
-from reconciler.controller.hub import Hub
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Stage
+from reconciler import control_socket
 from reconciler.edge.paths import StateDirectory
 from reconciler.edge.supervision import Agents
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Stage
 from reconciler.eventlog.file_link import FileLink
 from reconciler.history.keys import DELIVER
 from reconciler.ports import EventLog
+from reconciler.stages.deliver import Deliver
+from reconciler.stages.git import Repository
 from reconciler.wiring.process import Pool, writer_of
 
 LOOKS: Final = 5  # at the branch and at edges' logs, side by side
@@ -31,7 +31,7 @@ class LocalPeers:
 
     def ring(self, edge: str) -> None:
         """See `ports.Peers`."""
-        control.ring(self._place.edge(edge).control)
+        control_socket.ring(self._place.edge(edge).control)
 
 
 class EdgeStage:
@@ -44,7 +44,7 @@ class EdgeStage:
         self._queue = queue.stage(DELIVER)
         self._agents = Agents(place, lambda edge: writer_of(place.edge(edge).log), self)
         peers = LocalPeers(place, recorder.log, self._agents.want if supervise else lambda _: None)
-        self.source = hub = Hub(repository, recorder, queue, Pool("look", LOOKS), peers)
+        self.source = hub = Deliver(repository, recorder, queue, Pool("look", LOOKS), peers)
         self.stages = (Stage(DELIVER, hub, hub),)
         self.followers: dict[str, Callable[[], None]] = {}
 

@@ -5,17 +5,17 @@ import random
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.controller import control
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.retry import jittered
+from reconciler import control_socket
 from reconciler.edge.paths import StateDirectory
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.retry import jittered
 from reconciler.errors import GitUnavailable, HubUnreachable, SettingInvalid
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history.events import rfc3339
@@ -33,7 +33,7 @@ from reconciler.wiring.process import AUDIT_S, SystemClock, recorded
 from reconciler.wiring.vitals import Vitals
 
 if TYPE_CHECKING:
-    from reconciler.wiring.cluster import ClusterStage
+    from reconciler.wiring.cluster import ClusterStage, Further
 
 VERB_S: Final = 60.0
 
@@ -41,8 +41,9 @@ VERB_S: Final = 60.0
 class HubProcess:
     """The hub, and this machine's edges. `run` blocks; `stop` ends it in an orderly way from any thread."""
 
-    def __init__(self, settings: Any, *, supervise: bool = True) -> None:
+    def __init__(self, settings: Any, *, supervise: bool = True, further: Sequence["Further"] = ()) -> None:
         """settings: what it follows.  supervise: start this machine's agents, and end them with the hub.
+        further: make stages that stand on those of a cluster.
 
         Raises SecondWriter when a hub runs here already, SettingInvalid, GitRefused, GitUnavailable.
         """
@@ -66,30 +67,33 @@ class HubProcess:
         )
         self._stopping = threading.Event()
         _same_world(settings, self.record.state)
-        self.stage = self._staged(repository, supervise=supervise)
+        self.stage = self._staged(repository, further, supervise=supervise)
         every = {
             Cause.COMMIT: lambda: jittered(settings.poll_s, random.random),
             Cause.AUDIT: lambda: jittered(AUDIT_S, random.random),
         }
-        stages = [replace(stage, every=every) for stage in self.stage.stages]
+        first, *others = self.stage.stages
+        stages = [replace(first, every=every), *others]
         self._loop = Loop(stages, self.record, self.queue, sample=random.random, followers=self.stage.followers)
         self._triggers = self.queue.stage(stages[0].name)
         self._remote = remote
-        self._control = control.serve(home.control, self._answer)
+        self._control = control_socket.serve(home.control, self._answer)
 
-    def _staged(self, repository: DocumentRepository, *, supervise: bool) -> "EdgeStage | ClusterStage":
+    def _staged(
+        self, repository: DocumentRepository, further: Sequence["Further"], *, supervise: bool
+    ) -> "EdgeStage | ClusterStage":
         if not self.settings.has_cluster:
             return EdgeStage(self._state, repository, self.record, self.queue, supervise=supervise)
         from reconciler.wiring.cluster import ClusterStage  # a hub of edges needs no Kubernetes client
 
-        return ClusterStage(self.settings, repository, self.record, self.queue, self.vitals)
+        return ClusterStage(self.settings, repository, self.record, self.queue, self.vitals, further=further)
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("verb"):
             case "ring":
                 caller = str(request.get("caller", ""))
                 if re.fullmatch(NAME, caller):  # a name only: a path would lead out of the edges' directory
-                    self._triggers.add(Trigger(Cause.EDGE, caller))
+                    self.queue.stage(DELIVER).add(Trigger(Cause.EDGE, caller))
             case "stop":
                 threading.Thread(target=self.stop, name="stop", daemon=True).start()
             case "sync":

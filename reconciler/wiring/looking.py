@@ -4,16 +4,16 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-from reconciler.controller.declare import Declare
-from reconciler.controller.following import Repository
-from reconciler.controller.queue import Queue
-from reconciler.controller.recorder import Recorder
+from reconciler.engine.queue import Queue
+from reconciler.engine.recorder import Recorder
 from reconciler.history.keys import DECLARE
-from reconciler.kube.api import Api
-from reconciler.kube.connection import Connection
-from reconciler.kube.peek import Peek
-from reconciler.kube.sending import MANAGER
-from reconciler.kube.target import ClusterTarget
+from reconciler.kube.client.api import Api
+from reconciler.kube.client.connection import Connection
+from reconciler.kube.watch.uncached import Uncached
+from reconciler.kube.write.apply import MANAGER
+from reconciler.kube.write.target import ClusterTarget
+from reconciler.stages.declare import Declare
+from reconciler.stages.git import Repository
 from reconciler.wiring.process import Inline
 
 
@@ -25,8 +25,8 @@ def looking(settings: Any, repository: Repository, recorder: Recorder) -> Iterat
         api, queue = Api(connection), Queue(recorder.clock)
         target = ClusterTarget(
             api,
-            Peek(api, MANAGER),
-            recorder,
+            Uncached(api, MANAGER),
+            recorder.stage(DECLARE),
             queue.stage(DECLARE),
             fleet=lambda: declare.following.fleet(),  # noqa: PLW0108  # it is made below
             allowed=lambda: None,

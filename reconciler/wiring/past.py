@@ -19,7 +19,7 @@ from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import State
 
 if TYPE_CHECKING:
-    from reconciler.planning.wanted import Expansion
+    from reconciler.planning.desired import Expansion
     from reconciler.sources.repository import DocumentRepository
 
 
@@ -42,12 +42,12 @@ class Past(NamedTuple):
 
     def asked(self, state: State, stage: str, keys: Iterable[Key]) -> "dict[Key, Expansion]":
         """What the last commit that was read asks for, by what the log keeps of it. state: the end of this log."""
-        from reconciler.planning import objects
-        from reconciler.planning.expand import Circumstances, expand
+        from reconciler.planning import declare
+        from reconciler.planning.deliver import Circumstances, expand
 
         around = Circumstances(state.fleet, state.digests, rfc3339(time.time()), state.stage(stage).keys)
         declared = remembered(state, self.log, self.place).declared
-        what = expand if stage == DELIVER else objects.expand
+        what = expand if stage == DELIVER else declare.expand
         return {key: what(key, declared, around) for key in keys}
 
     def news(self, after: int, every_s: float) -> Iterator[Entry]:

@@ -7,13 +7,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from reconciler.controller.declare import Declare
-from reconciler.controller.hub import Hub
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Stage
 from reconciler.edge.paths import StateDirectory
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Stage
 from reconciler.errors import HubUnreachable, SettingInvalid
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.eventlog.sqlite import SqliteLog
@@ -25,6 +23,8 @@ from reconciler.sources.cache import DocumentCache
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
 from reconciler.sources.uncommitted import Uncommitted
+from reconciler.stages.declare import Declare
+from reconciler.stages.deliver import Deliver
 from reconciler.wiring.edges import LocalPeers
 from reconciler.wiring.hub import remote_of
 from reconciler.wiring.past import Past, opened, remembered
@@ -52,7 +52,7 @@ class Preview:
         blob = past.log.blob if past else self._record.log.blob
         repository = DocumentRepository(mirror, state, blob, DocumentCache(place.cache), settings.path)
         self.mirror, self.state, self._repository = mirror, state, repository
-        self._stage: Hub | Declare
+        self._stage: Deliver | Declare
         queue = Queue(clock)
         if settings.has_cluster:
             from reconciler.wiring.looking import looking  # a preview of edges needs no Kubernetes client
@@ -62,7 +62,7 @@ class Preview:
             self._record.append([*declare.found()] if past is None else ())
         else:
             peers = LocalPeers(place, self._record.log, lambda _: None)
-            self._stage = hub = Hub(repository, self._record, queue, Inline(), peers)
+            self._stage = hub = Deliver(repository, self._record, queue, Inline(), peers)
             stage = Stage(DELIVER, hub, hub)
         self._name, self._loop = stage.name, Loop([stage], self._record, queue)
 
@@ -126,7 +126,7 @@ def alone(state_dir: Path, request: Mapping[str, Any]) -> dict[str, Any]:
                 hint="start it, or name its cluster with --context: the verb is done there",
             )
         repository, queue = remembered(record.state, log, place), Queue(clock)
-        hub = Hub(repository, record, queue, Inline(), LocalPeers(place, log, lambda _: None))
+        hub = Deliver(repository, record, queue, Inline(), LocalPeers(place, log, lambda _: None))
         reply: Future[dict[str, Any]] = Future()
         queue.stage(DELIVER).add(Trigger(Cause.VERB, str(request["verb"]), request=request, reply=reply))
         Loop([Stage(DELIVER, hub, hub)], record, queue).until(reply.done)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from reconciler.controller.recorder import Recorder
 from reconciler.edge.paths import Home
+from reconciler.engine.recorder import Recorder
 from reconciler.eventlog.lock import is_held, lock_path
 from reconciler.eventlog.replay import EVERY, Replay
 from reconciler.eventlog.sqlite import SqliteLog

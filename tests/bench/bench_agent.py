@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from reconciler.controller import control
+from reconciler import control_socket
 from tests.artifact_server import ArtifactServer
 from tests.bench import Figure
 from tests.e2e.fleet import Fleet
@@ -28,7 +28,7 @@ def figures(small: bool) -> Iterator[Figure]:
             fleet.hub()
             fleet.wait_versions(edge_1="1", edge_2="1", edge_3="1")
             fleet.wait_settled()
-            pid = int(control.call(fleet.state.edge(EDGE).control, {"verb": "status"})["pid"])
+            pid = int(control_socket.call(fleet.state.edge(EDGE).control, {"verb": "status"})["pid"])
             time.sleep(CALM_S)
             before, cpu = _wakeups(pid), _cpu_ticks(pid)
             time.sleep(seconds)

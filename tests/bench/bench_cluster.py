@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
-from reconciler.kube.resources import OURS
+from reconciler.kube.client.resources import OURS
 from tests.bench import Figure
 from tests.bench.bare_applies import delete, seconds
 from tests.bench.cluster_world import (

@@ -17,14 +17,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from reconciler.controller import control
+from reconciler import control_socket
 from reconciler.edge.paths import StateDirectory
 from reconciler.errors import HubUnreachable, NameUnknown, ReconcilerError, WorldUnavailable
 from reconciler.eventlog.reader import SqliteReader
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
-from reconciler.kube.connection import Connection
-from reconciler.kube.resources import OURS, Resource
+from reconciler.kube.client.connection import Connection
+from reconciler.kube.client.resources import OURS, Resource
 from tests.bench.bare_applies import Apply
 from tests.control_plane.plane import ControlPlane
 from tests.git_repository import Repository
@@ -213,13 +213,13 @@ class Hub:
 
     def sync(self) -> None:
         """Have it look at the branch. Returns when its loop has."""
-        control.call(self._state.hub.control, {"verb": "sync"})
+        control_socket.call(self._state.hub.control, {"verb": "sync"})
         self.turned()
 
     def turned(self) -> None:
         """Returns when the loop has taken what was due before: a verb that changes nothing is answered in turn."""
         try:
-            control.call(self._state.hub.control, {"verb": "resume", "scope": "nothing", "actor": "bench"})
+            control_socket.call(self._state.hub.control, {"verb": "resume", "scope": "nothing", "actor": "bench"})
         except NameUnknown:
             return
         raise RuntimeError("something of this name was suspended")
@@ -227,7 +227,9 @@ class Hub:
     def audit(self) -> None:
         """Have it look at everything. Returns when it has."""
         for verb in ("suspend", "resume"):
-            control.call(self._state.hub.control, {"verb": verb, "scope": "*", "actor": "bench", "reason": "bench"})
+            control_socket.call(
+                self._state.hub.control, {"verb": verb, "scope": "*", "actor": "bench", "reason": "bench"}
+            )
 
     def cpu(self) -> float:
         """Seconds, user and system, of it and of the children that it has waited for (proc(5), stat 14 to 17)."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from reconciler.controller.recorder import Recorder
+from reconciler.engine.recorder import Recorder
 from reconciler.history import codec
 from reconciler.history import events as ev
 from reconciler.history.events import EMPTY, Event, Head, Origin, event_id, rfc3339

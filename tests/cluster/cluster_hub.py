@@ -13,13 +13,14 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler.controller.queue import Cause, Trigger
 from reconciler.edge.paths import StateDirectory
+from reconciler.engine.queue import Cause, Trigger
 from reconciler.errors import WorldUnavailable
 from reconciler.eventlog.reader import SqliteReader
 from reconciler.history.events import Entry
@@ -27,9 +28,10 @@ from reconciler.history.fold import fold
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import Served, StageState, State
 from reconciler.history.status import Status, status
-from reconciler.kube.resources import OURS
-from reconciler.kube.rights import HOME, RULES
+from reconciler.kube.client.resources import OURS
+from reconciler.kube.client.rights import HOME, RULES
 from reconciler.settings import Settings
+from reconciler.wiring.cluster import Further
 from reconciler.wiring.hub import HubProcess
 from tests.api_proxy import ROOT, ApiProxy, Request
 from tests.control_plane.client import Document
@@ -114,14 +116,16 @@ def written(world: "World") -> list[str]:
 class World:
     """Everything of one test. `close` ends what it started."""
 
-    def __init__(self, plane: ControlPlane, root: Path, name: str = "hub", home: str = "") -> None:
-        """home: the namespace of the Lease, a new one unless given."""
+    def __init__(
+        self, plane: ControlPlane, root: Path, name: str = "hub", home: str = "", *rights: dict[str, list[str]]
+    ) -> None:
+        """home: the namespace of the Lease, a new one unless given.  rights: of the hub's user beside its own."""
         self.plane, self.root, self.name = plane, root, name
         self.home = home or plane.fresh_namespace("hub")
         self.user = f"{name}-{self.home}"
         rules = [{"apiGroups": [rule.group], "resources": [rule.resource], "verbs": list(rule.verbs)} for rule in RULES]
         home_rules = [{"apiGroups": [r.group], "resources": [r.resource], "verbs": list(r.verbs)} for r in HOME]
-        self.direct = plane.kubeconfig_for(self.user, *rules, *home_rules)
+        self.direct = plane.kubeconfig_for(self.user, *rules, *home_rules, *rights)
         self.proxy = ApiProxy(self.direct, root / "proxy")
         self.state_dir = StateDirectory(root / "state")
         self.repository = Repository(root / "fleet")
@@ -134,11 +138,14 @@ class World:
 
     # ── hubs ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def hub(self, kubeconfig: Path | None = None, **settings: Any) -> HubProcess:
-        """A hub in this process, running. Its kubeconfig leads through the proxy unless another is given."""
-        given = {"repo": str(self.repository.path), "state_dir": self.state_dir.root, "lease_namespace": self.home}
-        given |= {"kubeconfig": kubeconfig or self.proxy.kubeconfig, "listen": "off"}
-        hub = HubProcess(Settings(**{**given, **settings}))
+    def settings(self, kubeconfig: Path | None = None) -> dict[str, str]:
+        """Of a hub. Its kubeconfig leads through the proxy unless another is given."""
+        given = {"repo": str(self.repository.path), "state_dir": str(self.state_dir.root), "listen": "off"}
+        return given | {"lease_namespace": self.home, "kubeconfig": str(kubeconfig or self.proxy.kubeconfig)}
+
+    def hub(self, kubeconfig: Path | None = None, *, further: Sequence[Further] = (), **settings: Any) -> HubProcess:
+        """A hub in this process, running. further: its stages beyond those of every hub."""
+        hub = HubProcess(Settings(**{**self.settings(kubeconfig), **settings}), further=further)
 
         def run() -> None:
             try:
@@ -159,12 +166,14 @@ class World:
             assert not thread.is_alive()
         self.hubs.clear()
 
-    def process(self, failpoint: str = "", kubeconfig: Path | None = None) -> subprocess.Popen[bytes]:
-        """A hub as a process."""
+    def process(
+        self, failpoint: str = "", kubeconfig: Path | None = None, arguments: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
+        """A hub as a process. arguments: of another one than the product's."""
         environment = {**os.environ, "RECONCILER_FAILPOINT": failpoint}
-        command = [sys.executable, "-W", "error", "-m", "reconciler", "run", "--repo", str(self.repository.path)]
-        command += ["--kubeconfig", str(kubeconfig or self.proxy.kubeconfig), "--listen", "off"]
-        command += ["--state", str(self.state_dir.root)]
+        ours = ["reconciler", "run", "--repo", str(self.repository.path), "--state", str(self.state_dir.root)]
+        ours += ["--kubeconfig", str(kubeconfig or self.proxy.kubeconfig), "--listen", "off"]
+        command = [sys.executable, "-W", "error", "-m", *(arguments or ours)]
         environment["RECONCILER_LEASE_NAMESPACE"] = self.home
         with (self.root / "output.log").open("ab") as output:
             process = subprocess.Popen(
@@ -206,6 +215,12 @@ class World:
             self._entries += new
         return self._entries
 
+    def forget(self) -> None:
+        """Read another log from its beginning: the one before was lost."""
+        if self._reader is not None:
+            self._reader.close()
+        self._reader, self._entries, self._state = None, [], State()
+
     def events(self, type_: str, subject: str = "") -> Events:
         """The entries of one type, of one object or all. type_: without its version, `apply.intended`."""
         wanted = f"{type_}.v1"
@@ -245,7 +260,8 @@ class World:
                 quiet = {"apply.intended.v1", "apply.succeeded.v1", "apply.abandoned.v1"}
                 told = [one for one in self.entries()[:-20] if one.event.type not in quiet] + self.entries()[-20:]
                 last = [f"{e.seq} {e.event.type} {e.event.subject} {str(e.event.data)[:300]}" for e in told[-60:]]
-                raise AssertionError("\n".join([f"never: {why}", *map(repr, self.failures), *last, self.output()]))
+                ends = [text for one in self.failures for text in traceback.format_exception(one)]
+                raise AssertionError("\n".join([f"never: {why}", *ends, *last, self.output()]))
             time.sleep(LOOK_S)
 
     def wait_event(self, type_: str, subject: str = "", count: int = 1, **data: Any) -> Entry:

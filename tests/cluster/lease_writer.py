@@ -11,10 +11,10 @@ import threading
 from pathlib import Path
 
 from reconciler.errors import ReconcilerError
-from reconciler.kube.api import Api
-from reconciler.kube.connection import Connection
-from reconciler.kube.lease import Lease, new_identity
-from reconciler.kube.resources import Resource
+from reconciler.kube.client.api import Api
+from reconciler.kube.client.connection import Connection
+from reconciler.kube.client.resources import Resource
+from reconciler.kube.write.lease import Lease, new_identity
 
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap", namespaced=True)
 DURATION_S, RENEW_S, RETRY_S = 3.0, 2.0, 0.5

@@ -19,9 +19,9 @@ from reconciler.errors import (
     LeaseLost,
     RightMissing,
 )
-from reconciler.kube.api import Api, Expired
-from reconciler.kube.connection import Connection
-from reconciler.kube.resources import CRDS, OURS
+from reconciler.kube.client.api import Api, Expired
+from reconciler.kube.client.connection import Connection
+from reconciler.kube.client.resources import CRDS, OURS
 from tests.control_plane.plane import ControlPlane
 from tests.git_server import make_certificate
 

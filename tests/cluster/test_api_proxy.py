@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from reconciler.errors import ApiUnavailable
-from reconciler.kube.connection import Connection, Reply
+from reconciler.kube.client.connection import Connection, Reply
 from tests.api_proxy import (
     GONE,
     ROOT,

@@ -14,11 +14,11 @@ import pytest
 
 from reconciler.errors import ApiUnavailable, KindMissing, ReconcilerError
 from reconciler.history.keys import Key
-from reconciler.kube.api import Api, Page
-from reconciler.kube.cache import Cache
-from reconciler.kube.connection import Connection
-from reconciler.kube.live import Live
-from reconciler.kube.resources import OURS, Resource
+from reconciler.kube.client.api import Api, Page
+from reconciler.kube.client.connection import Connection
+from reconciler.kube.client.resources import OURS, Resource
+from reconciler.kube.watch.cache import Cache
+from reconciler.kube.watch.object import Live
 from tests.control_plane.local import LocalControlPlane
 from tests.control_plane.plane import ControlPlane
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reconciler.cli.main import main
-from reconciler.kube.resources import OURS
+from reconciler.kube.client.resources import OURS
 from tests.api_proxy import Answer, ApiProxy, Cut, Rule
 from tests.control_plane.plane import ControlPlane
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from reconciler.controller.queue import Cause, Trigger
+from reconciler.engine.queue import Cause, Trigger
 from tests.api_proxy import Answer, BrokenTls, Cut, Delay, Rule, retry_after_date
 from tests.cluster.cluster_hub import World, fleet, key, model, models, started
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from reconciler.kube.resources import OURS
+from reconciler.kube.client.resources import OURS
 from tests.cluster.cluster_hub import World, fleet, key, model, models
 
 COUNT: Final = 1000
@@ -22,7 +22,7 @@ STEPS: Final = (
     "cluster.sent:kill:700",
     "cluster.answered:kill:9",
     "log.commit:kill:16",
-    "loop.applied:kill:3",
+    "loop.applied:kill",
 )
 
 

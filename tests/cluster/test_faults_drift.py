@@ -8,8 +8,9 @@ from uuid import uuid4
 import pytest
 
 from reconciler.history.keys import Key
-from reconciler.kube import sending, target
-from reconciler.planning.fights import MOST, PAUSE_S
+from reconciler.kube.write import apply as sending
+from reconciler.kube.write import target
+from reconciler.planning.contention import MOST, PAUSE_S
 from reconciler.wiring import hub as wiring
 from reconciler.wiring.process import SystemClock
 from tests.api_proxy import Repeat, Rule, Swap

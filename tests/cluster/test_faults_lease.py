@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.history.timeline import words
-from reconciler.kube.resources import OURS
+from reconciler.kube.client.resources import OURS
 from tests.cluster.cluster_hub import World, fleet, models, started
 
 COUNT = 500

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.kube.resources import OURS
+from reconciler.kube.client.resources import OURS
 from reconciler.wiring import cluster as wiring
 from reconciler.wiring.hub import ask
 from tests.api_proxy import GONE, Answer, Delay, Rule

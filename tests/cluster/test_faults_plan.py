@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.queue import Cause, Trigger
+from reconciler.engine.queue import Cause, Trigger
 from reconciler.errors import ReconcilerError
-from reconciler.kube import watching
-from reconciler.kube.resources import OURS
+from reconciler.kube.client.resources import OURS
+from reconciler.kube.watch import reflector as watching
 from reconciler.wiring.hub import ask
 from tests.cluster.cluster_hub import World, fleet, key, manifest, model, models, service, started
 from tests.control_plane.our_objects import CRDS, OurObjects

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from reconciler.kube import watching
+from reconciler.kube.watch import reflector as watching
 from tests.api_proxy import GONE, Hold, Rule
 from tests.cluster.cluster_hub import World, fleet, key, model, models, started, uids, written
 

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.errors import LeaseLost
 from reconciler.history.keys import Key
-from reconciler.kube.resources import OURS
+from reconciler.kube.client.resources import OURS
 from reconciler.model.identity import COMMIT, GROUP
 from reconciler.wiring import hub as wiring
 from reconciler.wiring.cluster import ClusterStage

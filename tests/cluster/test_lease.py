@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from reconciler.errors import ApiRefused, LeaseLost, RightMissing
-from reconciler.kube.api import Api
-from reconciler.kube.connection import Connection
-from reconciler.kube.lease import Lease, new_identity
+from reconciler.kube.client.api import Api
+from reconciler.kube.client.connection import Connection
+from reconciler.kube.write.lease import Lease, new_identity
 from tests.api_proxy import ROOT, ApiProxy, Cut, Delay, Request, Rule
 from tests.cluster.lease_writer import DURATION_S, RENEW_S, RETRY_S
 from tests.control_plane.plane import ControlPlane

@@ -20,9 +20,9 @@ from reconciler.cli.verbs import actor
 from reconciler.errors import HubUnreachable, RightMissing, SettingInvalid
 from reconciler.history import events as ev
 from reconciler.history.events import Event
-from reconciler.kube.reach import UNKNOWN, Pod
+from reconciler.kube.admin.hub_pod import UNKNOWN, Pod
 from reconciler.settings import Settings
-from reconciler.web.door import Door
+from reconciler.web.server import Door
 from reconciler.wiring.hub import HubProcess
 from reconciler.wiring.past import opened
 from tests.control_plane.plane import ControlPlane

@@ -7,25 +7,25 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.queue import Queue
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Order
+from reconciler.engine.queue import Queue
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Order
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import State
-from reconciler.kube.api import Api
-from reconciler.kube.cache import Cache
-from reconciler.kube.connection import Connection
-from reconciler.kube.live import Live
-from reconciler.kube.resources import Resource
-from reconciler.kube.sending import MANAGER
-from reconciler.kube.target import ClusterTarget
+from reconciler.kube.client.api import Api
+from reconciler.kube.client.connection import Connection
+from reconciler.kube.client.resources import Resource
+from reconciler.kube.watch.cache import Cache
+from reconciler.kube.watch.object import Live
+from reconciler.kube.write.apply import MANAGER
+from reconciler.kube.write.target import ClusterTarget
 from reconciler.planning.declared import Declared
+from reconciler.planning.desired import Desired, digest_of
 from reconciler.planning.diff import FieldChange, diff
 from reconciler.planning.plan import Judgement, make_plan
-from reconciler.planning.wanted import Wanted, digest_of
 from tests.control_plane.plane import ControlPlane
 from tests.log_events import StillClock
 from tests.workloads import DEPLOYMENTS, LABEL, PODS, WORKLOADS
@@ -85,7 +85,7 @@ class Kept:
         self.target = ClusterTarget(
             self.api,
             self.cache,
-            recorder,
+            self.record,
             Queue(clock).stage(DECLARE),
             fleet=lambda: self.fleet,
             allowed=lambda: None,
@@ -117,7 +117,7 @@ class Kept:
     def differences(self, kind: str, wanted: Mapping[str, Any]) -> Iterable[Order]:
         """What is to be done, its intent in the log: a pass of the loop."""
         key, keys = self.key(kind), {kind: resource.merge_keys for kind, resource in self.resources.items()}
-        found = diff([Wanted(key, {"labels": OWN, **wanted})], self.target.observe([key]), keys)
+        found = diff([Desired(key, {"labels": OWN, **wanted})], self.target.observe([key]), keys)
         for step in make_plan(found, Judgement()).steps:
             assert not step.waits
             data = {"action": step.action, "spec": step.spec, "policy": {}, "reason": "", "found": dict(step.found)}

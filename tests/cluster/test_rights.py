@@ -10,12 +10,12 @@ import yaml
 
 from reconciler.cli.main import main
 from reconciler.errors import RightMissing, SettingInvalid
-from reconciler.kube.access import missing
-from reconciler.kube.api import Api
-from reconciler.kube.connection import Connection
-from reconciler.kube.reach import Pod
-from reconciler.kube.resources import OURS
-from reconciler.kube.rights import HOME, INSTALLER, OPERATOR, RULES, Rule
+from reconciler.kube.admin.access import missing
+from reconciler.kube.admin.hub_pod import Pod
+from reconciler.kube.client.api import Api
+from reconciler.kube.client.connection import Connection
+from reconciler.kube.client.resources import OURS
+from reconciler.kube.client.rights import HOME, INSTALLER, OPERATOR, RULES, Rule
 from tests.control_plane.plane import ControlPlane
 
 HERE = "default"

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.queue import Cause, Trigger
-from reconciler.controller.stage import Order
+from reconciler.engine.queue import Cause, Trigger
+from reconciler.engine.stage import Order
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
-from reconciler.kube.live import Head
+from reconciler.kube.watch.object import Head
 from reconciler.wiring.cluster import ClusterStage
 from tests.api_proxy import Answer, Rule
 from tests.cluster.cluster_hub import World, fleet, key, manifest, model, models, service

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.controller import control
+from reconciler import control_socket
 from reconciler.errors import PreflightRefused, ProbeFailed, RuntimeUnavailable, UsageError
 from reconciler.ports import Answer, Runtime
 from reconciler.serving import process, server
@@ -214,11 +214,11 @@ def test_answers_do_not_wait_for_acknowledgements() -> None:
 def test_verbs_of_the_socket(runtime: RuntimeProcess, tmp_path: Path) -> None:
     place = runtime.spec.directory / process.CONTROL
     runtime.load(digits("1", tmp_path), "1")
-    said = control.call(place, {"verb": "status"})
+    said = control_socket.call(place, {"verb": "status"})
     assert said == {"model": "digits", "pid": runtime.pid, "serving": "", "standby": "1", "previous": ""}
     with pytest.raises(UsageError, match="no verb 'dance'"):
-        control.call(place, {"verb": "dance"})
-    assert control.call(place, {"verb": "stop"}) == {}
+        control_socket.call(place, {"verb": "dance"})
+    assert control_socket.call(place, {"verb": "stop"}) == {}
     assert runtime.exited(10)
     assert not place.exists()
     assert runtime.last_words() == ""

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 import pytest
 
-from reconciler.controller.steps import STEPS
+from reconciler.engine.failpoints import STEPS
 from tests.digits import ARTIFACTS
 from tests.e2e.fleet import ADDRESSES, Fleet
 

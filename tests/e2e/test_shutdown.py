@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Trigger
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Trigger
 from reconciler.settings import Settings
 from reconciler.wiring.hub import HubProcess
 from reconciler.wiring.process import writer_of

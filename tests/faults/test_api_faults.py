@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from reconciler.errors import ApiRefused, ApiUnavailable, CredentialsRefused, KindMissing, LeaseLost
-from reconciler.kube import connection as connection_module
-from reconciler.kube import identity
-from reconciler.kube.api import Api, Expired
-from reconciler.kube.connection import Connection, Reply
-from reconciler.kube.resources import OURS
+from reconciler.kube.client import connection as connection_module
+from reconciler.kube.client import kubeconfig as identity
+from reconciler.kube.client.api import Api, Expired
+from reconciler.kube.client.connection import Connection, Reply
+from reconciler.kube.client.resources import OURS
 from tests.scripted_server import CLOSE, HOLD, RESET, ScriptedServer, answer, status
 
 pytestmark = pytest.mark.enable_socket

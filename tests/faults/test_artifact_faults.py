@@ -22,7 +22,7 @@ from reconciler.artifacts.limits import FetchLimits, UnpackLimits
 from reconciler.artifacts.receipt import read_receipt, verify_tree
 from reconciler.artifacts.unpack import judge
 from reconciler.artifacts.unpacker import Outcome
-from reconciler.controller.steps import STEPS
+from reconciler.engine.failpoints import STEPS
 from reconciler.errors import (
     AddressRefused,
     ArchiveRefused,

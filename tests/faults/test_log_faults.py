@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.steps import STEPS, reached
+from reconciler.engine.failpoints import STEPS, reached
 from reconciler.errors import ChainBroken, LogWriteFailed, WorldUnavailable
 from reconciler.eventlog import ballast
 from reconciler.eventlog.memory import MemoryLog

@@ -6,11 +6,12 @@ from hypothesis import strategies as st
 from reconciler.history.keys import Key
 from reconciler.history.state import Served
 from reconciler.model.identity import EDGE_LABEL
+from reconciler.planning import deliver
+from reconciler.planning.declare import affected, every, expand, source_of
 from reconciler.planning.declared import Declared, Object
+from reconciler.planning.desired import Desired, Expansion, Frozen, Gone
 from reconciler.planning.diff import Observed, diff
-from reconciler.planning.objects import affected, every, expand, source_of
 from reconciler.planning.plan import Judgement, make_plan
-from reconciler.planning.wanted import Expansion, Frozen, Gone, Wanted
 from tests.fleets import around, declare
 from tests.property.test_planning import FLEETS
 
@@ -21,7 +22,7 @@ def expanded(declared: Declared, keys: set[Key], served: dict[str, Served]) -> d
 
 def ordered(declared: Declared) -> dict[str, Served]:
     found = expanded(declared, every(declared), {}).values()
-    return {str(one.key): Served(order=one.spec) for one in found if isinstance(one, Wanted)}
+    return {str(one.key): Served(order=one.spec) for one in found if isinstance(one, Desired)}
 
 
 @settings(max_examples=150, deadline=None)
@@ -82,7 +83,7 @@ def test_an_object_of_a_set_has_the_entry_wanted_and_at_most_the_one_before_it(
     for version in versions:
         moved = [_moved(one, version) if one.kind == "InferenceModelSet" else one for one in fleet]
         for key, one in expanded(declare(*moved), every(declare(*moved)), served).items():
-            if not isinstance(one, Wanted) or EDGE_LABEL not in one.spec.get("labels", {}):
+            if not isinstance(one, Desired) or EDGE_LABEL not in one.spec.get("labels", {}):
                 continue
             spec, last = one.spec["spec"], served.get(str(key), Served()).order.get("spec", {})
             listed = [entry["version"] for entry in spec["manifest"]]
@@ -96,3 +97,19 @@ def test_an_object_of_a_set_has_the_entry_wanted_and_at_most_the_one_before_it(
 def _moved(source: Object, version: str) -> Object:
     fields = {name: getattr(source, name) for name in Object.__struct_fields__}
     return Object(**fields | {"spec": {**source.spec, "defaultVersion": version}})
+
+
+@settings(max_examples=60, deadline=None)
+@given(FLEETS)
+def test_an_order_needs_the_object_and_its_edge_and_nothing_else(fleet: list[Object]) -> None:
+    """As a cluster has the object: without what Git declares beside it, and without places in files."""
+    declared = declare(*fleet)
+    for key in deliver.every(declared):
+        wanted, edge = deliver.expand(key, declared, around()), declared.edge(key.edge)
+        made = expand(key._replace(edge=""), declared, around())
+        if isinstance(wanted, Desired) and isinstance(made, Desired):
+            assert edge is not None
+            obj = Object(kind=key.kind, namespace=key.namespace, name=key.name, spec=made.spec["spec"])
+            alone = deliver.order(obj, edge, declare(), around())
+            assert isinstance(alone, Desired)
+            assert (alone.key, alone.spec, alone.policy) == (key, wanted.spec, wanted.policy)

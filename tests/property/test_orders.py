@@ -17,8 +17,8 @@ import pytest
 
 from reconciler.history.state import Served
 from reconciler.planning.declared import Declared, Object
-from reconciler.planning.expand import Circumstances, every, expand
-from reconciler.planning.wanted import Frozen, Wanted
+from reconciler.planning.deliver import Circumstances, every, expand
+from reconciler.planning.desired import Desired, Frozen
 from tests.fleets import NOW, catalogue, dataset, declare, edge, model_set, plain, sha
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "orders" / "fleets.jsonl"
@@ -134,7 +134,7 @@ def _expanded(before: Declared, now: Declared, circumstances: Circumstances) -> 
         one = expand(key, now, circumstances)
         assert one.key == key
         told: dict[str, Any] = {}
-        if isinstance(one, Wanted):
+        if isinstance(one, Desired):
             remarks = [remark.as_dict() for remark in one.remarks]
             told = {
                 "spec": one.spec,

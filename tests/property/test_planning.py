@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from reconciler.history.keys import Key
 from reconciler.history.state import Served
 from reconciler.planning.declared import Declared, Object
+from reconciler.planning.deliver import affected, every, expand, keys_on
+from reconciler.planning.desired import Desired, Expansion, Frozen
 from reconciler.planning.diff import Observed, diff
-from reconciler.planning.expand import affected, every, expand, keys_on
 from reconciler.planning.plan import Judgement, make_plan
-from reconciler.planning.wanted import Expansion, Frozen, Wanted
 from tests.fleets import around, catalogue, dataset, declare, edge, model_set, plain
 
 LABELS = st.fixed_dictionaries({}, optional={"site": st.sampled_from(["a", "b"]), "ring": st.just("canary")})
@@ -69,7 +69,7 @@ def expanded(declared: Declared, keys: set[Key], served: dict[str, Served] | Non
 def ordered(declared: Declared) -> dict[str, Served]:
     """As if everything that can be had was ordered."""
     found = expanded(declared, every(declared)).values()
-    return {str(one.key): Served(order=one.spec) for one in found if isinstance(one, Wanted)}
+    return {str(one.key): Served(order=one.spec) for one in found if isinstance(one, Desired)}
 
 
 @settings(max_examples=150, deadline=None)

@@ -6,23 +6,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reconciler.controller.following import Reading
-from reconciler.controller.hub import Hub
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.retry import jittered
-from reconciler.controller.stage import Stage
 from reconciler.edge.job import Tools
 from reconciler.edge.keeper import Keeper
 from reconciler.edge.slots import Slots
 from reconciler.edge.work import EdgeWork
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.retry import jittered
+from reconciler.engine.stage import Stage
 from reconciler.errors import GitUnavailable
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import State
 from reconciler.serving.process import End
+from reconciler.stages.deliver import Deliver
+from reconciler.stages.git import Reading
 from reconciler.wiring.agent import needed
 from tests.simulation.link import Line, SimLink, SimLog
 from tests.simulation.runtime import Machine, SimRuntime, SimRuntimes
@@ -181,7 +181,7 @@ class Fleet:
         self.state = record.state
         self.branch.attach(record.state)
         self.queue = Queue(process.clock)
-        hub = Hub(self.branch, record, self.queue, Workers(process, 5), self)
+        hub = Deliver(self.branch, record, self.queue, Workers(process, 5), self)
         every = {Cause.COMMIT: self.every(POLL_S), Cause.AUDIT: self.every(AUDIT_S)}
         stages = [Stage(DELIVER, hub, hub, every)]
         process.loop = Loop(stages, record, self.queue, sample=self.world.random.random)

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from functools import partial
 from unittest import mock
 
-from reconciler.controller import steps
-from reconciler.controller.loop import Loop
+from reconciler.engine import failpoints as steps
+from reconciler.engine.loop import Loop
 from tests.log_events import T0
 
 Action = Callable[[], None]

@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.hub import Hub
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.recorder import Recorder, StageRecorder
-from reconciler.controller.stage import Stage
 from reconciler.edge.paths import StateDirectory
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.recorder import Recorder, StageRecorder
+from reconciler.engine.stage import Stage
 from reconciler.eventlog import sqlite
 from reconciler.eventlog.file_link import FileLink
 from reconciler.eventlog.sqlite import SqliteLog
@@ -29,6 +28,7 @@ from reconciler.sources.cache import DocumentCache
 from reconciler.sources.git_safety import Remote
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
+from reconciler.stages.deliver import Deliver
 from reconciler.wiring.process import Inline
 from tests.git_repository import Repository
 from tests.stations import drain
@@ -152,7 +152,7 @@ class World:
             documents = DocumentRepository(mirror, self.record.state, log.blob, cache)
 
             self._queue = Queue(self.clock)
-            hub = Hub(documents, self.record, self._queue, Inline(), Peers(self.place, log, stack))
+            hub = Deliver(documents, self.record, self._queue, Inline(), Peers(self.place, log, stack))
             self._loop = Loop([Stage(DELIVER, hub, hub)], self.record, self._queue)
             self._edges = {edge: stack.enter_context(self._edge(edge)) for edge in edges}
             for edge in edges:

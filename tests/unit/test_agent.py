@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller import control
-from reconciler.controller.loop import Loop
+from reconciler import control_socket
 from reconciler.edge.paths import StateDirectory
 from reconciler.edge.runtimes import Runtimes
+from reconciler.engine.loop import Loop
 from reconciler.errors import LogWriteFailed
 from reconciler.wiring.agent import EdgeAgent
 from reconciler.wiring.process import writer_of
@@ -49,7 +49,7 @@ def told(state: StateDirectory) -> Iterator[Callable[[], dict[str, Any]]]:
         heard.put(request)
         return {}
 
-    with closing(control.serve(state.hub.control, hear)):
+    with closing(control_socket.serve(state.hub.control, hear)):
         yield lambda: heard.get(timeout=20)
 
 
@@ -72,11 +72,11 @@ def test_an_agent_whose_log_was_removed_ends_and_leaves_its_runtimes(
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(agent.run)
         told()
-        control.call(home.control, {"verb": "ring"})
+        control_socket.call(home.control, {"verb": "ring"})
         assert not running.done()
         for path in home.directory.glob("log.db*"):
             path.unlink()
-        control.ring(home.control)
+        control_socket.ring(home.control)
         with pytest.raises(LogWriteFailed, match=r"log\.db was removed or replaced"):
             running.result(20)
     assert stopped == [False]

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from reconciler.history import events as ev
-from reconciler.history.announced import FLEET, LONGEST, MOST, Announcer, Told, scope_key
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import DECLARE, DELIVER, Key, stream_of
+from reconciler.history.kubernetes_events import FLEET, LONGEST, MOST, Announcer, Told, scope_key
 
 COMMIT = "c" * 40
 FACES = Key("InferenceModel", "default", "faces", "")

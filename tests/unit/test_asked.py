@@ -2,8 +2,8 @@
 
 import pytest
 
-from reconciler.kube.asked import suspension
-from reconciler.kube.live import Live
+from reconciler.kube.watch.object import Live
+from reconciler.kube.write.annotations import suspension
 
 NOW = "2026-11-22T20:00:00Z"
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.following import Reading
-from reconciler.controller.hearing import DEADLINE_S
-from reconciler.controller.hub import Hub
-from reconciler.controller.loop import Loop
-from reconciler.controller.stage import Stage
+from reconciler.engine.loop import Loop
+from reconciler.engine.stage import Stage
 from reconciler.errors import GitUnavailable
 from reconciler.history import events as ev
 from reconciler.history.keys import DELIVER
+from reconciler.stages.deliver import Deliver
+from reconciler.stages.git import Reading
+from reconciler.stages.replication import DEADLINE_S
 from tests.fleets import catalogue, edge, fleet, model_set
 from tests.stations import Branch, EdgeStation, HubStation, drain, settle, types
 
@@ -46,7 +46,7 @@ class Hanging(HubStation):
     def __init__(self, *args: Any) -> None:
         self.threads = Threads()
         super().__init__(*args)
-        self.hub = Hub(self.branch, self.record, self.queue, self.threads, self)
+        self.hub = Deliver(self.branch, self.record, self.queue, self.threads, self)
         self.loop = Loop([Stage(DELIVER, self.hub, self.hub)], self.record, self.queue)
 
 

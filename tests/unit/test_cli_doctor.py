@@ -38,9 +38,9 @@ def test_a_machine_with_a_log_and_nobody_at_work(findings: Any, settled: World) 
 
 
 def test_agents_that_answer_are_found(findings: Any, settled: World) -> None:
-    from reconciler.controller import control
+    from reconciler import control_socket
 
-    server = control.serve(settled.place.edge("berlin-07").control, lambda _: {"pid": 4711})
+    server = control_socket.serve(settled.place.edge("berlin-07").control, lambda _: {"pid": 4711})
     try:
         found = findings(settled.place.root, 0)
     finally:

@@ -19,8 +19,8 @@ from reconciler.history import events as ev
 from reconciler.history.events import Entry
 from reconciler.settings import Settings
 from reconciler.web import api
-from reconciler.web.door import Door
 from reconciler.web.live import LiveReplay
+from reconciler.web.server import Door
 from reconciler.wiring.hub import HubProcess
 from reconciler.wiring.listener import bound
 from reconciler.wiring.past import opened

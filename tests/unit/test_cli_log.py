@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from reconciler import control_socket
 from reconciler.cli.explain import explanations
 from reconciler.cli.main import main
-from reconciler.controller import control
 from reconciler.errors import DIAGNOSTICS, error_classes
 from reconciler.wiring.past import opened
 from tests.unit.cli_world import World
@@ -66,7 +66,7 @@ def test_seal_asks_the_reconciler_that_runs(call: Call, settled: World) -> None:
         asked.append(request["verb"])
         return {"sealed": "it"}
 
-    server = control.serve(settled.place.hub.control, answer)
+    server = control_socket.serve(settled.place.hub.control, answer)
     try:
         assert call("log", "seal", "--state", settled.place.root).out == "sealed it\n"
     finally:

@@ -12,7 +12,7 @@ from reconciler.cli.plan import NO_POLICY, _notes
 from reconciler.history import events as ev
 from reconciler.history.keys import DECLARE, DELIVER
 from reconciler.history.state import EdgeSeen, Served, StageState, State
-from reconciler.kube.resources import OURS
+from reconciler.kube.client.resources import OURS
 from reconciler.planning.plan import Plan, Step
 from reconciler.wiring.past import opened
 from reconciler.wiring.preview import Preview

@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.errors import PointUnknown, UsageError
 from reconciler.history.events import REF_ADVANCED
-from reconciler.web.points import moment, point, work_tree
+from reconciler.web.moments import moment, point, work_tree
 from reconciler.wiring.past import opened
 from tests.unit.cli_world import World
 from tests.unit.conftest import Call

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from reconciler import control_socket
 from reconciler.cli.narrator import Narrator
 from reconciler.cli.run import verdict
-from reconciler.controller import control
-from reconciler.controller.recorder import Recorder
+from reconciler.engine.recorder import Recorder
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.keys import DELIVER
@@ -125,7 +125,7 @@ def test_it_asks_agents_only_while_something_is_fetched(world: World, capsys: py
         return {"work": [{"key": str(about), "stage": "downloading", "done": 1024, "total": 4096}]}
 
     world.place.edge("berlin-07").directory.mkdir(parents=True)
-    server = control.serve(world.place.edge("berlin-07").control, answer)
+    server = control_socket.serve(world.place.edge("berlin-07").control, answer)
     narrator = Narrator(record, world.place.root, "table")
     log.subscribe(narrator.hear)
     order = {"action": "create", "spec": {"version": "1", "model": "defect"}, "reason": "because"}

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from reconciler import control_socket
 from reconciler.cli.verbs import actor
-from reconciler.controller import control
 from reconciler.errors import NameUnknown, UsageError
 from reconciler.history import events as ev
 from reconciler.history.events import Event
@@ -148,7 +148,7 @@ def asked(settled: World) -> Any:
             raise NameUnknown("nothing of it is held")
         return {"digest": "d", "counts": {"update": 2}, "held": "too much" if request.get("digest") == "b" else ""}
 
-    server = control.serve(settled.place.hub.control, answer)
+    server = control_socket.serve(settled.place.hub.control, answer)
     yield heard
     server.close()
 
@@ -197,7 +197,7 @@ def test_reconcile_asks_the_running_reconciler_and_needs_one(call: Call, settled
         asked.append(request["verb"])
         return {}
 
-    server = control.serve(settled.place.hub.control, answer)
+    server = control_socket.serve(settled.place.hub.control, answer)
     try:
         assert call("reconcile", *at).out == "it looks at everything now\n"
     finally:

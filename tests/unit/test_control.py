@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller import control
+from reconciler import control_socket
 from reconciler.diagnostics import Diagnostic
 from reconciler.errors import (
     HubUnreachable,
@@ -40,7 +40,7 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def echoing(place: Path) -> Iterator[Path]:
-    with closing(control.serve(place, echo)):
+    with closing(control_socket.serve(place, echo)):
         yield place
 
 
@@ -62,7 +62,7 @@ def raw(place: Path, said: bytes) -> bytes:
 
 def test_a_request_is_answered(echoing: Path) -> None:
     request = {"verb": "status", "of": ["ü", 1, None], "text": "two\nlines"}
-    assert control.call(echoing, request) == {"heard": request}
+    assert control_socket.call(echoing, request) == {"heard": request}
 
 
 def test_the_socket_is_for_its_owner_only(echoing: Path) -> None:
@@ -72,28 +72,28 @@ def test_the_socket_is_for_its_owner_only(echoing: Path) -> None:
 def test_a_path_longer_than_a_socket_name_works(tmp_path: Path) -> None:
     place = tmp_path.joinpath(*["a" * 60] * 4) / "control.sock"
     assert len(os.fsencode(place)) > 200
-    with closing(control.serve(place, echo)):
-        assert control.call(place, {"verb": "x"}) == {"heard": {"verb": "x"}}
+    with closing(control_socket.serve(place, echo)):
+        assert control_socket.call(place, {"verb": "x"}) == {"heard": {"verb": "x"}}
 
 
 def test_close_removes_the_socket_and_can_be_repeated(place: Path) -> None:
-    server = control.serve(place, echo)
+    server = control_socket.serve(place, echo)
     server.close()
     server.close()
     assert not place.exists()
 
 
 def test_close_leaves_the_socket_of_a_successor(place: Path) -> None:
-    first = control.serve(place, echo)
+    first = control_socket.serve(place, echo)
     place.rename(place.with_name("moved"))
-    with closing(control.serve(place, echo)):
+    with closing(control_socket.serve(place, echo)):
         first.close()
-        assert control.call(place, {"verb": "x"}) == {"heard": {"verb": "x"}}
+        assert control_socket.call(place, {"verb": "x"}) == {"heard": {"verb": "x"}}
 
 
 def test_nobody_listening_is_named(place: Path) -> None:
     with pytest.raises(HubUnreachable, match=r"control\.sock"):
-        control.call(place, {"verb": "status"})
+        control_socket.call(place, {"verb": "status"})
 
 
 def test_the_socket_of_a_dead_process_is_replaced(place: Path) -> None:
@@ -101,37 +101,37 @@ def test_the_socket_of_a_dead_process_is_replaced(place: Path) -> None:
     code = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); s.detach()"
     subprocess.run([sys.executable, "-c", code, str(place)], check=True)
     with pytest.raises(HubUnreachable):
-        control.call(place, {})
-    with closing(control.serve(place, echo)):
-        assert control.call(place, {}) == {"heard": {}}
+        control_socket.call(place, {})
+    with closing(control_socket.serve(place, echo)):
+        assert control_socket.call(place, {}) == {"heard": {}}
 
 
 def test_fault_014_a_second_server_is_refused_naming_the_first(echoing: Path) -> None:
     with pytest.raises(SecondWriter, match=str(os.getpid())):
-        control.serve(echoing, echo)
-    assert control.call(echoing, {}) == {"heard": {}}
+        control_socket.serve(echoing, echo)
+    assert control_socket.call(echoing, {}) == {"heard": {}}
 
 
 def test_what_stands_in_the_way_is_not_removed(place: Path) -> None:
     place.parent.mkdir()
     place.write_text("precious")
     with pytest.raises(SettingInvalid, match=r"control\.sock"):
-        control.serve(place, echo)
+        control_socket.serve(place, echo)
     assert place.read_text() == "precious"
 
 
 def test_an_error_arrives_as_the_same_class(place: Path) -> None:
     held = PlanHeld("21 deletes", hint="approve it")
-    with closing(control.serve(place, raising(held))), pytest.raises(PlanHeld, match="21 deletes") as caught:
-        control.call(place, {})
+    with closing(control_socket.serve(place, raising(held))), pytest.raises(PlanHeld, match="21 deletes") as caught:
+        control_socket.call(place, {})
     assert (caught.value.advice, caught.value.code) == ("approve it", "RX409")
 
 
 def test_refused_documents_arrive_with_their_places(place: Path) -> None:
     problem = Diagnostic(code="RX214", message="twice", path="a.yaml", line=3, notes=("there",))
     refused = RepositoryRefused([problem])
-    with closing(control.serve(place, raising(refused))), pytest.raises(RepositoryRefused) as caught:
-        control.call(place, {})
+    with closing(control_socket.serve(place, raising(refused))), pytest.raises(RepositoryRefused) as caught:
+        control_socket.call(place, {})
     assert caught.value.problems == (problem,)
 
 
@@ -139,11 +139,11 @@ def test_a_bug_in_one_verb_ends_no_other(place: Path, capfd: pytest.CaptureFixtu
     def handle(request: dict[str, Any]) -> dict[str, Any]:
         return {"set": {1}} if request["verb"] == "bad" else {}
 
-    with closing(control.serve(place, handle)):
+    with closing(control_socket.serve(place, handle)):
         with pytest.raises(ReconcilerError, match="TypeError") as caught:
-            control.call(place, {"verb": "bad"})
+            control_socket.call(place, {"verb": "bad"})
         assert caught.value.code == "RX000"
-        assert control.call(place, {"verb": "good"}) == {}
+        assert control_socket.call(place, {"verb": "good"}) == {}
     assert "Traceback" in capfd.readouterr().err
 
 
@@ -154,12 +154,12 @@ def test_what_is_no_request_is_refused_and_the_server_lives(echoing: Path, said:
     except ConnectionError:  # it hung up on what is too long
         answer = b'{"error":{"code":"RX101"}}'
     assert json.loads(answer)["error"]["code"] == "RX101"
-    assert control.call(echoing, {}) == {"heard": {}}
+    assert control_socket.call(echoing, {}) == {"heard": {}}
 
 
 def test_a_request_too_long_is_not_sent(echoing: Path) -> None:
     with pytest.raises(UsageError, match="1048576"):
-        control.call(echoing, {"x": "x" * control.REQUEST_CAP})
+        control_socket.call(echoing, {"x": "x" * control_socket.REQUEST_CAP})
 
 
 def test_silence_has_an_end(place: Path) -> None:
@@ -169,9 +169,9 @@ def test_silence_has_an_end(place: Path) -> None:
         told.wait(10)
         return {}
 
-    with closing(control.serve(place, handle)):
+    with closing(control_socket.serve(place, handle)):
         with pytest.raises(WorldUnavailable, match="no answer"):
-            control.call(place, {}, timeout_s=0.05)
+            control_socket.call(place, {}, timeout_s=0.05)
         told.set()
 
 
@@ -190,15 +190,15 @@ def test_a_server_that_dies_in_the_middle_is_named(place: Path) -> None:
         thread = threading.Thread(target=hang_up)
         thread.start()
         with pytest.raises(WorldUnavailable, match="broke off"):
-            control.call(place, {})
+            control_socket.call(place, {})
         thread.join()
 
 
 def test_a_caller_that_says_nothing_does_not_block_for_ever(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "PATIENCE_S", 0.05)
-    with closing(control.serve(place, echo)), socket.socket(socket.AF_UNIX) as mute:
+    monkeypatch.setattr(control_socket, "PATIENCE_S", 0.05)
+    with closing(control_socket.serve(place, echo)), socket.socket(socket.AF_UNIX) as mute:
         mute.connect(str(place))
-        assert control.call(place, {}, timeout_s=10) == {"heard": {}}
+        assert control_socket.call(place, {}, timeout_s=10) == {"heard": {}}
 
 
 def test_ring_is_heard(place: Path) -> None:
@@ -208,25 +208,25 @@ def test_ring_is_heard(place: Path) -> None:
         heard.put(request)
         return {}
 
-    with closing(control.serve(place, handle)):
-        control.ring(place, "edge-1")
+    with closing(control_socket.serve(place, handle)):
+        control_socket.ring(place, "edge-1")
         assert heard.get(timeout=10) == {"verb": "ring", "caller": "edge-1"}
 
 
 def test_ring_never_waits_and_never_raises(place: Path) -> None:
-    control.ring(place)  # no directory
+    control_socket.ring(place)  # no directory
     place.parent.mkdir()
-    control.ring(place)  # no socket
+    control_socket.ring(place)  # no socket
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(place))
         listener.listen(0)
         for _ in range(5):  # nobody accepts: the queue is full from the second on
-            control.ring(place)
+            control_socket.ring(place)
 
 
 def test_it_is_light() -> None:
     code = (
-        "import sys, reconciler.controller.control; "
+        "import sys, reconciler.control_socket; "
         "print({'pydantic', 'asyncio', 'msgspec', 'http.client'} & set(sys.modules))"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller import hub as hub_module
-from reconciler.controller.following import Reading
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
 from reconciler.history.keys import Key
-from reconciler.planning.expand import expand
+from reconciler.planning.deliver import expand
 from reconciler.sources.cache import DocumentCache
 from reconciler.sources.git_safety import Remote
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
+from reconciler.stages import deliver as hub_module
+from reconciler.stages.git import Reading
 from tests.fleets import sha
 from tests.git_repository import Repository
 from tests.stations import HubStation, types

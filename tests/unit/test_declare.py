@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from reconciler.controller.declare import Declare
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, StageQueue, Trigger
-from reconciler.controller.recorder import Recorder, StageRecorder
-from reconciler.controller.stage import Order, Stage
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, StageQueue, Trigger
+from reconciler.engine.recorder import Recorder, StageRecorder
+from reconciler.engine.stage import Order, Stage
 from reconciler.errors import ApiUnavailable, LeaseLost
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
@@ -19,18 +18,20 @@ from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import State
 from reconciler.history.status import status
 from reconciler.history.why import why
-from reconciler.kube.asked import DISABLED, REASON, RECONCILE, suspension
-from reconciler.kube.live import Live
-from reconciler.kube.resources import OURS
-from reconciler.kube.sending import seen_tree
-from reconciler.planning import objects
+from reconciler.kube.client.resources import OURS
+from reconciler.kube.watch.object import Live
+from reconciler.kube.write.annotations import DISABLED, REASON, RECONCILE, suspension
+from reconciler.kube.write.apply import seen_tree
+from reconciler.model.identity import STAGE
+from reconciler.planning import declare
+from reconciler.planning.contention import MOST, PAUSE_S
+from reconciler.planning.declare import OWN_LABELS, as_sent
 from reconciler.planning.declared import Object
+from reconciler.planning.desired import Expansion
 from reconciler.planning.diff import Observed
-from reconciler.planning.drift import policy_for
-from reconciler.planning.fights import MOST, PAUSE_S
+from reconciler.planning.drift_rules import policy_for
 from reconciler.planning.look import Look, Rules
-from reconciler.planning.objects import OWN_LABELS, as_sent
-from reconciler.planning.wanted import Expansion
+from reconciler.stages.declare import Declare
 from reconciler.wiring.process import Inline
 from tests.fleets import NOW, edge, fleet, model_set, plain
 from tests.log_events import StillClock
@@ -208,6 +209,7 @@ def test_a_commit_becomes_objects_and_a_set_one_for_each_of_its_edges(station: S
     assert types(seen)[:2] == [ev.REF_ADVANCED, ev.CHANGE_PLANNED]
     spec = station.cluster.there[Key("InferenceModel", "default", "digits-e1", "")].spec
     assert (spec["nodeName"], spec["targetVersion"], "modelRef" in spec) == ("e1", "1", False)
+    assert spec["manifest"][0]["size"] == 100  # so that an order needs no look-up
 
 
 def test_a_commit_asks_only_for_the_objects_that_it_concerns(station: Station) -> None:
@@ -419,21 +421,30 @@ def test_a_bug_in_what_one_key_should_be_is_that_key_s_problem(
     station: Station, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     station.push(plain("m", "1"))
-    expand = objects.expand
+    expand = declare.expand
 
     def broken(key: Key, *more: Any) -> Expansion:
         if key == MODEL:
             raise KeyError("spec")
         return expand(key, *more)
 
-    monkeypatch.setattr(objects, "expand", broken)
+    monkeypatch.setattr(declare, "expand", broken)
     station.push(plain("m", "2"), plain("other"))
     assert station.names() == {"InferenceModel/m", "InferenceModel/other"}
     assert station.cluster.there[MODEL].spec["targetVersion"] == "1"
     (problem,) = station.record.state.problems[str(MODEL)]
     assert (problem["code"], "KeyError: 'spec'" in problem["message"]) == ("RX600", True)
     assert "Traceback" in capfd.readouterr().err
-    monkeypatch.setattr(objects, "expand", expand)
+    monkeypatch.setattr(declare, "expand", expand)
     station.turn("audit")
     assert station.cluster.there[MODEL].spec["targetVersion"] == "2"
     assert station.record.state.problems == {}
+
+
+def test_what_another_stage_made_is_not_taken_up(station: Station) -> None:
+    ours, theirs = (MODEL._replace(name=name) for name in ("ours", "theirs"))
+    station.cluster.there |= {ours: made("ours"), theirs: replace(made("theirs"), annotations={STAGE: "children"})}
+    station.push(plain("m"))
+    seen = station.turn("found")
+    assert [one.event.subject for one in seen if one.event.type == ev.OBJECT_ADOPTED] == [str(ours)]
+    assert theirs in station.cluster.there

@@ -7,17 +7,17 @@ from typing import cast
 
 import pytest
 
-from reconciler.controller.queue import Queue
-from reconciler.controller.recorder import Recorder
-from reconciler.controller.stage import Order
+from reconciler.engine.queue import Queue
+from reconciler.engine.recorder import Recorder
+from reconciler.engine.stage import Order
 from reconciler.errors import ApiUnavailable
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import State
-from reconciler.kube.deliveries import Deliveries
-from reconciler.kube.sending import Sender
+from reconciler.kube.write.apply import Sender
+from reconciler.kube.write.dispatcher import Dispatcher
 from reconciler.planning.plan import Step
 from tests.log_events import StillClock
 
@@ -61,12 +61,12 @@ def api() -> Api:
 
 
 @pytest.fixture
-def deliveries(api: Api) -> Iterator[Deliveries]:
-    with closing(Deliveries(cast("Sender", api), api.queue.stage(DECLARE), workers=4)) as made:
+def deliveries(api: Api) -> Iterator[Dispatcher]:
+    with closing(Dispatcher(cast("Sender", api), api.queue.stage(DECLARE), workers=4)) as made:
         yield made
 
 
-def ended(api: Api, deliveries: Deliveries) -> list[str]:
+def ended(api: Api, deliveries: Dispatcher) -> list[str]:
     """The operations that were answered, once nothing is being sent any more."""
     found: list[Event] = []
     while deliveries.in_flight:
@@ -76,7 +76,7 @@ def ended(api: Api, deliveries: Deliveries) -> list[str]:
     return [event.operationid for event in [*found, *deliveries.answered()]]
 
 
-def test_what_a_newer_order_takes_the_place_of_is_not_sent(api: Api, deliveries: Deliveries) -> None:
+def test_what_a_newer_order_takes_the_place_of_is_not_sent(api: Api, deliveries: Dispatcher) -> None:
     deliveries.send([api.order("1")])
     assert api.begun.acquire(timeout=30)  # it is on its way
     deliveries.send([api.order("2")])
@@ -86,7 +86,7 @@ def test_what_a_newer_order_takes_the_place_of_is_not_sent(api: Api, deliveries:
     assert (api.sent, api.most, deliveries.unanswered) == (["1", "3"], 1, frozenset())
 
 
-def test_what_waits_to_be_sent_again_gives_way_to_a_newer_order(api: Api, deliveries: Deliveries) -> None:
+def test_what_waits_to_be_sent_again_gives_way_to_a_newer_order(api: Api, deliveries: Dispatcher) -> None:
     api.is_away = True
     api.may_end.release(1)
     deliveries.send([api.order("1")])

@@ -4,8 +4,8 @@ from typing import Any
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.history.keys import Key
+from reconciler.planning.desired import Desired, Expansion, Frozen, Gone
 from reconciler.planning.diff import Difference, FieldChange, Observed, diff
-from reconciler.planning.wanted import Expansion, Frozen, Gone, Wanted
 
 A, B = (Key("InferenceModel", "default", name, "e1") for name in "ab")
 SPEC = {"version": "1", "port": 8080}
@@ -21,12 +21,12 @@ def fields(expansion: Expansion, *there: Observed) -> list[tuple[str, Any, Any]]
 
 
 def test_what_is_as_it_should_be_makes_no_difference() -> None:
-    assert differences(Wanted(A, SPEC), Observed(dict(SPEC))) == []
+    assert differences(Desired(A, SPEC), Observed(dict(SPEC))) == []
     assert differences(Gone(A)) == []
 
 
 def test_what_is_not_there_is_created_with_every_field() -> None:
-    (found,) = differences(Wanted(A, SPEC))
+    (found,) = differences(Desired(A, SPEC))
     assert (found.action, found.changes) == (
         "create",
         (FieldChange("port", None, 8080), FieldChange("version", None, "1")),
@@ -35,7 +35,7 @@ def test_what_is_not_there_is_created_with_every_field() -> None:
 
 def test_an_update_names_the_fields_that_differ_came_or_went() -> None:
     there = Observed({"version": "1", "port": 9000, "size": 5})
-    assert fields(Wanted(A, {**SPEC, "url": "u"}), there) == [
+    assert fields(Desired(A, {**SPEC, "url": "u"}), there) == [
         ("port", 9000, 8080),
         ("size", 5, None),
         ("url", None, "u"),
@@ -50,7 +50,7 @@ def test_what_nothing_declares_is_deleted_once() -> None:
 
 
 def test_what_is_being_deleted_and_wanted_again_is_created() -> None:
-    (found,) = differences(Wanted(A, SPEC), Observed({}, under_way=True, deleting=True))
+    (found,) = differences(Desired(A, SPEC), Observed({}, under_way=True, deleting=True))
     assert (found.action, len(found.changes)) == ("create", 2)
 
 
@@ -60,7 +60,7 @@ def test_what_cannot_be_said_is_left_alone() -> None:
 
 
 def test_a_policy_counts_only_while_it_could_help() -> None:
-    wanted = Wanted(A, SPEC, {"allowLoopback": True})
+    wanted = Desired(A, SPEC, {"allowLoopback": True})
     settled = Observed(SPEC, {"allowLoopback": False})
     assert differences(wanted, settled) == []
     change = [("policy.allowLoopback", False, True)]
@@ -69,4 +69,4 @@ def test_a_policy_counts_only_while_it_could_help() -> None:
 
 
 def test_differences_stand_in_order_of_keys() -> None:
-    assert [one.key for one in diff([Wanted(B, SPEC), Wanted(A, SPEC)], {})] == [A, B]
+    assert [one.key for one in diff([Desired(B, SPEC), Desired(A, SPEC)], {})] == [A, B]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.planning.drift import Rule, covers, policy_for, policy_of, rules_of
+from reconciler.planning.drift_rules import Rule, covers, policy_for, policy_of, rules_of
 from reconciler.planning.fields import leaves
 
 FLEET = {

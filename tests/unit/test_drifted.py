@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from reconciler.history.keys import Key
+from reconciler.planning.desired import Desired
 from reconciler.planning.diff import Observed, diff
-from reconciler.planning.drifted import Owners, View, view
-from reconciler.planning.wanted import Wanted
+from reconciler.planning.drift import Owners, View, view
 
 KEY = Key("InferenceModel", "default", "m", "")
 ORDERED: dict[str, Any] = {
@@ -24,7 +24,7 @@ def seen(found: dict[str, Any], foreign: dict[str, str] | None = None, said: str
 
 def changes(found: View, wanted: dict[str, Any] = ORDERED) -> dict[str, tuple[Any, Any]]:
     there = Observed({}, seen=found.seen)
-    return {one.field: (one.old, one.new) for d in diff([Wanted(KEY, wanted)], {KEY: there}) for one in d.changes}
+    return {one.field: (one.old, one.new) for d in diff([Desired(KEY, wanted)], {KEY: there}) for one in d.changes}
 
 
 def spec(**fields: Any) -> dict[str, Any]:

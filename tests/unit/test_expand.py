@@ -7,9 +7,9 @@ import pytest
 from reconciler.history.keys import Key
 from reconciler.history.state import Served
 from reconciler.planning.declared import Object
-from reconciler.planning.expand import affected, every, expand, unmatched_pins
+from reconciler.planning.deliver import affected, every, expand, unmatched_pins
+from reconciler.planning.desired import Desired, Frozen, Gone
 from reconciler.planning.naming import expanded_name
-from reconciler.planning.wanted import Frozen, Gone, Wanted
 from tests.fleets import around, catalogue, dataset, declare, edge, model_set, plain, sha
 
 PIN = {"model": "digits", "version": "2"}
@@ -20,9 +20,9 @@ def key(name: str, on: str = "e1", kind: str = "InferenceModel") -> Key:
     return Key(kind, "default", name, on)
 
 
-def wanted(of: Key, *objects: Object, **circumstances: Any) -> Wanted:
+def wanted(of: Key, *objects: Object, **circumstances: Any) -> Desired:
     found = expand(of, declare(*objects), around(**circumstances))
-    assert isinstance(found, Wanted), found
+    assert isinstance(found, Desired), found
     return found
 
 
@@ -264,7 +264,7 @@ def test_a_name_that_a_declared_model_has_is_left_to_it() -> None:
     (other,) = every(declared) - {key("digits-e1")}
     assert other.name == expanded_name("digits", "e1", taken=True)
     found = expand(other, declared, around())
-    assert isinstance(found, Wanted)
+    assert isinstance(found, Desired)
     assert affected(declare(edge("e1"), MODEL, DIGITS), declared, [mine.identity]) >= {other, key("digits-e1")}
 
 

@@ -3,8 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
-from reconciler.controller.queue import Cause, Trigger
 from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
+from reconciler.engine.queue import Cause, Trigger
 from reconciler.errors import ForkFound, HistoryError, NameUnknown, PlanHeld, UsageError
 from reconciler.eventlog.batch import Tail
 from reconciler.eventlog.memory import MemoryLog

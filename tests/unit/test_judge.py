@@ -2,7 +2,7 @@
 
 from reconciler.history.keys import DECLARE
 from reconciler.history.state import EdgeSeen, HeldPlan, Ref, Served, StageState, State
-from reconciler.planning.judge import judge_by
+from reconciler.planning.gate import judge_by
 
 NOW = "2027-01-15T08:00:00.000000Z"
 

@@ -19,7 +19,7 @@ from reconciler.model.inference_model import FRAMEWORKS
 from reconciler.model.kind import to_json
 from reconciler.model.policy import DRIFTING
 from reconciler.model.scalars import kubectl_reads
-from reconciler.planning.drift import policy_of, rules_of
+from reconciler.planning.drift_rules import policy_of, rules_of
 from reconciler.planning.freeze import Freeze, frozen
 from reconciler.planning.kinds import models
 from reconciler.sources.documents import read_documents
@@ -656,7 +656,7 @@ def test_any_spec_is_declared_or_explained(data: st.DataObject, kind: str) -> No
             assert KINDS[kind].spec.model_validate(to_json(declaration.spec)) == declaration.spec
 
 
-@pytest.mark.parametrize("name", ["operation-id", "commit", "seq"])
+@pytest.mark.parametrize("name", ["operation-id", "commit", "seq", "stage"])
 def test_the_reconcilers_own_annotations_are_refused(name: str) -> None:
     own = f"annotations: {{ai.kubeedge.io/{name}: x}}, name:"
     assert "the reconciler's own" in problem_of(EDGE.replace("name:", own, 1)).message

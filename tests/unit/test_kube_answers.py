@@ -14,15 +14,15 @@ from reconciler.errors import (
     ReconcilerError,
     RightMissing,
 )
-from reconciler.kube.answers import CAUSES_MAX, TEXT_MAX, Asked, failure
-from reconciler.kube.connection import Reply
-from reconciler.kube.resources import OURS
+from reconciler.kube.client.api_errors import CAUSES_MAX, TEXT_MAX, Request, failure
+from reconciler.kube.client.connection import Reply
+from reconciler.kube.client.resources import OURS
 
-PATCH = Asked("patch", OURS["InferenceModel"], "edge", "faces-berlin")
+PATCH = Request("patch", OURS["InferenceModel"], "edge", "faces-berlin")
 
 
 def said(
-    code: int, message: str = "", *, asked: Asked = PATCH, headers: dict[str, str] | None = None, **more: Any
+    code: int, message: str = "", *, asked: Request = PATCH, headers: dict[str, str] | None = None, **more: Any
 ) -> Any:
     document = {"kind": "Status", "code": code, "message": message, **more}
     return failure(asked, Reply(code, headers or {}, json.dumps(document).encode()))

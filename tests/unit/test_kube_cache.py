@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from reconciler.errors import ApiUnavailable, CredentialsRefused, KindMissing, ReconcilerError
 from reconciler.history.keys import Key
-from reconciler.kube.api import Expired, Page
-from reconciler.kube.cache import STALE_S, Cache, Shelf
-from reconciler.kube.live import Live, Reader
-from reconciler.kube.resources import OURS, Resource
-from reconciler.kube.watching import DELAY_MAX_S, SILENCE_S, ListWatch, later, went_back
+from reconciler.kube.client.api import Expired, Page
+from reconciler.kube.client.resources import OURS, Resource
+from reconciler.kube.watch.cache import STALE_S, Cache, Shelf
+from reconciler.kube.watch.object import Live, Reader
+from reconciler.kube.watch.reflector import DELAY_MAX_S, SILENCE_S, Reflector, later, went_back
 from tests.kube_objects import MODELS, Line, Miniature, bookmark, event, in_band, model
 
 CUT = ApiUnavailable("cut")
@@ -41,7 +41,7 @@ class World:
         self.now = 0.0
         self.reader = Reader("reconciler", resource)
         self.shelf = Shelf(resource, self.reader, self.changed, self.trouble, self.clock)
-        self.watch = ListWatch(self.server, MODELS, self.shelf, threading.Event(), sample=lambda: 1.0, clock=self.clock)
+        self.watch = Reflector(self.server, MODELS, self.shelf, threading.Event(), sample=lambda: 1.0, clock=self.clock)
 
     def clock(self) -> float:
         return self.now

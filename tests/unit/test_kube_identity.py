@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from reconciler.errors import SettingInvalid
-from reconciler.kube.connection import Connection
-from reconciler.kube.identity import Wanted, authorization, read
+from reconciler.kube.client.connection import Connection
+from reconciler.kube.client.kubeconfig import Wanted, authorization, read
 
 CANARY = "canary-5ecre7"
 

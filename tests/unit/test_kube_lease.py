@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from reconciler.errors import ApiRefused, ApiUnavailable, FieldConflict, LeaseLost, ReconcilerError, RightMissing
-from reconciler.kube.clock import awake_or_not
-from reconciler.kube.lease import Lease, new_identity
-from reconciler.kube.resources import Resource
+from reconciler.kube.client.clock import awake_or_not
+from reconciler.kube.client.resources import Resource
+from reconciler.kube.write.lease import Lease, new_identity
 
 NOTHING: Callable[[], None] = lambda: None  # noqa: E731
 
@@ -246,7 +246,7 @@ def test_taking_it_with_an_unknown_outcome_is_settled_by_looking(world: World) -
 
 
 def test_an_answer_that_changed_nothing_is_no_renewal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reconciler.kube.lease._micro_time", lambda: "2026-01-01T00:00:00.000000Z")
+    monkeypatch.setattr("reconciler.kube.write.lease._micro_time", lambda: "2026-01-01T00:00:00.000000Z")
     lease = world.holder()
     world.clock.now += 2
     lease._turn()

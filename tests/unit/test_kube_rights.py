@@ -5,9 +5,9 @@ from typing import Any
 
 import yaml
 
-from reconciler.kube.resources import OURS
-from reconciler.kube.rights import HOME, INSTALLER, OPERATOR, RULES, Rule
-from reconciler.kube.roles import roles
+from reconciler.kube.admin.rbac import roles
+from reconciler.kube.client.resources import OURS
+from reconciler.kube.client.rights import HOME, INSTALLER, OPERATOR, RULES, Rule
 from tests.unit.conftest import Call
 
 WRITTEN = Path(__file__).parents[2] / "deploy" / "rbac.yaml"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.kube.schema import misfits
+from reconciler.kube.admin.schema import misfits
 from reconciler.model.crds import definition
 from reconciler.planning.kinds import models
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.kube import wire as wire_module
-from reconciler.kube.wire import Broken, Wire
+from reconciler.kube.client import http1 as wire_module
+from reconciler.kube.client.http1 import Broken, Wire
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 PLAIN = OK + b"Content-Length: 4\r\n\r\nbody"

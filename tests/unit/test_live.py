@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from reconciler.kube.live import Live, Reader, differs
+from reconciler.kube.watch.object import Live, Reader, differs
 from tests.kube_objects import MODELS, event, model, owner
 
 OURS = "reconciler"

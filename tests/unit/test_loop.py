@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller import loop
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Queue, Trigger
-from reconciler.controller.stage import AHEAD, Change, Stage
+from reconciler.engine import loop
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Queue, Trigger
+from reconciler.engine.stage import AHEAD, Change, Stage
 from reconciler.errors import (
     AddressRefused,
     ApiUnavailable,
@@ -423,3 +423,15 @@ def test_who_follows_the_log_on_the_loops_thread_has_its_turn(station: ScriptSta
     stages = [Stage(DELIVER, station.script, station.script)]
     Loop(stages, station.record, station.queue, followers=followers).turn(Trigger(Cause.FOLLOW, stage="status"))
     assert followed == ["status"]
+
+
+def test_a_loop_rests_when_no_order_of_any_of_its_stages_is_open() -> None:
+    station = ScriptStation(DELIVER, "run")
+    script = station.scripts[1]
+    script.is_slow, script.wanted[key("a")] = True, "1"
+    station.loop.reconcile("run", Change(frozenset({key("a")})))
+    drain(station.loop)
+    assert not station.loop.is_at_rest
+    script.answer(1)
+    drain(station.loop)
+    assert station.loop.is_at_rest

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.controller import loop
-from reconciler.controller.loop import Loop
-from reconciler.controller.queue import Cause, Trigger
+from reconciler.engine import loop
+from reconciler.engine.loop import Loop
+from reconciler.engine.queue import Cause, Trigger
 from reconciler.history.keys import DECLARE, DELIVER, Key, stage_of
 from tests.fleets import edge, model_set
 from tests.scripted_stage import Script, ScriptStation, key

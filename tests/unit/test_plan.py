@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from reconciler.history.keys import Key
+from reconciler.planning.desired import Desired, content_digest
 from reconciler.planning.diff import Difference
 from reconciler.planning.plan import BATCH, Judgement, Plan, delete_limit, make_plan
-from reconciler.planning.wanted import Wanted, content_digest
 
 
 def key(name: str, on: str = "e1", kind: str = "InferenceModel") -> Key:
@@ -16,7 +16,7 @@ def key(name: str, on: str = "e1", kind: str = "InferenceModel") -> Key:
 
 def wish(of: Key, version: str = "1", **more: Any) -> Difference:
     spec = {"version": version, "url": f"u/{version}", "sha256": version * 64, **more}
-    return Difference(of, "create", Wanted(of, spec, origin="a.yaml:7", because="it says so"), ())
+    return Difference(of, "create", Desired(of, spec, origin="a.yaml:7", because="it says so"), ())
 
 
 def removal(of: Key) -> Difference:

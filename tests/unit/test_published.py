@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from reconciler.history import events as ev
+from reconciler.history.conditions import Verdict
 from reconciler.history.events import Entry, Event
 from reconciler.history.fold import fold
 from reconciler.history.keys import DECLARE, DELIVER, Key, stream_of
-from reconciler.history.published import Around, published
+from reconciler.history.object_status import Around, published
 from reconciler.history.state import State
 from reconciler.planning.kinds import KINDS
 
@@ -121,6 +122,19 @@ def test_a_mere_apply_is_told_by_the_object_itself(kind: str) -> None:
     log, key = Log(), Key(kind, "default" if kind != "Edge" else "", "faces", "")
     log.applied(key)
     assert ask(log, key) is None
+
+
+def test_what_further_stages_say_stands_beside_in_conditions_of_their_own(log: Log) -> None:
+    def say(key: Key, status: dict[str, Any], now: str, message: str) -> dict[str, Any]:
+        around = Around(now=now, beside={"ChildrenReady": Verdict("False", "Counted", message)})
+        return published(KINDS[key.kind].facts, key, log.state, Object(status=status), around) or {}
+
+    first = say(PLAIN, {}, NOW, "0 of 1 ready")
+    ready, mine = first["conditions"]
+    assert (ready["type"], mine["type"], mine["message"]) == ("Ready", "ChildrenReady", "0 of 1 ready")
+    _, again = say(PLAIN, first, LATER, "0 of 2 ready")["conditions"]
+    assert again == {**mine, "message": "0 of 2 ready"}  # its time is that of its status
+    assert "Git" not in words(say(PLAIN._replace(name="hand"), {}, NOW, ""))
 
 
 def test_what_an_edge_serves_is_ready_with_its_url_and_version(log: Log) -> None:

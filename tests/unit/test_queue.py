@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.queue import Cause, Queue, Trigger
+from reconciler.engine.queue import Cause, Queue, Trigger
 from reconciler.errors import HubUnreachable
 from reconciler.history.events import Event
 from reconciler.wiring.hub import ask

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reconciler.controller.recorder import Recorder
+from reconciler.engine.recorder import Recorder
 from reconciler.errors import WrongExpectedVersion
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.following import Reading
 from reconciler.errors import GitUnavailable, HistoryError
 from reconciler.history import events as ev
 from reconciler.history.keys import DELIVER
@@ -17,6 +16,7 @@ from reconciler.sources.cache import DocumentCache
 from reconciler.sources.git_safety import Remote
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
+from reconciler.stages.git import Reading
 from tests.fleets import sha
 from tests.git_repository import Repository
 from tests.stations import HubStation, types

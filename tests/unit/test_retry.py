@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from reconciler.controller.retry import RETRY_CAP_S, Backoff, jittered, retry_delay_s
+from reconciler.engine.retry import RETRY_CAP_S, Backoff, jittered, retry_delay_s
 
 
 def test_a_delay_grows_to_its_cap_and_never_over() -> None:

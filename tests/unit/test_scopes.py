@@ -2,11 +2,11 @@
 
 import pytest
 
-from reconciler.controller.scopes import FEW, known
 from reconciler.errors import NameUnknown
 from reconciler.history.keys import DECLARE
 from reconciler.history.state import Served, StageState, State
 from reconciler.planning.declared import Declared, Object
+from reconciler.stages.scopes import FEW, known
 
 MADE = ("InferenceModel/default/faces-berlin", "InferenceModel/default/faces-paris", "InferenceModel/lab/digits")
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from reconciler.errors import ApiUnavailable
-from reconciler.kube.reach import UNKNOWN, exit_code
+from reconciler.kube.admin.hub_pod import UNKNOWN, exit_code
 
 FAILED = {
     "metadata": {},

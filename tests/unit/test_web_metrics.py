@@ -6,17 +6,17 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families as parsed
 
-from reconciler.controller.recorder import Recorder, StageRecorder
 from reconciler.edge.paths import StateDirectory
+from reconciler.engine.recorder import Recorder, StageRecorder
 from reconciler.errors import ApiUnavailable
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import State
+from reconciler.web.counters import Tally
 from reconciler.web.live import LiveLog
 from reconciler.web.metrics import Metrics
-from reconciler.web.tally import Tally
 from reconciler.wiring.vitals import Vitals
 from tests.log_events import StillClock
 from tests.unit.cli_world import SHA, World

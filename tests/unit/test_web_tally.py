@@ -6,7 +6,7 @@ from typing import Any
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event, Origin
 from reconciler.history.keys import DECLARE, DELIVER, Key, stream_of
-from reconciler.web.tally import Durations, Operation, Tally
+from reconciler.web.counters import Durations, Operation, Tally
 
 MODEL = "InferenceModel/default/a-e@e"
 OBJECT = "InferenceModel/default/a"

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from reconciler.controller.queue import Cause, Trigger
-from reconciler.controller.recorder import Recorder
 from reconciler.edge.activation import CRASH_WINDOW_S, CRASHES
 from reconciler.edge.job import Tools
 from reconciler.edge.runtimes import runtime_spec
 from reconciler.edge.slots import Slots
 from reconciler.edge.work import EdgeWork
+from reconciler.engine.queue import Cause, Trigger
+from reconciler.engine.recorder import Recorder
 from reconciler.errors import (
     ArtifactUnavailable,
     DigestMismatch,

@@ -1,0 +1,136 @@
+"""A stage as a value, and the ports between it and the loop. May import: ports, planning, history, engine.queue.
+
+A stage says where desired state comes from, how it expands and what it is applied to; the loop runs any number of
+them over one log. What a stage knows of itself in the log is its own partition of the state (`history.state`).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Protocol
+
+from reconciler.engine.queue import Cause, Trigger
+from reconciler.errors import ReconcilerError
+from reconciler.history.events import Entry, Event
+from reconciler.history.keys import Key
+from reconciler.planning.desired import Expansion
+from reconciler.planning.diff import Observed
+from reconciler.planning.fields import MergeKeys
+from reconciler.planning.plan import Judgement, Plan, Step
+
+AHEAD: Final = 256  # orders being sent below which a plan's next batch begins: making it durable takes a while
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one trigger turned out to mean.
+
+    keys: what may have changed.  kept: of which only what was ordered last is restored.  events: what was seen,
+    recorded before anything is planned.  cause: id of the event that explains the plan.  commit: the commit that this
+    is about, "" where it is about none.  look: everything is compared first, in slices, and what differs is planned
+    then.  then: triggers to follow.  is_later: it is answered when the source has the trigger taken again.
+    facts: what the source itself judges and announces the plan by.
+    """
+
+    keys: frozenset[Key] = frozenset()
+    events: tuple[Event, ...] = ()
+    cause: str = ""
+    commit: str = ""
+    kept: frozenset[Key] = frozenset()
+    look: bool = False
+    then: tuple[Trigger, ...] = ()
+    is_later: bool = False
+    facts: Any = None
+
+
+class Considered(NamedTuple):
+    """A plan, with the expansions that it was made from."""
+
+    plan: Plan
+    expansions: list[Expansion]
+
+
+class Order(NamedTuple):
+    """A step whose intent is durable."""
+
+    step: Step
+    intent: Entry
+
+
+class Source(Protocol):
+    """Where desired state comes from. All of it runs on the loop's thread and waits for nothing."""
+
+    def take(self, trigger: Trigger) -> Change:
+        """What the trigger means. Raises a retryable ReconcilerError where the world did not answer."""
+        ...
+
+    def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:
+        """What is to be recorded when the trigger could not be answered; nothing when that is known."""
+        ...
+
+    def everything(self) -> Iterable[Key]:
+        """Every key there is or should be, worked out as it is asked for."""
+        ...
+
+    def seen(self, keys: Sequence[Key]) -> Sequence[Event]:
+        """What a look at these keys shows that no trigger told: what others did meanwhile."""
+        ...
+
+    def looked(self, change: Change, found: frozenset[Key]) -> Change:
+        """What is to be done after a look at everything. found: the keys that differ."""
+        ...
+
+    def expand(self, keys: Iterable[Key]) -> list[Expansion]:
+        """What each key should be. Pure: by what is declared now."""
+        ...
+
+    def notice(self, expansions: Sequence[Expansion], plan: Plan) -> Sequence[Event]:
+        """What expansion and plan have shown beside what is to be done (problems, what waits)."""
+        ...
+
+    def judge(self, change: Change) -> Judgement:
+        """By what the plan of this change is judged, now."""
+        ...
+
+    def announce(self, change: Change, plan: Plan) -> Sequence[Event]:
+        """The event of a plan that says more than its intents do, which then explains them; nothing for others."""
+        ...
+
+    def operation(self, key: Key) -> str:
+        """The operation that a step on this key carries out; "" when the step begins one of its own."""
+        ...
+
+
+class Target(Protocol):
+    """What desired state is applied to. Called on the loop's thread; it waits for nothing."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many orders are being sent; 0 of a target whose order is sent once it is durable."""
+        ...
+
+    def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
+        """What is there, overlaid by what is under way; a key that is not there is absent. Raises rather than guess."""
+        ...
+
+    def send(self, orders: Sequence[Order]) -> None:
+        """Begin what is intended. Outcomes come later, by the trigger DONE."""
+        ...
+
+    def answered(self) -> Sequence[Event]:
+        """The outcomes since this was asked last."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage. name: of its key space, its plans and its partition of the state.
+
+    every: causes that come again by themselves, with the seconds to their next time.  merge_keys: kind -> which of its
+    lists are maps, where they are not so by version.
+    """
+
+    name: str
+    source: Source
+    target: Target
+    every: Mapping[Cause, Callable[[], float]] = field(default_factory=dict)
+    merge_keys: Mapping[str, MergeKeys] = field(default_factory=dict)

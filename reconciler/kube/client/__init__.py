@@ -1,0 +1,1 @@
+"""Asking the API server: credentials, connections, requests, errors, and where objects are."""

@@ -1,0 +1,227 @@
+"""The hub's stage without Kubernetes: declare's expansion, delivered to edges. May import: ports, planning, history.
+
+In: commits (through `Repository`), what edges said (through links), verbs of people.  Out: orders, which are intents.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from reconciler.engine.queue import Cause, Queue, StageQueue, Trigger
+from reconciler.engine.recorder import Recorder, StageRecorder
+from reconciler.engine.stage import Change, Order
+from reconciler.errors import HistoryError, LogWriteFailed, ReconcilerError
+from reconciler.history import events as ev
+from reconciler.history.events import Event
+from reconciler.history.keys import DELIVER, Key
+from reconciler.history.state import FAILED
+from reconciler.planning.deliver import affected, every, expand
+from reconciler.planning.desired import Expansion
+from reconciler.planning.diff import Observed
+from reconciler.planning.plan import Judgement, Plan
+from reconciler.ports import Peers, Workers
+from reconciler.stages.git import GitSource, Reach, Repository, noticed
+from reconciler.stages.replication import Replication
+from reconciler.stages.verbs import Verbs
+
+
+class Said(NamedTuple):
+    """What an edge has said. keys: whose orders it answered.  events: to be recorded.
+
+    is_renewed: the log goes on in a new epoch: every order is due again.  is_missed: its agent is to be looked after.
+    """
+
+    keys: set[Key]
+    events: list[Event]
+    is_renewed: bool
+    is_missed: bool
+
+
+class Edges:
+    """Edges as the target of a stage, and what they say."""
+
+    def __init__(self, record: StageRecorder, queue: StageQueue, workers: Workers, peers: Peers) -> None:
+        self._record, self._peers, self._last_words = record, peers, dict[str, str]()
+
+        def edge(name: str) -> Trigger:
+            return Trigger(Cause.EDGE, name)
+
+        self._hearing = Replication(peers.link, edge, record, queue, workers)
+
+    def heard(self, trigger: Trigger) -> Said | None:
+        """What an edge has said; None while its log is read."""
+        edge = trigger.subject
+        if words := str(trigger.request.get("error", "")):
+            self._last_words[edge] = words
+        heard = self._hearing.hear(edge, trigger)
+        if heard is None:
+            return None
+        entries, events, alive = heard
+        words = self._last_words.pop(edge, "")
+        keys = {Key.parse(entry.event.subject) for entry in entries if entry.event.type in ev.OUTCOMES}
+        present = self._record.state.edges.get(edge)
+        is_renewed = present is not None and present.forked and self._renewed()
+        said_more = not alive and words not in {"", present.error if present is not None else ""}
+        if said_more or alive != (present is not None and present.present):
+            data = {"edge": edge} | ({"error": words} if words and not alive else {})
+            events.append(self._record.event(ev.EDGE_FOUND if alive else ev.EDGE_LOST, f"edge/{edge}", data))
+        # an agent is gone, or an edge may have nothing left to take away
+        is_missed = not alive or any(str(key) not in self._record.mine.keys for key in keys)
+        return Said(keys, events, is_renewed, is_missed)
+
+    def _renewed(self) -> bool:
+        """Whether the log goes on in a new epoch: an edge holds more of it than it does itself, so it was put back."""
+        try:
+            self._record.log.renew()
+        except LogWriteFailed:
+            raise
+        except HistoryError:  # somebody reads it just now; whatever is heard next, or an audit, tries again
+            return False
+        return True
+
+    def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
+        """What was ordered last: an open order is under way, so waiting never orders twice.
+
+        An order that failed, and was released since, counts as what the edge has instead; so does what an edge has
+        that this log never ordered (the log before was lost), or in an epoch that no edge follows any more.
+        """
+        found = {}
+        for key in keys:
+            served = self._record.mine.keys.get(str(key))
+            if (
+                served is not None
+                and (served.operation or served.live)
+                and served.ordered_seq < self._record.state.epoch
+            ):
+                found[key] = Observed({name: served.live.get(name, "") for name in ("version", "sha256")})
+            elif served is not None and served.operation:
+                failed, deleting = served.phase in FAILED, served.action == "delete"
+                lifted = failed and served.lifted and not deleting
+                instead = {name: served.live.get(name, "") for name in ("version", "sha256")} if lifted else {}
+                found[key] = Observed(served.order | instead, served.policy, served.open, failed, deleting)
+        return found
+
+    @property
+    def in_flight(self) -> int:
+        """None: a durable intent is an order that was sent."""
+        return 0
+
+    def send(self, orders: Sequence[Order]) -> None:
+        """Tell their edges. Answers come back through the links."""
+        for edge in sorted({order.step.key.edge for order in orders}):
+            self._peers.ring(edge)
+
+    def answered(self) -> Sequence[Event]:
+        """Nothing: outcomes come through the links."""
+        return ()
+
+
+class Deliver(Edges):
+    """Source and target of the hub's loop: both look at one log and one set of declarations."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        recorder: Recorder,
+        queue: Queue,
+        workers: Workers,
+        peers: Peers,
+    ) -> None:
+        self._queue = queue.stage(DELIVER)
+        super().__init__(recorder.stage(DELIVER), self._queue, workers, peers)
+        reach = Reach(affected, every)
+        self.following = GitSource(repository, self._record, reach, self._queue, workers)
+        self._verbs = Verbs(self.following, self._record)
+
+    # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def take(self, trigger: Trigger) -> Change:
+        """What the trigger means (see engine.stage.Source)."""
+        change = self._meant(trigger)
+        if self.following.is_starting and not change.is_later:
+            return Change(events=change.events)
+        return change
+
+    def _meant(self, trigger: Trigger) -> Change:
+        match trigger.cause:
+            case Cause.START:
+                self.following.start()
+                return Change()
+            case Cause.COMMIT if self.following.is_starting:
+                return self._followed(self.following.started(trigger, Trigger(Cause.AUDIT)))
+            case Cause.COMMIT:
+                return self._followed(self.following.commit(trigger))
+            case Cause.EDGE:
+                said = self.heard(trigger)
+                return Change() if said is None else self._heard(said)
+            case Cause.KEYS:
+                return self.following.change({Key.parse(trigger.subject)})
+            case Cause.HAPPENED | Cause.DONE:
+                return Change(events=trigger.events)
+            case Cause.VERB:
+                return self._followed(self._verbs.change(trigger))
+            case _:
+                return self._followed(self.following.audit())
+
+    def _followed(self, change: Change) -> Change:
+        """The same; behind a commit or an audit it is seen to that every edge has its agent, and was heard."""
+        if change.commit or change.look:
+            self._supervise()
+        if change.look:
+            declared, state = self.following.repository.declared, self._record.state
+            for edge in sorted({*state.edges, *(edge.name for edge in declared.of_kind("Edge"))}):
+                self._queue.add(Trigger(Cause.EDGE, edge))
+        return change
+
+    def everything(self) -> Iterable[Key]:
+        """Every key there is or should be."""
+        return self.following.everything()
+
+    def seen(self, keys: Sequence[Key]) -> Sequence[Event]:  # noqa: ARG002  # edges say themselves what they did
+        """Nothing."""
+        return ()
+
+    def looked(self, change: Change, found: frozenset[Key]) -> Change:
+        """See engine.stage.Source."""
+        return self.following.looked(change, found)
+
+    def preview(self) -> Change:
+        """Everything there is or should be, where the branch has not moved: what waits is told too."""
+        return self.following.preview()
+
+    def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:
+        """That the branch cannot be read, once for each reason."""
+        return self.following.lost(failure) if trigger.cause is Cause.COMMIT else ()
+
+    def announce(self, change: Change, plan: Plan) -> Sequence[Event]:
+        """See engine.stage.Source."""
+        return self.following.announce(change, plan)
+
+    def _supervise(self) -> None:
+        """Every edge that is declared, or that still has something to take away, needs its agent."""
+        there = {Key.parse(text).edge for text in self._record.mine.keys}
+        declared = {edge.name for edge in self.following.repository.declared.of_kind("Edge")}
+        self._peers.wanted(sorted(there | declared))
+
+    def _heard(self, said: Said) -> Change:
+        if said.is_missed:
+            self._supervise()
+        return self.following.change(self.following.everything() if said.is_renewed else said.keys, said.events)
+
+    # ── expansion and judgement ───────────────────────────────────────────────────────────────────────────────────
+
+    def expand(self, keys: Iterable[Key]) -> list[Expansion]:
+        """What each key should be, by what Git declares."""
+        declared, around = self.following.repository.declared, self.following.around()
+        return self.following.expanded(keys, lambda key: expand(key, declared, around))
+
+    def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:  # noqa: ARG002  # rows tell what waits
+        """Problems of keys, where they differ from what the log says."""
+        return noticed(self._record, expansions)
+
+    def judge(self, change: Change) -> Judgement:
+        """Limits of the Fleet in force; the first commit is judged by its own."""
+        return self.following.judge(change)
+
+    def operation(self, key: Key) -> str:  # noqa: ARG002  # every order of the hub begins an operation
+        """None: an order begins its own operation."""
+        return ""

@@ -1,0 +1,387 @@
+"""The followed branch, as changes for a loop. May import: ports, planning, history, engine.
+
+In: commits (through `Repository`), and the fold of the log.  Out: what may have changed, with the facts to be recorded.
+Every stage that begins at Git follows it in this way; which keys a commit concerns is the stage's own (`Reach`).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any, Final, NamedTuple, Protocol
+
+from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
+from reconciler.engine.question import Question
+from reconciler.engine.queue import Cause, StageQueue, Trigger
+from reconciler.engine.recorder import StageRecorder
+from reconciler.engine.stage import Change
+from reconciler.errors import ReconcilerError, WorldRefused, WorldUnavailable
+from reconciler.history import events as ev
+from reconciler.history.events import Event, rfc3339
+from reconciler.history.keys import Key
+from reconciler.model.identity import Identity
+from reconciler.planning.declared import Declared
+from reconciler.planning.deliver import Circumstances, unmatched_pins
+from reconciler.planning.desired import Desired, Expansion, Frozen
+from reconciler.planning.gate import judge_by
+from reconciler.planning.plan import BATCH, Judgement, Plan
+from reconciler.ports import Workers
+
+LATER: Final = Change(is_later=True)
+DEADLINE_S: Final = 900.0  # of a look at the branch, whose own steps have shorter ones
+
+
+@dataclass(frozen=True)
+class CommitRead:
+    """One commit as it stands in the log: its facts, and which files it changed since the one before it here."""
+
+    commit: str
+    facts: Mapping[str, Any]  # parents, tree, author, committed, subject, reverts
+    files: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was found when Git was read, from the last commit in the log to the newest one. A value: nothing done yet.
+
+    documents: path -> where the last good content of each of its documents stands, None when the file is gone.
+    problems: slot -> diagnostics, only for slots where they changed; empty when a slot is mended.
+    """
+
+    commits: tuple[CommitRead, ...]
+    declared: Declared
+    changed: frozenset[Identity]
+    documents: Mapping[str, list[str] | None] = field(default_factory=dict)
+    problems: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+    blobs: Mapping[str, bytes] = field(default_factory=dict)
+    rewritten_from: str = ""
+    parsed: int = 0  # documents that had to be parsed
+    files: Mapping[str, Any] = field(default_factory=dict)  # what the repository itself keeps of it
+
+
+class Repository(Protocol):
+    """The followed branch, as documents."""
+
+    @property
+    def declared(self) -> Declared:
+        """What the last adopted reading declares."""
+        ...
+
+    def reading(self) -> Callable[[], Reading | None]:
+        """A look at the branch, to be made beside the loop: what it needs of the log is taken now.
+
+        What is new since the last adopted reading; None when the branch has not moved. Raises GitUnavailable.
+        """
+        ...
+
+    def adopt(self, reading: Reading) -> None:
+        """Make a reading the one that stands."""
+        ...
+
+
+class Reach(NamedTuple):
+    """Which keys a stage expands to.
+
+    affected: (before, after, changed) -> the keys whose expansion may differ.  every: all that is declared.
+    """
+
+    affected: Callable[[Declared, Declared, Iterable[Identity]], set[Key]]
+    every: Callable[[Declared], Iterable[Key]]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What Git says of a change, by which its plan is judged and announced.
+
+    policy: the Fleet by which it is judged.  fleet: the one that comes into force when the plan of this commit is
+    accepted.  approved: a plan digest that a person released.  unreadable: places that cannot be read, so that nothing
+    is pruned.  about: the keys that the commit itself concerns.
+    """
+
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    fleet: Mapping[str, Any] = field(default_factory=dict)
+    approved: str = ""
+    unreadable: tuple[str, ...] = ()
+    about: frozenset[Key] = frozenset()
+
+
+class GitSource:
+    """Reads the branch beside the loop, and says what that means for the keys of one stage."""
+
+    def __init__(
+        self, repository: Repository, recorder: StageRecorder, reach: Reach, queue: StageQueue, workers: Workers
+    ) -> None:
+        self.repository, self._record, self._reach, self._queue = repository, recorder, reach, queue
+        self._question = Question(
+            repository.reading,
+            Trigger(Cause.COMMIT),
+            queue=queue,
+            workers=workers,
+            clock=recorder.clock,
+            deadline_s=DEADLINE_S,
+        )
+        self.has_answered = self.has_begun = False  # whether a look has ended, and with the branch read
+        self.failure: ReconcilerError | None = None  # of the last look
+        self.is_starting = False  # nothing is planned until Git has answered
+        self._waiting: list[Trigger] = []  # for the end of a look at the branch
+        self._looked: dict[int, ReconcilerError | None] = {}  # who has waited, and what the look has failed by
+
+    def commit(self, trigger: Trigger) -> Change:
+        """What is new in the branch; LATER while it is looked at (see Question.answer). Raises GitUnavailable."""
+        try:
+            answer = self._question.answer(trigger)
+        except ReconcilerError as failure:
+            self._answered(failure)
+            raise
+        if answer is None:
+            return LATER
+        self._answered()
+        ref = self._record.state.ref
+        found = (self._record.event(ev.REF_FOUND, "git", {}),) if ref.lost or ref.ahead else ()
+        change = self.change(events=found) if answer.value is None else self._adopt(answer.value, found)
+        return replace(change, then=(Trigger(Cause.AUDIT),)) if ref.ahead else change
+
+    def _answered(self, failure: ReconcilerError | None = None) -> None:
+        """A look at the branch has ended: who waited for it is taken again."""
+        self.has_answered, self.failure = True, failure
+        self.has_begun |= failure is None
+        for trigger in self._waiting:
+            self._looked[id(trigger.request)] = failure
+            self._queue.add(trigger)
+        self._waiting.clear()
+
+    def has_looked(self, trigger: Trigger) -> bool:
+        """Whether the branch was looked at since a verb was taken first. Where not, it is taken again then.
+
+        Raises what that look raised.
+        """
+        if id(trigger.request) in self._looked:
+            failure = self._looked.pop(id(trigger.request))
+            if failure is not None:
+                raise failure
+            return True
+        self._waiting.append(trigger)
+        self._queue.add(Trigger(Cause.COMMIT))
+        return False
+
+    def start(self) -> None:
+        """Look at the branch before anything is done: what stood when this ended may be withdrawn (decision 17)."""
+        self.is_starting = True
+        self._queue.add(Trigger(Cause.COMMIT))
+
+    def started(self, trigger: Trigger, then: Trigger) -> Change:
+        """What a start does once Git has answered, or has not in its time: then what is known stands.
+
+        then: what looks at everything behind a new commit.
+        """
+        lost: Sequence[Event] = ()
+        again: tuple[Trigger, ...] = ()
+        try:
+            newest = self.commit(trigger)
+        except (WorldUnavailable, WorldRefused) as failure:
+            newest, lost, again = Change(), self.lost(failure), (Trigger(Cause.COMMIT),)
+        if newest.is_later:
+            return newest
+        self.is_starting = False
+        if newest.commit:
+            return replace(newest, then=(*newest.then, then))
+        audit = self.audit()
+        return replace(audit, events=(*newest.events, *lost, *audit.events), then=again)
+
+    def lost(self, failure: ReconcilerError) -> Sequence[Event]:
+        """That the branch cannot be read, once for each reason."""
+        if self._record.state.ref.lost == failure.message:
+            return ()
+        return (self._record.event(ev.REF_LOST, "git", {"error": failure.message, "code": failure.code}),)
+
+    # ── what is to be looked at ───────────────────────────────────────────────────────────────────────────────────
+
+    def change(self, keys: Iterable[Key] = (), events: Sequence[Event] = (), cause: str = "") -> Change:
+        """What is not about a commit: the keys that a held plan holds stay as they were ordered."""
+        held, found = self.held_keys(), frozenset(keys)
+        return Change(found - held, tuple(events), cause, kept=found & held, facts=self._facts())
+
+    def audit(self) -> Change:
+        """Everything there is or should be."""
+        ref = self._record.state.ref
+        return Change(cause=ref.event, kept=self.held_keys(), look=True, facts=self._facts())
+
+    def looked(self, change: Change, found: frozenset[Key]) -> Change:
+        """What an audit has found to be done, with the commit that was read but neither accepted nor held."""
+        found |= frozenset() if self.is_finished else self.held_keys()
+        return self.unfinished(replace(self.change(found, cause=change.cause), then=change.then))
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the commit that was read last is accepted, or held."""
+        ref, held = self._record.state.ref, self._record.mine.held_plan
+        return ref.commit == ref.accepted or (held is not None and held.commit == ref.commit)
+
+    def unfinished(self, audit: Change) -> Change:
+        """The commit that was read but neither accepted nor held when the process ended, or the audit alone."""
+        if self.is_finished:
+            return audit
+        waited = {Key.parse(text) for text in self._record.mine.waits}  # for something else: it is not of this commit
+        fleet = self.policy(self.repository.declared, self.unreadable())
+        facts = replace(self._facts(), fleet=fleet, about=audit.keys - waited)
+        return replace(
+            audit, keys=audit.keys | audit.kept, kept=frozenset(), commit=self._record.state.ref.commit, facts=facts
+        )
+
+    def preview(self) -> Change:
+        """Everything there is or should be, where the branch has not moved: what waits is told too."""
+        return self.unfinished(Change(frozenset(self.everything()), facts=self._facts()))
+
+    def _facts(self) -> Facts:
+        return Facts(self.fleet(), unreadable=self.unreadable())
+
+    def everything(self) -> Iterator[Key]:
+        """Every key there is or should be, once; worked out as it is asked for."""
+        seen: set[Key] = set()
+        mine = self._record.mine
+        texts = [*mine.keys, *mine.waits]
+        for key in chain(self._reach.every(self.repository.declared), map(Key.parse, texts)):
+            if key not in seen:
+                seen.add(key)
+                yield key
+
+    def held_keys(self) -> frozenset[Key]:
+        """The keys of the plan that waits for a person."""
+        held = self._record.mine.held_plan
+        return frozenset(Key.parse(text) for text in held.keys) if held is not None else frozenset()
+
+    def unreadable(self) -> tuple[str, ...]:
+        """The lines in force that cannot be read, so that nothing is pruned."""
+        problems = self._record.state.problems.values()
+        return tuple(
+            f"{problem['path']}:{problem.get('line', 1)}"
+            for group in problems
+            for problem in group
+            if BLOCKS_PRUNING in problem.get("notes", ())
+        )
+
+    def around(self) -> Circumstances:
+        """What expansion needs now beside the declarations."""
+        state, now = self._record.state, rfc3339(self._record.clock.now())
+        return Circumstances(self.fleet(), state.digests, now, self._record.mine.keys)
+
+    def fleet(self) -> dict[str, Any]:
+        """The policy in force: of the last accepted commit; before there is one, the first commit's own."""
+        state = self._record.state
+        return state.fleet if state.ref.accepted else (self.repository.declared.fleet() or {})
+
+    def policy(self, declared: Declared, unreadable: Sequence[str]) -> dict[str, Any]:
+        """The policy that a commit brings. While something cannot be read, a Fleet that vanished may stand there."""
+        return declared.fleet() or (self.fleet() if unreadable else {})
+
+    def judge(self, change: Change) -> Judgement:
+        """Limits of the Fleet in force when it was made; the first commit is judged by its own."""
+        facts = change.facts or self._facts()
+        return judge_by(
+            self._record.state,
+            self._record.name,
+            facts.policy,
+            now=rfc3339(self._record.clock.now()),
+            unreadable=facts.unreadable,
+            approved=facts.approved,
+            commit=change.commit,
+            about=facts.about,
+        )
+
+    def announce(self, change: Change, plan: Plan) -> Sequence[Event]:
+        """The plan, where it says more than its intents do: for a commit, when held, approved, or of many steps."""
+        facts, state, held = change.facts or self._facts(), self._record.state, self._record.mine.held_plan
+        if not (change.commit or facts.approved or plan.held or len(plan.ready) > BATCH):
+            return ()
+        if (
+            plan.held
+            and held is not None
+            and held.digest == plan.digest
+            and held.commit == (change.commit or held.commit)
+        ):
+            return ()
+        data: dict[str, Any] = {"counts": plan.counts}
+        if plan.fetch_bytes:
+            data["fetchBytes"] = plan.fetch_bytes
+        if plan.held:
+            data |= {"held": plan.held, "keys": sorted(str(step.key) for step in plan.steps)}
+        else:
+            data |= {"fleet": facts.fleet} if change.commit and facts.fleet != state.fleet else {}
+            data |= {"releases": facts.approved} if facts.approved else {}
+        if "fleet" in data and state.ref.accepted:  # other rules may be about anything that is there
+            self._queue.add(Trigger(Cause.RULES))
+        stream, digest = f"plan/{self._record.name}", plan.digest
+        about = {"causationid": change.cause, "gitcommit": change.commit, "newdigest": digest}
+        return [self._record.event(ev.CHANGE_PLANNED, stream, data, **about)]
+
+    def expanded(self, keys: Iterable[Key], one: Callable[[Key], Expansion]) -> list[Expansion]:
+        """What each key should be. Before a commit was read nothing can be said, so nothing is taken for gone."""
+        if not self._record.state.ref.commit:
+            return [Frozen(key, None) for key in keys]
+        return [one(key) for key in keys]
+
+    def _adopt(self, reading: Reading, found: tuple[Event, ...]) -> Change:
+        record, before = self._record, self.repository.declared
+        self._record.log.put_blobs(reading.blobs)
+        about = self._reach.affected(before, reading.declared, reading.changed)
+        keys = about | self.held_keys()
+        if self.unreadable() and not reading.unreadable:  # what could not be pruned while a line was unreadable
+            keys |= {*self._reach.every(reading.declared), *self.everything()}
+        problems = {**reading.problems, **self._pin_problems(reading, keys)}
+        events = [self._ref_advanced(reading, n) for n in range(len(reading.commits))]
+        newest = reading.commits[-1]
+        if reading.rewritten_from:
+            data = {"from": reading.rewritten_from, "to": newest.commit}
+            events.insert(0, record.event(ev.REF_REWRITTEN, "git", data, gitcommit=newest.commit))
+        self.repository.adopt(reading)
+        if problems:
+            checked = {"problems": problems}
+            events.append(
+                record.event(ev.MANIFESTS_CHECKED, "git", checked, causationid=events[-1].id, gitcommit=newest.commit)
+            )
+        cause = next(event.id for event in reversed(events) if event.type == ev.REF_ADVANCED)
+        fleet = self.policy(reading.declared, reading.unreadable)
+        facts = Facts(self.fleet(), fleet, "", reading.unreadable, frozenset(about))
+        return Change(frozenset(keys), (*found, *events), cause, newest.commit, facts=facts)
+
+    def _pin_problems(self, reading: Reading, keys: Iterable[Key]) -> dict[str, list[dict[str, Any]]]:
+        """Pins that act on nothing, by Edge, where that changed. Costs the edges that the commit concerns."""
+        names = {key.edge for key in keys} | {identity.name for identity in reading.changed if identity.kind == "Edge"}
+        found = {}
+        for name in sorted(names - {""}):
+            edge, slot = reading.declared.edge(name), str(Identity("Edge", "", name))
+            warnings = [] if edge is None else [one.as_dict() for one in unmatched_pins(reading.declared, edge)]
+            if warnings != self._record.state.problems.get(slot, []):
+                found[slot] = warnings
+        return found
+
+    def _ref_advanced(self, reading: Reading, n: int) -> Event:
+        read = reading.commits[n]
+        is_newest = n == len(reading.commits) - 1
+        data = {
+            "commit": read.commit,
+            **read.facts,
+            "files": dict(read.files),
+            "documents": dict(reading.documents) if is_newest else {},
+        }
+        return self._record.event(ev.REF_ADVANCED, "git", data, gitcommit=read.commit, actor=str(read.facts["author"]))
+
+
+def noticed(record: StageRecorder, expansions: Iterable[Expansion]) -> Sequence[Event]:
+    """Problems of keys, where they differ from what the log says."""
+    known, found = record.state.problems, {}
+    for expansion in expansions:
+        problems = [problem.as_dict() for problem in _problems(expansion)]
+        if problems != known.get(str(expansion.key), []):
+            found[str(expansion.key)] = problems
+    return [record.event(ev.MANIFESTS_CHECKED, "git", {"problems": found})] if found else []
+
+
+def _problems(expansion: Expansion) -> Sequence[Diagnostic]:
+    match expansion:
+        case Frozen(problem=problem):
+            return () if problem is None else (problem,)
+        case Desired(remarks=remarks):
+            return remarks
+        case _:
+            return ()

@@ -1,0 +1,143 @@
+"""What people tell the hub to do. May import: ports, history, stages.git.
+
+In: requests (through the control socket, or by a command where no hub runs).  Out: batches, to the loop.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from reconciler.engine.queue import Trigger
+from reconciler.engine.recorder import StageRecorder
+from reconciler.engine.stage import Change
+from reconciler.errors import NameUnknown, PlanHeld, UsageError
+from reconciler.history import events as ev
+from reconciler.history.events import rfc3339
+from reconciler.history.keys import DECLARE, SETS, Key
+from reconciler.history.state import ordering
+from reconciler.history.status import suspensions
+from reconciler.history.timeline import named
+from reconciler.history.times import is_time
+from reconciler.stages.git import LATER, GitSource
+from reconciler.stages.scopes import known, there, within
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")  # of bytes that were no UTF-8
+REASON_MAX: Final = 1000  # characters; it is shown in one line and written to each object's status
+
+
+def _is_said(value: object) -> bool:
+    """Whether a request may say it: a switch, or text that the log can hold."""
+    return value is None or isinstance(value, bool) or (isinstance(value, str) and not _SURROGATE.search(value))
+
+
+class Verbs:
+    """approve, release, suspend, resume, reconcile."""
+
+    def __init__(self, following: GitSource, recorder: StageRecorder) -> None:
+        self._following, self._record = following, recorder
+
+    def change(self, trigger: Trigger) -> Change:
+        """What a request means. Raises UsageError, NameUnknown, PlanHeld."""
+        request = trigger.request
+        verbs: dict[str, tuple[Callable[[Mapping[str, Any]], Change], tuple[str, ...]]] = {
+            "approve": (self._approve, ("digest",)),
+            "release": (self._release, ("edge", "model")),
+            "suspend": (self._suspend, ("scope",)),
+            "resume": (self._resume, ("scope",)),
+            "reconcile": (self._reconcile, ("scope",)),
+        }
+        name = str(request.get("verb"))
+        if name not in verbs:
+            raise UsageError(f"no verb {name!r}: there are {', '.join(verbs)}")
+        verb, needs = verbs[name]
+        odd = [field for field, value in request.items() if not _is_said(value)]
+        if odd:
+            raise UsageError(f"{name}: {odd[0]!a} is not text that can be written down", hint="write it in UTF-8")
+        missing = [field for field in ("actor", *needs) if not request.get(field)]
+        if missing:
+            raise UsageError(f"{name} needs {', '.join(missing)}")
+        if name == "approve" and self._following.is_starting:
+            return LATER if not self._following.has_looked(trigger) else verb(request)
+        change = verb(request)
+        if name == "reconcile" and request["scope"] == "*" and change.look and not self._following.has_looked(trigger):
+            return LATER
+        return change
+
+    def _approve(self, request: Mapping[str, Any]) -> Change:
+        held = self._record.mine.held_plan
+        if held is None:
+            raise NameUnknown(
+                "no plan is held", hint="nothing waits for approval; `reconciler plan` shows what is next"
+            )
+        if request["digest"] != held.digest:
+            raise PlanHeld(f"the plan that is held is {held.digest}, not {request['digest']}: {held.reason}")
+        stream, data = f"plan/{self._record.name}", {"digest": held.digest}
+        event = self._record.event(ev.CHANGE_APPROVED, stream, data, actor=request["actor"], newdigest=held.digest)
+        keys, facts = self._following.held_keys(), self._following.change().facts
+        fleet = self._following.policy(self._following.repository.declared, facts.unreadable)
+        facts = replace(facts, fleet=fleet, approved=held.digest)
+        return Change(keys, (event,), event.id, held.commit, facts=facts)
+
+    def _release(self, request: Mapping[str, Any]) -> Change:
+        edge, model, mine = request["edge"], request["model"], self._record.mine
+        keys = [
+            Key.parse(text)
+            for text in mine.holds
+            if Key.parse(text).edge == edge and model in {Key.parse(text).name, mine.known(text).order.get("model")}
+        ]
+        if not keys:
+            names = sorted(
+                {f"{Key.parse(text).edge} {named(Key.parse(text), mine.known(text).order)}" for text in mine.holds}
+            )
+            raise NameUnknown(f"nothing of {model} is held on {edge}", hint=there("held", names))
+        events = tuple(self._record.event(ev.HOLD_LIFTED, key, {}, actor=request["actor"]) for key in keys)
+        return self._following.change(keys, events, events[0].id)
+
+    def _suspend(self, request: Mapping[str, Any]) -> Change:
+        data = {name: request[name] for name in ("scope", "reason", "until") if request.get(name)}
+        data["scope"] = self._scope(request)
+        if data["scope"].startswith(SETS) and DECLARE not in ordering(self._record.state):
+            raise UsageError(
+                "a set is suspended in a cluster only", hint="suspend its edges, or its objects one by one"
+            )
+        is_text = all(isinstance(value, str) for value in data.values())
+        if not is_text or ("until" in data and not is_time(data["until"])):
+            raise UsageError("suspend takes text; `until` is an RFC 3339 time with its zone")
+        if len(data.get("reason", "")) > REASON_MAX:
+            raise UsageError(f"the reason is longer than {REASON_MAX} characters", hint="name a page that says more")
+        return Change(events=(self._record.event(ev.RECONCILE_SUSPENDED, "suspensions", data, actor=request["actor"]),))
+
+    def _resume(self, request: Mapping[str, Any]) -> Change:
+        scope = request["scope"]
+        if scope not in self._record.state.suspended:
+            for one in suspensions(self._record.state, rfc3339(self._record.clock.now())):
+                if one.scope == scope and one.object:
+                    raise NameUnknown(f"it is suspended by an annotation on {one.object}", hint=f"`{one.ends}` ends it")
+            scopes = sorted(self._record.state.suspended)
+            whole = "*" in scopes
+            hint = "everything is suspended: `reconciler resume` ends it" if whole else there("suspended", scopes)
+            raise NameUnknown(
+                "no suspension is of everything" if scope == "*" else f"{scope} is not suspended", hint=hint
+            )
+        audit = self._following.audit()
+        event = self._record.event(
+            ev.RECONCILE_RESUMED, "suspensions", {"scope": scope}, causationid=audit.cause, actor=request["actor"]
+        )
+        return replace(audit, events=(event,), cause=event.id)
+
+    def _reconcile(self, request: Mapping[str, Any]) -> Change:
+        """Look now: at the branch and everything, or at what belongs to a scope. check: only whether there is such."""
+        scope = self._scope(request)
+        if request.get("check"):
+            return Change()
+        if scope == "*":
+            return self._following.audit()
+        declared, state = self._following.repository.declared, self._record.state
+        mine = (key for key in self._following.everything() if within(scope, key, declared, state))
+        return self._following.change(mine, cause=state.ref.event)
+
+    def _scope(self, request: Mapping[str, Any]) -> str:
+        scope = str(request["scope"])
+        known(scope, self._following.repository.declared, self._record.state)
+        return scope
