@@ -73,4 +73,5 @@ def _is_all(window: Mapping[str, Any]) -> bool:
 def _written(at: datetime) -> str:
     if at == END:
         return "9999-12-31T23:59:59Z"
-    return at.isoformat(timespec="seconds").replace("+00:00", "Z")
+    whole = at if not at.microsecond else at.replace(microsecond=0) + timedelta(seconds=1)  # it holds until then
+    return whole.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -56,6 +56,7 @@ class Edge:
         self.name, self.fleet, self.directory = name, fleet, directory
         self.down, self.up = Line(), Line()  # from the hub, to the hub
         self.skew, self.is_full = 0.0, False
+        self.since = 0.0  # when its agent was started
         self.machine = Machine(lambda content: NAN not in content, self._served)
         self.log: SimLog | None = None
         self.agent: Process | None = None
@@ -70,7 +71,8 @@ class Edge:
         if self.agent is not None:
             return
         world = self.fleet.world
-        process = self.agent = Process(self.name, world, lambda: self.skew)
+        process, self.since = Process(self.name, world, lambda: self.skew), world.seconds
+        self.agent = process
         if self.log is None:
             self.log = SimLog(f"/edge/{self.name}", process.clock, world.new_id)
         log = self.log.open(process.clock)
@@ -150,7 +152,7 @@ class Fleet:
         self.models: dict[str, bytes] = {}  # digest -> content
         self._files: dict[str, str] = {}  # digest of an archive -> digest of its model
         self._ordered: dict[str, set[tuple[str, str]]] = {}
-        self._read = 0
+        self._read, self.since = 0, 0.0  # since: when the hub was started
         self.hub: Process | None = None
         self.queue: Queue | None = None
         self.state = State()
@@ -172,7 +174,8 @@ class Fleet:
         """Start the hub."""
         if self.hub is not None:
             return
-        process = self.hub = Process("hub", self.world)
+        process, self.since = Process("hub", self.world), self.world.seconds
+        self.hub = process
         log = self.log.open(process.clock)
         record = Recorder(log, process.clock, State(), "hub")
         self.state = record.state

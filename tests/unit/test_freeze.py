@@ -194,3 +194,10 @@ def test_fault_017_a_window_to_the_end_of_all_years_holds_in_any_zone() -> None:
         )
         assert held is not None
         assert held.until.startswith("9999-12-31T23:59:59")
+
+
+def test_a_window_that_ends_within_a_second_is_not_said_to_have_ended_before() -> None:
+    window = {"from": "2027-01-15", "until": "2027-01-21T18:01:57.833Z", "reason": "a fair"}
+    found = frozen({"freeze": [window]}, "2027-01-21T18:01:57.2Z")
+    assert found is not None
+    assert found.until == "2027-01-21T18:01:58Z"  # who looks again when it ends finds it over, and does not spin
