@@ -199,6 +199,7 @@ WORDS: Final[dict[str, Callable[[Event], str]]] = {
     ev.REF_FOUND: lambda _: "the branch can be read again",
     ev.MANIFESTS_CHECKED: _manifests_checked,
     ev.CHANGE_PLANNED: _planned,
+    ev.CHANGE_NARROWED: lambda e: f"{e.data['steps']} of the plan are not begun: {e.data['reason']}",
     ev.CHANGE_APPROVED: lambda e: f"{e.actor} approved plan {e.newdigest}",
     ev.APPLY_INTENDED: _intended,
     ev.APPLY_SUCCEEDED: _succeeded,
