@@ -26,6 +26,7 @@ DATA: dict[str, dict[str, Any]] = {
     ev.REF_FOUND: {},
     ev.MANIFESTS_CHECKED: {"problems": {"a.yaml": [{"code": "RX201", "path": "a.yaml", "line": 3, "message": "no"}]}},
     ev.CHANGE_PLANNED: {"counts": {"create": 2}, "fetchBytes": 2048},
+    ev.CHANGE_NARROWED: {"plan": "x", "steps": 3, "reason": "a newer plan has it"},
     ev.CHANGE_APPROVED: {"digest": "x"},
     ev.APPLY_INTENDED: {"action": "update", "spec": {"version": "2"}, "reason": "because", "origin": "a.yaml:3"},
     ev.APPLY_SUCCEEDED: {"live": LIVE},
