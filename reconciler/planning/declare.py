@@ -4,7 +4,7 @@ Declare's expansion, in two pure functions: `affected` says which objects a chan
 should be. Every declared object is one as it was written; a set is an InferenceModel for each of its edges beside that.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from reconciler.diagnostics import Diagnostic
@@ -29,11 +29,11 @@ def key_of(identity: Identity) -> Key:
     return Key(*identity, "")
 
 
-def every(declared: Declared) -> set[Key]:
-    """Every object that there should be."""
-    plain = {key_of(obj.identity) for kind in KINDS for obj in declared.of_kind(kind)}
+def every(declared: Declared) -> Iterator[Key]:
+    """Every object that there should be, worked out as it is asked for; some more than once."""
+    yield from (key_of(obj.identity) for kind in KINDS for obj in declared.of_kind(kind))
     made = (key for source in declared.of_kind(SET) for key in reach.keys_of(declared, source))
-    return plain | {key._replace(edge="") for key in made}
+    yield from (key._replace(edge="") for key in made)
 
 
 def affected(before: Declared, after: Declared, changed: Iterable[Identity]) -> set[Key]:

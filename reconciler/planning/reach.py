@@ -50,9 +50,9 @@ def keys_from(declared: Declared, identity: Identity) -> Iterator[Key]:
         yield from (key for key, _ in keys_on(declared, obj))
 
 
-def every(declared: Declared) -> set[Key]:
-    """Every key that is declared."""
-    return {key for kind in KINDS for obj in declared.of_kind(kind) for key in keys_of(declared, obj)}
+def every(declared: Declared) -> Iterator[Key]:
+    """Every key that is declared, worked out as it is asked for; some more than once."""
+    return (key for kind in KINDS for obj in declared.of_kind(kind) for key in keys_of(declared, obj))
 
 
 def source_of(declared: Declared, key: Key) -> Object | None:

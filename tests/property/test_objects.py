@@ -21,7 +21,7 @@ def expanded(declared: Declared, keys: set[Key], served: dict[str, Served]) -> d
 
 
 def ordered(declared: Declared) -> dict[str, Served]:
-    found = expanded(declared, every(declared), {}).values()
+    found = expanded(declared, set(every(declared)), {}).values()
     return {str(one.key): Served(order=one.spec) for one in found if isinstance(one, Desired)}
 
 
@@ -30,7 +30,7 @@ def ordered(declared: Declared) -> dict[str, Served]:
 def test_expanding_the_affected_objects_equals_expanding_everything(old: list[Object], new: list[Object]) -> None:
     before, after = declare(*old), declare(*new)
     served = ordered(before)
-    everything = every(before) | every(after)
+    everything = set(every(before)) | set(every(after))
     identities = {obj.identity for obj in (*old, *new)}
     changed = {identity for identity in identities if before.get(identity) != after.get(identity)}
 
@@ -44,7 +44,7 @@ def test_expanding_the_affected_objects_equals_expanding_everything(old: list[Ob
 @given(FLEETS)
 def test_every_object_has_one_source_and_every_other_key_none(fleet: list[Object]) -> None:
     declared = declare(*fleet)
-    keys = every(declared)
+    keys = set(every(declared))
     assert all(not key.edge for key in keys)
     assert {key for key in keys if isinstance(expand(key, declared, around()), Gone)} == set()
     for key in keys:
@@ -60,7 +60,7 @@ def test_objects_that_were_applied_leave_nothing_to_do(old: list[Object], new: l
     before, after = declare(*old), declare(*new)
     served = ordered(before)
     observed = {Key.parse(text): Observed(one.order) for text, one in served.items()}
-    keys = every(before) | every(after)
+    keys = set(every(before)) | set(every(after))
     plan = make_plan(diff(expanded(after, keys, served).values(), observed), Judgement())
     for step in plan.ready:
         if step.action == "delete":
@@ -82,7 +82,7 @@ def test_an_object_of_a_set_has_the_entry_wanted_and_at_most_the_one_before_it(
     served = ordered(declare(*fleet))
     for version in versions:
         moved = [_moved(one, version) if one.kind == "InferenceModelSet" else one for one in fleet]
-        for key, one in expanded(declare(*moved), every(declare(*moved)), served).items():
+        for key, one in expanded(declare(*moved), set(every(declare(*moved))), served).items():
             if not isinstance(one, Desired) or EDGE_LABEL not in one.spec.get("labels", {}):
                 continue
             spec, last = one.spec["spec"], served.get(str(key), Served()).order.get("spec", {})
@@ -104,7 +104,7 @@ def _moved(source: Object, version: str) -> Object:
 def test_an_order_needs_the_object_and_its_edge_and_nothing_else(fleet: list[Object]) -> None:
     """As a cluster has the object: without what Git declares beside it, and without places in files."""
     declared = declare(*fleet)
-    for key in deliver.every(declared):
+    for key in set(deliver.every(declared)):
         wanted, edge = deliver.expand(key, declared, around()), declared.edge(key.edge)
         made = expand(key._replace(edge=""), declared, around())
         if isinstance(wanted, Desired) and isinstance(made, Desired):

@@ -130,7 +130,7 @@ def orders(seed: int) -> dict[str, Any]:
 
 def _expanded(before: Declared, now: Declared, circumstances: Circumstances) -> dict[str, Any]:
     found = {}
-    for key in sorted(every(before) | every(now)):
+    for key in sorted(set(every(before)) | set(every(now))):
         one = expand(key, now, circumstances)
         assert one.key == key
         told: dict[str, Any] = {}

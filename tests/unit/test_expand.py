@@ -123,7 +123,7 @@ def test_fault_121_a_reference_to_a_model_that_is_not_there_is_refused() -> None
 
 def test_fault_121_a_model_for_a_node_that_is_not_there_says_so_and_stays_where_it_was() -> None:
     lost = plain("m", nodeName="gone")
-    assert every(declare(edge("e1"), lost)) == {key("m", "")}
+    assert set(every(declare(edge("e1"), lost))) == {key("m", "")}
     assert refused(key("m", ""), edge("e1"), lost) == "RX224 plain/m.yaml:10 error"
     assert expand(key("m", "e1"), declare(edge("e1"), lost), around()) == Frozen(key("m", "e1"), None)
 
@@ -261,7 +261,7 @@ def test_a_name_is_set_and_edge_and_where_that_is_too_long_a_hash_of_both() -> N
 def test_a_name_that_a_declared_model_has_is_left_to_it() -> None:
     mine = plain("digits-e1", nodeName="e1", servingPort=9000)
     declared = declare(edge("e1"), MODEL, DIGITS, mine)
-    (other,) = every(declared) - {key("digits-e1")}
+    (other,) = set(every(declared)) - {key("digits-e1")}
     assert other.name == expanded_name("digits", "e1", taken=True)
     found = expand(other, declared, around())
     assert isinstance(found, Desired)
@@ -270,7 +270,7 @@ def test_a_name_that_a_declared_model_has_is_left_to_it() -> None:
 
 def test_sets_whose_names_run_together_do_not_share_a_key() -> None:
     declared = declare(edge("b-c"), edge("c"), model_set("a"), model_set("a-b"))
-    keys = sorted(every(declared))
+    keys = sorted(set(every(declared)))
     alone = declare(edge("b-c"), edge("c"), model_set("a-b"))
     (other,) = [one for one in keys if one.edge == "c" and one.name.startswith("a-b-")]
     assert affected(alone, declared, [model_set("a").identity]) >= {other, key("a-b-c", "c")}
