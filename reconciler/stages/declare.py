@@ -64,9 +64,9 @@ class Declare(Keeping):
                 return Change()  # the Lease came first, and all was looked at then
             case Cause.START | Cause.LEASE:
                 self._cluster.forget()
+                self.following.start()  # Git is asked also where the cluster does not answer
                 settled = (*trigger.events, *self._settled())
                 self._led = trigger.cause is Cause.LEASE
-                self.following.start()
                 return Change(events=settled)  # what is settled is no longer open when everything is looked at
             case Cause.COMMIT if self.following.is_starting:
                 return self.following.started(trigger, Trigger(Cause.RULES))
