@@ -36,11 +36,12 @@ class Dispatcher:
         self._closed = threading.Event()
         self._many = workers
         self._workers: list[threading.Thread] = []  # begun with the first order: who only looks needs none
-        self._answers: queue.SimpleQueue[list[Event]] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[tuple[Key, list[Event]]] = queue.SimpleQueue()
         self._lock = threading.Condition()
         self._newest: dict[Key, Order] = {}  # not answered: to be sent, on its way, or waiting for the next round
         self._waiting: dict[Key, Order] = {}  # of those: got no answer
         self._on_its_way: set[Key] = set()
+        self._untold: set[Key] = set()  # answered, and nobody has asked for the outcome yet
         self._in_flight = 0  # to be sent for the first time, or on its way so
         self._sent: set[str] = set()  # operations that may have had their effect without an answer
         self._rounds = Rounds(triggers, Trigger(Cause.AGAIN))
@@ -78,15 +79,18 @@ class Dispatcher:
 
     @property
     def unanswered(self) -> frozenset[Key]:
-        """The keys whose orders are being sent, or wait to be sent again."""
+        """The keys whose orders are being sent or wait to be sent again, or whose outcomes were not taken yet."""
         with self._lock:
-            return frozenset(self._newest)
+            return frozenset(self._newest) | self._untold
 
     def answered(self) -> list[Event]:
         """The outcomes since this was asked last."""
         events: list[Event] = []
         while not self._answers.empty():  # nobody else takes them
-            events += self._answers.get()
+            key, told = self._answers.get()
+            events += told
+            with self._lock:
+                self._untold.discard(key)
         if events:
             reached("cluster.answered")
         return events
@@ -130,7 +134,7 @@ class Dispatcher:
                 self._ended(order, is_answered=told is not None)
         except BaseException as bug:  # noqa: BLE001  # risen again by the loop
             self._triggers.fail(bug)
-        self._answers.put(told or [])  # before it counts as answered
+        self._answers.put((order.step.key, told or []))  # before it counts as answered
         with self._lock:
             self._in_flight -= is_first
             left = self._in_flight
@@ -152,6 +156,7 @@ class Dispatcher:
             if self._newest.get(key) is order:
                 if is_answered:
                     del self._newest[key]
+                    self._untold.add(key)
                 else:
                     self._waiting[key] = order
             self._on_its_way.discard(key)
