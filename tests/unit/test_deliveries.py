@@ -98,3 +98,12 @@ def test_what_waits_to_be_sent_again_gives_way_to_a_newer_order(api: Api, delive
     deliveries.again(lambda orders: {})
     assert ended(api, deliveries) == ["2"]
     assert api.sent == ["2"]
+
+
+def test_what_was_answered_is_nobody_s_to_settle_before_its_outcome_was_taken(api: Api, deliveries: Dispatcher) -> None:
+    deliveries.send([api.order("1")])
+    api.may_end.release()
+    api.queue.take()  # there is an outcome
+    assert (deliveries.in_flight, deliveries.unanswered) == (0, frozenset({KEY}))
+    assert ended(api, deliveries) == ["1"]
+    assert deliveries.unanswered == frozenset()
