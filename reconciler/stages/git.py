@@ -113,7 +113,7 @@ class GitSource:
     ) -> None:
         self.repository, self._record, self._reach, self._queue = repository, recorder, reach, queue
         self._question = Question(
-            repository.reading,
+            self._reading,
             Trigger(Cause.COMMIT),
             queue=queue,
             workers=workers,
@@ -125,6 +125,9 @@ class GitSource:
         self.is_starting = False  # nothing is planned until Git has answered
         self._waiting: list[Trigger] = []  # for the end of a look at the branch
         self._looked: dict[int, ReconcilerError | None] = {}  # who has waited, and what the look has failed by
+
+    def _reading(self) -> Callable[[], Reading | None]:
+        return self.repository.reading()
 
     def commit(self, trigger: Trigger) -> Change:
         """What is new in the branch; LATER while it is looked at (see Question.answer). Raises GitUnavailable."""

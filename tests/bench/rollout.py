@@ -69,17 +69,12 @@ class Rollouts:
         blob, path = sha(version)[:40], "deployments/models.yaml"
         facts |= {"files": {path: blob}, "documents": {path: [f"{blob}#0"]}}
         planned = {"counts": {"update": len(self._keys)}}
-        self._record.append(
-            [
-                self._record.event(ev.REF_ADVANCED, "git", facts, gitcommit=commit),
-                self._record.event(
-                    ev.CHANGE_PLANNED, "plan/deliver", planned, gitcommit=commit, newdigest=commit[-16:]
-                ),
-            ]
-        )
+        advanced = self._record.event(ev.REF_ADVANCED, "git", facts, gitcommit=commit)
+        plan = self._record.event(ev.CHANGE_PLANNED, "plan/deliver", planned, gitcommit=commit, newdigest=commit[-16:])
+        self._record.append([advanced, plan])
         for start in range(0, len(self._keys), PIECE):
             keys = self._keys[start : start + PIECE]
-            orders = self._record.append([self._order(key, version, commit) for key in keys])
+            orders = self._record.append([self._order(key, version, plan) for key in keys])
             said = (self._answers(key, order.event) for key, order in zip(keys, orders, strict=True))
             news = [event for answers in said for event in answers]
             self._record.log.copy(news)
@@ -88,7 +83,7 @@ class Rollouts:
     def _now(self) -> str:
         return rfc3339(self._clock.now())
 
-    def _order(self, key: Key, version: str, commit: str) -> Event:
+    def _order(self, key: Key, version: str, plan: Event) -> Event:
         model, before = key.name.partition("-")[0], OTHER[version]
         archive = sha(f"{model} {version}")
         url = f"https://models.example.com/{model}-{version}.tar.gz"
@@ -100,8 +95,9 @@ class Rollouts:
             ev.APPLY_INTENDED,
             key,
             data | {"changes": [["version", before, version]]},
+            causationid=plan.id,
             operationid=event_id("operation", str(key), self._rounds),
-            gitcommit=commit,
+            gitcommit=plan.gitcommit,
             newdigest=archive,
         )
 

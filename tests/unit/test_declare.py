@@ -316,6 +316,7 @@ def test_a_start_behind_the_lease_does_not_look_at_everything_once_more(station:
     station.cluster.away = True
     station.loop.turn(Trigger(Cause.LEASE))  # has looked at nothing
     station.cluster.away = False
+    drain(station.loop)  # Git was asked all the same
     station.cluster.observed.clear()
     for _ in range(2):  # a start whose plan could not be made comes again
         station.turn("start")
