@@ -111,14 +111,14 @@ class Ledger(ABC):
         with self._queue_lock:
             self._queue.append(ticket)
         with self._writing:  # whoever comes first commits for all who queued while the last commit was under way
-            if not ticket.done:
-                self._commit(self._take(ticket))
+            while not ticket.done:  # a lock is no queue: who came later may get it first
+                self._commit(self._take() or [ticket])
         if ticket.error is not None:
             raise ticket.error
         return ticket.entries
 
-    def _take(self, mine: _Ticket) -> list[_Ticket]:
-        """The oldest tickets up to GROUP events, and in any case `mine`."""
+    def _take(self) -> list[_Ticket]:
+        """The oldest tickets up to GROUP events; the oldest in any case."""
         with self._queue_lock:
             taken, size = list[_Ticket](), 0
             for ticket in self._queue:
@@ -126,9 +126,7 @@ class Ledger(ABC):
                     break
                 taken.append(ticket)
                 size += ticket.size
-            if mine not in taken:
-                taken.append(mine)
-            self._queue = [ticket for ticket in self._queue if ticket not in taken]
+            del self._queue[: len(taken)]
             return taken
 
     def _commit(self, tickets: list[_Ticket]) -> None:

@@ -383,6 +383,39 @@ def test_a_commit_takes_512_events_of_many_callers(log: SqliteLog) -> None:
     assert sizes == [200, 400, 400, 200]
 
 
+def test_who_comes_last_and_first_gets_the_lock_commits_for_the_others_too(log: SqliteLog) -> None:
+    sizes: list[int] = []
+    log.subscribe(lambda entries: sizes.append(len(entries)))
+    log._writing = LastFirst(log._writing, "5")  # type: ignore[assignment]
+    threads = [
+        threading.Thread(target=log.append, args=(some_events(200, f"deploy/{n}"),), name=str(n)) for n in range(6)
+    ]
+    for queued, thread in enumerate(threads[:5], start=1):
+        thread.start()
+        wait_until(partial(is_waiting, log, queued))
+    threads[5].start()
+    for thread in threads:
+        thread.join()
+    assert sizes == [400, 400, 400]
+
+
+class LastFirst:
+    """A lock that one thread gets before all others."""
+
+    def __init__(self, lock: threading.Lock, favourite: str) -> None:
+        self._lock, self._favourite, self._done = lock, favourite, threading.Event()
+
+    def __enter__(self) -> None:
+        if threading.current_thread().name != self._favourite:
+            assert self._done.wait(10)
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        if threading.current_thread().name == self._favourite:
+            self._done.set()
+
+
 def test_one_wrong_caller_fails_alone(log: SqliteLog) -> None:
     release, results = threading.Event(), dict[str, object]()
     log.subscribe(lambda _: hold(release))
