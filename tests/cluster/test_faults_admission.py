@@ -1,6 +1,7 @@
 """Admission webhooks, quotas, finalizers and namespaces that are in the way, with a whole hub behind them."""
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -187,8 +188,16 @@ def test_fault_037_a_namespace_that_ends_is_named_and_others_go_on(world: World)
     world.check()
 
 
-def test_fault_037_a_quota_that_is_used_up_is_named_and_others_go_on(world: World) -> None:
+@pytest.fixture
+def counted(world: World) -> Iterator[None]:
+    """Somebody counts what a quota is about."""
     world.plane.need("controller-manager")
+    yield
+    world.plane.end("controller-manager")
+
+
+@pytest.mark.usefixtures("counted")
+def test_fault_037_a_quota_that_is_used_up_is_named_and_others_go_on(world: World) -> None:
     namespace = world.plane.fresh_namespace()
     hard = {"count/inferencemodels.ai.kubeedge.io": "1"}
     quota = f"{CORE}/{namespace}/resourcequotas"

