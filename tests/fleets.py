@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reconciler.planning.declared import Declared, Object
-from reconciler.planning.deliver import Circumstances
+from reconciler.planning.versions import Circumstances
 
 NOW = "2027-01-15T08:00:00.000000Z"
 ONNX = {"deployToLayer": "edge", "frameworkType": "onnx"}

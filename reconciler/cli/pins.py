@@ -12,8 +12,8 @@ from reconciler.errors import NameUnknown, UsageError
 from reconciler.history.keys import Key
 from reconciler.model.identity import EDGE
 from reconciler.planning.declared import Declared, Object
-from reconciler.planning.deliver import keys_on
 from reconciler.planning.kinds import KINDS
+from reconciler.planning.reach import keys_on
 from reconciler.planning.versions import entries_of, holder_of
 
 if TYPE_CHECKING:

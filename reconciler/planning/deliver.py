@@ -1,8 +1,8 @@
 """Objects and the edges on which they land -> what each edge should have. May import: history, model, planning.
 
 Deliver's expansion. `order` makes the order for an edge of an object that lands there, whoever wrote it. Without
-Kubernetes `expand` takes the object from declare's expansion (planning.declare): the two compose. `affected` says which
-keys a change may concern: expanding those equals expanding everything (by property test).
+Kubernetes `expand` takes the object from declare's expansion (planning.declare): the two compose. Which keys
+a change may concern says planning.reach: expanding those equals expanding everything (by property test).
 """
 
 from dataclasses import replace
@@ -14,10 +14,8 @@ from reconciler.planning import declare, refusals
 from reconciler.planning.declared import Declared, Object, says_place, template_of
 from reconciler.planning.desired import Desired, Expansion, Frozen, Gone
 from reconciler.planning.kinds import KINDS
-from reconciler.planning.reach import affected, every, keys_on, source_of
+from reconciler.planning.reach import keys_on, source_of
 from reconciler.planning.versions import Circumstances, chosen
-
-__all__ = ["Circumstances", "affected", "every", "expand", "keys_on", "order", "source_of", "unmatched_pins"]
 
 
 def expand(key: Key, declared: Declared, around: Circumstances) -> Expansion:

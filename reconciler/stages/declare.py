@@ -53,10 +53,7 @@ class Declare(Keeping):
 
     def take(self, trigger: Trigger) -> Change:
         """What the trigger means (see engine.stage.Source)."""
-        change = self._meant(trigger)
-        if self.following.is_starting and not change.is_later:
-            return Change(events=change.events)  # whatever it is about, the start looks at it
-        return change
+        return self.following.in_order(self._meant(trigger))
 
     def _meant(self, trigger: Trigger) -> Change:
         match trigger.cause:

@@ -13,11 +13,12 @@ from reconciler.errors import HistoryError, LogWriteFailed, ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
-from reconciler.history.state import FAILED
-from reconciler.planning.deliver import affected, every, expand
+from reconciler.history.state import FAILED, Served
+from reconciler.planning.deliver import expand
 from reconciler.planning.desired import Expansion
 from reconciler.planning.diff import Observed
 from reconciler.planning.plan import Judgement, Plan
+from reconciler.planning.reach import affected, every
 from reconciler.ports import Peers, Workers
 from reconciler.stages.git import GitSource, Reach, Repository, noticed
 from reconciler.stages.replication import Replication
@@ -92,11 +93,11 @@ class Edges:
                 and (served.operation or served.live)
                 and served.ordered_seq < self._record.state.epoch
             ):
-                found[key] = Observed({name: served.live.get(name, "") for name in ("version", "sha256")})
+                found[key] = Observed(_has(served))
             elif served is not None and served.operation:
                 failed, deleting = served.phase in FAILED, served.action == "delete"
                 lifted = failed and served.lifted and not deleting
-                instead = {name: served.live.get(name, "") for name in ("version", "sha256")} if lifted else {}
+                instead = _has(served) if lifted else {}
                 found[key] = Observed(served.order | instead, served.policy, served.open, failed, deleting)
         return found
 
@@ -113,6 +114,11 @@ class Edges:
     def answered(self) -> Sequence[Event]:
         """Nothing: outcomes come through the links."""
         return ()
+
+
+def _has(served: Served) -> dict[str, str]:
+    """What an edge has of a key, as an order says it; "" where that is not known."""
+    return {name: served.live.get(name, "") for name in ("version", "sha256")}
 
 
 class Deliver(Edges):
@@ -136,10 +142,7 @@ class Deliver(Edges):
 
     def take(self, trigger: Trigger) -> Change:
         """What the trigger means (see engine.stage.Source)."""
-        change = self._meant(trigger)
-        if self.following.is_starting and not change.is_later:
-            return Change(events=change.events)
-        return change
+        return self.following.in_order(self._meant(trigger))
 
     def _meant(self, trigger: Trigger) -> Change:
         match trigger.cause:

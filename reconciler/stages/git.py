@@ -20,10 +20,11 @@ from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared
-from reconciler.planning.deliver import Circumstances, unmatched_pins
+from reconciler.planning.deliver import unmatched_pins
 from reconciler.planning.desired import Desired, Expansion, Frozen
 from reconciler.planning.gate import judge_by
 from reconciler.planning.plan import BATCH, Judgement, Plan
+from reconciler.planning.versions import Circumstances
 from reconciler.ports import Workers
 
 LATER: Final = Change(is_later=True)
@@ -190,6 +191,10 @@ class GitSource:
             return replace(newest, then=(*newest.then, then))
         audit = self.audit()
         return replace(audit, events=(*newest.events, *lost, *audit.events), then=again)
+
+    def in_order(self, change: Change) -> Change:
+        """The same; until Git has answered a start only what was seen: whatever it is about, the start looks at it."""
+        return Change(events=change.events) if self.is_starting and not change.is_later else change
 
     def lost(self, failure: ReconcilerError) -> Sequence[Event]:
         """That the branch cannot be read, once for each reason."""

@@ -43,7 +43,8 @@ class Past(NamedTuple):
     def asked(self, state: State, stage: str, keys: Iterable[Key]) -> "dict[Key, Expansion]":
         """What the last commit that was read asks for, by what the log keeps of it. state: the end of this log."""
         from reconciler.planning import declare
-        from reconciler.planning.deliver import Circumstances, expand
+        from reconciler.planning.deliver import expand
+        from reconciler.planning.versions import Circumstances
 
         around = Circumstances(state.fleet, state.digests, rfc3339(time.time()), state.stage(stage).keys)
         declared = remembered(state, self.log, self.place).declared

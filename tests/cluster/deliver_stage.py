@@ -16,11 +16,12 @@ from reconciler.kube.watch.object import Live
 from reconciler.kube.write.target import ClusterTarget
 from reconciler.model.identity import EDGE, SERVICE
 from reconciler.planning.declared import Object
-from reconciler.planning.deliver import Circumstances, order
+from reconciler.planning.deliver import order
 from reconciler.planning.desired import Expansion, Frozen, Gone
 from reconciler.planning.drift import CORRECT
 from reconciler.planning.gate import judge_by
 from reconciler.planning.plan import Judgement, Plan
+from reconciler.planning.versions import Circumstances
 from reconciler.stages.deliver import Edges
 from reconciler.stages.git import noticed
 from reconciler.wiring.cluster import ClusterStage, Further

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from reconciler.history.keys import Key
 from reconciler.history.state import Served
 from reconciler.model.identity import EDGE_LABEL
-from reconciler.planning import deliver
+from reconciler.planning import deliver, reach
 from reconciler.planning.declare import affected, every, expand, source_of
 from reconciler.planning.declared import Declared, Object
 from reconciler.planning.desired import Desired, Expansion, Frozen, Gone
@@ -104,7 +104,7 @@ def _moved(source: Object, version: str) -> Object:
 def test_an_order_needs_the_object_and_its_edge_and_nothing_else(fleet: list[Object]) -> None:
     """As a cluster has the object: without what Git declares beside it, and without places in files."""
     declared = declare(*fleet)
-    for key in set(deliver.every(declared)):
+    for key in set(reach.every(declared)):
         wanted, edge = deliver.expand(key, declared, around()), declared.edge(key.edge)
         made = expand(key._replace(edge=""), declared, around())
         if isinstance(wanted, Desired) and isinstance(made, Desired):

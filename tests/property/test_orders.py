@@ -17,8 +17,10 @@ import pytest
 
 from reconciler.history.state import Served
 from reconciler.planning.declared import Declared, Object
-from reconciler.planning.deliver import Circumstances, every, expand
+from reconciler.planning.deliver import expand
 from reconciler.planning.desired import Desired, Frozen
+from reconciler.planning.reach import every
+from reconciler.planning.versions import Circumstances
 from tests.fleets import NOW, catalogue, dataset, declare, edge, model_set, plain, sha
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "orders" / "fleets.jsonl"

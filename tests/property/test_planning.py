@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from reconciler.history.keys import Key
 from reconciler.history.state import Served
 from reconciler.planning.declared import Declared, Object
-from reconciler.planning.deliver import affected, every, expand, keys_on
+from reconciler.planning.deliver import expand
 from reconciler.planning.desired import Desired, Expansion, Frozen
 from reconciler.planning.diff import Observed, diff
 from reconciler.planning.plan import Judgement, make_plan
+from reconciler.planning.reach import affected, every, keys_on
 from tests.fleets import around, catalogue, dataset, declare, edge, model_set, plain
 
 LABELS = st.fixed_dictionaries({}, optional={"site": st.sampled_from(["a", "b"]), "ring": st.just("canary")})

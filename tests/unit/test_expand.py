@@ -7,9 +7,10 @@ import pytest
 from reconciler.history.keys import Key
 from reconciler.history.state import Served
 from reconciler.planning.declared import Object
-from reconciler.planning.deliver import affected, every, expand, unmatched_pins
+from reconciler.planning.deliver import expand, unmatched_pins
 from reconciler.planning.desired import Desired, Frozen, Gone
 from reconciler.planning.naming import expanded_name
+from reconciler.planning.reach import affected, every
 from tests.fleets import around, catalogue, dataset, declare, edge, model_set, plain, sha
 
 PIN = {"model": "digits", "version": "2"}

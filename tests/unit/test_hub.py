@@ -347,6 +347,18 @@ def serving(*edges: EdgeStation) -> list[str]:
     return [spec["version"] for one in edges for spec in one.work.stands.values()]
 
 
+def put_back_behind_two(hub: HubStation) -> tuple[HubStation, EdgeStation, EdgeStation]:
+    """A hub with its log of before version 2, and the two edges that serve that."""
+    one, other = EdgeStation("e1", hub), EdgeStation("e2", hub)
+    settle(hub, one, other)
+    backup = hub.log.head().seq
+    hub.push(model_set("digits", "2", ref="digits"))
+    settle(hub, one, other)
+    again = put_back(hub, backup)
+    rejoined(again, one, other)
+    return again, one, other
+
+
 @pytest.mark.parametrize("later", [0, 1, 7])
 def test_a_hub_whose_log_was_put_back_orders_again_in_a_new_epoch(hub: HubStation, later: int) -> None:
     """later: how many commits the hub has read again before any edge hears it: the log is shorter, as long, longer."""
@@ -381,13 +393,7 @@ def test_a_hub_whose_log_was_put_back_orders_again_in_a_new_epoch(hub: HubStatio
 
 
 def test_an_edge_that_was_away_while_the_log_was_put_back_is_ordered_too(hub: HubStation) -> None:
-    one, other = EdgeStation("e1", hub), EdgeStation("e2", hub)
-    settle(hub, one, other)
-    backup = hub.log.head().seq
-    hub.push(model_set("digits", "2", ref="digits"))
-    settle(hub, one, other)
-    again = put_back(hub, backup)
-    rejoined(again, one, other)
+    again, one, other = put_back_behind_two(hub)
     again.turn("start")
     settle(again, one)  # e2 is away
     again.push(DIGITS)
@@ -415,13 +421,7 @@ def test_what_was_taken_away_or_given_since_the_backup_is_known_from_the_edges(h
 
 
 def test_what_is_suspended_while_the_log_is_put_back_says_so_and_is_ordered_later(hub: HubStation) -> None:
-    one, other = EdgeStation("e1", hub), EdgeStation("e2", hub)
-    settle(hub, one, other)
-    backup = hub.log.head().seq
-    hub.push(model_set("digits", "2", ref="digits"))
-    settle(hub, one, other)
-    again = put_back(hub, backup)
-    rejoined(again, one, other)
+    again, one, other = put_back_behind_two(hub)
     again.verb("suspend", scope="e2", reason="on the bench")
     again.turn("start")
     settle(again, one, other)
@@ -457,13 +457,7 @@ def test_a_freeze_lets_what_was_ordered_before_be_ordered_again(hub: HubStation)
 def test_while_a_new_epoch_cannot_be_begun_every_row_says_why_and_it_is_tried_again(
     hub: HubStation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, other = EdgeStation("e1", hub), EdgeStation("e2", hub)
-    settle(hub, one, other)
-    backup = hub.log.head().seq
-    hub.push(model_set("digits", "2", ref="digits"))
-    settle(hub, one, other)
-    again = put_back(hub, backup)
-    rejoined(again, one, other)
+    again, one, other = put_back_behind_two(hub)
 
     def busy(_: MemoryLog) -> None:
         raise HistoryError("it is being read")
