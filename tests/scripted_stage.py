@@ -16,7 +16,8 @@ from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import State
 from reconciler.planning.desired import Desired, Expansion, Gone
 from reconciler.planning.diff import Observed
-from reconciler.planning.plan import BATCH, Judgement, Plan
+from reconciler.planning.gate import Judgement
+from reconciler.planning.plan import BATCH, Plan
 from tests.log_events import StillClock
 from tests.stations import drain, types
 
@@ -76,18 +77,15 @@ class Script:
     def judge(self, change: Change) -> Judgement:
         return self.judged
 
-    def announce(self, change: Change, plan: Plan) -> Sequence[Event]:
+    def announce(self, change: Change, plan: Plan) -> Mapping[str, Any] | None:
         """Called once for each plan that is carried out: held, of a commit, or of many steps it is told."""
         self.planned.append(plan)
         if not (change.commit or plan.held or len(plan.ready) > BATCH):
-            return ()
+            return None
         held = self.record.mine.held_plan
-        data: dict[str, Any] = {"counts": plan.counts}
         if plan.held and held is not None and held.digest == plan.digest:
-            return ()
-        data |= {"held": plan.held, "keys": [str(step.key) for step in plan.steps]} if plan.held else {}
-        about = {"gitcommit": change.commit, "newdigest": plan.digest}
-        return [self.record.event(ev.CHANGE_PLANNED, f"plan/{self.record.name}", data, **about)]
+            return None
+        return {"held": plan.held, "keys": [str(step.key) for step in plan.steps]} if plan.held else {}
 
     def operation(self, key: Key) -> str:
         return ""

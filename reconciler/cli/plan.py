@@ -61,7 +61,7 @@ def command(*, where: Where, form: str, **about: str | None) -> int:
     settings = followed(where.state_dir, **about, context=where.context or None, kubeconfig=where.kubeconfig)
     with preview(settings, uncommitted=True) as ahead:
         plan = ahead.plan()
-        problems = [Diagnostic.from_dict(one) for _, group in sorted(ahead.state.problems.items()) for one in group]
+        problems = [Diagnostic.from_dict(one) for one in ahead.state.all_problems]
         shown = Shown(
             commit=ahead.head,
             uncommitted=ahead.uncommitted,

@@ -105,7 +105,7 @@ def verdict(seen: "Status") -> int:
         click.echo(f"plan {seen.held.digest} is held: {seen.held.reason}", err=True)
         return HELD
     if seen.suspended:
-        click.echo(f"suspended by {seen.suspended[0].actor}: {seen.suspended[0].reason}", err=True)
+        click.echo(seen.suspended[0].words, err=True)
         return HELD
     if unanswered or not seen.commit:
         return UNANSWERED

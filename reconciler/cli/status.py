@@ -60,10 +60,9 @@ def show(seen: "Status") -> None:
     for lost in seen.cluster_lost:
         line(f"\n{lost.what} of the cluster cannot be read since {shown(lost.since)}: {lost.error}", "red")
     for one in seen.suspended:
-        ends = f", until `{one.ends}`" if one.ends else ""
-        until = f" until {shown(one.until)}" if one.until else ends
+        ends = f"; `{one.ends}` ends it" if one.ends and not one.until else ""
         what = "everything is" if one.scope == "*" else f"{one.scope} is"
-        line(f"\n{what} suspended by {one.actor}{until}: {one.reason}", "yellow")
+        line(f"\n{what} {one.words}{ends}", "yellow")
     for link in seen.links:
         line(f"\nthe log of {link.peer} is not copied: {link.error}", "red")
     if seen.to_begin:

@@ -19,7 +19,8 @@ from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import FAILED
 from reconciler.planning.desired import Desired, Expansion, Gone, content_digest
 from reconciler.planning.diff import Observed
-from reconciler.planning.plan import Judgement, Plan
+from reconciler.planning.gate import Judgement
+from reconciler.planning.plan import Plan
 from reconciler.ports import Link, Workers
 from reconciler.stages.replication import Heard, Replication
 
@@ -123,9 +124,8 @@ class Keeper:
         """What differs."""
         return replace(change, keys=found, look=False)
 
-    def announce(self, change: Change, plan: Plan) -> Sequence[Event]:  # noqa: ARG002  # an edge's plan is its orders
+    def announce(self, change: Change, plan: Plan) -> None:  # an edge's plan is its orders
         """Nothing."""
-        return ()
 
     def _done(self, key: Key, outcomes: Sequence[Event]) -> Change:
         """A worker has ended. What it leaves to be done: a newer order, or after a refusal what stands instead.

@@ -7,7 +7,7 @@ trigger says which keys may have changed, and they are recomputed from current s
 what is done beside it comes back as triggers. Nobody here writes status, which is a fold of the log.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -196,20 +196,17 @@ class Loop:
         return self._reconcile(self._stages[stage], change)
 
     def _reconcile(self, running: _Running, change: Change) -> Plan:
-        seen = list(change.events)
         if not (change.keys or change.kept or change.commit) and self.queue.is_quiet:
-            self._begin(running, seen)  # nothing but outcomes: recorded together with the next intents
+            self._begin(running, change.events)  # nothing but outcomes: recorded together with the next intents
             self._follow_up(running, change)
             return NOTHING
-        running.record.append(seen)
+        running.record.append(change.events)
         reached("loop.seen")
         plan, expansions = self._considered(running, change)
         noticed = running.source.notice(expansions, plan)
         running.record.append(noticed)
-        announced = running.source.announce(change, plan)
-        running.record.append(announced, plans=running.record.mine.plans if announced else None)
+        cause = self._announced(running, change, plan)
         self._withdraw(running, change.keys | change.kept, "a newer plan has it")
-        cause = announced[0].id if announced else change.cause
         if plan.ready:
             causes = {event.subject: event.id for event in change.events if event.type == ev.DRIFT_DETECTED}
             made = _UnderWay(change, cause, causes, {step.key: step for step in plan.ready})
@@ -222,6 +219,17 @@ class Loop:
         self._look_again(running, expansions, plan)
         self._follow_up(running, change)
         return plan
+
+    def _announced(self, running: _Running, change: Change, plan: Plan) -> str:
+        """The event that explains a plan's intents: its own, where there is one."""
+        said = running.source.announce(change, plan)
+        if said is None:
+            return change.cause
+        data = {"counts": plan.counts, **said} | ({"fetchBytes": plan.fetch_bytes} if plan.fetch_bytes else {})
+        about = {"causationid": change.cause, "gitcommit": change.commit, "newdigest": plan.digest}
+        event = running.record.event(ev.CHANGE_PLANNED, f"plan/{running.stage.name}", data, **about)
+        running.record.append([event], plans=running.record.mine.plans)
+        return event.id
 
     def _follow_up(self, running: _Running, change: Change) -> None:
         for trigger in change.then:
@@ -250,36 +258,32 @@ class Loop:
 
     # ── a plan under way ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def _begin(self, running: _Running, seen: list[Event] | None = None) -> None:
-        """Begin the next batch of the newest plan, where few enough orders are being sent. seen: recorded with it."""
-        events = seen or []
-        intended: list[tuple[Step, Event]] = []
-        if running.plans:
-            under_way, in_flight = running.plans[0], running.target.in_flight
-            room = BATCH + AHEAD - in_flight if under_way.is_fresh else BATCH if in_flight < AHEAD else 0
-            steps = list(islice(under_way.steps.values(), min(BATCH, room)))
-            if steps and (len(steps) == len(under_way.steps) or in_flight < AHEAD):
-                try:
-                    ready = steps if under_way.is_fresh else self._still(running, under_way, steps)
-                except ReconcilerError:
-                    running.record.append(events)
-                    raise
-                events = [*events, *self._narrowed(running, under_way.cause, len(steps) - len(ready), "it waits now")]
-                place = self._record.log.head().hash.hex()  # of no other log: not of one that was put back to here
-                intents = [self._intent(running, under_way, step, f"{place}\x1f{n}") for n, step in enumerate(ready)]
-                intended = list(zip(ready, intents, strict=True))
-                for step in steps:
-                    del under_way.steps[step.key]
-                running.plans = [one for one in running.plans if one.steps]
-        entries = running.record.append([*events, *(intent for _, intent in intended)])
-        if intended:
+    def _begin(self, running: _Running, seen: Sequence[Event] = ()) -> None:
+        """Begin the next batch of the newest plan, where its turn has come. seen: recorded with it."""
+        try:
+            under_way, steps, narrowed = self._next(running)
+        except ReconcilerError:
+            running.record.append(seen)
+            raise
+        place = self._record.log.head().hash.hex()  # of no other log: not of one that was put back to here
+        intents = [self._intent(running, under_way, step, f"{place}\x1f{n}") for n, step in enumerate(steps)]
+        entries = running.record.append([*seen, *narrowed, *intents])
+        if steps:
             reached("loop.intended")
-            entries = entries[-len(intended) :]
-            orders = [Order(step, entry) for (step, _), entry in zip(intended, entries, strict=True)]
-            running.target.send(orders)
+            running.target.send([Order(*one) for one in zip(steps, entries[-len(steps) :], strict=True)])
             if not running.plans:
                 reached("loop.applied")
         self._go_on(running)
+
+    def _next(self, running: _Running) -> tuple[_UnderWay, list[Step], Iterable[Event]]:
+        """The batch whose turn has come: (its plan, its steps, that others of it wait now). They leave the plan."""
+        under_way = running.plans[0] if running.plans else _UnderWay(Change(), "", {}, {})
+        steps = list(islice(under_way.steps.values(), _room(under_way, running.target.in_flight)))
+        ready = steps if under_way.is_fresh or not steps else self._still(running, under_way, steps)
+        for step in steps:
+            del under_way.steps[step.key]
+        running.plans = [one for one in running.plans if one.steps]
+        return under_way, ready, self._narrowed(running, under_way.cause, len(steps) - len(ready), "it waits now")
 
     def _go_on(self, running: _Running) -> None:
         """Have the next batch begun when its turn has come: what is due now comes first."""
@@ -385,6 +389,14 @@ class Loop:
         plan, expansions = self._considered(running, replace(change, keys=mine - change.kept, kept=mine & change.kept))
         found = set(keys) if running.source.notice(expansions, plan) else {step.key for step in plan.steps}
         return {key for key in found if not any(key in one.steps for one in running.plans)}
+
+
+def _room(under_way: _UnderWay, in_flight: int) -> int:
+    """How many steps of a plan may be begun: a batch; of one that was just judged all that still fit beside it."""
+    if in_flight < AHEAD:
+        return BATCH
+    fits = under_way.is_fresh and len(under_way.steps) <= BATCH + AHEAD - in_flight
+    return len(under_way.steps) if fits else 0
 
 
 def _told(plan: Plan) -> dict[str, Any]:

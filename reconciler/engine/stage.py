@@ -15,7 +15,8 @@ from reconciler.history.keys import Key
 from reconciler.planning.desired import Expansion
 from reconciler.planning.diff import Observed
 from reconciler.planning.fields import MergeKeys
-from reconciler.planning.plan import Judgement, Plan, Step
+from reconciler.planning.gate import Judgement
+from reconciler.planning.plan import Plan, Step
 
 AHEAD: Final = 256  # orders being sent below which a plan's next batch begins: making it durable takes a while
 
@@ -91,8 +92,8 @@ class Source(Protocol):
         """By what the plan of this change is judged, now."""
         ...
 
-    def announce(self, change: Change, plan: Plan) -> Sequence[Event]:
-        """The event of a plan that says more than its intents do, which then explains them; nothing for others."""
+    def announce(self, change: Change, plan: Plan) -> Mapping[str, Any] | None:
+        """What a plan is announced with, beside its counts; None where its intents say all."""
         ...
 
     def operation(self, key: Key) -> str:

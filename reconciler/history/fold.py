@@ -12,7 +12,7 @@ from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key, stage_of
 from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State
 
-CODE_VERSION: Final = 9  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 10  # of the fold: snapshots made by another one are dropped
 
 
 def fold(state: State, entries: Iterable[Entry]) -> State:
@@ -83,8 +83,9 @@ def _ref_found(state: State, entry: Entry) -> None:  # noqa: ARG001  # every han
 
 
 def _manifests_checked(state: State, entry: Entry) -> None:
+    table = _mine(state, entry.event).problems if stage_of(entry.event.partitionkey) else state.problems
     for slot, problems in entry.event.data["problems"].items():
-        _put(state.problems, slot, problems or None)
+        _put(table, slot, problems or None)
 
 
 def _change_planned(state: State, entry: Entry) -> None:

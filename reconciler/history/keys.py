@@ -50,9 +50,9 @@ def stream_of(stage: str, key: Key) -> str:
 
 
 def stage_of(stream: str) -> str:
-    """The stage that a stream is of: of its keys, its plans (`plan/<stage>`) or what waits there; "" where of none."""
+    """The stage that a stream is of: of its keys, or of its `plan/`, `waits/` or `problems/`; "" where of none."""
     first, _, rest = stream.partition("/")
-    if first in {"plan", "waits"}:
+    if first in {"plan", "waits", "problems"}:
         return rest
     return _STAGES.get(first, first) if rest.count("/") >= 2 else ""  # kind, namespace and name
 

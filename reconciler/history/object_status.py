@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from reconciler.history import conditions as said
 from reconciler.history.conditions import Verdict, conditions
 from reconciler.history.keys import DECLARE, DELIVER, Key
-from reconciler.history.state import FAILED, Served, State
+from reconciler.history.state import FAILED, Served, State, suspended_by
 from reconciler.history.summed import dataset_counts, delivery, edge_counts, members_told, model_counts, set_counts
 from reconciler.history.timeline import drift_words
 from reconciler.history.times import shown
@@ -160,9 +160,7 @@ def _fought(served: Served) -> str:
 
 
 def _suspended(why: Mapping[str, str], otherwise: str) -> str:
-    until = f" until {shown(why['until'])}" if why.get("until") else ""
-    beside = f"; {otherwise}" if otherwise else ""
-    return f"suspended by {why.get('actor') or 'somebody'}{until}: {why.get('reason') or 'no reason given'}{beside}"
+    return "; ".join(filter(None, (suspended_by(why), otherwise)))
 
 
 # ── kind by kind ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -247,7 +245,7 @@ def of_fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # no
     """How far the repository is carried out."""
     ref, mine = state.ref, state.stage(DECLARE)
     held = mine.held_plan
-    problems = [one for group in state.problems.values() for one in group if one.get("severity", "error") == "error"]
+    problems = [one for one in state.all_problems if one.get("severity", "error") == "error"]
     ours = [served for served in mine.keys.values() if served.operation]
     plan = {"digest": held.digest, "reason": held.reason[:512], "counts": held.counts} if held is not None else {}
     facts = {

@@ -1,14 +1,16 @@
-"""What is live, as plain values: the result of folding a log. May import: history.keys.
+"""What is live, as plain values: the result of folding a log. May import: history.keys, history.times.
 
 In: what history.fold tells it, an entry at a time.  Out: State, to planning, the command line and snapshots. It keeps
 what is live, never a list that grows with time: the timeline and `why` read the log by index instead.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from reconciler.history.keys import DECLARE, Key
+from reconciler.history.times import shown
 
 FAILED: Final = frozenset({"Rejected", "RolledBack"})  # phases of an order that its edge refused
 
@@ -101,6 +103,7 @@ class StageState(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     keys: dict[str, Served] = {}
     waits: dict[str, str] = {}  # key -> why a change of it waits
+    problems: dict[str, list[dict[str, Any]]] = {}  # key -> diagnostics in force
     holds: dict[str, dict[str, dict[str, Any]]] = {}  # key -> content digest -> {reason, code, seq, time}
     held_plan: HeldPlan | None = None
     deletes: list[str] = []  # times of delete intents in the hour before the newest one
@@ -132,7 +135,7 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     ref: Ref = msgspec.field(default_factory=Ref)
     documents: dict[str, list[str]] = {}  # path -> blob id of the last good content, per position in the file
     files: dict[str, str] = {}  # path -> blob id, at ref.commit
-    problems: dict[str, list[dict[str, Any]]] = {}  # "path#index" or key -> diagnostics in force
+    problems: dict[str, list[dict[str, Any]]] = {}  # of Git: "path#index", or an Edge for its pins -> diagnostics
     fleet: dict[str, Any] = {}  # the policy in force: Fleet of the last accepted commit
     stages: dict[str, StageState] = {}
     edges: dict[str, EdgeSeen] = {}
@@ -142,6 +145,13 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     lost: dict[str, dict[str, str]] = {}  # what of the cluster cannot be read -> {error, code, since}
     lease: Leading = msgspec.field(default_factory=Leading)
     digests: dict[str, str] = {}  # "<url> <version>" -> sha256, where policy trusted the first use
+
+    @property
+    def all_problems(self) -> list[dict[str, Any]]:
+        """Every diagnostic in force: of Git, and of every stage's keys."""
+        tables = (self.problems, *(stage.problems for stage in self.stages.values()))
+        groups = sorted(((slot, group) for table in tables for slot, group in table.items()), key=lambda one: one[0])
+        return [problem for _, group in groups for problem in group]
 
     def suspensions(self) -> dict[str, dict[str, Any]]:
         """What keeps scopes from being changed beside annotations, over by its time or not."""
@@ -163,6 +173,12 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
         if found is None:
             found = self.edges[name] = EdgeSeen()
         return found
+
+
+def suspended_by(why: Mapping[str, Any]) -> str:
+    """A suspension in words, wherever it is told. why: {actor, until, reason}."""
+    until = f" until {shown(why['until'])}" if why.get("until") else ""
+    return f"suspended by {why.get('actor') or 'somebody'}{until}: {why.get('reason') or 'no reason given'}"
 
 
 def ordering(state: State) -> frozenset[str]:

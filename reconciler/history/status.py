@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.history.keys import DECLARE, DELIVER, Key, scopes_of
-from reconciler.history.state import FAILED, EdgeSeen, Served, State
+from reconciler.history.state import FAILED, EdgeSeen, Served, State, suspended_by
 from reconciler.history.timeline import drift_words, named
 from reconciler.history.times import shown
 from reconciler.model.identity import EDGE_LABEL, GROUP
@@ -173,6 +173,11 @@ class Suspension:
     object: str = ""
 
     @property
+    def words(self) -> str:
+        """By whom, until when and why."""
+        return suspended_by({"actor": self.actor, "until": self.until, "reason": self.reason})
+
+    @property
     def ends(self) -> str:
         """What a person does to end it; "" where it ends by itself."""
         if self.annotated and not self.object:
@@ -302,7 +307,7 @@ def status(state: State, now: str) -> Status:
         holds=tuple(_holds(state)),
         suspended=suspended,
         links=tuple(Refused(peer=peer, error=error) for peer, error in sorted(state.links.items())),
-        problems=tuple(problem for _, group in sorted(state.problems.items()) for problem in group),
+        problems=tuple(state.all_problems),
     )
 
 
@@ -360,7 +365,7 @@ def _counted(kind: str, every: Sequence[Object]) -> Counted:
 
 def _stops(suspended: Iterable[Suspension]) -> dict[str, str]:
     """What is suspended -> by whom, and why."""
-    return {one.scope: f"suspended by {one.actor}: {one.reason}" for one in suspended}
+    return {one.scope: one.words for one in suspended}
 
 
 def _stopped(stopped: Mapping[str, str], key: Key, labels: Mapping[str, str]) -> str:

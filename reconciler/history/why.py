@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import DELIVER, Key, scopes_of, stream_of
-from reconciler.history.state import Served, StageState, State
+from reconciler.history.state import Served, StageState, State, suspended_by
 from reconciler.history.timeline import drift_words, words
 
 Find = Callable[[str], Entry | None]
@@ -57,7 +57,7 @@ def why(  # noqa: PLR0917  # where to look, then what to look with
     mine = state.stage(stage)
     served = mine.keys.get(str(key))
     if served is None:
-        return [*_problems(key, state)]
+        return [*_problems(key, mine)]
     past = list(stream(stream_of(stage, key)))
     walk = _on_edge if stage == DELIVER else _object
     return [
@@ -65,7 +65,7 @@ def why(  # noqa: PLR0917  # where to look, then what to look with
         *_today(asked, served, state, find, stream),
         *_held(key, mine),
         *_suspended(key, state, served),
-        *_problems(key, state),
+        *_problems(key, mine),
     ]
 
 
@@ -260,11 +260,11 @@ def _suspended(key: Key, state: State, served: Served) -> Iterator[Link]:
     for scope in scopes_of(key, served.order.get("labels", {})):
         found = state.suspended.get(scope)
         if found is not None and (served.open or not served.order):
-            text = f"suspended by {found.get('actor', '')}: {found.get('reason', '')}"
+            text = suspended_by(found)
             yield Link(what="suspended", text=text, time=found.get("time", ""))
 
 
-def _problems(key: Key, state: State) -> Iterator[Link]:
-    for problem in state.problems.get(str(key), ()):
+def _problems(key: Key, mine: StageState) -> Iterator[Link]:
+    for problem in mine.problems.get(str(key), ()):
         place = f"{problem.get('path', '')}:{problem.get('line', 0)}"
         yield Link(what="problem", text=f"{problem['code']}: {problem['message']}", place=place)

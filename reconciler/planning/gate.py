@@ -1,13 +1,50 @@
-"""From the fold of the log to what a plan is judged by. May import: history, planning.plan. Pure."""
+"""The gate: whether something may be done now, and if not, why. May import: history, planning. Pure.
 
-from collections.abc import Mapping
+In: the fold of the log and the policy in force, as a Judgement.  Out: one sentence for whatever stops a step (a
+suspension, the object itself, a freeze, what cannot be read, a quarantine) or a whole plan (rewritten history, limits).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
-from reconciler.history.keys import Key
-from reconciler.history.state import StageState, State
-from reconciler.history.times import is_over
-from reconciler.planning.freeze import frozen
-from reconciler.planning.plan import Judgement
+from reconciler.history.keys import Key, scopes_of
+from reconciler.history.state import Served, StageState, State, suspended_by
+from reconciler.history.times import is_over, is_time, shown
+from reconciler.planning.desired import content_digest
+from reconciler.planning.freeze import Freeze, frozen
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a plan is judged by, all as values.
+
+    limits: `prune` of the Fleet in force; None where deletes have none.
+    holds: key -> quarantined content digests with the reason.  suspended: "*" or edge -> reason.
+    unreadable: lines that cannot be read, so that nothing may be pruned.  deleted_lately: deletes within the last hour.
+    inventory: how many keys there were when it began; asked only where there are deletes.
+    rewritten_from: the commit that the branch no longer contains.
+    approved: the digest that a person has released.  held_bytes: edge -> digests on its disk.
+    freeze: the window that is open now; what was ordered is still kept so.  ordered: what was ordered, by key.
+    edge_of: (key, what is ordered) -> the edge on which an object of the API server is to run, "" where on none.
+    reverted: the keys that go back by the commit in hand, which only windows of the scope `all` hold: `strict`.
+    """
+
+    limits: Mapping[str, Any] | None = None
+    holds: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    suspended: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+    deleted_lately: int = 0
+    inventory: Callable[[], int] = lambda: 0
+    rewritten_from: str = ""
+    approved: str = ""
+    held_bytes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    freeze: Freeze | None = None
+    strict: Freeze | None = None
+    reverted: frozenset[Key] = frozenset()
+    ordered: Mapping[str, Served] = field(default_factory=dict)
+    edge_of: Callable[[Key, Mapping[str, Any]], str] = lambda _key, _spec: ""
 
 
 def judge_by(
@@ -54,3 +91,84 @@ def _there(mine: StageState) -> int:
         bool(served.order or served.live) and not (served.open and served.action == "delete")
         for served in mine.keys.values()
     )
+
+
+class Stopped(NamedTuple):
+    """Why a step is not done now, "" where it may be. until: when it may (RFC 3339), "" where a person decides."""
+
+    why: str = ""
+    until: str = ""
+
+
+def stopped(  # one for whatever stops
+    key: Key,
+    action: str,
+    spec: Mapping[str, Any],
+    judged_by: Judgement,
+    there: Mapping[str, str],
+    *,
+    kept: bool | None = None,
+) -> Stopped:
+    """What keeps a step from being done now.
+
+    spec: what is ordered, or what is to go.  there: what the object itself says: see planning.diff.Observed.waits.
+    kept: whether the step only restores what was ordered before; None: where that is what it orders.
+    """
+    suspended = _suspension(key, spec, judged_by)
+    if suspended.why:
+        return suspended
+    if itself := there.get(action) or there.get("", ""):
+        return Stopped(itself)
+    freeze = judged_by.strict if key in judged_by.reverted else judged_by.freeze
+    if freeze is not None and not (_is_kept(key, action, spec, judged_by) if kept is None else kept):
+        return Stopped(f"frozen until {shown(freeze.until)}: {freeze.reason}", freeze.until)
+    if action == "delete":
+        unreadable = judged_by.unreadable
+        return Stopped(f"nothing is pruned while {unreadable[0]} cannot be read" if unreadable else "")
+    holds = judged_by.holds.get(str(key))
+    held = holds.get(content_digest(dict(spec))) if holds else None
+    return Stopped(f"{held['code']}: {held['reason']}" if held else "")
+
+
+def _is_kept(key: Key, action: str, spec: Mapping[str, Any], judged_by: Judgement) -> bool:
+    """Whether this is what was ordered before: to keep it so is no change."""
+    ordered = judged_by.ordered.get(str(key))
+    return action != "delete" and bool(spec) and ordered is not None and ordered.order == spec
+
+
+def _suspension(key: Key, spec: Mapping[str, Any], judged_by: Judgement) -> Stopped:
+    if not judged_by.suspended:
+        return Stopped()
+    scopes = scopes_of(key, spec.get("labels", {}), judged_by.edge_of(key, spec))
+    found = next((judged_by.suspended[scope] for scope in scopes if scope in judged_by.suspended), None)
+    if found is None:
+        return Stopped()
+    until = str(found.get("until", ""))
+    return Stopped(suspended_by(found), until if is_time(until) else "")
+
+
+def held(judged_by: Judgement, digest: str, *, steps: int, deletes: int) -> str:
+    """Why a whole plan waits for a person; "" where it does not. deletes: those that nothing else stops."""
+    if judged_by.approved and judged_by.approved == digest:
+        return ""
+    if judged_by.rewritten_from and steps:
+        return f"history was rewritten: commit {judged_by.rewritten_from[:12]} is no longer in the branch"
+    if judged_by.limits is None or not deletes:
+        return ""
+    inventory = judged_by.inventory()
+    limit = delete_limit(judged_by.limits, inventory)
+    if deletes + judged_by.deleted_lately <= limit:
+        return ""
+    lately = f" after {judged_by.deleted_lately} in the last hour" if judged_by.deleted_lately else ""
+    number, share = judged_by.limits.get("maxDeletes", 20), judged_by.limits.get("maxShare", "10%")
+    allowed = f"Fleet allows {limit} an hour (maxDeletes {number}, maxShare {share} of {inventory})"
+    return f"it deletes {deletes} of {inventory}{lately}; {allowed}"
+
+
+def delete_limit(limits: Mapping[str, Any], inventory: int) -> int:
+    """How many deletes an hour may hold: the smaller of maxDeletes and maxShare of what was there when it began.
+
+    A share above zero allows at least one.
+    """
+    percent = int(str(limits.get("maxShare", "10%")).rstrip("%"))
+    return min(int(limits.get("maxDeletes", 20)), -(-percent * inventory // 100))  # rounded up, without floats

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from reconciler.history import events as ev
 from reconciler.history.keys import DECLARE, Key
-from reconciler.history.state import FAILED, Served
+from reconciler.history.state import FAILED, Served, suspended_by
 from reconciler.model.identity import GROUP, OPERATION, STAGE
 from reconciler.planning.declare import OWN_LABELS
 from reconciler.planning.diff import Observed
@@ -158,7 +158,7 @@ class Look:
         if live is None:
             return found
         if why:
-            found[""] = f"suspended by {why['actor']}: {why.get('reason', 'no reason given')}"
+            found[""] = suspended_by(why)
         if live.deleting:
             found[""] = "it is being deleted, and waits for its finalizers"
         if live.annotations.get(PRUNE) == DISABLED:

@@ -5,21 +5,18 @@ approved before anything happens; its steps become intents.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
-from reconciler.history.keys import Key, scopes_of
-from reconciler.history.state import Served
-from reconciler.history.times import is_time, shown
-from reconciler.planning.desired import content_digest
+from reconciler.history.keys import Key
 from reconciler.planning.diff import Difference, FieldChange, Observed
-from reconciler.planning.freeze import Freeze
+from reconciler.planning.gate import Judgement, held, stopped
 from reconciler.planning.kinds import rank_of
 
-BATCH = 512
+BATCH = 512  # steps that are begun together
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,37 +41,6 @@ class Step:
     found: Mapping[str, str] = field(default_factory=dict)
     left: tuple[str, ...] = ()
     forced: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What a plan is judged by, all as values.
-
-    limits: `prune` of the Fleet in force; None where deletes have none.
-    holds: key -> quarantined content digests with the reason.  suspended: "*" or edge -> reason.
-    unreadable: lines that cannot be read, so that nothing may be pruned.  deleted_lately: deletes within the last hour.
-    inventory: how many keys there were when it began; asked only where there are deletes.
-    rewritten_from: the commit that the branch no longer contains.
-    approved: the digest that a person has released.  held_bytes: edge -> digests on its disk.
-    freeze: the window that is open now; what was ordered is still kept so.  ordered: what was ordered, by key.
-    edge_of: (key, what is ordered) -> the edge on which an object of the API server is to run, "" where on none.
-    reverted: the keys that go back by the commit in hand, which only windows of the scope `all` hold: `strict`.
-    """
-
-    limits: Mapping[str, Any] | None = None
-    holds: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
-    suspended: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    unreadable: tuple[str, ...] = ()
-    deleted_lately: int = 0
-    inventory: Callable[[], int] = lambda: 0
-    rewritten_from: str = ""
-    approved: str = ""
-    held_bytes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    freeze: Freeze | None = None
-    strict: Freeze | None = None
-    reverted: frozenset[Key] = frozenset()
-    ordered: Mapping[str, Served] = field(default_factory=dict)
-    edge_of: Callable[[Key, Mapping[str, Any]], str] = lambda _key, _spec: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +84,14 @@ class Plan:
         """The same, with what the other one does now."""
         return Plan(tuple(sorted((*self.steps, *other.ready), key=_order)), self.held)
 
-    def batches(self) -> Iterator[tuple[Step, ...]]:
-        """The ready steps, at most 512 at a time."""
-        ready = self.ready
-        for start in range(0, len(ready), BATCH):
-            yield ready[start : start + BATCH]
-
 
 def make_plan(differences: Iterable[Difference], judged_by: Judgement) -> Plan:
     """The plan for these differences."""
     steps = sorted((_step(difference, judged_by) for difference in differences), key=_order)
-    return Plan(tuple(steps), _held(steps, judged_by))
+    plan = Plan(tuple(steps))
+    deletes = sum(step.action == "delete" for step in plan.ready)
+    digest = plan.digest if judged_by.approved else ""
+    return replace(plan, held=held(judged_by, digest, steps=len(steps), deletes=deletes))
 
 
 def _order(step: Step) -> tuple[int, Key]:
@@ -141,8 +104,7 @@ def _order(step: Step) -> tuple[int, Key]:
 def _step(difference: Difference, judged_by: Judgement) -> Step:
     key, wanted, there = difference.key, difference.wanted, difference.there or Observed({})
     spec = {} if wanted is None else wanted.spec
-    kept = _kept(key, spec, judged_by)
-    waits, until = stopped(key, difference.action, spec or there.spec, judged_by, there.waits, kept=kept)
+    waits, until = stopped(key, difference.action, spec or there.spec, judged_by, there.waits)
     if wanted is None:
         changes = difference.changes
         return Step(key, "delete", {}, {}, changes, "no longer declared", waits=waits, until=until, found=there.found)
@@ -155,36 +117,12 @@ def _step(difference: Difference, judged_by: Judgement) -> Step:
         reason=wanted.because,
         origin=wanted.origin,
         fetch_bytes=_fetch_bytes(spec, judged_by.held_bytes.get(key.edge, {})) if key.edge else 0,
-        waits=waits or _quarantine(key, spec, judged_by),
+        waits=waits,
         until=until,
         found=there.found,
         left=there.left,
         forced=there.forced,
     )
-
-
-def stopped(
-    key: Key,
-    action: str,
-    spec: Mapping[str, Any],
-    judged_by: Judgement,
-    there: Mapping[str, str],
-    *,
-    kept: bool,
-) -> tuple[str, str]:
-    """(why a step is not done now, until when that is known), or two empty texts.
-
-    spec: what is ordered, or what is to go.  there: what the object itself says: see Observed.waits.  kept: whether the
-    step only restores what was ordered before.
-    """
-    waits, until = _suspension(key, spec, judged_by)
-    waits = waits or there.get(action) or there.get("", "")
-    freeze = judged_by.strict if key in judged_by.reverted else judged_by.freeze
-    if not waits and freeze is not None and not kept:
-        return f"frozen until {shown(freeze.until)}: {freeze.reason}", freeze.until
-    if not waits and action == "delete" and judged_by.unreadable:
-        return f"nothing is pruned while {judged_by.unreadable[0]} cannot be read", ""
-    return waits, until
 
 
 def waits_now(step: Step, judged_by: Judgement, there: Observed | None) -> str:
@@ -194,21 +132,7 @@ def waits_now(step: Step, judged_by: Judgement, there: Observed | None) -> str:
     """
     ordered = judged_by.ordered.get(str(step.key))
     spec = step.spec or (ordered.order if ordered is not None else {})
-    kept = _kept(step.key, step.spec, judged_by)
-    why, _ = stopped(step.key, step.action, spec, judged_by, there.waits if there is not None else {}, kept=kept)
-    return why or _quarantine(step.key, step.spec, judged_by)
-
-
-def _quarantine(key: Key, spec: Mapping[str, Any], judged_by: Judgement) -> str:
-    holds = judged_by.holds.get(str(key))
-    held = holds.get(content_digest(dict(spec))) if holds else None
-    return f"{held['code']}: {held['reason']}" if held else ""
-
-
-def _kept(key: Key, spec: Mapping[str, Any], judged_by: Judgement) -> bool:
-    """Whether this is what was ordered before: to keep it so is no change."""
-    ordered = judged_by.ordered.get(str(key))
-    return bool(spec) and ordered is not None and ordered.order == spec
+    return stopped(step.key, step.action, spec, judged_by, there.waits if there is not None else {}).why
 
 
 def _fetch_bytes(spec: Mapping[str, Any], there: Mapping[str, int]) -> int | None:
@@ -216,46 +140,3 @@ def _fetch_bytes(spec: Mapping[str, Any], there: Mapping[str, int]) -> int | Non
         return 0
     size = spec.get("size")
     return None if size is None else int(size)
-
-
-def _suspension(key: Key, spec: Mapping[str, Any], judged_by: Judgement) -> tuple[str, str]:
-    """(why nothing is done, until when) by what is suspended."""
-    if not judged_by.suspended:
-        return "", ""
-    scopes = scopes_of(key, spec.get("labels", {}), judged_by.edge_of(key, spec))
-    found = next((judged_by.suspended[scope] for scope in scopes if scope in judged_by.suspended), None)
-    if found is None:
-        return "", ""
-    why = f"suspended by {found.get('actor', 'somebody')}: {found.get('reason', 'no reason given')}"
-    until = str(found.get("until", ""))
-    return why, until if is_time(until) else ""
-
-
-def delete_limit(limits: Mapping[str, Any], inventory: int) -> int:
-    """How many deletes an hour may hold: the smaller of maxDeletes and maxShare of what was there when it began.
-
-    A share above zero allows at least one.
-    """
-    percent = int(str(limits.get("maxShare", "10%")).rstrip("%"))
-    return min(int(limits.get("maxDeletes", 20)), -(-percent * inventory // 100))  # rounded up, without floats
-
-
-def _held(steps: list[Step], judged_by: Judgement) -> str:
-    plan = Plan(tuple(steps))
-    if judged_by.approved and judged_by.approved == plan.digest:
-        return ""
-    if judged_by.rewritten_from and steps:
-        return f"history was rewritten: commit {judged_by.rewritten_from[:12]} is no longer in the branch"
-    deletes = sum(step.action == "delete" for step in plan.ready)
-    if judged_by.limits is None:
-        return ""
-    if not deletes:
-        return ""
-    inventory = judged_by.inventory()
-    limit = delete_limit(judged_by.limits, inventory)
-    if deletes + judged_by.deleted_lately > limit:
-        lately = f" after {judged_by.deleted_lately} in the last hour" if judged_by.deleted_lately else ""
-        number, share = judged_by.limits.get("maxDeletes", 20), judged_by.limits.get("maxShare", "10%")
-        allowed = f"Fleet allows {limit} an hour (maxDeletes {number}, maxShare {share} of {inventory})"
-        return f"it deletes {deletes} of {inventory}{lately}; {allowed}"
-    return ""

@@ -20,40 +20,33 @@ from reconciler.planning import declare
 from reconciler.planning.declared import Object
 from reconciler.planning.desired import Expansion
 from reconciler.planning.freeze import frozen
-from reconciler.planning.plan import Judgement, Plan
+from reconciler.planning.gate import Judgement
+from reconciler.planning.plan import Plan
 from reconciler.ports import Workers
-from reconciler.stages.git import GitSource, Reach, Repository, noticed
+from reconciler.stages.git import Expand, FromGit, GitSource, Repository, noticed
 from reconciler.stages.keeping import Cluster, Keeping
 from reconciler.stages.verbs import Verbs
 
 
-class Declare(Keeping):
+class Declare(FromGit, Keeping):
     """Source of the stage whose target is the cluster."""
 
     def __init__(
         self, repository: Repository, recorder: Recorder, queue: Queue, workers: Workers, cluster: Cluster
     ) -> None:
         super().__init__(recorder.stage(DECLARE), cluster)
-        reach = Reach(declare.affected, declare.every)
-        self.following = GitSource(repository, self._record, reach, queue.stage(DECLARE), workers)
-        self._verbs = Verbs(self.following, self._record)
+        expand = Expand(declare.affected, declare.every, lambda *about: declare.expand(*about))  # noqa: PLW0108
+        self.git = GitSource(repository, self._record, expand, queue.stage(DECLARE), workers)
+        self._verbs = Verbs(self.git, self._record)
         self._led = False  # whether the Lease was won, and so everything looked at, since this began
 
     def concerns(self, key: Key) -> bool:
         """Whether Git declares it."""
-        return declare.source_of(self.following.repository.declared, key)[0] is not None
-
-    def change(self, keys: Iterable[Key] = (), events: Sequence[Event] = (), cause: str = "") -> Change:
-        """See GitSource."""
-        return self.following.change(keys, events, cause)
-
-    def audit(self) -> Change:
-        """See GitSource."""
-        return self.following.audit()
+        return declare.source_of(self.git.repository.declared, key)[0] is not None
 
     def take(self, trigger: Trigger) -> Change:
         """What the trigger means (see engine.stage.Source)."""
-        return self.following.in_order(self._meant(trigger))
+        return self.git.in_order(self._meant(trigger))
 
     def _meant(self, trigger: Trigger) -> Change:
         match trigger.cause:
@@ -61,50 +54,34 @@ class Declare(Keeping):
                 return Change()  # the Lease came first, and all was looked at then
             case Cause.START | Cause.LEASE:
                 self._cluster.forget()
-                self.following.start()  # Git is asked also where the cluster does not answer
+                self.git.start()  # Git is asked also where the cluster does not answer
                 settled = (*trigger.events, *self._settled())
                 self._led = trigger.cause is Cause.LEASE
                 return Change(events=settled)  # what is settled is no longer open when everything is looked at
-            case Cause.COMMIT if self.following.is_starting:
-                return self.following.started(trigger, Trigger(Cause.RULES))
+            case Cause.COMMIT if self.git.is_starting:
+                return self.git.started(trigger, Trigger(Cause.RULES))
             case Cause.COMMIT:
-                return self._followed(self.following.commit(trigger))
+                return self._followed(self.git.commit(trigger))
             case Cause.OBJECT:
-                return Change() if self.following.is_starting else self._seen(Key.parse(trigger.subject))
+                return Change() if self.git.is_starting else self._seen(Key.parse(trigger.subject))
             case Cause.VERB:
                 change = self._verbs.change(trigger)
                 if change.keys | change.kept or change.look:
                     self._cluster.may_write()  # what is asked is done, or refused before anything is recorded
                 return change
             case _:
-                return super().take(trigger)
+                return Keeping.take(self, trigger)
 
     def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:
         """That the branch cannot be read, once for each reason. The cluster's own failures are told by its watches."""
         is_of_git = trigger.cause is Cause.COMMIT and failure.code == "RX301"
-        return self.following.lost(failure) if is_of_git else ()
-
-    def preview(self) -> Change:
-        """Everything there is or should be."""
-        return self.following.preview()
-
-    def everything(self) -> Iterable[Key]:
-        """Every key there is or should be."""
-        return self.following.everything()
-
-    def looked(self, change: Change, found: frozenset[Key]) -> Change:
-        """See engine.stage.Source."""
-        return self.following.looked(change, found)
-
-    def announce(self, change: Change, plan: Plan) -> Sequence[Event]:
-        """See engine.stage.Source."""
-        return self.following.announce(change, plan)
+        return self.git.lost(failure) if is_of_git else ()
 
     def _followed(self, change: Change) -> Change:
         """Where the branch has not moved: the commit whose plan could not be made, as the cluster did not answer."""
-        if change.is_later or change.commit or self.following.is_finished:
+        if change.is_later or change.commit or self.git.is_finished:
             return change
-        return replace(self.following.audit(), events=change.events, then=change.then)
+        return replace(self.git.audit(), events=change.events, then=change.then)
 
     def _seen(self, key: Key) -> Change:
         """An object is not as it was; an annotation on it may be about more than itself."""
@@ -113,7 +90,7 @@ class Declare(Keeping):
         if not asked:
             return replace(change, events=events)
         then = (Trigger(Cause.COMMIT),) if asked == "poll" else ()
-        audit = self.following.audit()
+        audit = self.git.audit()
         return replace(audit, events=events, cause=change.cause or audit.cause, then=then)
 
     def _annotated(self) -> Iterator[Event]:
@@ -133,11 +110,6 @@ class Declare(Keeping):
                 data = {"scope": scope, "annotated": True, "object": why.get("object", "")}
                 yield self._record.event(ev.RECONCILE_RESUMED, "suspensions", data, actor="somebody")
 
-    def expand(self, keys: Iterable[Key]) -> list[Expansion]:
-        """What each object should be, by what Git declares."""
-        declared, around = self.following.repository.declared, self.following.around()
-        return self.following.expanded(keys, lambda key: declare.expand(key, declared, around))
-
     def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
         """Problems of objects, and what waits, where they differ from what the log says."""
         expansions = list(expansions)
@@ -150,12 +122,12 @@ class Declare(Keeping):
     def passes(self, intent: Event) -> bool:
         """Whether it only restores, or was ordered in this freeze: by the commit that begins it, or goes back in it."""
         of_newest = intent.gitcommit and intent.gitcommit == self._record.state.ref.accepted
-        ordered_in = of_newest and frozen(self.following.fleet(), intent.time) is not None
+        ordered_in = of_newest and frozen(self.git.fleet(), intent.time) is not None
         return bool(ordered_in) or intent.prevdigest == intent.newdigest
 
     def judge(self, change: Change) -> Judgement:
         """Limits, windows and suspensions of the Fleet in force."""
-        judgement = self.following.judge(change)
+        judgement = self.git.judge(change)
         asked = self._cluster.asked.suspended() if change.keys | change.kept else {}
         suspended = {**judgement.suspended, **asked} if asked else judgement.suspended
         return replace(judgement, suspended=suspended, edge_of=self._edge_of)
@@ -165,4 +137,4 @@ class Declare(Keeping):
         if key.kind != "InferenceModel":
             return ""
         model = Object(kind=key.kind, namespace=key.namespace, name=key.name, spec=dict(spec.get("spec", {})))
-        return self.following.repository.declared.edge_of(model) or ""
+        return self.git.repository.declared.edge_of(model) or ""

@@ -17,10 +17,11 @@ from reconciler.history.state import FAILED, Served
 from reconciler.planning.deliver import expand
 from reconciler.planning.desired import Expansion
 from reconciler.planning.diff import Observed
-from reconciler.planning.plan import Judgement, Plan
+from reconciler.planning.gate import Judgement
+from reconciler.planning.plan import Plan
 from reconciler.planning.reach import affected, every
 from reconciler.ports import Peers, Workers
-from reconciler.stages.git import GitSource, Reach, Repository, noticed
+from reconciler.stages.git import Expand, FromGit, GitSource, Repository, noticed
 from reconciler.stages.replication import Replication
 from reconciler.stages.verbs import Verbs
 
@@ -121,7 +122,7 @@ def _has(served: Served) -> dict[str, str]:
     return {name: served.live.get(name, "") for name in ("version", "sha256")}
 
 
-class Deliver(Edges):
+class Deliver(FromGit, Edges):
     """Source and target of the hub's loop: both look at one log and one set of declarations."""
 
     def __init__(
@@ -134,88 +135,66 @@ class Deliver(Edges):
     ) -> None:
         self._queue = queue.stage(DELIVER)
         super().__init__(recorder.stage(DELIVER), self._queue, workers, peers)
-        reach = Reach(affected, every)
-        self.following = GitSource(repository, self._record, reach, self._queue, workers)
-        self._verbs = Verbs(self.following, self._record)
+        self.git = GitSource(repository, self._record, Expand(affected, every, expand), self._queue, workers)
+        self._verbs = Verbs(self.git, self._record)
 
     # ── source ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def take(self, trigger: Trigger) -> Change:
         """What the trigger means (see engine.stage.Source)."""
-        return self.following.in_order(self._meant(trigger))
+        return self.git.in_order(self._meant(trigger))
 
     def _meant(self, trigger: Trigger) -> Change:
         match trigger.cause:
             case Cause.START:
-                self.following.start()
+                self.git.start()
                 return Change()
-            case Cause.COMMIT if self.following.is_starting:
-                return self._followed(self.following.started(trigger, Trigger(Cause.AUDIT)))
+            case Cause.COMMIT if self.git.is_starting:
+                return self._followed(self.git.started(trigger, Trigger(Cause.AUDIT)))
             case Cause.COMMIT:
-                return self._followed(self.following.commit(trigger))
+                return self._followed(self.git.commit(trigger))
             case Cause.EDGE:
                 said = self.heard(trigger)
                 return Change() if said is None else self._heard(said)
             case Cause.KEYS:
-                return self.following.change({Key.parse(trigger.subject)})
+                return self.git.change({Key.parse(trigger.subject)})
             case Cause.HAPPENED | Cause.DONE:
                 return Change(events=trigger.events)
             case Cause.VERB:
                 return self._followed(self._verbs.change(trigger))
             case _:
-                return self._followed(self.following.audit())
+                return self._followed(self.git.audit())
 
     def _followed(self, change: Change) -> Change:
         """The same; behind a commit or an audit it is seen to that every edge has its agent, and was heard."""
         if change.commit or change.look:
             self._supervise()
         if change.look:
-            declared, state = self.following.repository.declared, self._record.state
+            declared, state = self.git.repository.declared, self._record.state
             for edge in sorted({*state.edges, *(edge.name for edge in declared.of_kind("Edge"))}):
                 self._queue.add(Trigger(Cause.EDGE, edge))
         return change
-
-    def everything(self) -> Iterable[Key]:
-        """Every key there is or should be."""
-        return self.following.everything()
 
     def seen(self, keys: Sequence[Key]) -> Sequence[Event]:  # noqa: ARG002  # edges say themselves what they did
         """Nothing."""
         return ()
 
-    def looked(self, change: Change, found: frozenset[Key]) -> Change:
-        """See engine.stage.Source."""
-        return self.following.looked(change, found)
-
-    def preview(self) -> Change:
-        """Everything there is or should be, where the branch has not moved: what waits is told too."""
-        return self.following.preview()
-
     def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:
         """That the branch cannot be read, once for each reason."""
-        return self.following.lost(failure) if trigger.cause is Cause.COMMIT else ()
-
-    def announce(self, change: Change, plan: Plan) -> Sequence[Event]:
-        """See engine.stage.Source."""
-        return self.following.announce(change, plan)
+        return self.git.lost(failure) if trigger.cause is Cause.COMMIT else ()
 
     def _supervise(self) -> None:
         """Every edge that is declared, or that still has something to take away, needs its agent."""
         there = {Key.parse(text).edge for text in self._record.mine.keys}
-        declared = {edge.name for edge in self.following.repository.declared.of_kind("Edge")}
+        declared = {edge.name for edge in self.git.repository.declared.of_kind("Edge")}
         self._peers.wanted(sorted(there | declared))
 
     def _heard(self, said: Said) -> Change:
         if said.is_missed:
             self._supervise()
-        return self.following.change(self.following.everything() if said.is_renewed else said.keys, said.events)
+        return self.git.change(self.git.everything() if said.is_renewed else said.keys, said.events)
 
     # ── expansion and judgement ───────────────────────────────────────────────────────────────────────────────────
-
-    def expand(self, keys: Iterable[Key]) -> list[Expansion]:
-        """What each key should be, by what Git declares."""
-        declared, around = self.following.repository.declared, self.following.around()
-        return self.following.expanded(keys, lambda key: expand(key, declared, around))
 
     def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:  # noqa: ARG002  # rows tell what waits
         """Problems of keys, where they differ from what the log says."""
@@ -223,7 +202,7 @@ class Deliver(Edges):
 
     def judge(self, change: Change) -> Judgement:
         """Limits of the Fleet in force; the first commit is judged by its own."""
-        return self.following.judge(change)
+        return self.git.judge(change)
 
     def operation(self, key: Key) -> str:  # noqa: ARG002  # every order of the hub begins an operation
         """None: an order begins its own operation."""

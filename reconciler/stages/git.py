@@ -22,8 +22,8 @@ from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.deliver import unmatched_pins
 from reconciler.planning.desired import Desired, Expansion, Frozen
-from reconciler.planning.gate import judge_by
-from reconciler.planning.plan import BATCH, Judgement, Plan
+from reconciler.planning.gate import Judgement, judge_by
+from reconciler.planning.plan import BATCH, Plan
 from reconciler.planning.versions import Circumstances
 from reconciler.ports import Workers
 
@@ -80,14 +80,16 @@ class Repository(Protocol):
         ...
 
 
-class Reach(NamedTuple):
-    """Which keys a stage expands to.
+class Expand(NamedTuple):
+    """How a stage expands what is declared; all of it pure.
 
     affected: (before, after, changed) -> the keys whose expansion may differ.  every: all that is declared.
+    one: (key, declared, around) -> what it should be.
     """
 
     affected: Callable[[Declared, Declared, Iterable[Identity]], set[Key]]
     every: Callable[[Declared], Iterable[Key]]
+    one: Callable[[Key, Declared, Circumstances], Expansion]
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,11 @@ class GitSource:
     """Reads the branch beside the loop, and says what that means for the keys of one stage."""
 
     def __init__(
-        self, repository: Repository, recorder: StageRecorder, reach: Reach, queue: StageQueue, workers: Workers
+        self, repository: Repository, recorder: StageRecorder, expand: Expand, queue: StageQueue, workers: Workers
     ) -> None:
-        self.repository, self._record, self._reach, self._queue = repository, recorder, reach, queue
+        self.repository, self._record, self._expand, self._queue = repository, recorder, expand, queue
         self._question = Question(
-            self._reading,
+            lambda: self.repository.reading(),  # noqa: PLW0108  # as it is then
             Trigger(Cause.COMMIT),
             queue=queue,
             workers=workers,
@@ -126,9 +128,6 @@ class GitSource:
         self.is_starting = False  # nothing is planned until Git has answered
         self._waiting: list[Trigger] = []  # for the end of a look at the branch
         self._looked: dict[int, ReconcilerError | None] = {}  # who has waited, and what the look has failed by
-
-    def _reading(self) -> Callable[[], Reading | None]:
-        return self.repository.reading()
 
     def commit(self, trigger: Trigger) -> Change:
         """What is new in the branch; LATER while it is looked at (see Question.answer). Raises GitUnavailable."""
@@ -248,7 +247,7 @@ class GitSource:
         seen: set[Key] = set()
         mine = self._record.mine
         texts = [*mine.keys, *mine.waits]
-        for key in chain(self._reach.every(self.repository.declared), map(Key.parse, texts)):
+        for key in chain(self._expand.every(self.repository.declared), map(Key.parse, texts)):
             if key not in seen:
                 seen.add(key)
                 yield key
@@ -260,10 +259,9 @@ class GitSource:
 
     def unreadable(self) -> tuple[str, ...]:
         """The lines in force that cannot be read, so that nothing is pruned."""
-        problems = self._record.state.problems.values()
         return tuple(
             f"{problem['path']}:{problem.get('line', 1)}"
-            for group in problems
+            for group in self._record.state.problems.values()
             for problem in group
             if BLOCKS_PRUNING in problem.get("notes", ())
         )
@@ -296,45 +294,35 @@ class GitSource:
             about=facts.about,
         )
 
-    def announce(self, change: Change, plan: Plan) -> Sequence[Event]:
-        """The plan, where it says more than its intents do: for a commit, when held, approved, or of many steps."""
+    def announce(self, change: Change, plan: Plan) -> Mapping[str, Any] | None:
+        """What a plan is announced with: for a commit, when held, approved, or of many steps."""
         facts, state, held = change.facts or self._facts(), self._record.state, self._record.mine.held_plan
-        if not (change.commit or facts.approved or plan.held or len(plan.ready) > BATCH):
-            return ()
-        if (
-            plan.held
-            and held is not None
-            and held.digest == plan.digest
-            and held.commit == (change.commit or held.commit)
-        ):
-            return ()
-        data: dict[str, Any] = {"counts": plan.counts}
-        if plan.fetch_bytes:
-            data["fetchBytes"] = plan.fetch_bytes
         if plan.held:
-            data |= {"held": plan.held, "keys": sorted(str(step.key) for step in plan.steps)}
-        else:
-            data |= {"fleet": facts.fleet} if change.commit and facts.fleet != state.fleet else {}
-            data |= {"releases": facts.approved} if facts.approved else {}
-        if "fleet" in data and state.ref.accepted:  # other rules may be about anything that is there
+            commit = change.commit or (held.commit if held is not None else "")
+            if held is not None and (held.digest, held.commit) == (plan.digest, commit):
+                return None
+            return {"held": plan.held, "keys": sorted(str(step.key) for step in plan.steps)}
+        if not (change.commit or facts.approved or len(plan.ready) > BATCH):
+            return None
+        data: dict[str, Any] = {"fleet": facts.fleet} if change.commit and facts.fleet != state.fleet else {}
+        if data and state.ref.accepted:  # other rules may be about anything that is there
             self._queue.add(Trigger(Cause.RULES))
-        stream, digest = f"plan/{self._record.name}", plan.digest
-        about = {"causationid": change.cause, "gitcommit": change.commit, "newdigest": digest}
-        return [self._record.event(ev.CHANGE_PLANNED, stream, data, **about)]
+        return data | ({"releases": facts.approved} if facts.approved else {})
 
-    def expanded(self, keys: Iterable[Key], one: Callable[[Key], Expansion]) -> list[Expansion]:
+    def expand(self, keys: Iterable[Key]) -> list[Expansion]:
         """What each key should be. Before a commit was read nothing can be said, so nothing is taken for gone."""
         if not self._record.state.ref.commit:
             return [Frozen(key, None) for key in keys]
-        return [one(key) for key in keys]
+        declared, around = self.repository.declared, self.around()
+        return [self._expand.one(key, declared, around) for key in keys]
 
     def _adopt(self, reading: Reading, found: tuple[Event, ...]) -> Change:
         record, before = self._record, self.repository.declared
         self._record.log.put_blobs(reading.blobs)
-        about = self._reach.affected(before, reading.declared, reading.changed)
+        about = self._expand.affected(before, reading.declared, reading.changed)
         keys = about | self.held_keys()
         if self.unreadable() and not reading.unreadable:  # what could not be pruned while a line was unreadable
-            keys |= {*self._reach.every(reading.declared), *self.everything()}
+            keys |= {*self._expand.every(reading.declared), *self.everything()}
         problems = {**reading.problems, **self._pin_problems(reading, keys)}
         events = [self._ref_advanced(reading, n) for n in range(len(reading.commits))]
         newest = reading.commits[-1]
@@ -375,14 +363,49 @@ class GitSource:
         return self._record.event(ev.REF_ADVANCED, "git", data, gitcommit=read.commit, actor=str(read.facts["author"]))
 
 
+class FromGit:
+    """What every source of a stage that begins at Git answers alike. git: the branch that it follows."""
+
+    git: GitSource
+
+    def change(self, keys: Iterable[Key] = (), events: Sequence[Event] = (), cause: str = "") -> Change:
+        """See GitSource."""
+        return self.git.change(keys, events, cause)
+
+    def audit(self) -> Change:
+        """Everything there is or should be."""
+        return self.git.audit()
+
+    def preview(self) -> Change:
+        """Everything there is or should be, where the branch has not moved: what waits is told too."""
+        return self.git.preview()
+
+    def everything(self) -> Iterable[Key]:
+        """See engine.stage.Source."""
+        return self.git.everything()
+
+    def looked(self, change: Change, found: frozenset[Key]) -> Change:
+        """See engine.stage.Source."""
+        return self.git.looked(change, found)
+
+    def expand(self, keys: Iterable[Key]) -> list[Expansion]:
+        """See engine.stage.Source."""
+        return self.git.expand(keys)
+
+    def announce(self, change: Change, plan: Plan) -> Mapping[str, Any] | None:
+        """See engine.stage.Source."""
+        return self.git.announce(change, plan)
+
+
 def noticed(record: StageRecorder, expansions: Iterable[Expansion]) -> Sequence[Event]:
     """Problems of keys, where they differ from what the log says."""
-    known, found = record.state.problems, {}
+    known, found = record.mine.problems, {}
     for expansion in expansions:
         problems = [problem.as_dict() for problem in _problems(expansion)]
         if problems != known.get(str(expansion.key), []):
             found[str(expansion.key)] = problems
-    return [record.event(ev.MANIFESTS_CHECKED, "git", {"problems": found})] if found else []
+    stream = f"problems/{record.name}"
+    return [record.event(ev.MANIFESTS_CHECKED, stream, {"problems": found})] if found else []
 
 
 def _problems(expansion: Expansion) -> Sequence[Diagnostic]:

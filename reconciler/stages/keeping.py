@@ -21,8 +21,9 @@ from reconciler.history.state import FAILED, Served
 from reconciler.planning.contention import MOST, PAUSE_S, Fights
 from reconciler.planning.desired import Desired, Expansion, Gone
 from reconciler.planning.drift import CORRECT, IGNORE
+from reconciler.planning.gate import Judgement, stopped
 from reconciler.planning.look import Drift, Look
-from reconciler.planning.plan import BATCH, Judgement, Plan, Step, stopped
+from reconciler.planning.plan import BATCH, Plan, Step
 from reconciler.stages.git import noticed
 
 
@@ -148,12 +149,9 @@ class Keeping(ABC):
         """Problems of objects, and what waits, where they differ from what the log says."""
         return [*noticed(self._record, expansions), *self.waiting(expansions, plan), *self._at_rest(expansions, plan)]
 
-    def announce(self, change: Change, plan: Plan) -> Sequence[Event]:
-        """A plan of many steps."""
-        if len(plan.ready) <= BATCH:
-            return ()
-        stream, about = f"plan/{self._record.name}", {"causationid": change.cause, "newdigest": plan.digest}
-        return [self._record.event(ev.CHANGE_PLANNED, stream, {"counts": plan.counts}, **about)]
+    def announce(self, change: Change, plan: Plan) -> Mapping[str, Any] | None:  # noqa: ARG002  # see engine.stage.Source
+        """A plan of many steps is, with nothing more."""
+        return {} if len(plan.ready) > BATCH else None
 
     def _settled(self) -> Iterator[Event]:
         """Outcomes of the intents that nobody works on, by what is there; adoptions of what this log does not know.

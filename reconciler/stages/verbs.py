@@ -34,8 +34,8 @@ def _is_said(value: object) -> bool:
 class Verbs:
     """approve, release, suspend, resume, reconcile."""
 
-    def __init__(self, following: GitSource, recorder: StageRecorder) -> None:
-        self._following, self._record = following, recorder
+    def __init__(self, git: GitSource, recorder: StageRecorder) -> None:
+        self._git, self._record = git, recorder
 
     def change(self, trigger: Trigger) -> Change:
         """What a request means. Raises UsageError, NameUnknown, PlanHeld."""
@@ -57,10 +57,10 @@ class Verbs:
         missing = [field for field in ("actor", *needs) if not request.get(field)]
         if missing:
             raise UsageError(f"{name} needs {', '.join(missing)}")
-        if name == "approve" and self._following.is_starting:
-            return LATER if not self._following.has_looked(trigger) else verb(request)
+        if name == "approve" and self._git.is_starting:
+            return LATER if not self._git.has_looked(trigger) else verb(request)
         change = verb(request)
-        if name == "reconcile" and request["scope"] == "*" and change.look and not self._following.has_looked(trigger):
+        if name == "reconcile" and request["scope"] == "*" and change.look and not self._git.has_looked(trigger):
             return LATER
         return change
 
@@ -74,8 +74,8 @@ class Verbs:
             raise PlanHeld(f"the plan that is held is {held.digest}, not {request['digest']}: {held.reason}")
         stream, data = f"plan/{self._record.name}", {"digest": held.digest}
         event = self._record.event(ev.CHANGE_APPROVED, stream, data, actor=request["actor"], newdigest=held.digest)
-        keys, facts = self._following.held_keys(), self._following.change().facts
-        fleet = self._following.policy(self._following.repository.declared, facts.unreadable)
+        keys, facts = self._git.held_keys(), self._git.change().facts
+        fleet = self._git.policy(self._git.repository.declared, facts.unreadable)
         facts = replace(facts, fleet=fleet, approved=held.digest)
         return Change(keys, (event,), event.id, held.commit, facts=facts)
 
@@ -92,7 +92,7 @@ class Verbs:
             )
             raise NameUnknown(f"nothing of {model} is held on {edge}", hint=there("held", names))
         events = tuple(self._record.event(ev.HOLD_LIFTED, key, {}, actor=request["actor"]) for key in keys)
-        return self._following.change(keys, events, events[0].id)
+        return self._git.change(keys, events, events[0].id)
 
     def _suspend(self, request: Mapping[str, Any]) -> Change:
         data = {name: request[name] for name in ("scope", "reason", "until") if request.get(name)}
@@ -120,7 +120,7 @@ class Verbs:
             raise NameUnknown(
                 "no suspension is of everything" if scope == "*" else f"{scope} is not suspended", hint=hint
             )
-        audit = self._following.audit()
+        audit = self._git.audit()
         event = self._record.event(
             ev.RECONCILE_RESUMED, "suspensions", {"scope": scope}, causationid=audit.cause, actor=request["actor"]
         )
@@ -132,12 +132,12 @@ class Verbs:
         if request.get("check"):
             return Change()
         if scope == "*":
-            return self._following.audit()
-        declared, state = self._following.repository.declared, self._record.state
-        mine = (key for key in self._following.everything() if within(scope, key, declared, state))
-        return self._following.change(mine, cause=state.ref.event)
+            return self._git.audit()
+        declared, state = self._git.repository.declared, self._record.state
+        mine = (key for key in self._git.everything() if within(scope, key, declared, state))
+        return self._git.change(mine, cause=state.ref.event)
 
     def _scope(self, request: Mapping[str, Any]) -> str:
         scope = str(request["scope"])
-        known(scope, self._following.repository.declared, self._record.state)
+        known(scope, self._git.repository.declared, self._record.state)
         return scope

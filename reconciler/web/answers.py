@@ -86,8 +86,7 @@ def ask_plan(past: "Past", said: Arguments) -> HeldPlan:  # noqa: ARG001  # ever
 
 def ask_problems(past: "Past", said: Arguments) -> Problems:  # noqa: ARG001  # every question takes both
     """What is wrong in Git."""
-    state = past.replay.at()
-    return Problems(tuple(problem for _, group in sorted(state.problems.items()) for problem in group))
+    return Problems(tuple(past.replay.at().all_problems))
 
 
 class Question(NamedTuple):
@@ -153,7 +152,7 @@ def keys_of(edge: str, model: str, now: State) -> list[Key]:
     Raises NameUnknown.
     """
     mine = now.stage(DELIVER)
-    named_there = {Key.named(text) for text in mine.keys.keys() | now.problems.keys()}
+    named_there = {Key.named(text) for text in mine.keys.keys() | mine.problems.keys()}
     there = sorted(key for key in named_there if key is not None and key.edge == edge)
     if not there:
         raise NameUnknown(f"nothing was ever ordered for an edge {edge}")

@@ -103,8 +103,7 @@ def _notes(seen: Status) -> Iterator[str]:
         yield _note(said, "bad")
     for one in seen.suspended:
         what = "Everything" if one.scope == "*" else _safe(one.scope)
-        until = f" until {_time(one.until)}" if one.until else ""
-        yield _note(f"{what} is suspended by {_safe(one.actor)}{until}: {_safe(one.reason)}")
+        yield _note(f"{what} is {_safe(one.words)}")
     for link in seen.links:
         yield _note(f"The log of {_safe(link.peer)} is not copied: {_safe(link.error)}", "bad")
 

@@ -129,7 +129,7 @@ class ClusterStage:
         """Nothing: what is in flight ends within the Lease."""
 
     def _fleet(self) -> Mapping[str, Any]:
-        return self.source.following.fleet()
+        return self.source.git.fleet()
 
     def keep(self, stage: str, resources: Mapping[str, Resource], manager: str) -> tuple[Cache, ClusterTarget]:
         """The target of a stage: these kinds, watched and written with a field manager of its own."""

@@ -138,17 +138,17 @@ class HubProcess:
         Raises what kept it from beginning: GitUnavailable, ApiUnavailable, LeaseLost.
         """
         timer = threading.Timer(timeout_s, self.stop)
-        following, loop = self.stage.source.following, self._loop
+        git, loop = self.stage.source.git, self._loop
         try:
             self.stage.start(lambda: not self._stopping.is_set())
             for stage in self.stage.stages:
                 self.queue.stage(stage.name).add(Trigger(Cause.START))
-            loop.until(lambda: following.has_answered or loop.failure is not None)
+            loop.until(lambda: git.has_answered or loop.failure is not None)
             timer.start()
-            if following.failure is None:
-                loop.until(lambda: following.has_answered and loop.is_at_rest and self._seen().still)
-            failure = following.failure or loop.failure
-            if failure is not None and not following.has_begun:
+            if git.failure is None:
+                loop.until(lambda: git.has_answered and loop.is_at_rest and self._seen().still)
+            failure = git.failure or loop.failure
+            if failure is not None and not git.has_begun:
                 raise failure
             return self._seen()
         finally:

@@ -28,7 +28,7 @@ def looking(settings: Any, repository: Repository, recorder: Recorder) -> Iterat
             Uncached(api, MANAGER),
             recorder.stage(DECLARE),
             queue.stage(DECLARE),
-            fleet=lambda: declare.following.fleet(),  # noqa: PLW0108  # it is made below
+            fleet=lambda: declare.git.fleet(),  # noqa: PLW0108  # it is made below
             allowed=lambda: None,
             declared=lambda: repository.declared,
         )

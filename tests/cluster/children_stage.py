@@ -28,8 +28,8 @@ from reconciler.planning.declare import OWN_LABELS
 from reconciler.planning.declared import Object
 from reconciler.planning.desired import Desired, Expansion, Frozen, Gone
 from reconciler.planning.drift import CORRECT
+from reconciler.planning.gate import Judgement
 from reconciler.planning.kinds import is_wide
-from reconciler.planning.plan import Judgement
 from reconciler.settings import Settings
 from reconciler.stages.keeping import Keeping
 from reconciler.wiring.cluster import ClusterStage
@@ -140,7 +140,7 @@ class Children(Keeping):
         """The condition of a parent."""
         if parent.kind != SERVICE:
             return None
-        problems = [one for child in children(parent) for one in self._record.state.problems.get(str(child), ())]
+        problems = [one for child in children(parent) for one in self._record.mine.problems.get(str(child), ())]
         if problems:
             return Verdict(FALSE, "Stalled", str(problems[0]["message"]))
         with suppress(ReconcilerError):

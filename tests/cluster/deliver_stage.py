@@ -19,8 +19,8 @@ from reconciler.planning.declared import Object
 from reconciler.planning.deliver import order
 from reconciler.planning.desired import Expansion, Frozen, Gone
 from reconciler.planning.drift import CORRECT
-from reconciler.planning.gate import judge_by
-from reconciler.planning.plan import Judgement, Plan
+from reconciler.planning.gate import Judgement, judge_by
+from reconciler.planning.plan import Plan
 from reconciler.planning.versions import Circumstances
 from reconciler.stages.deliver import Edges
 from reconciler.stages.git import noticed
@@ -44,7 +44,7 @@ class FromLive:
     def __init__(self, cluster: ClusterStage, place: StateDirectory) -> None:
         self._record, self._queue = cluster.record.stage(DELIVER), cluster.queue.stage(DELIVER)
         self._objects, self._declare, self._repository = cluster.cache, cluster.target, cluster.repository
-        self._fleet = cluster.source.following.fleet
+        self._fleet = cluster.source.git.fleet
         peers = LocalPeers(place, self._record.log, lambda _: None)  # the test looks after its agents
         self.edges = Edges(self._record, self._queue, Pool("look", 2), peers)
 
@@ -114,9 +114,8 @@ class FromLive:
         """Nothing."""
         return ()
 
-    def announce(self, change: Change, plan: Plan) -> Sequence[Event]:  # intents say all
+    def announce(self, change: Change, plan: Plan) -> None:  # intents say all
         """Nothing."""
-        return ()
 
     def operation(self, key: Key) -> str:  # every order begins an operation
         """None: an order begins its own operation."""

@@ -7,6 +7,7 @@ import pytest
 
 from reconciler.engine.queue import Cause, Trigger
 from reconciler.errors import ReconcilerError
+from reconciler.history.keys import DECLARE
 from reconciler.kube.client.resources import OURS
 from reconciler.kube.watch import reflector as watching
 from reconciler.wiring.hub import ask
@@ -24,7 +25,7 @@ def settled_but(world: World) -> None:
 
 
 def problems(world: World) -> str:
-    return str(world.state.problems)
+    return str(world.state.all_problems)
 
 
 def test_fault_045_what_the_api_server_could_not_keep_is_refused_in_the_plan(world: World) -> None:
@@ -75,8 +76,8 @@ def test_fault_047_a_wrong_node_and_a_port_that_is_taken_are_refused_in_the_plan
     )
     settled_but(world)
     assert set(world.versions()) == {"first", "marker"}
-    assert "RX220" in str(world.state.problems[key("second")])
-    assert "RX224" in str(world.state.problems[key("third")])
+    assert "RX220" in str(world.state.stage(DECLARE).problems[key("second")])
+    assert "RX224" in str(world.state.stage(DECLARE).problems[key("third")])
     assert not [one for one in world.writes() if "second" in one.path or "third" in one.path]
     world.check()
 

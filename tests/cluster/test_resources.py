@@ -25,7 +25,8 @@ from reconciler.kube.write.target import ClusterTarget
 from reconciler.planning.declared import Declared
 from reconciler.planning.desired import Desired, digest_of
 from reconciler.planning.diff import FieldChange, diff
-from reconciler.planning.plan import Judgement, make_plan
+from reconciler.planning.gate import Judgement
+from reconciler.planning.plan import make_plan
 from tests.control_plane.plane import ControlPlane
 from tests.log_events import StillClock
 from tests.workloads import DEPLOYMENTS, LABEL, PODS, WORKLOADS

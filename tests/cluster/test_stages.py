@@ -363,12 +363,12 @@ def test_an_expansion_that_raises_is_its_keys_own_problem(family: Family) -> Non
     family.wait_versions(git="1", good="1")
     family.wait(lambda: family.condition("bad")[0] == "False", "told")
     assert "a bug of this stage" in family.condition("bad")[1]
-    assert "a bug of this stage" in str(family.state.problems["ConfigMap/default/bad"])
+    assert "a bug of this stage" in str(family.state.stage("children").problems["ConfigMap/default/bad"])
     family.commit(model("git", "2"))
     family.wait_versions(git="2", bad="")
     family.edit("bad", {"spec": {"modelName": "mended"}})
     family.wait_versions(bad="1")
-    family.wait(lambda: "ConfigMap/default/bad" not in family.state.problems, "told")
+    family.wait(lambda: "ConfigMap/default/bad" not in family.state.stage("children").problems, "told")
 
 
 @pytest.mark.timeout(240)

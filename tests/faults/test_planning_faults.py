@@ -180,7 +180,7 @@ def test_fault_68_one_broken_file_leaves_the_others_to_go_on(fleet: Fleet) -> No
         "edges/e1.yaml": edge("e1").replace("spec: {}", "spec: {pins: 3}"),
     }
     assert fleet.push(files) == {str(E1): "update 2", str(E2): "update 2"}
-    assert [one["path"] for group in fleet.hub.state.problems.values() for one in group] == ["edges/e1.yaml"]
+    assert [one["path"] for one in fleet.hub.state.all_problems] == ["edges/e1.yaml"]
 
 
 def test_fault_87_orders_that_are_replayed_are_not_done_again(fleet: Fleet) -> None:
@@ -248,18 +248,14 @@ def test_fault_91_a_way_back_that_fails_too_stops_and_serves_what_works(fleet: F
 
 
 def problems(fleet: Fleet) -> list[str]:
-    return sorted(
-        f"{one['code']} {one['path']}:{one.get('line', 0)}"
-        for group in fleet.hub.state.problems.values()
-        for one in group
-    )
+    return sorted(f"{one['code']} {one['path']}:{one.get('line', 0)}" for one in fleet.hub.state.all_problems)
 
 
 def test_fault_117_a_misspelt_field_is_named_with_the_one_that_was_meant(fleet: Fleet) -> None:
     misspelt = deployment("2").replace("defaultVersion", "defautVersion")
     assert fleet.push({"deployments/digits.yaml": misspelt}) == {}
     assert problems(fleet) == ["RX210 deployments/digits.yaml:6"]
-    ((problem,),) = fleet.hub.state.problems.values()
+    (problem,) = fleet.hub.state.all_problems
     assert "defaultVersion" in problem["help"]
 
 

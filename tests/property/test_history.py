@@ -149,7 +149,7 @@ class World:
         state, mine = self.hub.state, self.hub.mine
         keys = {text: (one.order, one.action, one.open, one.phase, one.live) for text, one in mine.keys.items()}
         disks = {name: station.work.stands for name, station in self.edges.items()}
-        return keys, disks, state.ref.accepted, state.fleet, state.problems, mine.held_plan
+        return keys, disks, state.ref.accepted, state.fleet, state.all_problems, mine.held_plan
 
     def logs(self) -> dict[str, tuple[MemoryLog, State]]:
         edges = {name: (station.log, station.state) for name, station in self.edges.items()}

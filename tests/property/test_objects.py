@@ -11,7 +11,8 @@ from reconciler.planning.declare import affected, every, expand, source_of
 from reconciler.planning.declared import Declared, Object
 from reconciler.planning.desired import Desired, Expansion, Frozen, Gone
 from reconciler.planning.diff import Observed, diff
-from reconciler.planning.plan import Judgement, make_plan
+from reconciler.planning.gate import Judgement
+from reconciler.planning.plan import make_plan
 from tests.fleets import around, declare
 from tests.property.test_planning import FLEETS
 

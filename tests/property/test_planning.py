@@ -11,7 +11,8 @@ from reconciler.planning.declared import Declared, Object
 from reconciler.planning.deliver import expand
 from reconciler.planning.desired import Desired, Expansion, Frozen
 from reconciler.planning.diff import Observed, diff
-from reconciler.planning.plan import Judgement, make_plan
+from reconciler.planning.gate import Judgement
+from reconciler.planning.plan import make_plan
 from reconciler.planning.reach import affected, every, keys_on
 from tests.fleets import around, catalogue, dataset, declare, edge, model_set, plain
 

@@ -1,6 +1,6 @@
 """Plans under way, however they, answers and triggers come in between: of each key only its newest plan is followed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -12,9 +12,9 @@ from reconciler.engine.queue import Cause, Queue, Trigger
 from reconciler.engine.recorder import Recorder
 from reconciler.engine.stage import Change, Order
 from reconciler.history import events as ev
-from reconciler.history.events import Event
 from reconciler.history.keys import Key
-from reconciler.planning.plan import Judgement, Plan
+from reconciler.planning.gate import Judgement
+from reconciler.planning.plan import Plan
 from tests.scripted_stage import SPEC, Script, ScriptStation, key
 
 BATCH, AHEAD, SLICE = 3, 2, 4
@@ -39,7 +39,7 @@ class Watched(Script):
         self.is_slow, self.commits = True, 0
         self.newest_plan: dict[Key, str | None] = {}
 
-    def announce(self, change: Change, plan: Plan) -> Sequence[Event]:
+    def announce(self, change: Change, plan: Plan) -> Mapping[str, Any] | None:
         says = {step.key: step.spec.get(SPEC, "") for step in plan.ready}
         self.newest_plan |= {one: says.get(one) for one in change.keys}
         return super().announce(change, plan)

@@ -144,4 +144,4 @@ def test_a_start_goes_on_with_what_is_known_where_git_does_not_answer(
     again.links = hub.links
     hub.log._listeners[:] = hub.log._listeners[-1:]
     assert types(again.turn("start")) == [ev.REF_LOST]
-    assert not again.hub.following.is_starting
+    assert not again.hub.git.is_starting

@@ -29,7 +29,7 @@ def test_suspend_and_resume_without_a_reconciler(call: Call, settled: World) -> 
     (suspended,) = events(settled, ev.RECONCILE_SUSPENDED)
     assert suspended.actor == actor()
     assert suspended.data == {"scope": "berlin-07", "reason": "is moved", "until": "2099-01-01T00:00:00.000000Z"}
-    assert f"berlin-07 is suspended by {actor()} until 2099-01-01 00:00:00: is moved" in call("status", *at).out
+    assert f"berlin-07 is suspended by {actor()} until 2099-01-01T00:00:00Z: is moved" in call("status", *at).out
     assert call("resume", "berlin-07", *at).code == 0
     assert [event.data for event in events(settled, ev.RECONCILE_RESUMED)] == [{"scope": "berlin-07"}]
     assert "suspended" not in call("status", *at).out

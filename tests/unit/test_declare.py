@@ -179,7 +179,7 @@ class Station:
         self.loop = Loop([Stage(DECLARE, self.declare, self.cluster)], self.record, self.queue)
 
     def policy(self) -> Mapping[str, Any]:
-        return self.declare.following.fleet()
+        return self.declare.git.fleet()
 
     def turn(self, cause: str, subject: str = "") -> list[Entry]:
         before = self.log.head().seq
@@ -433,13 +433,13 @@ def test_a_bug_in_what_one_key_should_be_is_that_key_s_problem(
     station.push(plain("m", "2"), plain("other"))
     assert station.names() == {"InferenceModel/m", "InferenceModel/other"}
     assert station.cluster.there[MODEL].spec["targetVersion"] == "1"
-    (problem,) = station.record.state.problems[str(MODEL)]
+    (problem,) = station.record.state.stage(DECLARE).problems[str(MODEL)]
     assert (problem["code"], "KeyError: 'spec'" in problem["message"]) == ("RX600", True)
     assert "Traceback" in capfd.readouterr().err
     monkeypatch.setattr(declare, "expand", expand)
     station.turn("audit")
     assert station.cluster.there[MODEL].spec["targetVersion"] == "2"
-    assert station.record.state.problems == {}
+    assert station.record.state.all_problems == []
 
 
 def test_what_another_stage_made_is_not_taken_up(station: Station) -> None:

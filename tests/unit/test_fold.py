@@ -249,6 +249,15 @@ def test_files_documents_and_problems_come_and_go(story: Story) -> None:
     assert story.state.problems == {}
 
 
+def test_problems_of_one_key_are_each_stage_s_own(story: Story) -> None:
+    for stage in ("declare", "pods"):
+        story.hubs(
+            ev.MANIFESTS_CHECKED, f"problems/{stage}", {"problems": {"InferenceModel/default/m": [{"code": stage}]}}
+        )
+    story.hubs(ev.MANIFESTS_CHECKED, "problems/pods", {"problems": {"InferenceModel/default/m": []}})
+    assert [one["code"] for one in story.state.all_problems] == ["declare"]
+
+
 def test_an_edge_is_heard_found_and_lost(story: Story) -> None:
     story.hubs(ev.EDGE_FOUND, "edge/e1", {"edge": "e1"})
     story.edges(ev.MODEL_DEGRADED, KEY, {"error": "", "live": {}})

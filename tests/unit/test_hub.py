@@ -270,11 +270,11 @@ def test_an_approval_does_not_prune_what_an_unreadable_line_keeps(hub: HubStatio
 
 def test_problems_of_keys_come_and_go(hub: HubStation) -> None:
     hub.push(edge("e1", {"ring": "canary"}, [{"model": "digits", "version": "9"}]))
-    (problem,) = hub.state.problems[str(ON_E1)]
+    (problem,) = hub.mine.problems[str(ON_E1)]
     assert (problem["code"], problem["path"], problem["line"]) == ("RX215", "edges/e1.yaml", 7)
     assert hub.turn("audit") == []  # what is known is not said again
     hub.push(E1)
-    assert hub.state.problems == {}
+    assert hub.state.all_problems == []
 
 
 def test_a_pin_that_matches_nothing_is_a_warning_at_its_line(hub: HubStation) -> None:
@@ -285,11 +285,11 @@ def test_a_pin_that_matches_nothing_is_a_warning_at_its_line(hub: HubStation) ->
     assert (warning["path"], warning["line"]) == ("edges/e1.yaml", 8)
     assert hub.orders(entries)[str(ON_E1)] == "update 2"
     hub.push(dataset("faces", to={}))  # now something delivers it
-    assert hub.state.problems == {}
+    assert hub.state.all_problems == []
     hub.push(without=[DIGITS])
     assert [one["line"] for one in hub.state.problems["Edge//e1"]] == [7]
     hub.push(without=[edge("e1")])
-    assert hub.state.problems == {}
+    assert hub.state.all_problems == []
 
 
 def test_a_pin_s_expiry_is_a_planned_transition_at_its_time(hub: HubStation) -> None:
@@ -558,7 +558,7 @@ def test_a_trusted_first_use_is_ordered_by_its_digest_from_then_on() -> None:
     bare.spec["versions"] = [{"version": "1", "downloadURL": "https://models.example.com/d.tar.gz"}]
     hub = HubStation()
     hub.push(E1, bare, DIGITS)
-    assert [one["code"] for one in hub.state.problems[str(ON_E1)]] == ["RX222"]
+    assert [one["code"] for one in hub.mine.problems[str(ON_E1)]] == ["RX222"]
     hub = HubStation()
     hub.push(E1, bare, DIGITS, fleet(require_digest=False))
     assert hub.mine.served(ON_E1).order["sha256"] == ""

@@ -20,7 +20,8 @@ from reconciler.errors import (
 )
 from reconciler.history import events as ev
 from reconciler.history.keys import DELIVER
-from reconciler.planning.plan import BATCH, Judgement
+from reconciler.planning.gate import Judgement
+from reconciler.planning.plan import BATCH
 from tests.scripted_stage import ScriptStation, key, keys
 from tests.stations import drain
 

@@ -7,7 +7,8 @@ import pytest
 from reconciler.history.keys import Key
 from reconciler.planning.desired import Desired, content_digest
 from reconciler.planning.diff import Difference
-from reconciler.planning.plan import BATCH, Judgement, Plan, delete_limit, make_plan
+from reconciler.planning.gate import Judgement, delete_limit
+from reconciler.planning.plan import Plan, make_plan
 
 
 def key(name: str, on: str = "e1", kind: str = "InferenceModel") -> Key:
@@ -159,10 +160,3 @@ def test_the_digest_names_what_would_be_done() -> None:
     ]
     assert len({make_plan(other, Judgement()).digest for other in others} | {one.digest}) == 5
     assert (len(one.digest), Plan(()).digest != one.digest) == (16, True)
-
-
-def test_batches_hold_at_most_512_steps_in_order() -> None:
-    plan = make_plan([wish(key(f"m{n:04}")) for n in range(BATCH + 1)], Judgement())
-    batches = list(plan.batches())
-    assert [len(batch) for batch in batches] == [512, 1]
-    assert (*batches[0], *batches[1]) == plan.steps

@@ -72,7 +72,7 @@ class Dependents:
 
     def problems(self, key: Key, state: State) -> list[dict[str, Any]]:
         """What is wrong with an object, or with the document that declares it: those from its line to the next one."""
-        found = list(state.problems.get(str(key), ()))
+        found = [*state.problems.get(str(key), ()), *state.stage(DECLARE).problems.get(str(key), ())]
         source = self._declared().get(Identity(key.kind, key.namespace, key.name))
         in_file = state.problems.get(source.path, ()) if source is not None else ()
         if source is None or not in_file:
