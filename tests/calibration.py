@@ -16,7 +16,7 @@ from reconciler.model.kind import AGE, READY, Column, Kind
 from reconciler.model.shape import Shape, VersionText
 from reconciler.model.status import Status
 from reconciler.planning.declared import Object
-from reconciler.planning.kinds import KINDS, Row, by_reach
+from reconciler.planning.kinds import KINDS, KindRow, by_reach
 
 
 class CalibrationSpec(Shape):
@@ -54,7 +54,7 @@ def _facts(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # all 
     return {"edges": counts}, members_told(counts["bytes"], counts["ready"], len(failures), failures, "edges")
 
 
-KINDS["Calibration"] = Row(
+KINDS["Calibration"] = KindRow(
     name="Calibration",
     model=__name__,
     selectors=by_reach,

@@ -34,7 +34,7 @@ SET_ID = 0o6000
 
 
 @dataclass(slots=True)
-class Entry:
+class ZipEntry:
     """One entry of the central directory."""
 
     name: bytes
@@ -57,7 +57,7 @@ def extract_zip(fd: int, tree: Tree, limits: UnpackLimits, budget: Budget) -> No
     """Unpack a whole zip file. Raises ArchiveRefused, OSError."""
     entries, start = read_directory(fd, limits)
     names, free_from = Names(limits), 0
-    bodies: list[tuple[Entry, int]] = []
+    bodies: list[tuple[ZipEntry, int]] = []
     for entry in sorted(entries, key=lambda entry: entry.at):
         names.count()
         entry.parts = names.claim(entry.name, directory=entry.is_directory)
@@ -80,7 +80,7 @@ def extract_zip(fd: int, tree: Tree, limits: UnpackLimits, budget: Budget) -> No
             raise ArchiveRefused(f"entry {_shown(entry)} is shorter than it says")
 
 
-def read_directory(fd: int, limits: UnpackLimits) -> tuple[list[Entry], int]:
+def read_directory(fd: int, limits: UnpackLimits) -> tuple[list[ZipEntry], int]:
     """The entries, and where the central directory begins. Raises ArchiveRefused; reads no more than the caps allow."""
     count, size, start, end = _find_directory(fd)
     if count > limits.max_members:
@@ -101,7 +101,7 @@ def read_directory(fd: int, limits: UnpackLimits) -> tuple[list[Entry], int]:
         name, extra = data[name_at : name_at + name_size], data[name_at + name_size : at - comment_size]
         packed, full_size, offset = _widen(extra, fields[9], fields[8], fields[16])
         mode = fields[15] >> 16
-        entries.append(Entry(name, fields[3], fields[4], fields[7], packed, full_size, mode, offset))
+        entries.append(ZipEntry(name, fields[3], fields[4], fields[7], packed, full_size, mode, offset))
     if at != len(data):
         raise ArchiveRefused("the zip's central directory has more than its entries")
     if not entries:
@@ -150,7 +150,7 @@ def _widen(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int,
     return values[1], values[0], values[2]
 
 
-def _judge(entry: Entry) -> None:
+def _judge(entry: ZipEntry) -> None:
     kind = stat.S_IFMT(entry.mode)
     if kind not in {0, stat.S_IFDIR if entry.is_directory else stat.S_IFREG}:
         raise ArchiveRefused(f"entry {_shown(entry)} is a link, a device or something else that is no file")
@@ -164,7 +164,7 @@ def _judge(entry: Entry) -> None:
         raise ArchiveRefused(f"entry {_shown(entry)} has a size that cannot be")
 
 
-def _local_header(fd: int, entry: Entry) -> int:
+def _local_header(fd: int, entry: ZipEntry) -> int:
     """Where the entry's bytes begin. Raises ArchiveRefused where the local header says something else."""
     head = os.pread(fd, LOCAL.size, entry.at) if entry.at < 1 << 62 else b""
     if len(head) < LOCAL.size or head[:4] != b"PK\x03\x04":
@@ -179,7 +179,7 @@ def _local_header(fd: int, entry: Entry) -> int:
     return entry.at + LOCAL.size + int(name_size) + int(extra_size)
 
 
-def _content(fd: int, entry: Entry, at: int, budget: Budget) -> Iterator[memoryview]:
+def _content(fd: int, entry: ZipEntry, at: int, budget: Budget) -> Iterator[memoryview]:
     """The entry's bytes, at most as many as announced. Raises ArchiveRefused for damage."""
     crc, left = 0, entry.size
     pieces = _stored(fd, at, entry.packed) if entry.method == STORED else _inflated(fd, at, entry)
@@ -201,7 +201,7 @@ def _stored(fd: int, at: int, size: int) -> Iterator[bytes]:
         yield data
 
 
-def _inflated(fd: int, at: int, entry: Entry) -> Iterator[bytes]:
+def _inflated(fd: int, at: int, entry: ZipEntry) -> Iterator[bytes]:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         for data in _stored(fd, at, entry.packed):
@@ -218,5 +218,5 @@ def _inflated(fd: int, at: int, entry: Entry) -> Iterator[bytes]:
         raise ArchiveRefused(f"entry {_shown(entry)} is damaged: its end is elsewhere")
 
 
-def _shown(entry: Entry) -> str:
+def _shown(entry: ZipEntry) -> str:
     return repr(entry.name[:80].decode("utf-8", "backslashreplace"))

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from reconciler.artifacts.address import Hop, follow, parse, shown
 from reconciler.artifacts.limits import FetchLimits
 from reconciler.artifacts.pace import Interrupted, Pace, Watch
-from reconciler.artifacts.partial import CHUNK, Origin, Partial
+from reconciler.artifacts.partial import CHUNK, FetchOrigin, Partial
 from reconciler.artifacts.room import Room
 from reconciler.artifacts.wire import get
 from reconciler.engine.retry import retry_delay_s
@@ -117,7 +117,7 @@ class Download:
         self.encoded = coding != "identity"
         etag = response.headers.get("ETag", "")
         strong = etag if STRONG_ETAG.fullmatch(etag) and not self.encoded else ""
-        self.partial.describe(Origin(where, strong, total))
+        self.partial.describe(FetchOrigin(where, strong, total))
         if self.artifact.size is None and total is not None:
             self.room.admit(total, have=0)
         return self._body(response, total)

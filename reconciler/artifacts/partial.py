@@ -23,7 +23,7 @@ CHUNK = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class FetchOrigin:
     """What the bytes are part of. url: without its query.  etag: a strong one, else empty.  total: bytes, if known."""
 
     url: str
@@ -37,7 +37,7 @@ class Partial:
     def __init__(self, path: Path, watch: Watch) -> None:
         self.path, self._watch = path, watch
         self._sidecar = path.with_name(path.name + ".json")
-        self.origin: Origin | None = None
+        self.origin: FetchOrigin | None = None
         self.length = 0
         self._hash = hashlib.sha256()
         self._stack = ExitStack()
@@ -58,7 +58,7 @@ class Partial:
     def recall(self) -> None:
         """Take up what an earlier process left: hash it again. Without its sidecar it is worth nothing."""
         try:
-            self.origin = Origin(**json.loads(self._sidecar.read_bytes()))
+            self.origin = FetchOrigin(**json.loads(self._sidecar.read_bytes()))
         except (OSError, ValueError, TypeError):
             self.restart()
             return
@@ -72,7 +72,7 @@ class Partial:
             self._watch.tell("resuming", self.length, size)
         self._stand_at(os.lseek(self._fd, 0, os.SEEK_END))
 
-    def describe(self, origin: Origin) -> None:
+    def describe(self, origin: FetchOrigin) -> None:
         """Write down what the bytes are a part of, before the first of them."""
         if origin != self.origin:
             with disk_errors(self.path.parent):

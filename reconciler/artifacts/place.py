@@ -17,7 +17,7 @@ from reconciler.artifacts.receipt import File, make_receipt, read_receipt, write
 from reconciler.artifacts.room import disk_errors
 from reconciler.artifacts.tree import DIRECTORY
 from reconciler.artifacts.unpack import unpack
-from reconciler.artifacts.unpacker import FILES, Job
+from reconciler.artifacts.unpacker import FILES, UnpackJob
 from reconciler.engine.failpoints import reached
 
 
@@ -57,7 +57,7 @@ class Placing:
         kind = kind_of(partial.fileno())
         self.watch.tell("unpacking", 0, partial.length)
         if kind != "file":
-            unpack(partial.fileno(), Job(sha256, partial.length, kind, directory, self.limits), self.watch)
+            unpack(partial.fileno(), UnpackJob(sha256, partial.length, kind, directory, self.limits), self.watch)
             return
         os.mkdir(FILES, 0o755, dir_fd=directory)
         # A second name instead of a second copy: until the entry is in place, the partial file stays what it is.

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import reconciler
 from reconciler.artifacts.pace import SLICE_S, Watch
-from reconciler.artifacts.unpacker import Job, Outcome
+from reconciler.artifacts.unpacker import Outcome, UnpackJob
 from reconciler.errors import ArchiveRefused, ArtifactUnavailable
 
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from reconciler.artifacts.unpacker import main; main()"
 
 
-def unpack(archive: int, job: Job, watch: Watch) -> None:
+def unpack(archive: int, job: UnpackJob, watch: Watch) -> None:
     """Unpack the archive open at this descriptor. Raises ArchiveRefused, ArtifactUnavailable, Cancelled, OSError."""
     root = str(Path(reconciler.__file__).parent.parent)
     command = [sys.executable, "-I", "-S", "-B", "-c", START, root, job.to_json()]
@@ -39,7 +39,7 @@ def unpack(archive: int, job: Job, watch: Watch) -> None:
     judge(outcome, process.returncode)
 
 
-def _listen(pipe: int, job: Job, watch: Watch) -> Outcome | None:
+def _listen(pipe: int, job: UnpackJob, watch: Watch) -> Outcome | None:
     """Follow what the process says until it ends. None where it ended without a word. Raises ArchiveRefused."""
     ends_at = watch.clock.monotonic() + job.seconds
     buffered = b""

@@ -33,7 +33,7 @@ PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
-class Job:
+class UnpackJob:
     """What to unpack: an archive of this digest, size and kind, below the descriptor `directory`."""
 
     sha256: str
@@ -43,7 +43,7 @@ class Job:
     limits: UnpackLimits
 
     @classmethod
-    def from_json(cls, text: str) -> "Job":
+    def from_json(cls, text: str) -> "UnpackJob":
         """The inverse of `to_json`."""
         fields: dict[str, Any] = json.loads(text)
         return cls(**{**fields, "limits": UnpackLimits(**fields["limits"])})
@@ -70,12 +70,12 @@ class Outcome:
 
 def main() -> None:
     """Do the job named on the command line."""
-    job = Job.from_json(sys.argv[1])
+    job = UnpackJob.from_json(sys.argv[1])
     confine(job)
     say(asdict(attempt(job)))
 
 
-def confine(job: Job) -> None:
+def confine(job: UnpackJob) -> None:
     """Limit what this process may use, and end it with its parent."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     seconds = int(job.seconds) + 1
@@ -86,7 +86,7 @@ def confine(job: Job) -> None:
     os.umask(0o022)
 
 
-def attempt(job: Job) -> Outcome:
+def attempt(job: UnpackJob) -> Outcome:
     """Unpack, and say how it went; an exception never passes."""
     try:
         unpack_all(job)
@@ -103,7 +103,7 @@ def attempt(job: Job) -> Outcome:
     return Outcome("unpacked")
 
 
-def unpack_all(job: Job) -> None:
+def unpack_all(job: UnpackJob) -> None:
     """Files, receipt and sync. Raises ArchiveRefused, OSError."""
     os.mkdir(UNSORTED, 0o755, dir_fd=job.directory)
     root = os.open(UNSORTED, DIRECTORY, dir_fd=job.directory)

@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler.cli.demo_world import EDGES, Artifacts, Asker, World
+from reconciler.cli.demo_world import EDGES, Asker, DemoArtifacts, World
 from reconciler.edge.paths import StateDirectory
 from reconciler.errors import WorldRefused
 from reconciler.eventlog.reader import SqliteReader
@@ -23,7 +23,7 @@ DEPLOYMENT: Final = "deployments/digits.yaml"
 class Story:
     """The timeline: seconds since the start, and a line for each thing that was verified."""
 
-    def __init__(self, world: World, artifacts: Artifacts) -> None:
+    def __init__(self, world: World, artifacts: DemoArtifacts) -> None:
         self._world, self._artifacts = world, artifacts
         self._began = time.monotonic()
         self._question = world.question()
@@ -90,7 +90,7 @@ def tell(directory: Path, port: int, *, stay: bool) -> None:
     """
     world = World(directory, port)
     world.check_machine()
-    artifacts = Artifacts(world.fleet / "artifacts")
+    artifacts = DemoArtifacts(world.fleet / "artifacts")
     try:
         world.command("init", str(world.fleet), "--artifacts-url", artifacts.url, state=False)
         if port != 8080:  # what the template says
@@ -107,7 +107,7 @@ def tell(directory: Path, port: int, *, stay: bool) -> None:
         artifacts.server_close()
 
 
-def _tell(story: Story, world: World, artifacts: Artifacts) -> None:
+def _tell(story: Story, world: World, artifacts: DemoArtifacts) -> None:
     story.line(f"a repository of your own: {world.fleet} (3 edges, 1 model in 2 versions, 1 dataset)")
     world.start()
     story.line("reconciler run: one hub, three agents, three runtimes, all processes of their own")

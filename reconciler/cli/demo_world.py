@@ -29,7 +29,7 @@ LOOK_S: Final = 0.02
 PAUSE_S: Final = 0.02  # between two questions to one edge
 
 
-class Artifacts(http.server.ThreadingHTTPServer):
+class DemoArtifacts(http.server.ThreadingHTTPServer):
     """Serves a directory on loopback, and counts what it sends."""
 
     def __init__(self, directory: Path) -> None:

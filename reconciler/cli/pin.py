@@ -8,7 +8,7 @@ import click
 from reconciler.cli.options import forms, repository, state
 
 if TYPE_CHECKING:
-    from reconciler.cli.pins import Subject
+    from reconciler.cli.pins import Pinnable
     from reconciler.wiring.preview import Preview
 
 
@@ -86,7 +86,7 @@ def _require_ahead(expires: str) -> None:
         ahead(rfc3339(end), f"--expires {expires}")
 
 
-def _standing(ahead: "Preview", subject: "Subject") -> str:
+def _standing(ahead: "Preview", subject: "Pinnable") -> str:
     """The version that the edge serves, by the log, else the one that was ordered."""
     from reconciler.errors import UsageError
     from reconciler.history.keys import DELIVER

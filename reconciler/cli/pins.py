@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Pinnable:
     """What a pin names: `model` or `dataset`, its name, and which versions there are. key: what it changes."""
 
     field: str
@@ -48,16 +48,16 @@ def edge_of(declared: Declared, name: str) -> Object:
     return edge
 
 
-def subjects(declared: Declared, edge: Object) -> Iterator[Subject]:
+def subjects(declared: Declared, edge: Object) -> Iterator[Pinnable]:
     """Everything on this edge that a pin can act on."""
     for key, source in keys_on(declared, edge):
         field, name = KINDS[source.kind].pin(source)
         if field:
             versions = (str(entry["version"]) for entry in entries_of(holder_of(declared, source)))
-            yield Subject(field, name, tuple(versions), key)
+            yield Pinnable(field, name, tuple(versions), key)
 
 
-def subject_of(declared: Declared, edge: Object, name: str, version: str) -> Subject:
+def subject_of(declared: Declared, edge: Object, name: str, version: str) -> Pinnable:
     """What `name` means on this edge: a model before a dataset, unless only the dataset has the version.
 
     Raises NameUnknown for a name or version that there is not, UsageError for what says its own version.
@@ -80,7 +80,7 @@ def subject_of(declared: Declared, edge: Object, name: str, version: str) -> Sub
     raise NameUnknown(f"{named[0].called} has no version {version}", hint=has)
 
 
-def pinned_until(edge: Object, subject: Subject) -> str:
+def pinned_until(edge: Object, subject: Pinnable) -> str:
     """The expiry, as it is written, of the pin that the edge has for this subject; "" without one."""
     pins = edge.spec.get("pins") or ()
     return next((str(pin.get("expires") or "") for pin in pins if pin.get(subject.field) == subject.name), "")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Change:
+class PinChange:
     """One file that the rollback changes. action: `restore`, `remove` or `pin`."""
 
     path: str
@@ -30,7 +30,7 @@ class Way:
     """How to go back: the files (None: removed), what each change means, and what cannot be brought back."""
 
     files: Mapping[str, bytes | None]
-    changes: tuple[Change, ...]
+    changes: tuple[PinChange, ...]
     left: tuple[str, ...] = ()
 
 
@@ -99,7 +99,7 @@ def to_files(then: "State", past: "Past", ahead: "Preview", head: str, folder: s
             left.append(f"{path} is not in the log as it was then: it was refused")
             continue
         files[path] = content
-        changes.append(Change(path, "restore" if wanted else "remove", wanted[:7] if wanted else ""))
+        changes.append(PinChange(path, "restore" if wanted else "remove", wanted[:7] if wanted else ""))
     return Way(files, tuple(changes), tuple(left))
 
 
@@ -126,7 +126,7 @@ def to_pins(edge: str, then: "State", ahead: "Preview", head: str) -> Way:
             continue
         reason = f"rolled back to entry {then.seq}"
         text = set_pin(text, edge=edge, **subject.words(), version=version, reason=reason, expires="")
-        changes.append(Change(where.path, "pin", f"{subject.field} {subject.name} to {version}"))
+        changes.append(PinChange(where.path, "pin", f"{subject.field} {subject.name} to {version}"))
     files: dict[str, bytes | None] = {} if text == before else {where.path: text.encode()}
     return Way(files, tuple(changes), tuple(left))
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 ENDED: Final = "ended"  # in the request of a trigger: the number of the look that it is the end of
 
 
-class Answer(NamedTuple, Generic[T]):
+class Answered(NamedTuple, Generic[T]):
     """What was answered."""
 
     value: T
@@ -43,7 +43,7 @@ class Question(Generic[T]):
         self._number, self._asked_at, self._due = 0, -1.0, -1.0
         self._is_asked = self._again = self._is_submitting = False
 
-    def answer(self, trigger: Trigger) -> Answer[T] | None:
+    def answer(self, trigger: Trigger) -> Answered[T] | None:
         """What was answered since; None while it is asked, which this begins where it is not.
 
         trigger: why this is called: something was noticed, or the question's own, that there is an answer.
@@ -68,14 +68,14 @@ class Question(Generic[T]):
         self._due = self._queue.add(self._trigger, left_s)
         return None
 
-    def _answered(self, value: T | None, failure: BaseException | None) -> Answer[T]:
+    def _answered(self, value: T | None, failure: BaseException | None) -> Answered[T]:
         self._queue.forget(self._trigger, self._due)
         again, self._is_asked, self._again = self._again, False, False
         if again:
             self._queue.add(self._trigger)
         if failure is not None:
             raise failure
-        return Answer(value)  # type: ignore[arg-type]  # None only where T has it
+        return Answered(value)  # type: ignore[arg-type]  # None only where T has it
 
     def _ask(self) -> None:
         self._number += 1

@@ -30,7 +30,7 @@ class Tip(NamedTuple):
 NO_TIP: Final = Tip(*EMPTY, 0)
 
 
-class Row(NamedTuple):
+class EntryRow(NamedTuple):
     """One row. source: empty for the log's own events.
 
     chain: the reader of an own event, the source of a copied one; empty without a reader. tip: its end with this row.
@@ -51,7 +51,7 @@ class Row(NamedTuple):
 
 
 # As their classes make them, at a third of the price.
-_tip, _row, _entry = partial(tuple.__new__, Tip), partial(tuple.__new__, Row), partial(tuple.__new__, Entry)
+_tip, _row, _entry = partial(tuple.__new__, Tip), partial(tuple.__new__, EntryRow), partial(tuple.__new__, Entry)
 
 
 class Tail(NamedTuple):
@@ -86,7 +86,7 @@ class Batch:
     """The rows of one commit in the making; recorded: the time that they get. One that raised is thrown away."""
 
     def __init__(self, lookup: Lookup, source: str, tail: Tail, recorded: str) -> None:
-        self.rows: list[Row] = []
+        self.rows: list[EntryRow] = []
         self.entries: list[Entry] = []
         self.recorded = recorded
         self._lookup = lookup
@@ -178,7 +178,7 @@ class Batch:
         tip = Tip(origin.position, bytes.fromhex(origin.hash), seq)
         place = (origin.source, tip, self._tip(origin.source).seq)
         hash_, stream = codec.chain(self._hash, wrapped), event.partitionkey
-        row = Row(seq, hash_, stream, version, origin.source, event.id, *place, self.recorded, wrapped)
+        row = EntryRow(seq, hash_, stream, version, origin.source, event.id, *place, self.recorded, wrapped)
         return self._add(row, event, origin)
 
     def _check_arrival(self, origin: Origin, body: bytes) -> Event:
@@ -205,7 +205,7 @@ class Batch:
             raise ForkFound(f"{source}: the id {event.id} of event {origin.position} is already taken")
         return event
 
-    def _add(self, row: Row, event: Event, origin: Origin | None) -> Entry:
+    def _add(self, row: EntryRow, event: Event, origin: Origin | None) -> Entry:
         self._seq, self._hash = row.seq, row.hash
         if row.chain:
             self._tips[row.chain] = row.tip

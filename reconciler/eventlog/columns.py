@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
-from reconciler.eventlog.batch import Row
+from reconciler.eventlog.batch import EntryRow
 
 OWN: Final = 0  # the log itself, in the column `source`
 # ROLLBACK: what is refused ends the log object, so no statement needs a journal of its own.
@@ -55,7 +55,7 @@ class Numbers:
         self._streams: dict[str, int] = {}
         self._chains: dict[str, int] = {}
 
-    def insert(self, connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    def insert(self, connection: sqlite3.Connection, rows: Sequence[EntryRow]) -> None:
         """Add rows of `entry`, and the names that are new here; move the heads of chains on."""
         streams, chains = self._streams, self._chains
         if len(streams) > _REMEMBERED:

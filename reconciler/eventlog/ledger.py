@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
 from reconciler.errors import HistoryError, LogWriteFailed
-from reconciler.eventlog.batch import Batch, Lookup, Row, Tail
+from reconciler.eventlog.batch import Batch, EntryRow, Lookup, Tail
 from reconciler.history.events import LOG_GENESIS, Entry, Event, Origin, event_id, rfc3339
 from reconciler.ports import Clock
 
@@ -63,7 +63,7 @@ class Ledger(ABC):
         self._listeners: list[Callable[[list[Entry]], None]] = []
 
     @abstractmethod
-    def _store(self, rows: list[Row]) -> None:
+    def _store(self, rows: list[EntryRow]) -> None:
         """Make `rows` durable, all or none. Raises LogWriteFailed, having set `_ended` to it."""
 
     @abstractmethod

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from reconciler.errors import ChainBroken
-from reconciler.eventlog.batch import NO_TIP, Batch, Lookup, Row, Tail, Tip
+from reconciler.eventlog.batch import NO_TIP, Batch, EntryRow, Lookup, Tail, Tip
 from reconciler.eventlog.ledger import Ledger, genesis, new_log_id
 from reconciler.history import codec
 from reconciler.history.events import EMPTY, Entry, Head, Origin, rfc3339
@@ -22,7 +22,7 @@ class MemoryLog(Ledger):
         self._new_id = new_id
         log_id = log_id or new_id()
         super().__init__(f"{name}/{log_id}", clock, Tail(EMPTY, 0, ""))
-        self._rows: list[Row] = []
+        self._rows: list[EntryRow] = []
         self._by_id: dict[str, dict[str, int]] = defaultdict(dict)
         self._by_stream: dict[str, list[int]] = defaultdict(list)
         self._by_chain: dict[str, list[int]] = defaultdict(list)
@@ -95,7 +95,7 @@ class MemoryLog(Ledger):
                 places[self._source] = places.pop("")
         self._store(batch.rows)
 
-    def _store(self, rows: list[Row]) -> None:
+    def _store(self, rows: list[EntryRow]) -> None:
         for row in rows:
             self._rows.append(row)
             self._by_id[row.id][row.source] = row.seq

@@ -13,7 +13,7 @@ from pathlib import Path
 from reconciler.engine.failpoints import reached
 from reconciler.errors import HistoryError
 from reconciler.eventlog import schema, segments
-from reconciler.eventlog.batch import Row
+from reconciler.eventlog.batch import EntryRow
 from reconciler.eventlog.columns import Numbers
 
 
@@ -25,7 +25,7 @@ def checkpoint(writer: sqlite3.Connection, log: Path) -> None:
     reached("log.seal.checkpoint")
 
 
-def prepare(new: Path, begins: schema.Begins, rows: Sequence[Row]) -> None:
+def prepare(new: Path, begins: schema.Begins, rows: Sequence[EntryRow]) -> None:
     """The next live file, complete and durable, with `rows` in it. Nothing leads to it yet."""
     if new.exists():
         raise HistoryError(f"{new} is in the way of the next segment", hint="move it away: it is not part of this log")

@@ -11,7 +11,7 @@ from pathlib import Path
 from reconciler.engine.failpoints import reached
 from reconciler.errors import ChainBroken, ForkFound, HistoryError, LogWriteFailed
 from reconciler.eventlog import ballast, schema, seal, segments
-from reconciler.eventlog.batch import Batch, Lookup, Row, Tail
+from reconciler.eventlog.batch import Batch, EntryRow, Lookup, Tail
 from reconciler.eventlog.columns import Numbers
 from reconciler.eventlog.ledger import Ledger, genesis, new_log_id
 from reconciler.eventlog.lock import WriterLock
@@ -121,7 +121,7 @@ class SqliteLog(Ledger, SqliteReader):
     def _lookup(self) -> Lookup:
         return self._stored
 
-    def _store(self, rows: list[Row]) -> None:
+    def _store(self, rows: list[EntryRow]) -> None:
         reached("log.begin")
         with self._failing():
             self._writer.execute("BEGIN IMMEDIATE")

@@ -6,7 +6,7 @@ In: look-ups from a batch, rows that are durable now.  Out: entries, versions, h
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-from reconciler.eventlog.batch import NO_TIP, Row, Tail, Tip
+from reconciler.eventlog.batch import NO_TIP, EntryRow, Tail, Tip
 from reconciler.eventlog.chains import hash_at
 from reconciler.eventlog.columns import Numbers
 from reconciler.eventlog.volume import Volume
@@ -30,7 +30,7 @@ class Stored:
         head = self.live.head()
         return Tail(head, self.live.own_count(), self.live.recorded(head.seq))
 
-    def remember(self, rows: Sequence[Row]) -> None:
+    def remember(self, rows: Sequence[EntryRow]) -> None:
         """Take note of rows that are durable now."""
         if len(self._versions) > _REMEMBERED:
             self._versions.clear()

@@ -61,7 +61,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Object:
+class ObjectRow:
     """One object of the API server, as this log keeps it. wanted: its version where it has one.
 
     since: when `phase` began.  drift: what somebody else made of it, in words, where that stands.  pending: a change of
@@ -215,7 +215,7 @@ class Status:
     lost: str
     lost_since: str
     rows: tuple[Row, ...]
-    objects: tuple[Object, ...]
+    objects: tuple[ObjectRow, ...]
     to_begin: int
     cluster_lost: tuple[Lost, ...]
     lease_holder: str
@@ -229,13 +229,13 @@ class Status:
     @property
     def counted(self) -> tuple[Counted, ...]:
         """The objects of the API server by kind, in the order of the kinds' names."""
-        kinds: dict[str, list[Object]] = {}
+        kinds: dict[str, list[ObjectRow]] = {}
         for one in self.objects:
             kinds.setdefault(one.kind, []).append(one)
         return tuple(_counted(kind, every) for kind, every in sorted(kinds.items()))
 
     @property
-    def unsettled(self) -> tuple[Object, ...]:
+    def unsettled(self) -> tuple[ObjectRow, ...]:
         """The objects of the API server that are not as wanted or wait for something, in their order."""
         return tuple(one for one in self.objects if not one.settled or one.waits)
 
@@ -325,7 +325,7 @@ def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...]) 
     return sorted(found, key=lambda row: (row.edge, row.kind != "InferenceModel", row.kind, row.name))
 
 
-def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Iterable[Object]:
+def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Iterable[ObjectRow]:
     """Those of the API server that were ordered or wait to be, by kind, namespace and name."""
     stopped, mine = _stops(suspended), state.stage(DECLARE)
     ordered = (text for text, served in mine.keys.items() if served.operation)
@@ -333,7 +333,7 @@ def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Itera
         served = mine.known(text)
         key, labels = Key.parse(text), served.order.get("labels", {})
         fought = f"{served.message}, left alone until {shown(served.fought)}" if served.fought > now else ""
-        yield Object(
+        yield ObjectRow(
             key=text,
             kind=key.kind,
             namespace=key.namespace,
@@ -353,7 +353,7 @@ def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Itera
         )
 
 
-def _counted(kind: str, every: Sequence[Object]) -> Counted:
+def _counted(kind: str, every: Sequence[ObjectRow]) -> Counted:
     return Counted(
         kind=kind,
         objects=len(every),

@@ -19,7 +19,7 @@ Stream = Callable[[str], Iterable[Entry]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
+class WhyLink:
     """One step of the walk.
 
     what: `serving`, `activation`, `outcome`, `order`, `plan`, `approval`, `commit`, `line`, `cause`, `wanted`, `today`,
@@ -47,7 +47,7 @@ class Asked(NamedTuple):
 
 def why(  # noqa: PLR0917  # where to look, then what to look with
     stage: str, key: Key, state: State, find: Find, stream: Stream, asked: Asked | None = None
-) -> list[Link]:
+) -> list[WhyLink]:
     """The walk for one key: what serves and who asked for it; then, where it differs, what is wanted and why it waits.
 
     stage: that the key is of.  find: an entry by its event id.  stream: the entries of one stream, in order.  asked:
@@ -69,7 +69,7 @@ def why(  # noqa: PLR0917  # where to look, then what to look with
     ]
 
 
-def _on_edge(served: Served, past: list[Entry], find: Find, stream: Stream) -> Iterator[Link]:
+def _on_edge(served: Served, past: list[Entry], find: Find, stream: Stream) -> Iterator[WhyLink]:
     """The walk for what an edge has: by which order it serves what it serves, and what it was ordered since."""
     running = _running(served, past)
     if running is not None:
@@ -79,16 +79,16 @@ def _on_edge(served: Served, past: list[Entry], find: Find, stream: Stream) -> I
         yield from _wanted(served, past, find, stream)
 
 
-def _object(served: Served, past: list[Entry], find: Find, stream: Stream) -> Iterator[Link]:
+def _object(served: Served, past: list[Entry], find: Find, stream: Stream) -> Iterator[WhyLink]:
     """The walk for an object of the API server: what was applied, by whom it was wanted, what others did to it."""
     applied = next((entry for entry in reversed(past) if entry.event.type == ev.APPLY_SUCCEEDED), None)
     drift = served.drift or {}
     if drift:
-        yield Link(what="drift", text=drift_words(drift), time=drift.get("time", ""))
+        yield WhyLink(what="drift", text=drift_words(drift), time=drift.get("time", ""))
     if applied is not None:
         live = served.live
         text = f"is as applied, {version_words(served.order)}resourceVersion {live.get('resourceVersion', '')}"
-        yield Link(what="applied", text=text, time=applied.event.time)
+        yield WhyLink(what="applied", text=text, time=applied.event.time)
         yield from _walk(applied, past, find, stream)
         order = _order(applied.event.operationid, past)
         if order is not None and not order.event.gitcommit:  # it restored what a commit had brought about
@@ -127,15 +127,15 @@ def _began(event: Event) -> bool:
     return event.type in {ev.MODEL_ACTIVATED, ev.MODEL_ROLLEDBACK} or not event.data.get("unchanged")
 
 
-def _serving(served: Served, running: Entry) -> Link:
+def _serving(served: Served, running: Entry) -> WhyLink:
     live = served.live
     digest = str(live.get("digest") or live.get("sha256") or "")
     where = f" at {live['url']}" if live.get("url") else ""
     text = f"answers version {live['version']}{where}" + (f", from bytes {digest[:12]}" if digest else "")
-    return Link(what="serving", text=text, time=running.event.time)
+    return WhyLink(what="serving", text=text, time=running.event.time)
 
 
-def _walk(entry: Entry, past: list[Entry], find: Find, stream: Stream) -> Iterator[Link]:
+def _walk(entry: Entry, past: list[Entry], find: Find, stream: Stream) -> Iterator[WhyLink]:
     """From an event of a key to the commit: its order by operation, from there by cause."""
     if entry.event.type != ev.APPLY_INTENDED:
         yield _link("activation" if entry.event.type == ev.MODEL_ACTIVATED else "outcome", entry)
@@ -151,7 +151,7 @@ def _walk(entry: Entry, past: list[Entry], find: Find, stream: Stream) -> Iterat
         yield from _cause(cause, origin, stream)
         entry = cause
     if stands_elsewhere(entry, find):
-        yield Link(what="cause", text=f"event {entry.event.causationid}, which stands in the hub's log only")
+        yield WhyLink(what="cause", text=f"event {entry.event.causationid}, which stands in the hub's log only")
 
 
 def _found(entry: Entry, find: Find) -> Entry | None:
@@ -172,7 +172,7 @@ def _order(operation: str, past: list[Entry]) -> Entry | None:
 _NAMES = {ev.CHANGE_PLANNED: "plan", ev.CHANGE_APPROVED: "approval", ev.HOLD_LIFTED: "approval"}
 
 
-def _cause(entry: Entry, origin: str, stream: Stream) -> Iterator[Link]:
+def _cause(entry: Entry, origin: str, stream: Stream) -> Iterator[WhyLink]:
     event = entry.event
     if event.type != ev.REF_ADVANCED:
         yield _link(_NAMES.get(event.type, event.type), entry)
@@ -196,10 +196,10 @@ def _wrote(path: str, read: Entry, stream: Stream) -> Entry:
     return found
 
 
-def _link(what: str, entry: Entry, *, place: str = "") -> Link:
+def _link(what: str, entry: Entry, *, place: str = "") -> WhyLink:
     event = entry.event
     is_commit = event.type == ev.REF_ADVANCED
-    return Link(
+    return WhyLink(
         what=what,
         text=words(event),
         time=event.time,
@@ -211,7 +211,7 @@ def _link(what: str, entry: Entry, *, place: str = "") -> Link:
     )
 
 
-def _wanted(served: Served, past: list[Entry], find: Find, stream: Stream) -> Iterator[Link]:
+def _wanted(served: Served, past: list[Entry], find: Find, stream: Stream) -> Iterator[WhyLink]:
     """The last order, which is not what serves: what became of it, and who asked."""
     mine = [entry for entry in past if entry.event.operationid == served.operation]
     order = _order(served.operation, past)
@@ -219,20 +219,20 @@ def _wanted(served: Served, past: list[Entry], find: Find, stream: Stream) -> It
     version = served.order.get("version")
     kept = f"version {version} is to serve" if version else f"{version_words(served.order)}it is to be as declared"
     what = kept if served.order else "it is to go"
-    yield Link(what="wanted", text=f"{what}: {served.phase}", time=served.phase_time)
+    yield WhyLink(what="wanted", text=f"{what}: {served.phase}", time=served.phase_time)
     if outcome is not None and (order is None or outcome.seq > order.seq):
         yield _link("outcome", outcome)
     if order is not None:
         yield from _walk(order, past, find, stream)
 
 
-def _today(asked: Asked | None, served: Served, state: State, find: Find, stream: Stream) -> Iterator[Link]:
+def _today(asked: Asked | None, served: Served, state: State, find: Find, stream: Stream) -> Iterator[WhyLink]:
     """Another line than the one that was ordered from: a pin on a version that served already orders nothing."""
     if asked is None or (asked.reason, _path(asked.place)) == (served.reason, _path(served.origin)):
         return
     read = find(state.ref.event)
     wrote = _wrote(_path(asked.place), read, stream).event if read is not None else None
-    yield Link(
+    yield WhyLink(
         what="today",
         text=f"{f'version {asked.version}' if asked.version else 'it'} is asked for: {asked.reason}",
         time=wrote.time if wrote else "",
@@ -246,25 +246,25 @@ def _path(place: str) -> str:
     return place.rpartition(":")[0]
 
 
-def _held(key: Key, mine: StageState) -> Iterator[Link]:
+def _held(key: Key, mine: StageState) -> Iterator[WhyLink]:
     for digest, hold in sorted(mine.holds.get(str(key), {}).items()):
         text = f"{digest[:12]} is not given to {key.edge} again: {hold['code']}: {hold['reason']}"
-        yield Link(what="held", text=text, time=hold["time"], seq=hold["seq"])
+        yield WhyLink(what="held", text=text, time=hold["time"], seq=hold["seq"])
     plan = mine.held_plan
     if plan is not None and str(key) in plan.keys:
         text = f"plan {plan.digest} waits for a person: {plan.reason}"
-        yield Link(what="held", text=text, time=plan.time, seq=plan.seq, commit=plan.commit)
+        yield WhyLink(what="held", text=text, time=plan.time, seq=plan.seq, commit=plan.commit)
 
 
-def _suspended(key: Key, state: State, served: Served) -> Iterator[Link]:
+def _suspended(key: Key, state: State, served: Served) -> Iterator[WhyLink]:
     for scope in scopes_of(key, served.order.get("labels", {})):
         found = state.suspended.get(scope)
         if found is not None and (served.open or not served.order):
             text = suspended_by(found)
-            yield Link(what="suspended", text=text, time=found.get("time", ""))
+            yield WhyLink(what="suspended", text=text, time=found.get("time", ""))
 
 
-def _problems(key: Key, mine: StageState) -> Iterator[Link]:
+def _problems(key: Key, mine: StageState) -> Iterator[WhyLink]:
     for problem in mine.problems.get(str(key), ()):
         place = f"{problem.get('path', '')}:{problem.get('line', 0)}"
-        yield Link(what="problem", text=f"{problem['code']}: {problem['message']}", place=place)
+        yield WhyLink(what="problem", text=f"{problem['code']}: {problem['message']}", place=place)

@@ -15,7 +15,7 @@ from reconciler.model.kind import AGE, MESSAGE, READY, REASON, Column, Kind
 from reconciler.model.policy import DriftRule, FreezeWindow
 from reconciler.model.rules import checks
 from reconciler.model.shape import Shape, matching
-from reconciler.model.status import Status, Suspension, Time
+from reconciler.model.status import Status, SuspensionStatus, Time
 
 _SHARE = "(100|[1-9]?[0-9])%"
 _SHARE_ADVICE = "write whole per cent, as in 10%"
@@ -65,7 +65,7 @@ class FleetSpec(Shape):
     """When nothing is to change."""
 
 
-class HeldPlan(Shape):
+class HeldPlanStatus(Shape):
     """A plan that waits for a person."""
 
     digest: Text
@@ -87,9 +87,9 @@ class FleetStatus(Status):
     """How many objects are declared."""
     problems: Count | None = None
     """How many problems the documents of the newest commit have."""
-    heldPlan: HeldPlan | None = None
+    heldPlan: HeldPlanStatus | None = None
     """The plan that waits for a person."""
-    suspended: Suspension | None = None
+    suspended: SuspensionStatus | None = None
     """Who keeps everything from being changed, and until when."""
     frozenUntil: Time = ""
     """When the freeze that holds now ends."""

@@ -24,7 +24,7 @@ from reconciler.model.shape import (
     default_version,
     distinct,
 )
-from reconciler.model.status import Status, Suspension, Time
+from reconciler.model.status import Status, SuspensionStatus, Time
 
 FRAMEWORKS: Final = ["tensorflow", "onnx", "pytorch", "sklearn", "xgboost", "lightgbm", "tflite", "openvino", "custom"]
 
@@ -169,7 +169,7 @@ class InferenceModelStatus(Status):
     """How far the edge is with the wanted version, for example Downloading, Staged or Committed."""
     since: Time = ""
     """Since when it is in this phase."""
-    suspended: Suspension | None = None
+    suspended: SuspensionStatus | None = None
     """Who keeps it from being changed, and until when."""
 
 

@@ -39,7 +39,7 @@ def _by_type(schema: dict[str, Any]) -> None:
     schema |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
 
 
-class Suspension(Shape):
+class SuspensionStatus(Shape):
     """Who keeps something from being changed."""
 
     actor: Text = ""

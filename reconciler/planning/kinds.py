@@ -24,7 +24,7 @@ ALL_SCOPES: Final = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class KindRow:
     """What differs by kind.
 
     model: the module that says what can be declared.  holding: how an edge holds it (edge.work); "": not at all.
@@ -110,7 +110,7 @@ def _model_pin(source: Object) -> tuple[str, str]:
 
 _SERVICE_UNSET: Final = {"manifest": [], "nodeSelector": {}, "servingPort": 0, "replicas": None}
 _ROWS: Final = (
-    Row(
+    KindRow(
         name=SERVICE,
         model="reconciler.model.inference_model",
         holding="service",
@@ -119,7 +119,7 @@ _ROWS: Final = (
         unset=_SERVICE_UNSET,
         facts=published.of_service,
     ),
-    Row(
+    KindRow(
         name=SET,
         model="reconciler.model.inference_model_set",
         selectors=lambda obj: (obj.spec.get("edgeSelector"),),
@@ -130,7 +130,7 @@ _ROWS: Final = (
         members="made",
         wide=True,
     ),
-    Row(
+    KindRow(
         name=CATALOGUE,
         model="reconciler.model.model",
         unset={"labels": []},
@@ -139,7 +139,7 @@ _ROWS: Final = (
         from_git_only=True,
         members="users",
     ),
-    Row(
+    KindRow(
         name="Dataset",
         model="reconciler.model.dataset",
         selectors=by_reach,
@@ -149,7 +149,7 @@ _ROWS: Final = (
         pin=lambda obj: ("dataset", obj.name),
         facts=published.of_dataset,
     ),
-    Row(
+    KindRow(
         name=EDGE,
         model="reconciler.model.edge",
         unset={"pins": []},
@@ -159,7 +159,7 @@ _ROWS: Final = (
         wide=True,
         scope=lambda key: key.name,
     ),
-    Row(
+    KindRow(
         name=POLICY,
         model="reconciler.model.fleet",
         unset={"drift": [], "freeze": []},

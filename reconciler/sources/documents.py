@@ -71,7 +71,7 @@ class Frame:
     key_at: int = -1
 
 
-class Reader:
+class DocumentReader:
     """Folds the events of one document into plain data; what is refused becomes a problem, and the rest goes on."""
 
     def __init__(self, draft: Document, budget: int) -> None:
@@ -245,7 +245,7 @@ def read_documents(path: str, data: bytes) -> tuple[list[Document], list[Diagnos
             problems.append(draft.diagnostic("RX205", message, draft.span(0, 1), advice="split the file"))
             documents.append(replace(draft, broken=True))
             break
-        reader = Reader(draft, budget)
+        reader = DocumentReader(draft, budget)
         document = reader.read()
         budget = reader.budget
         problems += reader.problems

@@ -25,7 +25,7 @@ WORDS_KEPT: Final = 600
 _KEPT: Final = ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH")
 
 
-class Answer(NamedTuple):
+class GitAnswer(NamedTuple):
     """What a command left: its exit status, its output, and its words, redacted."""
 
     status: int
@@ -66,7 +66,7 @@ class Git:
         deadline_s: float = READ_DEADLINE_S,
         authenticated: bool = False,
         variables: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> GitAnswer:
         """The command's answer, whatever its exit status. authenticated: give it the token."""
         token = self.remote.credentials.token() if authenticated and self.remote.transport == "https" else ""
         variables = {**self._environment(token), **(variables or {})}
@@ -78,7 +78,7 @@ class Git:
         except OSError as problem:
             raise GitUnavailable(f"git could not be started: {problem.strerror}", hint="install git 2.36+") from problem
         said = redacted(words_said.decode("utf-8", "replace"), self.remote, token)
-        return Answer(status, output, said[-WORDS_KEPT:])
+        return GitAnswer(status, output, said[-WORDS_KEPT:])
 
     def _environment(self, token: str) -> dict[str, str]:
         place = {"GIT_CEILING_DIRECTORIES": str(self.directory.parent)}

@@ -16,7 +16,7 @@ from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.state import State, ordering
 from reconciler.history.status import Held, Status, status
 from reconciler.history.timeline import named
-from reconciler.history.why import Asked, Link, why
+from reconciler.history.why import Asked, WhyLink, why
 from reconciler.model.identity import EDGE_LABEL
 from reconciler.web.moments import moment, point
 
@@ -32,7 +32,7 @@ class Walk:
     """From what one key serves back to Git."""
 
     key: str
-    links: tuple[Link, ...]
+    links: tuple[WhyLink, ...]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Why:
 
 
 @dataclass(frozen=True)
-class HeldPlan:
+class PlanAnswer:
     """The plan that waits for a person, if one does."""
 
     held: Held | None
@@ -79,9 +79,9 @@ def ask_why(past: "Past", said: Arguments) -> Why:
     return Why(tuple(walks))
 
 
-def ask_plan(past: "Past", said: Arguments) -> HeldPlan:  # noqa: ARG001  # every question takes both
+def ask_plan(past: "Past", said: Arguments) -> PlanAnswer:  # noqa: ARG001  # every question takes both
     """What waits for approval."""
-    return HeldPlan(status(past.replay.at(), rfc3339(time.time())).held)
+    return PlanAnswer(status(past.replay.at(), rfc3339(time.time())).held)
 
 
 def ask_problems(past: "Past", said: Arguments) -> Problems:  # noqa: ARG001  # every question takes both
@@ -89,7 +89,7 @@ def ask_problems(past: "Past", said: Arguments) -> Problems:  # noqa: ARG001  # 
     return Problems(tuple(past.replay.at().all_problems))
 
 
-class Question(NamedTuple):
+class Query(NamedTuple):
     """One question. kind: of its document.  type: of its value.  arguments: the names that it takes."""
 
     kind: str
@@ -98,12 +98,12 @@ class Question(NamedTuple):
     arguments: frozenset[str] = frozenset()
 
 
-QUESTIONS: Final[Mapping[str, Question]] = {
-    "status": Question("Status", Status, ask_status, frozenset({"asOf"})),
-    "state": Question("State", Status, ask_state, frozenset({"at"})),
-    "why": Question("Why", Why, ask_why, frozenset({"edge", "model"})),
-    "plan": Question("HeldPlan", HeldPlan, ask_plan),
-    "problems": Question("Problems", Problems, ask_problems),
+QUESTIONS: Final[Mapping[str, Query]] = {
+    "status": Query("Status", Status, ask_status, frozenset({"asOf"})),
+    "state": Query("State", Status, ask_state, frozenset({"at"})),
+    "why": Query("Why", Why, ask_why, frozenset({"edge", "model"})),
+    "plan": Query("HeldPlan", PlanAnswer, ask_plan),
+    "problems": Query("Problems", Problems, ask_problems),
 }
 
 

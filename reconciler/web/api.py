@@ -22,7 +22,7 @@ from starlette.routing import Route
 from reconciler.errors import NameUnknown, PointUnknown, ReconcilerError, UsageError, WorldUnavailable
 from reconciler.history.events import Entry
 from reconciler.ports import EventLog
-from reconciler.web.answers import QUESTIONS, Question
+from reconciler.web.answers import QUESTIONS, Query
 from reconciler.web.counters import Tally
 from reconciler.web.document import document, failure
 from reconciler.web.followers import Bell
@@ -97,7 +97,7 @@ class Site:
         every = {name: sorted(asked.arguments) for name, asked in QUESTIONS.items()} | {"history": sorted(HISTORY)}
         return _json(document("Questions", {"questions": every}))
 
-    def _answer(self, asked: Question) -> Any:
+    def _answer(self, asked: Query) -> Any:
         async def answer(request: Request) -> Response:
             said = _arguments(request, asked.arguments)
             body = await self.live.asked(lambda past: _written(document(asked.kind, asked.ask(past, said))))

@@ -29,7 +29,7 @@ from reconciler.eventlog.segments import sealed_files
 from reconciler.history.events import rfc3339
 from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.state import FAILED, Served, State, ordering
-from reconciler.history.status import Object, Status, status, suspensions
+from reconciler.history.status import ObjectRow, Status, status, suspensions
 from reconciler.web.counters import BOUNDS_S, Counts, Durations, Tally
 from reconciler.wiring.vitals import Vitals
 
@@ -194,7 +194,7 @@ def _log(past: "Past", state: State, now: float) -> Iterator[Metric]:
         yield _gauge("last_sync_timestamp_seconds", "When the newest commit was read.", at)
 
 
-def _conditions_of(objects: Iterable[Object]) -> Counter[tuple[str, str, str]]:
+def _conditions_of(objects: Iterable[ObjectRow]) -> Counter[tuple[str, str, str]]:
     """The same of what is kept in a cluster, Applied for Ready: whether the object is as Git says, not what it serves.
 
     Unknown while an answer is out, False while anything stands against it.

@@ -12,7 +12,7 @@ from typing import Final
 from reconciler.diagnostics import Diagnostic, printable, render
 from reconciler.history.keys import spoken
 from reconciler.history.state import FAILED
-from reconciler.history.status import NEVER, Object, Row, Status, age, sentence
+from reconciler.history.status import NEVER, ObjectRow, Row, Status, age, sentence
 from reconciler.history.timeline import counted, labelled
 
 ROWS: Final = 500  # more are counted only: the command line shows all
@@ -72,7 +72,7 @@ def _head(seen: Status) -> Iterator[str]:
 
 
 def _cards(seen: Status) -> Iterator[str]:
-    every: list[Row | Object] = [*seen.rows, *seen.objects]
+    every: list[Row | ObjectRow] = [*seen.rows, *seen.objects]
     rows, settled = len(every), sum(one.settled for one in every)
     present = sum(edge.present for edge in seen.edges)
     failed = sum(one.phase in FAILED for one in every)
@@ -132,7 +132,7 @@ def _objects(seen: Status) -> Iterator[str]:
         yield f'<p class="dim">and {len(waiting) - ROWS} more, all in <code>reconciler status</code></p>'
 
 
-def _object_cells(one: Object, seen: Status) -> list[str]:
+def _object_cells(one: ObjectRow, seen: Status) -> list[str]:
     color = "bad" if one.phase in FAILED else "busy" if one.open else "wait"
     return [
         _safe(spoken(one.key)),

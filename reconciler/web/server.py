@@ -11,7 +11,7 @@ from reconciler.web.api import Site, application
 from reconciler.web.counters import Tally
 from reconciler.web.guard import Guard
 from reconciler.web.live import LiveLog
-from reconciler.wiring.listener import Listener, bound, is_loopback, url
+from reconciler.wiring.listener import ReadyListener, bound, is_loopback, url
 
 if TYPE_CHECKING:
     from reconciler.wiring.hub import HubProcess
@@ -25,7 +25,7 @@ class Door:
         self._socket = bound(listen)
         self._guard: Guard | None = None
         self._site: Site | None = None
-        self._listener: Listener | None = None
+        self._listener: ReadyListener | None = None
 
     def open(self, hub: "HubProcess") -> str:
         """Answer for `hub` from now on; the address, for people. Call it before the hub runs."""
@@ -34,7 +34,7 @@ class Door:
         hub.log.subscribe(tally.heard)
         hub.log.subscribe(site.bell.heard)
         self._site, self._guard = site, Guard(application(site), loopback=is_loopback(self._socket))
-        self._listener = Listener(self._socket, self._guard)
+        self._listener = ReadyListener(self._socket, self._guard)
         return url(self._socket)
 
     def end(self) -> None:

@@ -57,7 +57,7 @@ def url(bound_: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class Listener:
+class ReadyListener:
     """Serves while it is open. The socket is its own from now on."""
 
     def __init__(self, bound_: socket.socket, application: Any) -> None:

@@ -5,7 +5,7 @@ import fcntl
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.edge.paths import StateDirectory
 from reconciler.engine.loop import Loop
@@ -29,6 +29,9 @@ from reconciler.wiring.edges import LocalPeers
 from reconciler.wiring.hub import remote_of
 from reconciler.wiring.past import Past, opened, remembered
 from reconciler.wiring.process import Inline, SystemClock, recorded
+
+if TYPE_CHECKING:
+    from reconciler.kube.write.target import ClusterTarget
 
 
 class Preview:
@@ -55,9 +58,7 @@ class Preview:
         self._stage: Deliver | Declare
         queue = Queue(clock)
         if settings.has_cluster:
-            from reconciler.wiring.looking import looking  # a preview of edges needs no Kubernetes client
-
-            declare, target = stack.enter_context(looking(settings, repository, self._record))
+            declare, target = self._of_cluster(settings, queue, stack)
             self._stage, stage = declare, Stage(DECLARE, declare, target)
             self._record.append([*declare.found()] if past is None else ())
         else:
@@ -65,6 +66,30 @@ class Preview:
             self._stage = hub = Deliver(repository, self._record, queue, Inline(), peers)
             stage = Stage(DELIVER, hub, hub)
         self._name, self._loop = stage.name, Loop([stage], self._record, queue)
+
+    def _of_cluster(self, settings: Any, queue: Queue, stack: contextlib.ExitStack) -> "tuple[Declare, ClusterTarget]":
+        """Source and target that read only what is asked for, and need no Lease. Raises SettingInvalid."""
+        from reconciler.kube.client.api import Api  # a preview of edges needs no Kubernetes client
+        from reconciler.kube.client.connection import Connection
+        from reconciler.kube.watch.uncached import Uncached
+        from reconciler.kube.write.apply import MANAGER
+        from reconciler.kube.write.target import ClusterTarget
+
+        opened = Connection.open(
+            kubeconfig=settings.kubeconfig, context=settings.context, in_cluster=settings.in_cluster
+        )
+        api = Api(stack.enter_context(contextlib.closing(opened)))
+        target = ClusterTarget(
+            api,
+            Uncached(api, MANAGER),
+            self._record.stage(DECLARE),
+            queue.stage(DECLARE),
+            fleet=lambda: declare.git.fleet(),  # noqa: PLW0108  # it is made below
+            allowed=lambda: None,
+            declared=lambda: self._repository.declared,
+        )
+        declare = Declare(self._repository, self._record, queue, Inline(), target)
+        return declare, target
 
     def plan(self) -> Plan:
         """The plan of the next pass; then `state` has the problems in force. Raises GitUnavailable, GitRefused."""

@@ -15,7 +15,7 @@ from reconciler.kube.admin.hub_pod import Pod
 from reconciler.kube.client.api import Api
 from reconciler.kube.client.connection import Connection
 from reconciler.kube.client.resources import OURS
-from reconciler.kube.client.rights import HOME, INSTALLER, OPERATOR, RULES, Rule
+from reconciler.kube.client.rights import HOME, INSTALLER, OPERATOR, RULES, PolicyRule
 from tests.control_plane.plane import ControlPlane
 
 HERE = "default"
@@ -29,7 +29,7 @@ class Said:
     err: str
 
 
-def policy(*rules: Rule) -> list[dict[str, list[str]]]:
+def policy(*rules: PolicyRule) -> list[dict[str, list[str]]]:
     return [{"apiGroups": [rule.group], "resources": [rule.resource], "verbs": list(rule.verbs)} for rule in rules]
 
 

@@ -12,7 +12,7 @@ from reconciler.engine.stage import Order
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
-from reconciler.kube.watch.object import Head
+from reconciler.kube.watch.object import ObjectHead
 from reconciler.wiring.cluster import ClusterStage
 from tests.api_proxy import Answer, Rule
 from tests.cluster.cluster_hub import World, fleet, key, manifest, model, models, service
@@ -335,7 +335,7 @@ def test_an_edit_right_before_a_status_is_still_seen(world: World) -> None:
     shelf, watch = stage.cache._shelves["InferenceModel"], threading.Event()
     heard, applied, edited = shelf.event, stage.publisher._applied, threading.Event()
 
-    def late(deed: str, head: Head, line: bytes) -> None:
+    def late(deed: str, head: ObjectHead, line: bytes) -> None:
         watch.wait(10)
         heard(deed, head, line)
 

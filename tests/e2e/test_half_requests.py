@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reconciler.wiring import listener
-from reconciler.wiring.listener import CONNECTIONS, Listener, bound
+from reconciler.wiring.listener import CONNECTIONS, ReadyListener, bound
 
 pytestmark = [pytest.mark.e2e, pytest.mark.enable_socket]
 
@@ -25,7 +25,7 @@ def serving() -> Iterator[tuple[str, int]]:
     """The address of a listener."""
     place = bound("127.0.0.1:0")
     address = place.getsockname()
-    served = Listener(place, ok)
+    served = ReadyListener(place, ok)
     try:
         yield address
     finally:

@@ -323,7 +323,7 @@ def test_fault_041_many_refused_at_once_read_the_credentials_once(
     reads: list[object] = []
     real = identity.read
 
-    def read(wanted: identity.Wanted) -> identity.Identity:
+    def read(wanted: identity.IdentityWanted) -> identity.ClientIdentity:
         reads.append(wanted)
         return real(wanted)
 

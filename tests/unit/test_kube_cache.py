@@ -15,7 +15,7 @@ from reconciler.history.keys import Key
 from reconciler.kube.client.api import Expired, Page
 from reconciler.kube.client.resources import OURS, Resource
 from reconciler.kube.watch.cache import STALE_S, Cache, Shelf
-from reconciler.kube.watch.object import Live, Reader
+from reconciler.kube.watch.object import Decoder, Live
 from reconciler.kube.watch.reflector import DELAY_MAX_S, SILENCE_S, Reflector, later, went_back
 from tests.kube_objects import MODELS, Line, Miniature, bookmark, event, in_band, model
 
@@ -39,7 +39,7 @@ class World:
         self.told: list[tuple[str, Any, Any]] = []  # name, spec before, spec after
         self.troubles: list[str] = []
         self.now = 0.0
-        self.reader = Reader("reconciler", resource)
+        self.reader = Decoder("reconciler", resource)
         self.shelf = Shelf(resource, self.reader, self.changed, self.trouble, self.clock)
         self.watch = Reflector(self.server, MODELS, self.shelf, threading.Event(), sample=lambda: 1.0, clock=self.clock)
 

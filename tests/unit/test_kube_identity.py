@@ -13,7 +13,7 @@ import yaml
 
 from reconciler.errors import SettingInvalid
 from reconciler.kube.client.connection import Connection
-from reconciler.kube.client.kubeconfig import Wanted, authorization, read
+from reconciler.kube.client.kubeconfig import IdentityWanted, authorization, read
 
 CANARY = "canary-5ecre7"
 
@@ -43,7 +43,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_kubeconfig_says(tmp_path: Path) -> None:
     line = opened(kubeconfig(tmp_path / "k"))
     assert (line.server, line.context, line.namespace) == ("http://127.0.0.1:7/base", "here", "edge")
-    found = read(Wanted(tmp_path / "k", "", in_cluster=False))
+    found = read(IdentityWanted(tmp_path / "k", "", in_cluster=False))
     assert (found.host, found.port, found.base) == ("127.0.0.1", 7, "/base")
     assert found.authorization == f"Bearer {CANARY}"
 
@@ -136,7 +136,7 @@ def test_an_exec_plugin_gives_the_token(tmp_path: Path, caplog: pytest.LogCaptur
     plugin.chmod(plugin.stat().st_mode | stat.S_IXUSR)
     user = {"exec": {"apiVersion": api, "command": str(plugin), "interactiveMode": "Never"}}
     path = kubeconfig(tmp_path / "k", users=[{"name": "u", "user": user}])
-    assert read(Wanted(path, "", in_cluster=False)).authorization == f"Bearer {CANARY}"
+    assert read(IdentityWanted(path, "", in_cluster=False)).authorization == f"Bearer {CANARY}"
     plugin.write_text(f"#!/bin/sh\necho {CANARY} >&2; exit 1\n")
     with pytest.raises(SettingInvalid, match="gave no credentials") as raised:
         opened(path)
@@ -149,7 +149,7 @@ def test_an_exec_plugin_gives_the_token(tmp_path: Path, caplog: pytest.LogCaptur
 def test_whom_a_kubeconfig_acts_for(tmp_path: Path) -> None:
     def of(**user: Any) -> Any:
         path = kubeconfig(tmp_path / "k", users=[{"name": "u", "user": {"token": CANARY, **user}}])
-        return read(Wanted(path, "", in_cluster=False)).acting
+        return read(IdentityWanted(path, "", in_cluster=False)).acting
 
     assert of() == of(**{"as": "", "as-groups": []}) == ()
     more = {"as-groups": ["b", "a"], "as-uid": "7", "as-user-extra": {"example.com/x y": ["1", "2"]}}
@@ -219,7 +219,7 @@ def test_what_is_not_verified_is_known(tmp_path: Path) -> None:
 def test_settings_of_tls_and_proxy_are_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = {"server": "https://10.0.0.1:6443", "tls-server-name": "kubernetes"}
     path = kubeconfig(tmp_path / "k", clusters=[{"name": "c", "cluster": cluster}])
-    wanted = Wanted(path, "", in_cluster=False)
+    wanted = IdentityWanted(path, "", in_cluster=False)
     assert (read(wanted).tls_name, read(wanted).proxy) == ("kubernetes", "")
     monkeypatch.setenv("HTTPS_PROXY", f"http://me:{CANARY}@proxy.test:3128")
     found = read(wanted)
@@ -250,7 +250,7 @@ def test_a_pods_service_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(pod, "SERVICE_CERT_FILENAME", str(certificate))
     monkeypatch.setenv(pod.SERVICE_HOST_ENV_NAME, "10.0.0.1")
     monkeypatch.setenv(pod.SERVICE_PORT_ENV_NAME, "443")
-    found = read(Wanted(None, "", in_cluster=True))
+    found = read(IdentityWanted(None, "", in_cluster=True))
     assert (found.server, found.namespace, found.token_file) == ("https://10.0.0.1:443", "edge", tmp_path / "token")
     assert found.authorization == f"Bearer {CANARY}"
     with pytest.raises(SettingInvalid, match="two identities"):

@@ -7,7 +7,7 @@ import yaml
 
 from reconciler.kube.admin.rbac import roles
 from reconciler.kube.client.resources import OURS
-from reconciler.kube.client.rights import HOME, INSTALLER, OPERATOR, RULES, Rule
+from reconciler.kube.client.rights import HOME, INSTALLER, OPERATOR, RULES, PolicyRule
 from tests.unit.conftest import Call
 
 WRITTEN = Path(__file__).parents[2] / "deploy" / "rbac.yaml"
@@ -23,7 +23,7 @@ def granted(role: dict[str, Any]) -> set[tuple[str, str, str]]:
     }
 
 
-def flat(rules: tuple[Rule, ...]) -> set[tuple[str, str, str]]:
+def flat(rules: tuple[PolicyRule, ...]) -> set[tuple[str, str, str]]:
     return {(rule.group, rule.resource, verb) for rule in rules for verb in rule.verbs}
 
 
@@ -60,7 +60,7 @@ def test_the_reconciler_may_neither_change_its_kinds_nor_read_secrets() -> None:
 
 
 def test_a_rule_in_words() -> None:
-    rule = Rule("ai.kubeedge.io", "edges/status", ("get", "patch"))
+    rule = PolicyRule("ai.kubeedge.io", "edges/status", ("get", "patch"))
     assert yaml.safe_load(rule.yaml()) == {
         "apiGroups": ["ai.kubeedge.io"],
         "resources": ["edges/status"],
@@ -74,7 +74,7 @@ def test_a_missing_rule_is_granted_by_the_roles_that_are_printed() -> None:
         assert rule.fix("home").startswith("`reconciler crds roles --namespace home | kubectl apply -f -` ")
         assert rule._replace(verbs=rule.verbs[:1]).fix().startswith("`reconciler crds roles | kubectl apply -f -` ")
         assert rule.yaml() in rule.fix()
-    assert Rule("", "pods/exec", ("create",)).fix().startswith("put {")
+    assert PolicyRule("", "pods/exec", ("create",)).fix().startswith("put {")
 
 
 def test_the_command_prints_them(call: Call) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from reconciler.kube.watch.object import Live, Reader, differs
+from reconciler.kube.watch.object import Decoder, Live, differs
 from tests.kube_objects import MODELS, event, model, owner
 
 OURS = "reconciler"
@@ -28,7 +28,7 @@ FIELDS: dict[str, Any] = {
 
 
 def read(*owners: dict[str, Any], **meta: Any) -> Live:
-    return Reader(OURS, MODELS).object(model("digits", "7", SPEC, managedFields=list(owners), **meta))
+    return Decoder(OURS, MODELS).object(model("digits", "7", SPEC, managedFields=list(owners), **meta))
 
 
 def test_only_what_is_needed_is_kept() -> None:
@@ -56,8 +56,8 @@ def test_only_what_is_needed_is_kept() -> None:
 
 def test_an_event_is_read_as_its_object_is() -> None:
     body = model("digits", "7", SPEC, deletionTimestamp="2026-11-22T11:00:00Z")
-    assert Reader(OURS, MODELS).event(event("MODIFIED", body)) == Reader(OURS, MODELS).object(body)
-    assert Reader(OURS, MODELS).object(body).deleting
+    assert Decoder(OURS, MODELS).event(event("MODIFIED", body)) == Decoder(OURS, MODELS).object(body)
+    assert Decoder(OURS, MODELS).object(body).deleting
 
 
 def test_who_has_a_field_that_we_do_not() -> None:
@@ -89,15 +89,15 @@ def test_what_nobody_sent_is_nobodys_where_the_api_server_fills_in_fields() -> N
     body = model(
         "digits", "7", SPEC, managedFields=[owner(OURS, {"f:spec": {"f:manifest": FIELDS["f:spec"]["f:manifest"]}})]
     )
-    filled = Reader(OURS, MODELS._replace(defaulted=True)).object(body).foreign
+    filled = Decoder(OURS, MODELS._replace(defaulted=True)).object(body).foreign
     assert filled == dict.fromkeys(["spec.modelName", "spec.targetVersion", "spec.metrics"], "")
-    assert Reader(OURS, MODELS).object(body).foreign == {}
+    assert Decoder(OURS, MODELS).object(body).foreign == {}
 
 
 def test_a_kind_may_say_what_is_wanted_beside_a_spec() -> None:
     owners = [owner("kubectl", {"f:data": {"f:a": {}}})]
     body = json.loads(model("digits", "7", managedFields=owners)) | {"data": {"a": "1"}, "binaryData": {"b": "eA=="}}
-    reader = Reader(OURS, MODELS._replace(content=("data",)))
+    reader = Decoder(OURS, MODELS._replace(content=("data",)))
     live = reader.object(json.dumps(body).encode())
     assert (live.parts, live.foreign) == ({"data": {"a": "1"}}, {"data.a": "kubectl"})
     assert reader.event(event("ADDED", json.dumps(body).encode())) == live
@@ -125,7 +125,7 @@ def test_who_made_an_empty_map_does_not_have_what_others_put_in() -> None:
 
 
 def test_what_is_equal_is_kept_once() -> None:
-    reader = Reader(OURS, MODELS)
+    reader = Decoder(OURS, MODELS)
     first, second = (reader.object(model(name, "7", {**SPEC, "nodeName": name})) for name in ("a", "b"))
     assert first.spec["manifest"] is second.spec["manifest"]
     again = reader.object(model("a", "8", {**SPEC, "nodeName": "a"}), first)
@@ -148,7 +148,7 @@ def test_what_is_equal_is_kept_once() -> None:
     ],
 )
 def test_which_differences_count(meta: dict[str, Any], told: bool) -> None:
-    reader = Reader(OURS, MODELS)
+    reader = Decoder(OURS, MODELS)
     document = json.loads(model("digits", "7", SPEC))
     tops = {name: meta.pop(name) for name in ("spec", "status") if name in meta}
     document["metadata"] |= meta
@@ -178,7 +178,7 @@ def test_memory_per_object() -> None:
         owners = [owner(OURS, FIELDS)]
         return model(f"model-{n}", str(n), spec, annotations=annotations, labels=labels, managedFields=owners)
 
-    reader, count = Reader(OURS, MODELS), 10_000
+    reader, count = Decoder(OURS, MODELS), 10_000
     reader.object(body(0))
     tracemalloc.start()
     try:
@@ -199,5 +199,5 @@ def test_an_annotation_of_any_group_is_kept_where_it_is_ours() -> None:
         "annotations": {"example.com/note": "declared", "example.com/other": "not ours"},
         "managedFields": [{"manager": "reconciler", "operation": "Apply", "fieldsV1": owned}],
     }
-    live = Reader("reconciler", MODELS).object(msgspec.json.encode({"metadata": metadata, "spec": {}}))
+    live = Decoder("reconciler", MODELS).object(msgspec.json.encode({"metadata": metadata, "spec": {}}))
     assert live.annotations == {"example.com/note": "declared"}

@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.errors import WorldRefused
 from reconciler.history.status import Held, Status
-from reconciler.web.answers import QUESTIONS, HeldPlan, Why
+from reconciler.web.answers import QUESTIONS, PlanAnswer, Why
 from reconciler.web.document import document, plain, revived
 from reconciler.web.records import Record, Wanted
 from reconciler.wiring.past import opened
@@ -36,7 +36,7 @@ def test_every_answer_comes_back_from_json_as_the_same_value(story: World, name:
 
 def test_a_held_plan_comes_back() -> None:
     held = Held(digest="d", reason="r", commit="c", time="t", counts={"to_delete": 3}, keys=("a", "b"))
-    assert revived(HeldPlan, json.loads(json.dumps(plain(HeldPlan(held))))) == HeldPlan(held)
+    assert revived(PlanAnswer, json.loads(json.dumps(plain(PlanAnswer(held))))) == PlanAnswer(held)
 
 
 def test_a_newer_hub_says_more_and_an_older_one_less(story: World) -> None:

@@ -8,20 +8,20 @@ from reconciler.history import events as ev
 from reconciler.history.events import Entry
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import Served, State
-from reconciler.history.why import Asked, Link, why
+from reconciler.history.why import Asked, WhyLink, why
 from reconciler.web.answers import keys_of
 from reconciler.wiring.past import opened
 from tests.unit.cli_world import FILES, SET, SHA, World, key
 
-Walk = Callable[..., list[Link]]
+Walk = Callable[..., list[WhyLink]]
 
 
-def walk(world: World, about: Key, asked: Asked | None = None) -> list[Link]:
+def walk(world: World, about: Key, asked: Asked | None = None) -> list[WhyLink]:
     with opened(world.place.root) as past:
         return why(DELIVER, about, past.replay.at(), past.log.find, past.stream, asked)
 
 
-def whats(links: Iterable[Link]) -> list[str]:
+def whats(links: Iterable[WhyLink]) -> list[str]:
     return [link.what for link in links]
 
 

@@ -13,7 +13,7 @@ import msgspec
 from reconciler.errors import ApiUnavailable
 from reconciler.kube.client.api import Api
 from reconciler.kube.client.resources import ACCESS_REVIEWS
-from reconciler.kube.client.rights import HOME, RULES, Rule
+from reconciler.kube.client.rights import HOME, RULES, PolicyRule
 
 AT_ONCE: Final = 8
 
@@ -29,7 +29,7 @@ class _Review(msgspec.Struct, frozen=True):
 _REVIEW: Final = msgspec.json.Decoder(_Review)
 
 
-def missing(api: Api, rules: Iterable[Rule] = (*RULES, *HOME), *, namespace: str = "") -> list[Rule]:
+def missing(api: Api, rules: Iterable[PolicyRule] = (*RULES, *HOME), *, namespace: str = "") -> list[PolicyRule]:
     """What of `rules` the identity lacks, in their order. `namespace`: where rules of one namespace are needed.
 
     One request a verb. Raises what Api raises: an answer that is not there is no missing right.
@@ -38,14 +38,14 @@ def missing(api: Api, rules: Iterable[Rule] = (*RULES, *HOME), *, namespace: str
     wanted = [(rule, verb) for rule in rules for verb in rule.verbs]
     with ThreadPoolExecutor(AT_ONCE, "access-review") as workers:
         granted = list(workers.map(lambda one: _may(asking, *one, namespace=namespace), wanted))
-    lacking: dict[Rule, tuple[str, ...]] = {}
+    lacking: dict[PolicyRule, tuple[str, ...]] = {}
     for (rule, verb), allowed in zip(wanted, granted, strict=True):
         if not allowed:
             lacking[rule] = (*lacking.get(rule, ()), verb)
     return [rule._replace(verbs=verbs) for rule, verbs in lacking.items()]
 
 
-def _may(api: Api, rule: Rule, verb: str, *, namespace: str) -> bool:
+def _may(api: Api, rule: PolicyRule, verb: str, *, namespace: str) -> bool:
     plural, _, sub = rule.resource.partition("/")
     attributes = {"group": rule.group, "resource": plural, "subresource": sub, "verb": verb}
     attributes["namespace"] = namespace if rule.namespaced else ""

@@ -186,7 +186,7 @@ def _is_ready(pod: dict[str, Any]) -> bool:
 def _client(context: str, kubeconfig: Path | None) -> Any:
     from kubernetes import config
 
-    from reconciler.kube.client.kubeconfig import Wanted, acts_for
+    from reconciler.kube.client.kubeconfig import IdentityWanted, acts_for
 
     new: Callable[..., Any] = config.new_client_from_config
     where = f"--kubeconfig {kubeconfig}" if kubeconfig else "the kubeconfig"
@@ -196,7 +196,7 @@ def _client(context: str, kubeconfig: Path | None) -> Any:
         said = str(error) if isinstance(error, config.ConfigException) and context and context in str(error) else ""
         what = f"has no usable context {context}" if context else "cannot be used"
         raise SettingInvalid(f"{where} {what}{f': {printable(said)[:200]}' if said else ''}", hint=CONTEXTS) from None
-    if acting := acts_for(Wanted(kubeconfig, context, in_cluster=False)):
+    if acting := acts_for(IdentityWanted(kubeconfig, context, in_cluster=False)):
         made.close()
         raise SettingInvalid(
             f"{where} acts for {acting} (`as` of its user), which is not passed on into Pods",

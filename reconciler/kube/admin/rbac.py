@@ -6,7 +6,7 @@ In: the namespace that the reconciler runs in.  Out: deploy/rbac.yaml, which a t
 from collections.abc import Iterable
 from typing import Any, Final
 
-from reconciler.kube.client.rights import HOME, INSTALLER, OPERATOR, RULES, Rule
+from reconciler.kube.client.rights import HOME, INSTALLER, OPERATOR, RULES, PolicyRule
 
 NAMESPACE: Final = "reconciler-system"
 _RBAC: Final = "rbac.authorization.k8s.io"
@@ -34,7 +34,7 @@ def roles(namespace: str = NAMESPACE) -> str:
     return _HEADER + "---\n".join(yaml.safe_dump(one, sort_keys=False, width=120) for one in documents)
 
 
-def _role(kind: str, name: str, rules: Iterable[Rule], namespace: str = "") -> dict[str, Any]:
+def _role(kind: str, name: str, rules: Iterable[PolicyRule], namespace: str = "") -> dict[str, Any]:
     return {
         "apiVersion": f"{_RBAC}/v1",
         "kind": kind,
@@ -43,7 +43,7 @@ def _role(kind: str, name: str, rules: Iterable[Rule], namespace: str = "") -> d
     }
 
 
-def _merged(rules: Iterable[Rule]) -> Iterable[dict[str, list[str]]]:
+def _merged(rules: Iterable[PolicyRule]) -> Iterable[dict[str, list[str]]]:
     """One entry for all resources of a group that need the same verbs."""
     together: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for rule in rules:

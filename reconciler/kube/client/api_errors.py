@@ -26,7 +26,7 @@ from reconciler.errors import (
 )
 from reconciler.kube.client.connection import Reply
 from reconciler.kube.client.resources import LEASES, Resource
-from reconciler.kube.client.rights import Rule
+from reconciler.kube.client.rights import PolicyRule
 
 TEXT_MAX: Final = 1000
 CAUSES_MAX: Final = 8
@@ -55,7 +55,7 @@ class Request(NamedTuple):
         return f"{self.resource.kind} {where}".strip() if where else self.resource.plural
 
 
-class Cause(msgspec.Struct, frozen=True):
+class StatusCause(msgspec.Struct, frozen=True):
     """One of the reasons: the field, and what is wrong with it."""
 
     reason: str = ""
@@ -69,11 +69,11 @@ class Details(msgspec.Struct, frozen=True):
     name: str = ""
     group: str = ""
     kind: str = ""
-    causes: list[Cause] | None = None
+    causes: list[StatusCause] | None = None
     retry_after_s: int | None = msgspec.field(default=None, name="retryAfterSeconds")
 
 
-class Status(msgspec.Struct, frozen=True):
+class ApiStatus(msgspec.Struct, frozen=True):
     """metav1.Status. All empty where the answer was not one."""
 
     kind: str = ""
@@ -83,7 +83,7 @@ class Status(msgspec.Struct, frozen=True):
     details: Details | None = None
 
 
-_STATUS: Final = msgspec.json.Decoder(Status)
+_STATUS: Final = msgspec.json.Decoder(ApiStatus)
 
 
 @contextmanager
@@ -95,13 +95,13 @@ def readable(what: object) -> Iterator[None]:
         raise ApiUnavailable(f"{what}: what was answered cannot be read: {error}", unknown=True) from None
 
 
-def status_of(body: bytes) -> Status:
+def status_of(body: bytes) -> ApiStatus:
     """The Status in an answer; an empty one where it holds none: a proxy's page, plain text."""
     try:
         found = _STATUS.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return Status()
-    return found if found.kind == "Status" else Status()
+        return ApiStatus()
+    return found if found.kind == "Status" else ApiStatus()
 
 
 def absent(asked: Request, reply: Reply) -> bool:
@@ -142,7 +142,7 @@ def failure(asked: Request, reply: Reply) -> ReconcilerError:
     return ApiRefused(f"{asked}: {_causes(said) or text}")
 
 
-def _retry_after(reply: Reply, said: Status) -> float | None:
+def _retry_after(reply: Reply, said: ApiStatus) -> float | None:
     """Seconds to wait: a number or a date in the header (RFC 9110 §10.2.3), else what the Status says."""
     value = reply.headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit() and len(value) < 10:
@@ -159,12 +159,12 @@ def _retry_after(reply: Reply, said: Status) -> float | None:
     return None
 
 
-def _forbidden(asked: Request, said: Status, text: str) -> ReconcilerError:
+def _forbidden(asked: Request, said: ApiStatus, text: str) -> ReconcilerError:
     denied = None if said.message.startswith("admission webhook") else _DENIED.search(said.message)
     if denied is None:
         return ApiRefused(f"{asked}: {text}", hint=_admission_hint(said))
     verb, resource, group = (printable(denied[name])[:100] for name in ("verb", "resource", "group"))
-    rule = Rule(group, resource, (verb,), namespaced=bool(denied["namespace"]))
+    rule = PolicyRule(group, resource, (verb,), namespaced=bool(denied["namespace"]))
     user, place = printable(denied["user"])[:200], printable(denied["namespace"] or "")[:100]
     where = f" in namespace {place}" if place else ""
     account = _ACCOUNT.fullmatch(user)
@@ -174,7 +174,7 @@ def _forbidden(asked: Request, said: Status, text: str) -> ReconcilerError:
     )
 
 
-def _admission_hint(said: Status) -> str:
+def _admission_hint(said: ApiStatus) -> str:
     causes = said.details.causes if said.details and said.details.causes else []
     if any(cause.reason == "NamespaceTerminating" for cause in causes) or "being terminated" in said.message:
         return "the namespace is being deleted: wait until it is gone, then `kubectl create namespace` it again"
@@ -183,7 +183,7 @@ def _admission_hint(said: Status) -> str:
     return ""
 
 
-def _missing(asked: Request, said: Status, text: str) -> ReconcilerError:
+def _missing(asked: Request, said: ApiStatus, text: str) -> ReconcilerError:
     details = said.details or Details()
     if details.kind == "namespaces" and asked.resource.plural != "namespaces" and details.name:
         name = printable(details.name)[:100]
@@ -193,7 +193,7 @@ def _missing(asked: Request, said: Status, text: str) -> ReconcilerError:
     return KindMissing(f"the cluster does not serve {asked.resource.plural} of {asked.resource.api_version}: {text}")
 
 
-def _conflict(asked: Request, said: Status, text: str) -> ReconcilerError:
+def _conflict(asked: Request, said: ApiStatus, text: str) -> ReconcilerError:
     causes = said.details.causes if said.details and said.details.causes else []
     fields = []
     for cause in causes:
@@ -208,7 +208,7 @@ def _conflict(asked: Request, said: Status, text: str) -> ReconcilerError:
     return FieldConflict(f"{asked}: {first}{more}"[:TEXT_MAX], fields=fields)
 
 
-def _causes(said: Status) -> str:
+def _causes(said: ApiStatus) -> str:
     """`field: what is wrong`, for the first of them."""
     causes = said.details.causes if said.details and said.details.causes else []
     told = [": ".join(filter(None, (_text(cause.field), _text(cause.message)))) for cause in causes]

@@ -20,7 +20,7 @@ from reconciler.errors import ApiUnavailable, CredentialsRefused, ReconcilerErro
 from reconciler.kube.client import impersonation
 from reconciler.kube.client import kubeconfig as identity
 from reconciler.kube.client.http1 import Broken, Wire
-from reconciler.kube.client.kubeconfig import Identity, Wanted
+from reconciler.kube.client.kubeconfig import ClientIdentity, IdentityWanted
 
 LOOK_AGAIN_S: Final = 1.0  # how often a token file is looked at
 IDLE_MAX_S: Final = 80.0  # kept-alive sockets older than this are not used again: API servers close them after 90 s
@@ -45,14 +45,14 @@ class Answered(Exception):
 
 class _Current(NamedTuple):
     number: int
-    identity: Identity
+    identity: ClientIdentity
     head: bytes  # the request's headers that are always the same, with the credential
 
 
 class Connection:
     """One API server as one identity. Thread-safe."""
 
-    def __init__(self, wanted: Wanted, connections: int) -> None:
+    def __init__(self, wanted: IdentityWanted, connections: int) -> None:
         self._wanted = wanted
         self._lock = threading.Lock()
         self._free = threading.Semaphore(connections)
@@ -73,7 +73,7 @@ class Connection:
         """
         if in_cluster and (kubeconfig or context):
             raise SettingInvalid("in-cluster and a kubeconfig or context are two identities", hint="give one of them")
-        return cls(Wanted(kubeconfig, context, in_cluster), connections)
+        return cls(IdentityWanted(kubeconfig, context, in_cluster), connections)
 
     @property
     def number(self) -> int:
@@ -229,7 +229,7 @@ class Connection:
             self._lock.release()
         return self._current
 
-    def _replace(self, fresh: Identity) -> None:
+    def _replace(self, fresh: ClientIdentity) -> None:
         self._current = _Current(self._current.number + 1, fresh, _head(fresh))
         self._looked, self._stamp = time.monotonic(), _stamp(fresh)
 
@@ -279,7 +279,7 @@ def _is_sent(wire: Wire, request: bytes, deadline: float) -> bool:
     return True
 
 
-def _line(who: Identity, timeout_s: float) -> Any:
+def _line(who: ClientIdentity, timeout_s: float) -> Any:
     """An HTTP connection that is not open yet."""
     import socket
 
@@ -318,7 +318,7 @@ def _line(who: Identity, timeout_s: float) -> Any:
     return made
 
 
-def _head(who: Identity) -> bytes:
+def _head(who: ClientIdentity) -> bytes:
     host = f"[{who.host}]" if ":" in who.host else who.host
     lines = [
         f"Host: {host}:{who.port}",
@@ -353,7 +353,7 @@ def _request(
     return b"".join((first, current.head, tail, body))
 
 
-def _stamp(who: Identity) -> tuple[int, int, int] | None:
+def _stamp(who: ClientIdentity) -> tuple[int, int, int] | None:
     """What changes when the token file does; a service account's token is swapped by a symlink, so it is followed."""
     if who.token_file is None:
         return None

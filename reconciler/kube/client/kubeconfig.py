@@ -27,7 +27,7 @@ READING: Final = threading.Lock()  # the official client keeps the temporary fil
 _Files = list[tuple[Path, dict[str, Any]]]
 
 
-class Wanted(NamedTuple):
+class IdentityWanted(NamedTuple):
     """Which identity is meant. kubeconfig None: $KUBECONFIG, else ~/.kube/config, as kubectl does."""
 
     kubeconfig: Path | None
@@ -35,7 +35,7 @@ class Wanted(NamedTuple):
     in_cluster: bool
 
 
-class Identity(NamedTuple):
+class ClientIdentity(NamedTuple):
     """One way to reach one API server. Secrets are in `authorization`, `tls` and `proxy_headers` alone.
 
     server: scheme://host:port as configured.  base: path before every request path.  token_file: read again when it
@@ -60,12 +60,12 @@ class Identity(NamedTuple):
     acting: tuple[tuple[str, str], ...] = ()
 
 
-def read(wanted: Wanted) -> Identity:
+def read(wanted: IdentityWanted) -> ClientIdentity:
     """The identity that is wanted, read anew. Raises SettingInvalid: what is missing, and what there is instead."""
     return _of_the_pod() if wanted.in_cluster else _of_a_file(wanted)
 
 
-def acts_for(wanted: Wanted) -> str:
+def acts_for(wanted: IdentityWanted) -> str:
     """The user that is impersonated, "" where none is; credentials are not looked at. Raises SettingInvalid."""
     if wanted.in_cluster:
         return ""
@@ -73,7 +73,7 @@ def acts_for(wanted: Wanted) -> str:
     return impersonation.user(impersonation.headers(user, context))
 
 
-def _of_the_pod() -> Identity:
+def _of_the_pod() -> ClientIdentity:
     from kubernetes import client, config
     from kubernetes.config import incluster_config as pod
 
@@ -95,7 +95,7 @@ def _of_the_pod() -> Identity:
     return _made(settings, "in-cluster", namespace or "default", token_file=token)
 
 
-def _of_a_file(wanted: Wanted) -> Identity:
+def _of_a_file(wanted: IdentityWanted) -> ClientIdentity:
     from kubernetes import client, config
 
     documents, context, said, user = _found(wanted)
@@ -136,11 +136,11 @@ def _of_a_file(wanted: Wanted) -> Identity:
         return made._replace(acting=impersonation.headers(user, context))
 
 
-def _where(wanted: Wanted) -> str:
+def _where(wanted: IdentityWanted) -> str:
     return str(wanted.kubeconfig or os.environ.get("KUBECONFIG") or DEFAULT_FILE)
 
 
-def _found(wanted: Wanted) -> tuple[_Files, str, dict[str, Any], Any]:
+def _found(wanted: IdentityWanted) -> tuple[_Files, str, dict[str, Any], Any]:
     """The files, the context's name, what it says, and its user; a user of the wrong form is said of later."""
     where = _where(wanted)
     documents = _documents(where, named=wanted.kubeconfig is not None)
@@ -232,7 +232,9 @@ def _beside(documents: _Files, user: dict[str, Any]) -> Path:
     return Path(str(user["tokenFile"]))
 
 
-def _made(settings: Any, context: str, namespace: str, *, token_file: Path | None, own_proxy: bool = False) -> Identity:
+def _made(
+    settings: Any, context: str, namespace: str, *, token_file: Path | None, own_proxy: bool = False
+) -> ClientIdentity:
     """The official client's Configuration as ours. Certificates are loaded now: their files may be short-lived."""
     parts, host, port = _address(str(settings.host))
     if not port:
@@ -248,7 +250,7 @@ def _made(settings: Any, context: str, namespace: str, *, token_file: Path | Non
         return authorization(settings.api_key.get("BearerToken"))
 
     proxy, proxy_headers = _proxy(settings, host, own=own_proxy)
-    return Identity(
+    return ClientIdentity(
         server=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/"),
         context=context,
         namespace=namespace,

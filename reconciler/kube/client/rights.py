@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from reconciler.kube.client.resources import CRDS, EVENTS, LEASES, OURS
 
 
-class Rule(NamedTuple):
+class PolicyRule(NamedTuple):
     """Verbs on one resource, `plural` or `plural/sub`. group: "" is the core group. why: what for, in a few words."""
 
     group: str
@@ -33,7 +33,7 @@ class Rule(NamedTuple):
         else_ = f"{self.yaml()} in a role bound to whoever asks"
         return f"{roles}anybody else needs {else_}" if self._is_in(RULES) or self._is_in(HOME) else f"put {else_}"
 
-    def _is_in(self, rules: "tuple[Rule, ...]") -> bool:
+    def _is_in(self, rules: "tuple[PolicyRule, ...]") -> bool:
         """Whether one of `rules` grants it."""
         mine = set(self.verbs)
         return any((one.group, one.resource) == (self.group, self.resource) and mine <= {*one.verbs} for one in rules)
@@ -43,28 +43,32 @@ _OBJECTS: Final = ("get", "list", "watch", "create", "patch", "delete")
 
 RULES: Final = (
     *(
-        Rule(resource.group, resource.plural, _OBJECTS, why=f"to keep {resource.kind} objects as Git says")
+        PolicyRule(resource.group, resource.plural, _OBJECTS, why=f"to keep {resource.kind} objects as Git says")
         for resource in OURS.values()
     ),
     *(
-        Rule(resource.group, f"{resource.plural}/status", ("patch",), why="to say how they are")
+        PolicyRule(resource.group, f"{resource.plural}/status", ("patch",), why="to say how they are")
         for resource in OURS.values()
     ),
-    Rule(EVENTS.group, EVENTS.plural, ("create", "patch"), why="to tell of changes in `kubectl get events`"),
-    Rule(CRDS.group, CRDS.plural, ("get",), why="to see whether the kinds are installed and current"),
+    PolicyRule(EVENTS.group, EVENTS.plural, ("create", "patch"), why="to tell of changes in `kubectl get events`"),
+    PolicyRule(CRDS.group, CRDS.plural, ("get",), why="to see whether the kinds are installed and current"),
 )
 HOME: Final = (
-    Rule(LEASES.group, LEASES.plural, ("get", "create", "update"), namespaced=True, why="so that one alone writes"),
+    PolicyRule(
+        LEASES.group, LEASES.plural, ("get", "create", "update"), namespaced=True, why="so that one alone writes"
+    ),
 )
 INSTALLER: Final = (
-    Rule(CRDS.group, CRDS.plural, ("get", "list", "watch", "create", "patch", "delete"), why="to install the kinds"),
+    PolicyRule(
+        CRDS.group, CRDS.plural, ("get", "list", "watch", "create", "patch", "delete"), why="to install the kinds"
+    ),
     *(
-        Rule(resource.group, resource.plural, ("list",), why="to see what a removal or a tightening would lose")
+        PolicyRule(resource.group, resource.plural, ("list",), why="to see what a removal or a tightening would lose")
         for resource in OURS.values()
     ),
 )
 OPERATOR: Final = (
-    Rule("", "pods", ("get", "list"), namespaced=True, why="to find the hub"),
-    Rule("", "pods/portforward", ("create", "get"), namespaced=True, why="to read from the hub"),
-    Rule("", "pods/exec", ("create", "get"), namespaced=True, why="to give the hub an order"),
+    PolicyRule("", "pods", ("get", "list"), namespaced=True, why="to find the hub"),
+    PolicyRule("", "pods/portforward", ("create", "get"), namespaced=True, why="to read from the hub"),
+    PolicyRule("", "pods/exec", ("create", "get"), namespaced=True, why="to give the hub an order"),
 )

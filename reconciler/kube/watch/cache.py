@@ -19,7 +19,7 @@ from reconciler.history.keys import Key
 from reconciler.kube.client.api_errors import readable
 from reconciler.kube.client.clock import awake_or_not
 from reconciler.kube.client.resources import Resource
-from reconciler.kube.watch.object import Head, Live, Reader, differs, key_named, key_of
+from reconciler.kube.watch.object import Decoder, Live, ObjectHead, differs, key_named, key_of
 from reconciler.kube.watch.reflector import Reflector, WatchApi, later
 from reconciler.model.identity import OPERATION
 
@@ -36,7 +36,7 @@ class Shelf:
     def __init__(
         self,
         resource: Resource,
-        reader: Reader,
+        reader: Decoder,
         changed: Changed,
         trouble: Callable[[str, ReconcilerError | None], None],
         clock: Callable[[], float],
@@ -141,7 +141,7 @@ class Shelf:
         for key in found.keys() - before.keys():
             self._changed(key, None, found[key])
 
-    def event(self, deed: str, head: Head, line: bytes) -> None:
+    def event(self, deed: str, head: ObjectHead, line: bytes) -> None:
         names = head.metadata
         key = key_named(self._resource.kind, names.namespace, names.name)
         there = self.objects.get(key)
@@ -222,7 +222,7 @@ class Cache:
         self._shelves: dict[str, Shelf] = {}
         self._threads = []
         for resource in resources:
-            shelf = self._shelves[resource.kind] = Shelf(resource, Reader(manager, resource), changed, trouble, clock)
+            shelf = self._shelves[resource.kind] = Shelf(resource, Decoder(manager, resource), changed, trouble, clock)
             watch = Reflector(api, resource, shelf, self._closed)
             self._threads.append(threading.Thread(target=watch.run, name=f"watch-{resource.plural}", daemon=True))
 

@@ -69,7 +69,7 @@ class Identified(msgspec.Struct, frozen=True, gc=False):
     resourceVersion: str = ""  # noqa: N815  # the API's name
 
 
-class Head(msgspec.Struct, frozen=True, gc=False):
+class ObjectHead(msgspec.Struct, frozen=True, gc=False):
     """The head of an object, a bookmark, or a Status (code, message)."""
 
     kind: str = ""
@@ -142,7 +142,7 @@ def key_named(kind: str, namespace: str, name: str) -> Key:
     return Key(kind, namespace, name, "")
 
 
-class Reader:
+class Decoder:
     """Reads objects of one kind for one cache, sharing what is equal. Thread-safe."""
 
     def __init__(self, manager: str, resource: Resource) -> None:

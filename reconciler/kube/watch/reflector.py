@@ -22,7 +22,7 @@ from reconciler.engine.retry import Backoff, Sample
 from reconciler.errors import ApiUnavailable, CredentialsRefused, KindMissing, ReconcilerError, RightMissing
 from reconciler.kube.client.api import Expired, Page
 from reconciler.kube.client.resources import Resource
-from reconciler.kube.watch.object import Head
+from reconciler.kube.watch.object import ObjectHead
 
 SILENCE_S: Final = 90.0  # an API server sends a bookmark each minute or so
 DELAY_MAX_S: Final = 30.0
@@ -66,7 +66,7 @@ class Sink(Protocol):
         """It is complete, and was so at this version."""
         ...
 
-    def event(self, deed: str, head: Head, line: bytes) -> None:
+    def event(self, deed: str, head: ObjectHead, line: bytes) -> None:
         """ADDED, MODIFIED or DELETED, of the object in `line`. Raises msgspec.MsgspecError."""
         ...
 
@@ -81,7 +81,7 @@ class Sink(Protocol):
 
 class _Event(msgspec.Struct, frozen=True, gc=False):
     type: str = ""
-    object: Head = Head()
+    object: ObjectHead = ObjectHead()
 
 
 _event = msgspec.json.Decoder(_Event)
@@ -223,7 +223,7 @@ class Reflector:
         if known and event.type in _MOVES and version and later(version, self._version):
             self._version = version
 
-    def _refused(self, status: Head) -> ApiUnavailable:
+    def _refused(self, status: ObjectHead) -> ApiUnavailable:
         return ApiUnavailable(f"{self._resource.plural}: the watch ended: {printable(status.message)[:200]}")
 
     def _unreadable(self, error: Exception) -> ApiUnavailable:

@@ -10,7 +10,7 @@ from typing import Final
 from reconciler.history.keys import Key
 from reconciler.kube.client.api import Api
 from reconciler.kube.client.resources import OURS, Resource
-from reconciler.kube.watch.object import Live, Reader, key_of
+from reconciler.kube.watch.object import Decoder, Live, key_of
 
 FEW: Final = 32  # objects of a kind that are asked for one by one
 
@@ -20,7 +20,7 @@ class Uncached:
 
     def __init__(self, api: Api, manager: str, resources: Mapping[str, Resource] = OURS) -> None:
         self._api, self._resources = api, resources
-        self._readers = {kind: Reader(manager, resource) for kind, resource in resources.items()}
+        self._readers = {kind: Decoder(manager, resource) for kind, resource in resources.items()}
         self._asked: dict[str, int] = dict.fromkeys(resources, 0)
         self._all: dict[str, dict[Key, Live]] = {}
 

@@ -25,7 +25,7 @@ LONGEST_INSTANCE: Final = 128
 
 
 @dataclass(frozen=True)
-class Lookup:
+class EventLookup:
     """What is known of objects: `live` by key, and the Fleet, if there is one."""
 
     live: Callable[[Key], Live | None]
@@ -36,7 +36,7 @@ class Lookup:
 class EventRecorder:
     """Writes Events. Thread-safe."""
 
-    def __init__(self, api: Api, lookup: Lookup, *, lease: tuple[str, str], instance: str, branch: str) -> None:
+    def __init__(self, api: Api, lookup: EventLookup, *, lease: tuple[str, str], instance: str, branch: str) -> None:
         """lease: (namespace, name), what Events are about where there is no Fleet.  instance: who tells."""
         self._api, self._lookup, self._lease, self._branch = api, lookup, lease, branch
         self._instance = instance[:LONGEST_INSTANCE]

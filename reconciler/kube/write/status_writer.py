@@ -27,7 +27,7 @@ from reconciler.kube.client.resources import OURS, Resource, document
 from reconciler.kube.watch.cache import Cache
 from reconciler.kube.watch.object import Live
 from reconciler.kube.watch.reflector import later
-from reconciler.kube.write.event_recorder import EventRecorder, Lookup
+from reconciler.kube.write.event_recorder import EventLookup, EventRecorder
 from reconciler.kube.write.rounds import LEAST_S, Rounds
 from reconciler.kube.write.status_queue import StatusQueue
 from reconciler.model.identity import POLICY
@@ -77,7 +77,7 @@ class StatusWriter:
         self._is_busy = is_busy
         self._api, self._cache, self._record, self._triggers, self._telling = api, cache, recorder, triggers, telling
         self._announcer = Announcer()
-        lookup = Lookup(self._live, self._first_fleet, resources)
+        lookup = EventLookup(self._live, self._first_fleet, resources)
         self._writer = EventRecorder(api, lookup, lease=lease, instance=instance, branch=branch)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="status")
         self._lock = threading.Lock()
