@@ -245,10 +245,9 @@ class Status:
         return any(problem.get("severity", "error") == "error" for problem in self.problems)
 
     @property
-    def still(self) -> bool:
-        """Whether no answer is awaited, and nothing is still to be begun."""
-        asked = any(row.open or row.unknown_since for row in self.rows)
-        return not asked and not self.to_begin and not any(one.open for one in self.objects)
+    def is_heard(self) -> bool:
+        """Whether every edge that was given something is heard."""
+        return not any(row.unknown_since for row in self.rows)
 
     @property
     def converged(self) -> bool:

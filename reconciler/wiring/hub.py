@@ -146,7 +146,7 @@ class HubProcess:
             loop.until(lambda: git.has_answered or loop.failure is not None)
             timer.start()
             if git.failure is None:
-                loop.until(lambda: git.has_answered and loop.is_at_rest and self._seen().still)
+                loop.until(lambda: git.has_answered and loop.is_at_rest and self._seen().is_heard)
             failure = git.failure or loop.failure
             if failure is not None and not git.has_begun:
                 raise failure

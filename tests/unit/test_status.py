@@ -46,7 +46,7 @@ def test_an_edge_that_is_lost_is_unknown_since_then() -> None:
     row = only(state)
     assert (row.unknown_since, row.last_sequence) == ("2026-11-30T14:02:00.000000Z", 881)
     assert not row.settled
-    assert not status(state, NOW).still
+    assert not status(state, NOW).is_heard
 
 
 def test_an_edge_that_was_never_heard_is_unknown_since_never() -> None:
