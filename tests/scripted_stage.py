@@ -7,7 +7,7 @@ from typing import Any
 from reconciler.engine.loop import Loop
 from reconciler.engine.queue import Cause, Queue, Trigger
 from reconciler.engine.recorder import Recorder
-from reconciler.engine.stage import Change, Order, Stage
+from reconciler.engine.stage import Change, Order, Source, Stage, Target
 from reconciler.errors import ReconcilerError
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
@@ -24,7 +24,7 @@ from tests.stations import drain, types
 SPEC = "v"
 
 
-class Script:
+class Script(Source, Target):
     """Source and target. An order is answered at once, or where `is_slow` when the test has it answered."""
 
     def __init__(self, name: str, recorder: Recorder, queue: Queue) -> None:
@@ -62,17 +62,8 @@ class Script:
     def everything(self) -> Iterable[Key]:
         return sorted({*self.wanted, *self.there, *self.newest})
 
-    def seen(self, keys: Sequence[Key]) -> Sequence[Event]:
-        return ()
-
-    def looked(self, change: Change, found: frozenset[Key]) -> Change:
-        return Change(found)
-
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
         return [Desired(k, {SPEC: self.wanted[k]}, until=self.until) if k in self.wanted else Gone(k) for k in keys]
-
-    def notice(self, expansions: Sequence[Expansion], plan: Plan) -> Sequence[Event]:
-        return ()
 
     def judge(self, change: Change) -> Judgement:
         return self.judged
@@ -86,9 +77,6 @@ class Script:
         if plan.held and held is not None and held.digest == plan.digest:
             return None
         return {"held": plan.held, "keys": [str(step.key) for step in plan.steps]} if plan.held else {}
-
-    def operation(self, key: Key) -> str:
-        return ""
 
     def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
         if self.away is not None:

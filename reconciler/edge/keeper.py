@@ -5,14 +5,13 @@ Source and target of the same loop that the hub runs; here "observed" is the dis
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from reconciler.edge.stability import Stability
 from reconciler.engine.queue import Cause, Queue, Trigger
 from reconciler.engine.recorder import Recorder
-from reconciler.engine.stage import Change, Order
-from reconciler.errors import PortTaken, ReconcilerError
+from reconciler.engine.stage import Change, Order, Source, Target
+from reconciler.errors import PortTaken
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
@@ -63,7 +62,7 @@ class Work(Protocol):
         ...
 
 
-class Keeper:
+class Keeper(Source, Target):
     """Source and target of an edge's loop."""
 
     def __init__(
@@ -115,17 +114,6 @@ class Keeper:
     def everything(self) -> Iterable[Key]:
         """Every key ordered here."""
         return self._all()
-
-    def seen(self, keys: Sequence[Key]) -> Sequence[Event]:  # noqa: ARG002  # a look at what is there is the target's
-        """Nothing."""
-        return ()
-
-    def looked(self, change: Change, found: frozenset[Key]) -> Change:
-        """What differs."""
-        return replace(change, keys=found, look=False)
-
-    def announce(self, change: Change, plan: Plan) -> None:  # an edge's plan is its orders
-        """Nothing."""
 
     def _done(self, key: Key, outcomes: Sequence[Event]) -> Change:
         """A worker has ended. What it leaves to be done: a newer order, or after a refusal what stands instead.
@@ -182,10 +170,6 @@ class Keeper:
             type_ = ev.APPLY_SUCCEEDED if done else ev.APPLY_ABANDONED
             events.append(self._record.event(type_, key, data, operationid=served.own))
         return events
-
-    def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:  # noqa: ARG002  # the loop's words
-        """Nothing: what an edge cannot do is the outcome of its work."""
-        return ()
 
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
         """What the newest order for each key says; what is quarantined gives way to what stands."""
@@ -261,17 +245,8 @@ class Keeper:
         found = {key: self._work.observe(key) for key in keys}
         return {key: Observed(spec) for key, spec in found.items() if spec is not None}
 
-    @property
-    def in_flight(self) -> int:
-        """None: what was begun is its worker's."""
-        return 0
-
     def send(self, orders: Sequence[Order]) -> None:
         """Begin the work; outcomes come back as triggers."""
         for step, intent in orders:
             spec = None if step.action == "delete" else step.spec
             self._work.begin(step.key, spec, step.policy, intent.event.operationid)
-
-    def answered(self) -> Sequence[Event]:
-        """Nothing: each worker's trigger brings its own."""
-        return ()

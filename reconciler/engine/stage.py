@@ -58,7 +58,10 @@ class Order(NamedTuple):
 
 
 class Source(Protocol):
-    """Where desired state comes from. All of it runs on the loop's thread and waits for nothing."""
+    """Where desired state comes from. All of it runs on the loop's thread and waits for nothing.
+
+    What has a body is a default, for who extends this.
+    """
 
     def take(self, trigger: Trigger) -> Change:
         """What the trigger means. Raises a retryable ReconcilerError where the world did not answer."""
@@ -66,7 +69,7 @@ class Source(Protocol):
 
     def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:
         """What is to be recorded when the trigger could not be answered; nothing when that is known."""
-        ...
+        return ()
 
     def everything(self) -> Iterable[Key]:
         """Every key there is or should be, worked out as it is asked for."""
@@ -74,11 +77,11 @@ class Source(Protocol):
 
     def seen(self, keys: Sequence[Key]) -> Sequence[Event]:
         """What a look at these keys shows that no trigger told: what others did meanwhile."""
-        ...
+        return ()
 
     def looked(self, change: Change, found: frozenset[Key]) -> Change:
         """What is to be done after a look at everything. found: the keys that differ."""
-        ...
+        return Change(found, cause=change.cause, then=change.then)
 
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
         """What each key should be. Pure: by what is declared now."""
@@ -86,7 +89,7 @@ class Source(Protocol):
 
     def notice(self, expansions: Sequence[Expansion], plan: Plan) -> Sequence[Event]:
         """What expansion and plan have shown beside what is to be done (problems, what waits)."""
-        ...
+        return ()
 
     def judge(self, change: Change) -> Judgement:
         """By what the plan of this change is judged, now."""
@@ -94,11 +97,11 @@ class Source(Protocol):
 
     def announce(self, change: Change, plan: Plan) -> Mapping[str, Any] | None:
         """What a plan is announced with, beside its counts; None where its intents say all."""
-        ...
+        return None
 
     def operation(self, key: Key) -> str:
         """The operation that a step on this key carries out; "" when the step begins one of its own."""
-        ...
+        return ""
 
 
 class Target(Protocol):
@@ -107,7 +110,7 @@ class Target(Protocol):
     @property
     def in_flight(self) -> int:
         """How many orders are being sent; 0 of a target whose order is sent once it is durable."""
-        ...
+        return 0
 
     def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
         """What is there, overlaid by what is under way; a key that is not there is absent. Raises rather than guess."""
@@ -118,8 +121,8 @@ class Target(Protocol):
         ...
 
     def answered(self) -> Sequence[Event]:
-        """The outcomes since this was asked last."""
-        ...
+        """The outcomes since this was asked last; nothing of a target whose outcomes come by triggers of its own."""
+        return ()
 
 
 @dataclass(frozen=True)

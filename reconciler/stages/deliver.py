@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from reconciler.engine.queue import Cause, Queue, StageQueue, Trigger
 from reconciler.engine.recorder import Recorder, StageRecorder
-from reconciler.engine.stage import Change, Order
+from reconciler.engine.stage import Change, Order, Source, Target
 from reconciler.errors import HistoryError, LogWriteFailed, ReconcilerError
 from reconciler.history import events as ev
 from reconciler.history.events import Event
@@ -38,7 +38,7 @@ class Said(NamedTuple):
     is_missed: bool
 
 
-class Edges:
+class Edges(Target):
     """Edges as the target of a stage, and what they say."""
 
     def __init__(self, record: StageRecorder, queue: StageQueue, workers: Workers, peers: Peers) -> None:
@@ -102,19 +102,10 @@ class Edges:
                 found[key] = Observed(served.order | instead, served.policy, served.open, failed, deleting)
         return found
 
-    @property
-    def in_flight(self) -> int:
-        """None: a durable intent is an order that was sent."""
-        return 0
-
     def send(self, orders: Sequence[Order]) -> None:
         """Tell their edges. Answers come back through the links."""
         for edge in sorted({order.step.key.edge for order in orders}):
             self._peers.ring(edge)
-
-    def answered(self) -> Sequence[Event]:
-        """Nothing: outcomes come through the links."""
-        return ()
 
 
 def _has(served: Served) -> dict[str, str]:
@@ -122,7 +113,7 @@ def _has(served: Served) -> dict[str, str]:
     return {name: served.live.get(name, "") for name in ("version", "sha256")}
 
 
-class Deliver(FromGit, Edges):
+class Deliver(FromGit, Edges, Source):
     """Source and target of the hub's loop: both look at one log and one set of declarations."""
 
     def __init__(
@@ -175,10 +166,6 @@ class Deliver(FromGit, Edges):
                 self._queue.add(Trigger(Cause.EDGE, edge))
         return change
 
-    def seen(self, keys: Sequence[Key]) -> Sequence[Event]:  # noqa: ARG002  # edges say themselves what they did
-        """Nothing."""
-        return ()
-
     def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:
         """That the branch cannot be read, once for each reason."""
         return self.git.lost(failure) if trigger.cause is Cause.COMMIT else ()
@@ -203,7 +190,3 @@ class Deliver(FromGit, Edges):
     def judge(self, change: Change) -> Judgement:
         """Limits of the Fleet in force; the first commit is judged by its own."""
         return self.git.judge(change)
-
-    def operation(self, key: Key) -> str:  # noqa: ARG002  # every order of the hub begins an operation
-        """None: an order begins its own operation."""
-        return ""

@@ -4,7 +4,7 @@ In: which objects changed (by watch), outcomes.  Out: what that means for the ke
 cluster: drift, adoptions, what became of orders that nobody works on. What the objects should be its source says.
 """
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from reconciler.engine.queue import Cause, Trigger
 from reconciler.engine.recorder import StageRecorder
-from reconciler.engine.stage import Change, Order
-from reconciler.errors import KindMissing, ReconcilerError, RightMissing
+from reconciler.engine.stage import Change, Order, Source
+from reconciler.errors import KindMissing, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
@@ -21,7 +21,7 @@ from reconciler.history.state import FAILED, Served
 from reconciler.planning.contention import MOST, PAUSE_S, Fights
 from reconciler.planning.desired import Desired, Expansion, Gone
 from reconciler.planning.drift import CORRECT, IGNORE
-from reconciler.planning.gate import Judgement, stopped
+from reconciler.planning.gate import stopped
 from reconciler.planning.look import Drift, Look
 from reconciler.planning.plan import BATCH, Plan, Step
 from reconciler.stages.git import noticed
@@ -80,24 +80,12 @@ class Cluster(Protocol):
         ...
 
 
-class Keeping(ABC):
+class Keeping(Source, ABC):
     """Source of a stage whose target is the cluster. What objects should be, and by what that is judged, is its own."""
 
     def __init__(self, record: StageRecorder, cluster: Cluster) -> None:
         self._record, self._cluster = record, cluster
         self._fights = Fights()
-
-    @abstractmethod
-    def everything(self) -> Iterable[Key]:
-        """See engine.stage.Source."""
-
-    @abstractmethod
-    def expand(self, keys: Iterable[Key]) -> list[Expansion]:
-        """See engine.stage.Source."""
-
-    @abstractmethod
-    def judge(self, change: Change) -> Judgement:
-        """See engine.stage.Source."""
 
     def concerns(self, key: Key) -> bool:  # noqa: ARG002  # what was ordered concerns it anyway
         """Whether an object of which nothing is known may be one that it makes."""
@@ -136,10 +124,6 @@ class Keeping(ABC):
                 return Change()
             case _:
                 return self.audit()
-
-    def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:  # noqa: ARG002  # its watches tell
-        """Nothing."""
-        return ()
 
     def looked(self, change: Change, found: frozenset[Key]) -> Change:
         """See engine.stage.Source."""
@@ -297,10 +281,6 @@ class Keeping(ABC):
             why = why or ("" if _is_wanted(step, wanted[step.key]) else "it is wanted otherwise by now")
             found |= {step.key: why} if why else {}
         return found
-
-    def operation(self, key: Key) -> str:  # noqa: ARG002  # every apply begins an operation
-        """None: an apply begins its own operation."""
-        return ""
 
 
 def _is_wanted(step: Step, expansion: Expansion) -> bool:

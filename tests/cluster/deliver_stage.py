@@ -8,8 +8,7 @@ from typing import Final
 
 from reconciler.edge.paths import StateDirectory
 from reconciler.engine.queue import Cause, Trigger
-from reconciler.engine.stage import Change, Stage
-from reconciler.errors import ReconcilerError
+from reconciler.engine.stage import Change, Source, Stage
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import DELIVER, Key
 from reconciler.kube.watch.object import Live
@@ -38,7 +37,7 @@ def stands(declare: ClusterTarget, key: Key) -> bool:
     return not look.served.open and (drift is None or drift.policy != CORRECT)
 
 
-class FromLive:
+class FromLive(Source):
     """Its source."""
 
     def __init__(self, cluster: ClusterStage, place: StateDirectory) -> None:
@@ -101,25 +100,6 @@ class FromLive:
     def notice(self, expansions: Sequence[Expansion], plan: Plan) -> Sequence[Event]:  # rows tell
         """See engine.stage.Source."""
         return noticed(self._record, expansions)
-
-    def looked(self, change: Change, found: frozenset[Key]) -> Change:  # it is about nothing else
-        """See engine.stage.Source."""
-        return Change(found)
-
-    def failed(self, trigger: Trigger, failure: ReconcilerError) -> Sequence[Event]:  # its watches tell
-        """Nothing."""
-        return ()
-
-    def seen(self, keys: Sequence[Key]) -> Sequence[Event]:  # edges say themselves what they did
-        """Nothing."""
-        return ()
-
-    def announce(self, change: Change, plan: Plan) -> None:  # intents say all
-        """Nothing."""
-
-    def operation(self, key: Key) -> str:  # every order begins an operation
-        """None: an order begins its own operation."""
-        return ""
 
 
 def _object(key: Key, live: Live) -> Object:

@@ -52,7 +52,7 @@ def nothing_waits(world: World) -> None:
     stage = world.hubs[-1][0].stage
     assert isinstance(stage, wiring.ClusterStage)
     world.look("again")
-    world.wait(lambda: not stage.target._deliveries.unanswered, "nothing is to be sent again")
+    world.wait(lambda: not stage.target.unanswered, "nothing is to be sent again")
 
 
 def test_fault_026_a_retry_never_undoes_what_a_newer_commit_ordered(world: World) -> None:

@@ -50,7 +50,7 @@ def answered_again(world: World) -> None:
     assert isinstance(stage, ClusterStage)
     world.proxy.clear()
     world.look("again")
-    world.wait(lambda: not stage.target._deliveries.unanswered, "nothing is to be sent again")
+    world.wait(lambda: not stage.target.unanswered, "nothing is to be sent again")
     verb(world, "reconcile")
 
 

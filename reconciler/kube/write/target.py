@@ -4,16 +4,15 @@ In: what the watch cache sees, and orders.  Out: what is there, as the diff is t
 not known is never taken for absent: where the cache cannot say, this raises.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 from reconciler.engine.queue import Cause, StageQueue, Trigger
 from reconciler.engine.recorder import StageRecorder
-from reconciler.engine.stage import Order
 from reconciler.errors import Defect, KindMissing, ReconcilerError, RightMissing
 from reconciler.history import events as ev
-from reconciler.history.events import Event, rfc3339
+from reconciler.history.events import rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.state import Served
 from reconciler.history.times import seconds_left
@@ -30,8 +29,8 @@ from reconciler.planning.drift_rules import policy_for
 from reconciler.planning.look import Look, Rules, is_marked
 
 
-class ClusterTarget:
-    """Objects of the API server. Of the loop's thread alone."""
+class ClusterTarget(Dispatcher):
+    """Objects of the API server: what is there, and the dispatcher of what is to be. Of the loop's thread alone."""
 
     def __init__(
         self,
@@ -47,13 +46,13 @@ class ClusterTarget:
         manager: str = MANAGER,
     ) -> None:
         """fleet: the policy in force.  allowed: raises LeaseLost where nothing may be written.  declared: by Git."""
-        self._cache, self._record, self._triggers = cache, record, triggers
+        super().__init__(Sender(api, cache, record, self._policy, resources, manager), triggers)
+        self._cache, self._record = cache, record
         self._fleet, self._allowed, self._resources = fleet, allowed, resources
         self._known_rules: tuple[object, dict[str, Rules]] = (None, {})
         self._read: set[str] = set()  # the commits in the log, up to its entry `_read_upto`
         self._read_upto = 0
         self.asked = Annotations(cache, record, triggers, declared, kinds=resources)
-        self._deliveries = Dispatcher(Sender(api, cache, record, self._policy, resources, manager), triggers)
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -129,41 +128,9 @@ class ClusterTarget:
                 self._triggers.add(Trigger(Cause.OBJECT, str(key)), delay_s)
         return found
 
-    # ── what is done ──────────────────────────────────────────────────────────────────────────────────────────────
-
     def _policy(self, key: Key, path: str, manager: str) -> str:
         return self._rules(key.kind).policy(path, manager)
-
-    @property
-    def in_flight(self) -> int:
-        """See engine.stage.Target."""
-        return self._deliveries.in_flight
-
-    def send(self, orders: Sequence[Order]) -> None:
-        """See engine.stage.Target."""
-        self._deliveries.send(orders)
-
-    def answered(self) -> Sequence[Event]:
-        """See engine.stage.Target."""
-        return self._deliveries.answered()
-
-    @property
-    def unanswered(self) -> frozenset[Key]:
-        """See `stages.keeping.Cluster`."""
-        return self._deliveries.unanswered
-
-    def again(self, judge: Callable[[Sequence[Order]], Mapping[Key, str]]) -> None:
-        """See `stages.keeping.Cluster`."""
-        self._deliveries.again(judge)
-
-    def forget(self) -> None:
-        """See `stages.keeping.Cluster`."""
-        self._deliveries.forget()
 
     def may_write(self) -> None:
         """See `stages.keeping.Cluster`."""
         self._allowed()
-
-    def close(self) -> None:
-        """End the workers."""
-        self._deliveries.close()
