@@ -1,4 +1,4 @@
-"""One key's work in hand, and what it is done with. May import: ports, engine.
+"""The job of one key that a worker has in hand, and its tools. May import: ports, engine.
 
 In: begun by edge.work.  Out: what happened, as triggers for the loop, which alone writes the log.
 """
@@ -32,7 +32,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Tools:
-    """What the work is done with."""
+    """The tools of a job."""
 
     edge: str
     store: ArtifactStore

@@ -27,7 +27,7 @@ ORDERS: Final = Trigger(Cause.ORDERS)
 
 
 class Work(Protocol):
-    """What an edge can do for its keys. Implemented by edge.work."""
+    """The port to an edge's work for its keys. Implemented by edge.work."""
 
     def observe(self, key: Key) -> dict[str, Any] | None:
         """The spec that holds in fact: disk and runtime asked; None when nothing is there."""

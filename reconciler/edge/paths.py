@@ -1,4 +1,4 @@
-"""Where things stand in the state directory of one machine. Imports nothing of ours."""
+"""Paths of the state directory of one machine. Imports nothing of ours."""
 
 from dataclasses import dataclass
 from pathlib import Path

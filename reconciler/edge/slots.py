@@ -1,4 +1,4 @@
-"""Which version a service stands on. May import: ports, errors.
+"""Slots: the version on which a service stands. May import: ports, errors.
 
 In: staged artifacts.  Out: two symlinks and a note, on disk; read by edge.keeper and by any runtime that mounts them.
 

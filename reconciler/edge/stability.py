@@ -1,4 +1,4 @@
-"""Flips that come too often, as one statement a window. May import: history, engine.recorder.
+"""Stability: flips that come too often, as one event a window. May import: history, engine.recorder.
 
 In: what happened to keys, before it is recorded.  Out: what is recorded of it. A key that is served and lost again more
 than five times in ten minutes says so once, with a count; then once for every further ten minutes in which it flips.

@@ -1,4 +1,4 @@
-"""What an edge does for its keys: fetch, verify, stage, serve, take away. May import: ports, engine, planning.
+"""The work of an edge for its keys: fetch, verify, stage, serve, take away. May import: ports, engine, planning.
 
 In: specs, from edge.keeper.  Out: events, as triggers for the loop, which alone writes the log.
 

@@ -1,4 +1,4 @@
-"""The durable steps, named in one place, so that a test can end the process right after each. Imports nothing of ours.
+"""Failpoints: the durable steps by name, so that a test can end the process right after each. Imports nothing of ours.
 
 In: rooms that make something durable call `reached` with its name.  Out: nothing; or, when RECONCILER_FAILPOINT says
 `<name>:kill`, or `<name>:kill:<n>` for the nth time, the end of this process by SIGKILL, as a power cut would do it.

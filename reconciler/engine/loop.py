@@ -1,4 +1,4 @@
-"""WHEN things run: the one loop, run by the hub and by every edge. May import: ports, planning, history.
+"""The reconcile loop, one for the hub and for every edge. May import: ports, planning, history.
 
     commit ─► Desired ─► diff(Observed) ─► Plan ─► intent event ─► apply ─► outcome event ─► projections ─► status
 

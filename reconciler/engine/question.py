@@ -1,4 +1,4 @@
-"""Questions to the world, asked beside the loop. May import: errors, ports, engine.queue.
+"""Requests to Git and to links, made on workers beside the loop. May import: errors, ports, engine.queue.
 
 In: what waits for the world (a look at a branch, at another log).  Out: its answer, taken in by the loop's thread.
 While one is asked everything else goes on; a question without an answer ends by its deadline.
@@ -18,7 +18,7 @@ ENDED: Final = "ended"  # in the request of a trigger: the number of the look th
 
 
 class Answered(NamedTuple, Generic[T]):
-    """What was answered."""
+    """An answer, which may be None."""
 
     value: T
 

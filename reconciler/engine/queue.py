@@ -19,7 +19,7 @@ WAIT_S: Final = 3600.0  # one wait; a due in some hundred years is more than a l
 
 
 class Cause(StrEnum):
-    """Why something is looked at. The loop's own are BEGIN, DONE and SLICE; what the others mean a source says."""
+    """The cause of a trigger. The loop's own are BEGIN, DONE and SLICE; what the others mean a source says."""
 
     START = "start"  # a process begins
     AUDIT = "audit"  # time has come to look at everything

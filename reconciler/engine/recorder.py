@@ -1,4 +1,4 @@
-"""Making events and keeping the fold beside the log. May import: ports, history.
+"""The recorder: makes events, appends them, keeps the fold of the log. May import: ports, history.
 
 In: what happened, in the words of whoever did it.  Out: the log; `state` is always the fold of what the log has.
 """

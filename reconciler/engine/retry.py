@@ -1,4 +1,4 @@
-"""How long to wait before something is tried again: exponential back-off with full jitter. Imports nothing of ours.
+"""Back-off before something is tried again: exponential, with full jitter. Imports nothing of ours.
 
 In: failures in a row, by the name of what failed, and `sample`: chance, uniform in [0, 1), which a simulation brings
 itself.  Out: seconds until the next try.  Source: Exponential Backoff And Jitter, AWS Architecture Blog, 2015.

@@ -1,4 +1,4 @@
-"""A stage as a value, and the ports between it and the loop. May import: ports, planning, history, engine.queue.
+"""The stage as a value, and its two ports. May import: ports, planning, history, engine.queue.
 
 A stage says where desired state comes from, how it expands and what it is applied to; the loop runs any number of
 them over one log. What a stage knows of itself in the log is its own partition of the state (`history.state`).
@@ -23,7 +23,7 @@ AHEAD: Final = 256  # orders being sent below which a plan's next batch begins: 
 
 @dataclass(frozen=True)
 class Change:
-    """What one trigger turned out to mean.
+    """What a trigger means for a stage: keys to look at, events to record, a plan's circumstances.
 
     keys: what may have changed.  kept: of which only what was ordered last is restored.  events: what was seen,
     recorded before anything is planned.  cause: id of the event that explains the plan.  commit: the commit that this
@@ -58,7 +58,7 @@ class Order(NamedTuple):
 
 
 class Source(Protocol):
-    """Where desired state comes from. All of it runs on the loop's thread and waits for nothing.
+    """The port to where desired state comes from. All of it runs on the loop's thread and waits for nothing.
 
     What has a body is a default, for who extends this.
     """
@@ -105,7 +105,7 @@ class Source(Protocol):
 
 
 class Target(Protocol):
-    """What desired state is applied to. Called on the loop's thread; it waits for nothing."""
+    """The port to what desired state is applied to. Called on the loop's thread; it waits for nothing."""
 
     @property
     def in_flight(self) -> int:

@@ -1,4 +1,4 @@
-"""Events as bytes, and the chain over them. May import: history.events, errors. Pure.
+"""The codec: events as canonical bytes, and the hash chain over them. May import: history.events, errors. Pure.
 
 In: events from writers, stored bodies from a log.  Out: bodies to a log, entries to whoever reads.
 

@@ -1,4 +1,4 @@
-"""What is said of an object in its status: the conditions. May import: nothing of ours. Pure.
+"""Conditions of an object's status. May import: nothing of ours. Pure.
 
 In: a verdict, and the conditions that stand there.  Out: those that are to stand there. After kstatus
 (kubernetes-sigs/cli-utils): Ready always, Reconciling and Stalled only while they are True. A condition's time moves

@@ -1,4 +1,4 @@
-"""What an order, its events and its status are about: an object of the API server, or one object on one edge.
+"""Keys (an object of the API server, or one on an edge), the streams of their events, and their scopes.
 
 May import: model.identity.
 """

@@ -1,4 +1,4 @@
-"""What is told of changes in `kubectl get events`. May import: history. Pure.
+"""Kubernetes Events made of the log, for `kubectl get events`. May import: history. Pure.
 
 In: entries of the log.  Out: `Told`, one an object's change; of more than 20 of one commit, kind and reason, one sum.
 They expire and are no audit: the log is. Names are made of the log's own ids, so that one written again is the same.

@@ -1,4 +1,4 @@
-"""What is written into an object's status: a projection of the log. May import: history. Pure.
+"""The status of our objects in the API server: a projection of the log. May import: history. Pure.
 
 In: State, an object of the API server as it was seen last, and what stands beside the log (`Around`).  Out: its status,
 or None where nothing is known but that it was applied: a mere apply is told by the object itself. Summaries with

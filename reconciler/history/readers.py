@@ -1,4 +1,4 @@
-"""Who reads an entry of a log, and so in whose chain it stands (docs/decisions/0001). Imports nothing of ours. Pure.
+"""The reader of an entry, in whose chain it stands (docs/decisions/0001). Imports nothing of ours. Pure.
 
 In: what an event's hashed bytes say.  Out: the name of its one reader, or "".
 """

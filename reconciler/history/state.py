@@ -1,4 +1,4 @@
-"""What is live, as plain values: the result of folding a log. May import: history.keys, history.times.
+"""The state, which is what folding a log comes to: live values, by stage. May import: history.keys, history.times.
 
 In: what history.fold tells it, an entry at a time.  Out: State, to planning, the command line and snapshots. It keeps
 what is live, never a list that grows with time: the timeline and `why` read the log by index instead.
@@ -16,7 +16,7 @@ FAILED: Final = frozenset({"Rejected", "RolledBack"})  # phases of an order that
 
 
 class Served(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What is known of one key: what was ordered last, and what its edge said since."""
+    """One key: its newest order, and the outcomes and observations since."""
 
     order: dict[str, Any] = {}  # spec of the newest order; empty after a delete
     before: dict[str, Any] = {}  # spec of the order before, which stands until the newest one has had its effect
@@ -76,7 +76,7 @@ class HeldPlan(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class EdgeSeen(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What is known of an edge's agent."""
+    """The agent of one edge."""
 
     present: bool = False
     since: str = ""
@@ -99,7 +99,7 @@ class Leading(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class StageState(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What is live of one stage. No event of another stage changes it."""
+    """The part of the state of one stage. No event of another stage changes it."""
 
     keys: dict[str, Served] = {}
     waits: dict[str, str] = {}  # key -> why a change of it waits

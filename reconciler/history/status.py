@@ -1,4 +1,4 @@
-"""What is so at one time, as rows that people and machines read. May import: history. Pure.
+"""The status at one time, as rows that people and machines read. May import: history. Pure.
 
 In: State, the fold of a log, and the time.  Out: Status, to the command line and whoever else shows it. Nothing here is
 stored: deleted, it is there again after a replay, byte for byte.

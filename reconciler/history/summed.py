@@ -1,4 +1,4 @@
-"""What edges said, of one order and of many together. May import: history. Pure.
+"""Sums over edges: of one order, and of many together. May import: history. Pure.
 
 In: State and keys.  Out: verdicts and counts, to published.py. A count costs its members, and is made where one of them
 changed.

@@ -1,4 +1,4 @@
-"""What happened, one line of words an event. May import: history. Pure.
+"""The timeline: one line of words an event. May import: history. Pure.
 
 In: events.  Out: words, to `history`, `run` and `why`. Every type in history.events has its words here; an event of a
 newer release has its type.

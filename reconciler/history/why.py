@@ -1,4 +1,4 @@
-"""From what an edge serves back to the line in Git that asked for it. May import: history. Pure.
+"""The walk of `why`: from what an edge serves back to the line in Git that asked for it. May import: history. Pure.
 
 In: a key, the fold of the log, and the log by event id and by stream.  Out: links, what is running first, to `why`.
 A link is an event with words; each is the cause of the one before it.

@@ -1,4 +1,4 @@
-"""Whether two writers fight over a field. Imports nothing of ours. Of one thread.
+"""Contention: two writers that change a field back and forth. Imports nothing of ours. Of one thread.
 
 In: a key each time a field of it was taken back.  Out: whether that was once too often (more than 5 in a minute).
 """

@@ -1,4 +1,4 @@
-"""What the API server should have: one object a key. May import: history.keys, model.identity, planning.
+"""Declare's expansion: the objects that the API server should have. May import: history.keys, model.identity, planning.
 
 Declare's expansion, in two pure functions: `affected` says which objects a change may concern, `expand` says what one
 should be. Every declared object is one as it was written; a set is an InferenceModel for each of its edges beside that.

@@ -1,4 +1,4 @@
-"""What Git declares, as plain data with the indexes that expansion needs. May import: history, model.identity.
+"""Declared objects as plain data, with the indexes that expansion needs. May import: history, model.identity.
 
 In: validated documents.  Out: `Declared`, an immutable value, to planning.deliver. A change makes a new one that shares
 everything that did not change, so a commit costs what it touched.

@@ -1,4 +1,4 @@
-"""Objects and the edges on which they land -> what each edge should have. May import: history, model, planning.
+"""Deliver's expansion: objects and the edges on which they land -> orders. May import: history, model, planning.
 
 Deliver's expansion. `order` makes the order for an edge of an object that lands there, whoever wrote it. Without
 Kubernetes `expand` takes the object from declare's expansion (planning.declare): the two compose. Which keys

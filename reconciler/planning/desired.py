@@ -1,4 +1,4 @@
-"""What one key should be, as values. May import: history, diagnostics. Made by expand, compared by diff."""
+"""The desired state of one key, as values. May import: history, diagnostics. Made by expand, compared by diff."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from reconciler.history.state import FAILED, Served
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What an edge should hold and serve for one key.
+    """The desired state of one key: what the API server or an edge should hold.
 
     spec: compared field by field with what was ordered or is there; absent objects have none.
     policy: what the edge may do to get it (loopback, file URLs); sent along, compared only while it is not there yet.
@@ -32,7 +32,7 @@ class Desired:
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """What the key should be cannot be said: it stays as it was ordered last. `problem` says why and where.
+    """A desired state that cannot be said: the key stays as it was ordered last. `problem` says why and where.
 
     None: another key of the same object tells it.
     """

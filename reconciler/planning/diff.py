@@ -1,4 +1,4 @@
-"""Wanted against observed, field by field. May import: history, planning.fields, planning.desired.
+"""The diff: desired against observed, field by field. May import: history, planning.fields, planning.desired.
 
 In: what each key should be, and what was ordered last or is there.  Out: differences, to planning.plan.
 """
@@ -17,7 +17,7 @@ MISSING = None  # JSON's null: a field that is not there
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What is there for one key.
+    """The observed state of one key.
 
     spec: as ordered last (on the hub) or as found (on an edge).  under_way: an answer is still to come, so `policy`
     counts too.  failed: the last answer was a refusal.
@@ -53,7 +53,7 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What must change for one key. wanted: None for a delete.  there: what was observed, None for what is absent."""
+    """One key's difference. wanted: None for a delete.  there: what was observed, None for what is absent."""
 
     key: Key
     action: Action

@@ -1,4 +1,4 @@
-"""What somebody else made of an object since it was ordered. May import: planning.fields. Pure.
+"""Drift of one object, field by field: what others changed since it was ordered. May import: planning.fields. Pure.
 
 In: an object as it was ordered, as it is, and who owns what.  Out: the fields that drifted with the policy on each, and
 the object as the diff is to see it: without others' own fields, and with what rules let stand counted as declared.
@@ -54,7 +54,10 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Owners:
-    """Who has what. foreign: leaf path -> field manager, where it is not ours; "": nobody.  writer: who wrote last."""
+    """The owners of an object's fields.
+
+    foreign: leaf path -> field manager, where it is not ours; "": nobody.  writer: who wrote last.
+    """
 
     foreign: Mapping[str, str]
     writer: str

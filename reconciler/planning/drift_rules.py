@@ -1,4 +1,4 @@
-"""What to do about a live difference that nobody declared: the drift rules of the Fleet. Imports nothing of ours. Pure.
+"""The drift rules of the Fleet: what to do about a live difference that nobody declared. Imports nothing of ours. Pure.
 
 In: the spec of the Fleet in force as plain JSON.  Out: one word for a field of an object.
 """

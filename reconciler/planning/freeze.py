@@ -1,4 +1,4 @@
-"""When nothing is to change: the freeze windows of the Fleet. May import: model.windows. Pure: time is an argument.
+"""The freeze windows of the Fleet, in which nothing is to change. May import: model.windows. Pure: time is an argument.
 
 In: the spec of the Fleet in force as plain JSON.  Out: the window that holds at a time, to the judgement of a plan.
 

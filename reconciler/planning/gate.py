@@ -18,7 +18,7 @@ from reconciler.planning.freeze import Freeze, frozen
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a plan is judged by, all as values.
+    """The circumstances by which a plan is judged, all as values.
 
     limits: `prune` of the Fleet in force; None where deletes have none.
     holds: key -> quarantined content digests with the reason.  suspended: "*" or edge -> reason.
@@ -94,7 +94,10 @@ def _there(mine: StageState) -> int:
 
 
 class Stopped(NamedTuple):
-    """Why a step is not done now, "" where it may be. until: when it may (RFC 3339), "" where a person decides."""
+    """The gate's answer.
+
+    why: a step is not done now; "" where it may be.  until: when it may (RFC 3339), "" where a person decides.
+    """
 
     why: str = ""
     until: str = ""

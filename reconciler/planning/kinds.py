@@ -25,7 +25,7 @@ ALL_SCOPES: Final = "*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindRow:
-    """What differs by kind.
+    """One kind: all that differs by kind.
 
     model: the module that says what can be declared.  holding: how an edge holds it (edge.work); "": not at all.
     selectors: of the edges on which an object lands, where it does not name its own place (declared.says_place).

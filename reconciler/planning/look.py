@@ -48,7 +48,10 @@ class LiveObject(Protocol):
 
 @dataclass(frozen=True)
 class Drift:
-    """What somebody else made of an object. what: `changed`, `deleted` or `made again`.  policy: the strictest one."""
+    """The drift of an object: what somebody else made of it.
+
+    what: `changed`, `deleted` or `made again`.  policy: the strictest one.
+    """
 
     what: str
     writer: str
@@ -60,7 +63,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Rules:
-    """What is to be done about it.
+    """The rules by which drift of a kind is judged.
 
     policy: (path, manager) -> correct, report or ignore.  adopt: whether what others made is taken over.
     merge_keys: of its kind.

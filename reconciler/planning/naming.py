@@ -1,4 +1,4 @@
-"""What a set's model on one edge is called. May import: history.keys, model.identity, planning.declared. Pure.
+"""The names of the InferenceModels that a set makes. May import: history.keys, model.identity, planning.declared. Pure.
 
 In: a set and an edge.  Out: the key, the same on every machine and in every order of documents.
 """

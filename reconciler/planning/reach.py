@@ -1,4 +1,4 @@
-"""Which keys on edges there are, and which of them a change may concern. May import: history, model.identity, planning.
+"""The reach of a change: keys on edges that it may concern. May import: history, model.identity, planning.
 
 In: declared objects, before and after.  Out: keys, to planning.declare and planning.deliver. Pure.
 """

@@ -1,4 +1,4 @@
-"""Why a declared object cannot be had here, as diagnostics at its line. May import: diagnostics, planning.declared.
+"""Diagnostics of declared objects that cannot be had, at their lines. May import: diagnostics, planning.declared.
 
 In: objects and what was looked for.  Out: problems, to expansion. What is refused keeps what was ordered last.
 """

@@ -1,4 +1,4 @@
-"""Which version an edge gets: the pin if there is one, else what the object says. May import: history, model, planning.
+"""The choice of a version for an edge: its pin, else what the object says. May import: history, model, planning.
 
 In: objects, the edge, and what is beside the declarations.  Out: the entry of one version, with the reason, to
 planning.declare and planning.deliver. Pure.
@@ -21,7 +21,7 @@ from reconciler.planning.kinds import KINDS
 
 @dataclass(frozen=True, slots=True)
 class Circumstances:
-    """What expansion needs beside the declarations.
+    """Inputs of an expansion beside the declarations.
 
     fleet: spec of the Fleet in force.  digests: "<url> <version>" -> sha256 seen at first use.  now: RFC 3339 UTC.
     served: what was ordered last, by key: who has a port keeps it.
@@ -34,7 +34,7 @@ class Circumstances:
 
 
 class Choice(NamedTuple):
-    """Which version is meant, where that stands, and why."""
+    """The version that is meant, where that stands, and why."""
 
     version: str
     origin: str

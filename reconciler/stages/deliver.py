@@ -27,7 +27,7 @@ from reconciler.stages.verbs import Verbs
 
 
 class Said(NamedTuple):
-    """What an edge has said. keys: whose orders it answered.  events: to be recorded.
+    """News of an edge. keys: whose orders it answered.  events: to be recorded.
 
     is_renewed: the log goes on in a new epoch: every order is due again.  is_missed: its agent is to be looked after.
     """

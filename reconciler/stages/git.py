@@ -1,4 +1,4 @@
-"""The followed branch, as changes for a loop. May import: ports, planning, history, engine.
+"""Git as a source: the followed branch, as changes for a stage. May import: ports, planning, history, engine.
 
 In: commits (through `Repository`), and the fold of the log.  Out: what may have changed, with the facts to be recorded.
 Every stage that begins at Git follows it in this way; which keys a commit concerns is the stage's own (`Reach`).
@@ -42,7 +42,7 @@ class CommitRead:
 
 @dataclass(frozen=True)
 class Reading:
-    """What was found when Git was read, from the last commit in the log to the newest one. A value: nothing done yet.
+    """The result of reading Git, from the last commit in the log to the newest one. A value: nothing done yet.
 
     documents: path -> where the last good content of each of its documents stands, None when the file is gone.
     problems: slot -> diagnostics, only for slots where they changed; empty when a slot is mended.
@@ -81,7 +81,7 @@ class Repository(Protocol):
 
 
 class Expand(NamedTuple):
-    """How a stage expands what is declared; all of it pure.
+    """The expansion of a stage: three pure functions.
 
     affected: (before, after, changed) -> the keys whose expansion may differ.  every: all that is declared.
     one: (key, declared, around) -> what it should be.
@@ -94,7 +94,7 @@ class Expand(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """What Git says of a change, by which its plan is judged and announced.
+    """Git's facts of a change, by which its plan is judged and announced.
 
     policy: the Fleet by which it is judged.  fleet: the one that comes into force when the plan of this commit is
     accepted.  approved: a plan digest that a person released.  unreadable: places that cannot be read, so that nothing
@@ -364,7 +364,7 @@ class GitSource:
 
 
 class FromGit:
-    """What every source of a stage that begins at Git answers alike. git: the branch that it follows."""
+    """The part of a source that is alike in every stage that begins at Git. git: the branch that it follows."""
 
     git: GitSource
 

@@ -1,4 +1,4 @@
-"""Objects of the API server, kept as they were ordered. May import: ports, planning, history, engine.
+"""The source of a stage whose target is the API server. May import: ports, planning, history, engine.
 
 In: which objects changed (by watch), outcomes.  Out: what that means for the keys of a stage whose target is the
 cluster: drift, adoptions, what became of orders that nobody works on. What the objects should be its source says.
@@ -28,7 +28,7 @@ from reconciler.stages.git import noticed
 
 
 class Annotations(Protocol):
-    """What people ask by annotation on live objects. Implemented by kube.write.annotations."""
+    """The port to annotations on live objects. Implemented by kube.write.annotations."""
 
     def read(self) -> None:
         """Look at everything. Raises ApiUnavailable."""
@@ -44,7 +44,7 @@ class Annotations(Protocol):
 
 
 class Cluster(Protocol):
-    """What the stage asks the cluster: what is there, and which orders are not answered."""
+    """The port to a cluster's target: what is there, and which orders are not answered."""
 
     @property
     def asked(self) -> Annotations:

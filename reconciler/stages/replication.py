@@ -1,4 +1,4 @@
-"""What other logs say, whatever state they are in. May import: ports, engine.
+"""Replication: entries of other logs, copied through links. May import: ports, engine.
 
 In: links, read beside the loop.  Out: what is new there, copied, and an event when a link refuses to copy (a gap, a
 fork, a broken chain), said once, and when it copies again. A log that cannot be trusted blocks nobody but its own
@@ -29,7 +29,7 @@ DEADLINE_S: Final = 10.0  # of one look at another log
 
 
 class Heard(NamedTuple):
-    """What a peer has said: entries copied just now, events about the link itself, and whether a writer is there."""
+    """News of a peer: entries copied just now, events about the link itself, and whether a writer is there."""
 
     entries: list[Entry]
     events: list[Event]

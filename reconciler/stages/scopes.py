@@ -1,4 +1,4 @@
-"""What belongs to a scope: everything (`*`), an edge by its name, or one object by its key; of a set, what it makes.
+"""Scopes of verbs and suspensions: everything (`*`), an edge by its name, or an object by its key; of a set, what it makes.
 
 May import: history, model.identity, planning. In: a scope, as a suspension or a request has it.  Out: yes or no.
 """

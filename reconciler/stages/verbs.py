@@ -1,4 +1,4 @@
-"""What people tell the hub to do. May import: ports, history, stages.git.
+"""Verbs: requests of people to the hub. May import: ports, history, stages.git.
 
 In: requests (through the control socket, or by a command where no hub runs).  Out: batches, to the loop.
 """

@@ -1,4 +1,4 @@
-"""What a running hub knows of itself and no log tells. Imports nothing of ours; read from any thread.
+"""Vitals of a running hub, which no log tells. Imports nothing of ours; read from any thread.
 
 In: wiring, which says how each is found out, and whoever makes calls, which counts them.  Out: /readyz and /metrics.
 """

@@ -1,4 +1,4 @@
-"""What a refusal means: a status and its document → an error of ours. May import: errors, kube.client.
+"""API errors: an HTTP status and its document → an error of ours. May import: errors, kube.client.
 
 In: what was asked and the Reply.  Out: an error that says what, where and the fix.  Texts of the server are capped and
 made printable. The document is metav1.Status (Kubernetes API Conventions, "Response Status Kind"); a field manager

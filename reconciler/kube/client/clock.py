@@ -1,4 +1,4 @@
-"""Time as others see it pass: a Lease runs out, a cache grows old, also while this machine sleeps. Imports nothing."""
+"""A clock that goes on while this machine sleeps, as a Lease and a cache's age do. Imports nothing."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Who asks, and whom: what a kubeconfig or a Pod's service account says. May import: diagnostics, errors, kube.
+"""Credentials and addresses, from a kubeconfig or a Pod's service account. May import: diagnostics, errors, kube.
 
 In: a kubeconfig file and context, or a Pod's own files; HTTPS_PROXY and NO_PROXY.  Out: an Identity to dial with.
 Whom a kubeconfig acts for (`as`) is read in impersonation.py: the official client passes over it.

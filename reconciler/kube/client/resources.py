@@ -1,4 +1,4 @@
-"""What is watched and written at the API server, a row a kind. May import: history.keys, planning.
+"""The resources that are watched and written, a row a kind. May import: history.keys, planning.
 
 In: a kind.  Out: paths of its collections and objects (Kubernetes API Concepts, "Resource URIs"), and how it is read.
 """

@@ -1,4 +1,4 @@
-"""Every right that the product needs in a cluster, once. May import: kube.client.resources.
+"""The policy rules of RBAC that the product needs, once. May import: kube.client.resources.
 
 In: nothing.  Out: the roles written to deploy/, what an identity lacks (in access.py), and the words for it.
 Least privilege: a verb stands here because a line of ours sends it. What `reconciler crds apply` and `remove` need

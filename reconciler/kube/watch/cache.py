@@ -1,4 +1,4 @@
-"""What is in the cluster, as it is heard of: one watched kind, one thread. May import: errors, history.keys, kube.
+"""The watch cache: objects by key, one store a kind, filled by its reflector. May import: errors, history.keys, kube.
 
 In: LISTs and watches (watching.py), the answers to our own writes.  Out: `Live` by key, without a request; `changed`.
 Reading what is a little old is allowed, so that nobody waits; reading what may be long gone is not: where nothing was

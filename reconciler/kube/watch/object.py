@@ -1,4 +1,4 @@
-"""One object as the watch cache keeps it, read from the API server's bytes. May import: planning, model, resources.
+"""The live object as the watch cache keeps it, and its decoder. May import: planning, model, resources.
 
 In: an object's JSON, and its kind's row.  Out: `Live`, without what is never needed: managedFields (once read),
 annotations of others.

@@ -1,4 +1,4 @@
-"""One kind, listed and then watched, for as long as it takes. May import: engine.retry, errors, kube.
+"""The reflector: one kind, listed and then watched, for as long as it takes. May import: engine.retry, errors, kube.
 
 In: pages of a LIST and lines of a watch.  Out: calls of a `Sink`, from one thread of its own.
 
@@ -34,7 +34,7 @@ _MOVES: Final = _DEEDS | {"BOOKMARK"}
 
 
 class WatchApi(Protocol):
-    """What is used of `kube.client.api.Api`."""
+    """The part of `kube.client.api.Api` that a reflector needs."""
 
     def pages(self, resource: Resource, *, limit: int = 500) -> Iterator[Page]:
         """See `Api`."""
@@ -52,7 +52,7 @@ class WatchApi(Protocol):
 
 
 class Sink(Protocol):
-    """Who is told. Every method is called from the one thread of its kind."""
+    """The receiver of what a reflector hears. Every method is called from the one thread of its kind."""
 
     def begin(self) -> None:
         """A LIST begins: whatever else becomes known from now on may be newer than it."""

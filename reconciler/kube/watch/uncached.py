@@ -1,4 +1,4 @@
-"""What is in a cluster, asked once: for whoever looks and does not stay. May import: errors, kube.
+"""Live objects without a watch, each asked once: for whoever does not stay. May import: errors, kube.
 
 In: an API.  Out: what `Cache` gives, by a GET an object, and by one LIST a kind where it is many.
 """

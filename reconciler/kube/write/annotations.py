@@ -1,4 +1,4 @@
-"""What people ask by annotation on live objects: leave it alone, look at it now. May import: engine,
+"""Annotations by which people ask on live objects: leave it alone, look at it now. May import: engine,
 history, planning, kube.
 
     ai.kubeedge.io/reconcile: disabled      nothing is changed: of this object; on an Edge, a set or the Fleet, of all
@@ -57,7 +57,7 @@ def suspension(live: Live, now: str, *, lifted: bool = False) -> dict[str, str]:
 
 
 class Annotations:
-    """What is asked now. Of the loop's thread alone."""
+    """The annotations in force. Of the loop's thread alone."""
 
     def __init__(
         self,

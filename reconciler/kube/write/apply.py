@@ -1,4 +1,4 @@
-"""One order, sent to the API server. May import: errors, history, engine.loop, kube.
+"""Server-side apply of one order, and its outcome. May import: errors, history, engine.loop, kube.
 
 In: an order whose intent is durable.  Out: what is to be recorded of it. Bodies hold the fields that we set and nothing
 else; server-side apply keeps the owner of each field (Kubernetes documentation, "Server-Side Apply").
@@ -33,7 +33,7 @@ PolicyOf = Callable[[Key, str, str], str]  # key, leaf path, manager -> correct,
 
 
 class Objects(Protocol):
-    """What is used of `Cache`. One that only looks has the first two."""
+    """The part of `Cache` that a target needs. One that only looks has the first two."""
 
     def get(self, key: Key) -> Live | None:
         """See `Cache`."""

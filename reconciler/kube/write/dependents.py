@@ -1,4 +1,4 @@
-"""Which objects and edges a status speaks of. May import: history, planning, kube.
+"""The index of dependents: objects and edges of which a status speaks. May import: history, planning, kube.
 
 In: State and what Git declares.  Out: the members of a set, a Model, an Edge, a Dataset; what is to be published when
 one of them changed. Of the loop's thread alone. A set's members are found once a commit, and where they are asked for.
@@ -17,7 +17,7 @@ from reconciler.planning.reach import keys_of
 
 
 class Dependents:
-    """Who belongs together."""
+    """The index of which objects and edges belong together."""
 
     def __init__(self, declared: Callable[[], Declared]) -> None:
         self._declared = declared

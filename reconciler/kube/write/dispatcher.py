@@ -1,4 +1,4 @@
-"""Orders on their way to the API server, on a bounded number of workers. May import: engine, errors, kube.write.apply.
+"""The dispatcher: orders on their way to the API server, on sixteen workers. May import: engine, errors, kube.write.
 
 In: orders, a batch at a time.  Out: outcomes, gathered; a trigger tells of them. An order that gets no answer stays
 open: it is sent again with the others that got none (rounds.py). Of one object one order is sent at a time, the newest:

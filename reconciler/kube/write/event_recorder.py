@@ -1,4 +1,4 @@
-"""Events of the API server about what the log says. May import: errors, history, kube.
+"""The recorder of Kubernetes Events. May import: errors, history, kube.
 
 In: what is to be told (history.kubernetes_events).  Out: objects of events.k8s.io/v1. They are no audit, so
 one that cannot be written is dropped; one that is there already was written before.
@@ -26,7 +26,7 @@ LONGEST_INSTANCE: Final = 128
 
 @dataclass(frozen=True)
 class EventLookup:
-    """What is known of objects: `live` by key, and the Fleet, if there is one."""
+    """Objects that an Event is about: `live` by key, and the Fleet, if there is one."""
 
     live: Callable[[Key], Live | None]
     fleet: Callable[[], Key | None]

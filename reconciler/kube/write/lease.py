@@ -1,4 +1,4 @@
-"""One writer a cluster: a Lease of coordination.k8s.io/v1. May import: engine.retry, errors,
+"""Leader election: one writer a cluster, by a Lease of coordination.k8s.io/v1. May import: engine.retry, errors,
 kube.client.api_errors, kube.client.clock, kube.client.resources.
 
 In: the Lease as the API server has it, and a clock that goes on while the machine sleeps.
@@ -58,7 +58,7 @@ _SEEN: Final = msgspec.json.Decoder(_Seen)
 
 
 class LeaseApi(Protocol):
-    """What is used of `kube.client.api.Api`."""
+    """The part of `kube.client.api.Api` that leader election needs."""
 
     def within(self, seconds: Callable[[], float]) -> "LeaseApi":
         """See `Api`."""

@@ -1,4 +1,4 @@
-"""Work that is sent together and, where nobody answers, together once more. May import: engine, errors.
+"""Rounds of retries: orders that got no answer are sent again together. May import: engine, errors.
 
 In: failures, as workers meet them.  Out: whether a round goes on; a trigger when the next one may begin. One failure
 ends a round, so an outage costs one request a worker and not one for each that waits.

@@ -1,4 +1,4 @@
-"""Writes status where it changed, and tells of changes in Events. May import: engine, history, kube.
+"""The status writer, which has Kubernetes Events recorded too. May import: engine, history, kube.
 
 In: what is to be told (status_queue.py), entries of the log.  Out: server-side apply of the `status` subresource, on a
 few workers. The log is the truth: what is lost on the way is worked out again at the next start, and what is there
@@ -54,7 +54,7 @@ _answer: Final = msgspec.json.Decoder(_Answer)
 
 
 class StatusWriter:
-    """What is written of what is known. `hear` and `touch` are called from any thread, `publish` from the loop's."""
+    """Writes statuses and Events. `hear` and `touch` are called from any thread, `publish` from the loop's."""
 
     def __init__(
         self,
