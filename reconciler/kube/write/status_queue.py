@@ -1,4 +1,4 @@
-"""The status queue: objects whose status may be due, and what it should be. May import: engine, history, planning, kube.
+"""The status queue: objects whose status may be due, and its content. May import: engine, history, planning, kube.
 
 In: entries of the log, changes in the cluster: they say what may have changed.  Out: the objects that this concerns,
 and for each the status as history.object_status has it. kube.write.status_writer writes it.
@@ -34,7 +34,7 @@ AN_EDGE, WIDELY = "edge:", "all of:"  # what stands behind them: an edge; a key 
 
 
 class StatusQueue:
-    """Objects whose status may be due. `hear`, `touch` and `again` are called from any thread, the rest from the loop's.
+    """Objects whose status is due. `hear`, `touch` and `again` are called from any thread, the rest from the loop's.
 
     dirty: the objects whose status is to be looked at; whoever does takes them out.
     """
