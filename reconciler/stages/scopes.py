@@ -1,4 +1,4 @@
-"""Scopes of verbs and suspensions: everything (`*`), an edge by its name, or an object by its key; of a set, its models.
+"""Scopes of verbs and suspensions: everything (`*`), an edge by its name, or an object by its key.
 
 May import: history, model.identity, planning. In: a scope, as a suspension or a request has it.  Out: yes or no.
 """
