@@ -27,7 +27,7 @@ from reconciler.planning.desired import Desired, Expansion, Frozen, as_ordered, 
 from reconciler.planning.diff import diff
 from reconciler.planning.plan import BATCH, Plan, Step, make_plan, waits_now
 
-SLICE = 500  # keys that are compared in one turn of an audit
+SLICE = 100  # keys that are compared in one turn of an audit
 NOTHING = Plan(())
 
 Reply = Future[dict[str, Any]]
@@ -177,7 +177,7 @@ class Loop:
         if kept and not plan.held:  # what cannot become as it is wanted stays as it was ordered
             ordered = [as_ordered(key, running.record.mine.known(key)) for key in kept]
             plan = plan.beside(make_plan(diff(ordered, observed, running.stage.merge_keys), judged))
-        return Considered(plan, expansions)
+        return Considered(plan, expansions, observed)
 
     def _expanded(self, running: _Running, keys: Iterable[Key]) -> list[Expansion]:
         """What each key should be; where a bug keeps that from being said, it is a problem of that key alone."""
@@ -202,7 +202,7 @@ class Loop:
             return NOTHING
         running.record.append(change.events)
         reached("loop.seen")
-        plan, expansions = self._considered(running, change)
+        plan, expansions, _ = self._considered(running, change)
         noticed = running.source.notice(expansions, plan)
         running.record.append(noticed)
         cause = self._announced(running, change, plan)
@@ -384,9 +384,10 @@ class Loop:
 
     def _differing(self, running: _Running, change: Change, keys: list[Key]) -> set[Key]:
         """Those that are not as they should be, or of which something is to be told, and are in no plan under way."""
-        running.record.append(running.source.seen(keys))
         mine = frozenset(keys)
-        plan, expansions = self._considered(running, replace(change, keys=mine - change.kept, kept=mine & change.kept))
+        change = replace(change, keys=mine - change.kept, kept=mine & change.kept)
+        plan, expansions, observed = self._considered(running, change)
+        running.record.append(running.source.seen(keys, observed))
         found = set(keys) if running.source.notice(expansions, plan) else {step.key for step in plan.steps}
         return {key for key in found if not any(key in one.steps for one in running.plans)}
 

@@ -44,10 +44,11 @@ class Change:
 
 
 class Considered(NamedTuple):
-    """A plan, with the expansions that it was made from."""
+    """A plan, with the expansions and observations that it was made from."""
 
     plan: Plan
     expansions: list[Expansion]
+    observed: Mapping[Key, Observed]
 
 
 class Order(NamedTuple):
@@ -75,8 +76,8 @@ class Source(Protocol):
         """Every key there is or should be, worked out as it is asked for."""
         ...
 
-    def seen(self, keys: Sequence[Key]) -> Sequence[Event]:
-        """What a look at these keys shows that no trigger told: what others did meanwhile."""
+    def seen(self, keys: Sequence[Key], observed: Mapping[Key, Observed]) -> Sequence[Event]:
+        """What an audit of these keys shows that no trigger told: what others did meanwhile."""
         return ()
 
     def looked(self, change: Change, found: frozenset[Key]) -> Change:

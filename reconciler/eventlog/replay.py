@@ -5,6 +5,7 @@ answered sooner; without them the answer is the same.
 """
 
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +36,7 @@ class Replay:
         goal = head if seq is None else seq
         state = self._nearest(goal)
         for upto in range(state.seq + EVERY, goal + 1, EVERY):
-            self.save(fold(state, self._log.read(state.seq, upto)))
+            self.save(taken(fold(state, self._log.read(state.seq, upto))))
         return fold(state, self._log.read(state.seq, goal))
 
     def _nearest(self, seq: int) -> State:
@@ -47,10 +48,13 @@ class Replay:
         except (msgspec.DecodeError, zlib.error):  # made by other code under the same version: the log itself answers
             return State()
 
-    def save(self, state: State) -> None:
-        """Keep a snapshot of a state. No room is no failure: it is derived."""
-        try:
-            content = zlib.compress(_ENCODER.encode(state), level=1)  # to a tenth: 10,000 objects are 5 MB
-            self._snapshots.save(Snapshot(state.seq, state.hash, content))
-        except StorageExhausted:
-            return
+    def save(self, taken: Snapshot) -> None:
+        """Keep a snapshot, on any thread. No room is no failure: it is derived."""
+        content = zlib.compress(taken.content, level=1)  # to a tenth: 10,000 objects are 5 MB
+        with suppress(StorageExhausted):
+            self._snapshots.save(taken._replace(content=content))
+
+
+def taken(state: State) -> Snapshot:
+    """A snapshot of a state as it is now, to be saved."""
+    return Snapshot(state.seq, state.hash, _ENCODER.encode(state))

@@ -79,8 +79,8 @@ class Look:
     """An object of a stage.
 
     live: None where it is not there.  tree: it, in the form of an order.  suspension: who keeps the object itself from
-    being changed, {} where nobody does.  now: RFC 3339.  ahead: the commit of which another reconciler made it last,
-    where this log never read it.
+    being changed, {} where nobody does.  is_contested: it is left alone for a while, as somebody fights over it.
+    ahead: the commit of which another reconciler made it last, where this log never read it.
     """
 
     key: Key
@@ -89,7 +89,7 @@ class Look:
     tree: Mapping[str, Any]
     rules: Rules
     suspension: Mapping[str, str]
-    now: str
+    is_contested: bool = False
     ahead: str = ""
     stage: str = DECLARE
 
@@ -97,11 +97,6 @@ class Look:
     def ordered(self) -> Mapping[str, Any]:
         """What it was made to be last; nothing where that was refused, so that what is there is simply there."""
         return {} if self.served.phase in FAILED else self.served.order
-
-    @property
-    def is_contested(self) -> bool:
-        """Whether it is left alone for a while, as somebody fights over it."""
-        return self.served.fought > self.now
 
     @property
     def is_marked(self) -> bool:

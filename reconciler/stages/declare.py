@@ -35,7 +35,7 @@ class Declare(FromGit, Keeping):
         self, repository: Repository, recorder: Recorder, queue: Queue, workers: Workers, cluster: Cluster
     ) -> None:
         super().__init__(recorder.stage(DECLARE), cluster)
-        expand = Expand(declare.affected, declare.every, lambda *about: declare.expand(*about))  # noqa: PLW0108
+        expand = Expand(declare.affected, declare.every, declare.expand)
         self.git = GitSource(repository, self._record, expand, queue.stage(DECLARE), workers)
         self._verbs = Verbs(self.git, self._record)
         self._led = False  # whether the Lease was won, and so everything looked at, since this began

@@ -20,6 +20,7 @@ from reconciler.history.keys import Key
 from reconciler.history.state import FAILED, Served
 from reconciler.planning.contention import MOST, PAUSE_S, Fights
 from reconciler.planning.desired import Desired, Expansion, Gone
+from reconciler.planning.diff import Observed
 from reconciler.planning.drift import CORRECT, IGNORE
 from reconciler.planning.gate import stopped
 from reconciler.planning.look import Drift, Look
@@ -219,7 +220,7 @@ class Keeping(Source, ABC):
             return None
         return self._record.event(ev.DRIFT_DETECTED, key, data, actor=drift.writer or "somebody")
 
-    def seen(self, keys: Sequence[Key]) -> list[Event]:
+    def seen(self, keys: Sequence[Key], observed: Mapping[Key, Observed]) -> list[Event]:
         """What others did while nobody watched: who did it, and what is only to be told.
 
         What is to be mended the plan finds.
@@ -228,8 +229,10 @@ class Keeping(Source, ABC):
         if self._record.state.ref.ahead:  # another reconciler was here: what is gone, it may have deleted
             return found
         for key in keys:
-            known = self._record.mine.known(key)
-            look = self._look(key) if known.operation and not known.open else None
+            known, there = self._record.mine.known(key), observed.get(key)
+            if not known.operation or known.open or _is_as_ordered(known, there):
+                continue
+            look = self._look(key)
             drift = look.drift() if look is not None else None
             event = self._detected(key, known, drift) if drift is not None else None
             found += [event] if event is not None else []
@@ -281,6 +284,11 @@ class Keeping(Source, ABC):
             why = why or ("" if _is_wanted(step, wanted[step.key]) else "it is wanted otherwise by now")
             found |= {step.key: why} if why else {}
         return found
+
+
+def _is_as_ordered(known: Served, there: Observed | None) -> bool:
+    uid = there.found.get("uid") if there is not None else None
+    return there is not None and bool(uid) and uid == known.live.get("uid") and there.spec == known.order
 
 
 def _is_wanted(step: Step, expansion: Expansion) -> bool:

@@ -1,5 +1,6 @@
 """The hub, put together. In: settings.  Out: `HubProcess`, ready to run, and what else acts on the hub's log."""
 
+import gc
 import os
 import random
 import re
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from reconciler.wiring.cluster import ClusterStage, Further
 
 VERB_S: Final = 60.0
+REMEMBER_S: Final = 30.0  # between two times at which what is kept by then is looked at no more by the collector
 
 
 class HubProcess:
@@ -74,7 +76,8 @@ class HubProcess:
         }
         first, *others = self.stage.stages
         stages = [replace(first, every=every), *others]
-        self._loop = Loop(stages, self.record, self.queue, sample=random.random, followers=self.stage.followers)
+        followers = {**self.stage.followers, "memory": self._remember}
+        self._loop = Loop(stages, self.record, self.queue, sample=random.random, followers=followers)
         self._triggers = self.queue.stage(stages[0].name)
         self._remote = remote
         self._control = control_socket.serve(home.control, self._answer)
@@ -114,6 +117,7 @@ class HubProcess:
     def run(self) -> None:
         """Reconcile until `stop`; where this ends otherwise, agents serve on, and the next hub adopts them."""
         watcher = self._watcher()
+        self.queue.stage("memory").add(Trigger(Cause.FOLLOW), 1.0)
         self.stage.start(lambda: not self._stopping.is_set())
         try:
             self._loop.run()
@@ -121,6 +125,11 @@ class HubProcess:
             if watcher is not None:
                 watcher.close()
             self._close(orderly=self._stopping.is_set())
+
+    def _remember(self) -> None:
+        """Have the collector of cycles look no more at what is kept by now: a look at 50,000 objects takes a second."""
+        gc.freeze()
+        self.queue.stage("memory").add(Trigger(Cause.FOLLOW), REMEMBER_S)
 
     def _watcher(self) -> Watcher | None:
         """Notices a commit at once where that can be; a repository that is not there yet is polled for."""

@@ -7,13 +7,15 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from reconciler.edge.paths import Home
 from reconciler.engine.recorder import Recorder
 from reconciler.eventlog.lock import is_held, lock_path
-from reconciler.eventlog.replay import EVERY, Replay
+from reconciler.eventlog.replay import EVERY, Replay, taken
+from reconciler.eventlog.snapshots import Snapshot
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history.events import Entry
 from reconciler.ports import Clock
@@ -75,12 +77,18 @@ class Inline:
 
 def recorded(log: SqliteLog, home: Home, clock: Clock, actor: str) -> Recorder:
     """A recorder whose fold begins at the nearest snapshot, and which leaves one behind every so many entries."""
-    replay = Replay(log, home.log)
+    replay, beside, idle = Replay(log, home.log), Pool("snapshot", 1), threading.Event()
     recorder = Recorder(log, clock, replay.at(), actor)
+    idle.set()
+
+    def save(snapshot: Snapshot) -> None:
+        replay.save(snapshot)
+        idle.set()
 
     def snapshot(entries: list[Entry]) -> None:
-        if entries[0].seq // EVERY != (entries[-1].seq + 1) // EVERY:
-            replay.save(recorder.state)
+        if entries[0].seq // EVERY != (entries[-1].seq + 1) // EVERY and idle.is_set():  # one is enough at a time
+            idle.clear()
+            beside.submit(partial(save, taken(recorder.state)))
 
     log.subscribe(snapshot)
     return recorder

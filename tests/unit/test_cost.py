@@ -14,7 +14,6 @@ from reconciler.sources.cache import DocumentCache
 from reconciler.sources.git_safety import Remote
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
-from reconciler.stages import deliver as hub_module
 from reconciler.stages.git import Reading
 from tests.fleets import sha
 from tests.git_repository import Repository
@@ -116,7 +115,8 @@ def pinned(fleet: Big, monkeypatch: pytest.MonkeyPatch, version: str) -> tuple[R
         return expand(key, *rest)
 
     monkeypatch.setattr(fleet.documents, "reading", counted_reading)
-    monkeypatch.setattr(hub_module, "expand", counted_expand)
+    git = fleet.hub.hub.git
+    monkeypatch.setattr(git, "_expand", git._expand._replace(one=counted_expand))
     fleet.repository.commit(edge_file("edge-0002", f"model: m1, version: '{version}'"))
     entries = fleet.hub.turn("commit")
     (reading,) = readings

@@ -134,7 +134,8 @@ class Objects:
         live, now = self.there.get(key), rfc3339(self.record.clock.now())
         rules = Rules(policy_for(key.kind, self.policy()))
         tree = {} if live is None else seen_tree(OURS[key.kind], live)
-        return Look(key, self.record.mine.known(key), live, tree, rules, suspension(live, now) if live else {}, now)
+        known = self.record.mine.known(key)
+        return Look(key, known, live, tree, rules, suspension(live, now) if live else {}, known.fought > now)
 
     def strangers(self) -> Iterator[Look]:
         looks = [self.look(key) for key in self.there if str(key) not in self.record.mine.keys]
@@ -429,14 +430,15 @@ def test_a_bug_in_what_one_key_should_be_is_that_key_s_problem(
             raise KeyError("spec")
         return expand(key, *more)
 
-    monkeypatch.setattr(declare, "expand", broken)
+    git, whole = station.declare.git, station.declare.git._expand
+    monkeypatch.setattr(git, "_expand", whole._replace(one=broken))
     station.push(plain("m", "2"), plain("other"))
     assert station.names() == {"InferenceModel/m", "InferenceModel/other"}
     assert station.cluster.there[MODEL].spec["targetVersion"] == "1"
     (problem,) = station.record.state.stage(DECLARE).problems[str(MODEL)]
     assert (problem["code"], "KeyError: 'spec'" in problem["message"]) == ("RX600", True)
     assert "Traceback" in capfd.readouterr().err
-    monkeypatch.setattr(declare, "expand", expand)
+    monkeypatch.setattr(git, "_expand", whole)
     station.turn("audit")
     assert station.cluster.there[MODEL].spec["targetVersion"] == "2"
     assert station.record.state.all_problems == []

@@ -75,10 +75,10 @@ class ClusterTarget(Dispatcher):
     def _look(self, key: Key, live: Live | None) -> Look:
         tree = {} if live is None else seen_tree(self._resources[key.kind], live)
         suspension = {} if live is None else self.asked.suspension(key, live)
-        now = rfc3339(self._record.clock.now())
         served = self._record.mine.known(key)
+        contested = bool(served.fought) and served.fought > rfc3339(self._record.clock.now())
         ahead = "" if live is None else self._ahead(served, live)
-        return Look(key, served, live, tree, self._rules(key.kind), suspension, now, ahead, self._record.name)
+        return Look(key, served, live, tree, self._rules(key.kind), suspension, contested, ahead, self._record.name)
 
     def _ahead(self, served: Served, live: Live) -> str:
         """The commit of which another reconciler made an object last, where this log never read it; else ""."""
