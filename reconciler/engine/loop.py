@@ -46,10 +46,11 @@ class _UnderWay:
 
 @dataclass
 class _Audit:
-    """A look at everything, in slices. rest: what is still to be looked at.  found: what differs."""
+    """A look at everything, in slices. rest: what is still to be looked at.  seen: what was.  found: what differs."""
 
     change: Change
     rest: Iterator[Key]
+    seen: set[Key] = field(default_factory=set)
     found: set[Key] = field(default_factory=set)
     replies: list[Reply] = field(default_factory=list)
 
@@ -360,11 +361,13 @@ class Loop:
         audit = running.audit
         if audit is None:
             return
-        keys = list(islice(audit.rest, SLICE))
+        some = list(islice(audit.rest, SLICE))
+        keys = list(dict.fromkeys(key for key in some if key not in audit.seen))
         try:
             if keys:
                 audit.found |= self._differing(running, audit.change, keys)
-            if len(keys) == SLICE:
+                audit.seen.update(keys)
+            if len(some) == SLICE:
                 running.queue.add(Trigger(Cause.SLICE))
                 return
             found = running.source.looked(audit.change, frozenset(audit.found))
@@ -372,7 +375,7 @@ class Loop:
             if not plan.steps:
                 reached("loop.applied")
         except ReconcilerError as failure:
-            audit.rest = chain(keys, audit.rest)
+            audit.rest = chain(some, audit.rest)
             running.audit = audit if failure.retryable else None
             for reply in audit.replies:
                 reply.set_exception(failure)

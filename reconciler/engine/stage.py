@@ -73,7 +73,7 @@ class Source(Protocol):
         return ()
 
     def everything(self) -> Iterable[Key]:
-        """Every key there is or should be, worked out as it is asked for."""
+        """Every key there is or should be, some more than once, worked out as it is asked for."""
         ...
 
     def seen(self, keys: Sequence[Key], observed: Mapping[Key, Observed]) -> Sequence[Event]:

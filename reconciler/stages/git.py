@@ -243,14 +243,9 @@ class GitSource:
         return Facts(self.fleet(), unreadable=self.unreadable())
 
     def everything(self) -> Iterator[Key]:
-        """Every key there is or should be, once; worked out as it is asked for."""
-        seen: set[Key] = set()
-        mine = self._record.mine
-        texts = [*mine.keys, *mine.waits]
-        for key in chain(self._expand.every(self.repository.declared), map(Key.parse, texts)):
-            if key not in seen:
-                seen.add(key)
-                yield key
+        """See engine.stage.Source."""
+        known = [*self._record.mine.keys, *self._record.mine.waits]
+        return chain(self._expand.every(self.repository.declared), map(Key.parse, known))
 
     def held_keys(self) -> frozenset[Key]:
         """The keys of the plan that waits for a person."""

@@ -76,9 +76,10 @@ class Inline:
 
 
 def recorded(log: SqliteLog, home: Home, clock: Clock, actor: str) -> Recorder:
-    """A recorder whose fold begins at the nearest snapshot, and which leaves one behind every so many entries."""
+    """A recorder whose fold begins at the nearest snapshot, and which leaves one behind now and then."""
     replay, beside, idle = Replay(log, home.log), Pool("snapshot", 1), threading.Event()
     recorder = Recorder(log, clock, replay.at(), actor)
+    newest = recorder.state.seq
     idle.set()
 
     def save(snapshot: Snapshot) -> None:
@@ -86,7 +87,10 @@ def recorded(log: SqliteLog, home: Home, clock: Clock, actor: str) -> Recorder:
         idle.set()
 
     def snapshot(entries: list[Entry]) -> None:
-        if entries[0].seq // EVERY != (entries[-1].seq + 1) // EVERY and idle.is_set():  # one is enough at a time
+        nonlocal newest
+        keys = sum(len(stage.keys) for stage in recorder.state.stages.values())
+        if entries[-1].seq - newest >= max(EVERY, keys) and idle.is_set():  # what one costs follows what was recorded
+            newest = entries[-1].seq
             idle.clear()
             beside.submit(partial(save, taken(recorder.state)))
 
