@@ -40,19 +40,20 @@ def until(done: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(("keys", "expected"), [(1, [10, 20, 30]), (25, [25])])
+@pytest.mark.parametrize(("keys", "expected"), [(1, [10, 20, 30, 40, 50, 60]), (25, [10, 35, 60])])
 def test_a_snapshot_is_taken_as_often_as_there_are_entries_for_its_keys(
     tmp_path: Path, saved: list[int], keys: int, expected: list[int]
 ) -> None:
     home = Home(tmp_path)
     with closing(SqliteLog(home.log, "/hub", StillClock())) as log:
         record = process.recorded(log, home, StillClock(), "hub")
-        for n in range(30):
+        begun = log.head().seq
+        for n in range(60):
             key = Key("InferenceModel", "default", f"m{n % keys}", "e1")
             data = {"action": "create", "spec": {"version": str(n)}, "reason": "declared"}
             record.append([record.event(ev.APPLY_INTENDED, key, data, stage=DELIVER)])
             if n + 1 in expected:
                 until(lambda: saved[-1:] == [log.head().seq])
-        assert saved == expected
+        assert saved == [begun + one for one in expected]
         with closing(SqliteReader(home.log)) as reader:
             assert Replay(reader, home.log).at() == record.state
