@@ -174,12 +174,16 @@ class HubStation:
     def verb(self, verb: str, **fields: Any) -> list[Entry]:
         """A person's verb. Raises what the loop raised."""
         before = self.log.head().seq
+        self.asked(verb, **fields)
+        return list(self.log.read(before))
+
+    def asked(self, verb: str, **fields: Any) -> dict[str, Any]:
+        """The answer to a person's verb. Raises what the loop raised."""
         reply: Future[dict[str, Any]] = Future()
         request = {"verb": verb, "actor": "ada", **fields}
         self.queue.stage(DELIVER).add(Trigger(Cause.VERB, request=request, reply=reply))
         drain(self.loop)
-        reply.result(0)
-        return list(self.log.read(before))
+        return reply.result(0)
 
     def orders(self, entries: Iterable[Entry] | None = None) -> dict[str, str]:
         """Subject -> "action version" of the orders among `entries`, or of all."""

@@ -27,10 +27,29 @@ def followed(state_dir: Path, *, repo: str | None, branch: str | None, path: str
         running = _running(state_dir)
         options |= {name: options.get(name) or value for name, value in running.items()}
         if not running and (Path.cwd() / ".git").exists():
+            _require_read(state_dir, Path.cwd())
             options["repo"] = "."
         if not options["repo"]:
             raise UsageError("which repository?", hint="add --repo REPO, or call this in your work tree")
     return settings_of(options)
+
+
+def _require_read(state_dir: Path, tree: Path) -> None:
+    """Refuse a work tree that nobody named, where a log has read another repository. Raises UsageError."""
+    from reconciler.edge.paths import StateDirectory
+    from reconciler.errors import UsageError
+    from reconciler.sources.revision import revision
+    from reconciler.wiring.past import opened
+
+    if not StateDirectory(state_dir).hub.log.exists():
+        return
+    with opened(state_dir) as past:
+        commit = past.replay.at().ref.commit
+    if commit and not revision(commit, tree):
+        raise UsageError(
+            f"{tree} has no commit {commit[:12]}, the last one that the log in {state_dir} has read",
+            hint="call this in the work tree of its repository (pull there first), or name a repository with --repo",
+        )
 
 
 def settings_of(options: dict[str, Any]) -> "Settings":

@@ -7,6 +7,7 @@ trigger says which keys may have changed, and they are recomputed from current s
 what is done beside it comes back as triggers. Nobody here writes status, which is a fold of the log.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -63,6 +64,7 @@ class _Running:
         self.record, self.queue = recorder.stage(stage.name), queue.stage(stage.name)
         self.plans: list[_UnderWay] = []
         self.audit: _Audit | None = None
+        self.planned = Counter[str]()  # steps to do at once, by action, since this began
 
     @property
     def is_awaited(self) -> bool:
@@ -94,6 +96,7 @@ class Loop:
         self._record, self.queue, self._backoff = recorder, queue, Backoff(sample=sample)
         self._stages = {stage.name: _Running(stage, recorder, queue) for stage in stages}
         self._first = next(iter(self._stages.values()))
+        self._asked: dict[Reply, Counter[str]] = {}  # what had been planned when each verb was taken first
         self.failure: ReconcilerError | None = None  # that came last, of a trigger that is taken again
         self._followers = followers or {}
 
@@ -118,13 +121,15 @@ class Loop:
     def turn(self, trigger: Trigger) -> None:
         """One trigger, answered. A retryable failure comes back by itself; one of the log ends the process."""
         running = self._stages.get(trigger.stage, self._first)
+        if trigger.reply is not None:
+            self._asked.setdefault(trigger.reply, running.planned.copy())
         if trigger.cause is Cause.DONE:
             trigger = replace(trigger, events=(*trigger.events, *running.target.answered()))
         try:
             plan = self._taken(running, trigger)
         except ReconcilerError as failure:
             if trigger.reply is not None and not trigger.reply.done():
-                trigger.reply.set_exception(failure)
+                self._answer(running, trigger.reply, failure)
             if isinstance(failure, HistoryError) and not failure.retryable:
                 raise
             if trigger.reply is not None:
@@ -138,7 +143,7 @@ class Loop:
             if plan is not None:  # else it is known later whether it was one
                 self._backoff.succeeded(trigger.name)
                 if trigger.reply is not None:
-                    trigger.reply.set_result(_told(plan))
+                    self._answer(running, trigger.reply, plan)
         if trigger.cause in running.stage.every:
             running.queue.add(Trigger(trigger.cause), running.stage.every[trigger.cause]())
 
@@ -161,6 +166,20 @@ class Loop:
         if change.look:
             return self._looked(running, change, trigger.reply)
         return self._reconcile(running, change)
+
+    def _answer(
+        self, running: _Running, reply: Reply, answer: Plan | ReconcilerError, *, is_of_all: bool = False
+    ) -> None:
+        """Tell a person what was planned since the verb was taken: a commit that came with it had a plan of its own."""
+        before = self._asked.pop(reply, Counter())
+        if isinstance(answer, ReconcilerError):
+            reply.set_exception(answer)
+            return
+        since = answer.counts if answer.held else dict(running.planned - before)
+        waiting = {name: n for name, n in answer.counts.items() if name == "waiting"}
+        held = running.record.mine.held_plan if is_of_all else None
+        reason = answer.held or (held.reason if held is not None else "")
+        reply.set_result({"digest": answer.digest, "counts": since | waiting, "held": reason})
 
     # ── one pass ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -207,6 +226,7 @@ class Loop:
         noticed = running.source.notice(expansions, plan)
         running.record.append(noticed)
         cause = self._announced(running, change, plan)
+        running.planned.update(step.action for step in plan.ready)
         self._withdraw(running, change.keys | change.kept, "a newer plan has it")
         if plan.ready:
             causes = {event.subject: event.id for event in change.events if event.type == ev.DRIFT_DETECTED}
@@ -378,12 +398,12 @@ class Loop:
             audit.rest = chain(some, audit.rest)
             running.audit = audit if failure.retryable else None
             for reply in audit.replies:
-                reply.set_exception(failure)
+                self._answer(running, reply, failure)
             audit.replies.clear()
             raise
         running.audit = None
         for reply in audit.replies:
-            reply.set_result(_told(plan))
+            self._answer(running, reply, plan, is_of_all=True)
 
     def _differing(self, running: _Running, change: Change, keys: list[Key]) -> set[Key]:
         """Those that are not as they should be, or of which something is to be told, and are in no plan under way."""
@@ -401,8 +421,3 @@ def _room(under_way: _UnderWay, in_flight: int) -> int:
         return BATCH
     fits = under_way.is_fresh and len(under_way.steps) <= BATCH + AHEAD - in_flight
     return len(under_way.steps) if fits else 0
-
-
-def _told(plan: Plan) -> dict[str, Any]:
-    """A plan, as a person's verb is answered."""
-    return {"digest": plan.digest, "counts": plan.counts, "held": plan.held}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from reconciler.errors import NameUnknown
-from reconciler.history.keys import DECLARE, Key, set_scope
+from reconciler.history.keys import DECLARE, DELIVER, Key, set_scope
 from reconciler.history.state import State
 from reconciler.model.identity import EDGE_LABEL, Identity
 from reconciler.planning import declare
@@ -23,8 +23,9 @@ def known(scope: str, declared: Declared, state: State) -> None:
         return
     key = Key.named(scope)
     if key is None:
-        if declared.edge(scope) is None:
-            names = sorted(edge.name for edge in declared.of_kind("Edge"))
+        there = {Key.parse(text).edge for text in state.stage(DELIVER).keys}
+        names = sorted(there | {edge.name for edge in declared.of_kind("Edge")})
+        if scope not in names:
             raise NameUnknown(f"there is no edge {scope}", hint=_instead(scope, "Edge", names))
         return
     ordered = any(stage.known(key).operation for stage in state.stages.values())

@@ -68,7 +68,7 @@ class HubProcess:
             mirror, self.record.state, self.log.blob, DocumentCache(self._state.cache), settings.path
         )
         self._stopping = threading.Event()
-        _same_world(settings, self.record.state)
+        same_world(settings, self.record.state)
         self.stage = self._staged(repository, further, supervise=supervise)
         every = {
             Cause.COMMIT: lambda: jittered(settings.poll_s, random.random),
@@ -196,7 +196,7 @@ class _CountedMirror(Mirror):
             self.vitals.asked_git(outcome)
 
 
-def _same_world(settings: Any, state: State) -> None:
+def same_world(settings: Any, state: State) -> None:
     """Refuse a log that kept something else: it would be taken for gone. Raises SettingInvalid."""
     ordered = ordering(state)
     if settings.has_cluster and ordered == {DELIVER}:

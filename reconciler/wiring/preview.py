@@ -26,7 +26,7 @@ from reconciler.sources.uncommitted import Uncommitted
 from reconciler.stages.declare import Declare
 from reconciler.stages.deliver import Deliver
 from reconciler.wiring.edges import LocalPeers
-from reconciler.wiring.hub import remote_of
+from reconciler.wiring.hub import remote_of, same_world
 from reconciler.wiring.past import Past, opened, remembered
 from reconciler.wiring.process import Inline, SystemClock, recorded
 
@@ -49,6 +49,7 @@ class Preview:
         """
         place, clock = StateDirectory(Path(settings.state_dir)), SystemClock()
         state = past.replay.at() if past else State()
+        same_world(settings, state)
         self._record = Recorder(MemoryLog("/hub", clock), clock, state, "hub")
         kind = Uncommitted if uncommitted else Mirror
         mirror = kind(place.root / "preview.git", remote_of(settings), settings.branch)

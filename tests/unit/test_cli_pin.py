@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.wiring.past import opened
+from tests.git_repository import Repository
 from tests.unit.cli_world import FILES, SET, World
 from tests.unit.conftest import Call
 
@@ -249,3 +250,19 @@ def test_a_rollback_is_a_revert_that_can_be_reverted(call: Call, world: World) -
     call("rollback", "--to", "10", "--yes", *words(world))
     world.repository.revert()
     assert text(world, "deployments/defect.yaml") == SET % "2"
+
+
+def test_a_work_tree_that_nobody_named_is_refused_where_the_log_has_read_another_one(
+    call: Call, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Repository(tmp_path / "other")
+    other.commit(FILES, "Looks alike")
+    before = other.head()
+    monkeypatch.chdir(other.path)
+    here = ("--state", world.place.root)
+    for command in (("pin", "berlin-07", "defect@1"), ("rollback", "--to", "1", "--yes"), ("plan",)):
+        said = call(*command, *here)
+        assert (said.code, "has no commit" in said.err, "--repo" in said.err) == (2, True, True), said
+    assert (other.head(), other.git("status", "--porcelain")) == (before, "")
+    monkeypatch.chdir(world.repository.path)
+    assert call("pin", "berlin-07", "defect@1", "--reason", "night shift", *here).code == 0

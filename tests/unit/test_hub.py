@@ -268,6 +268,23 @@ def test_an_approval_does_not_prune_what_an_unreadable_line_keeps(hub: HubStatio
     assert hub.orders(hub.verb("approve", digest=hub.mine.held_plan.digest)) == {str(ON_E1): "update 2"}
 
 
+def test_who_has_everything_looked_at_is_told_what_the_commit_that_came_with_it_ordered(hub: HubStation) -> None:
+    assert hub.asked("reconcile", scope="*")["counts"] == {}
+    hub.branch.commit(model_set("digits", "2", ref="digits"))
+    assert hub.asked("reconcile", scope="*")["counts"] == {"update": 2}
+    assert hub.asked("reconcile", scope="*")["counts"] == {}
+
+
+def test_who_has_everything_looked_at_is_told_of_a_held_plan_and_may_name_what_it_holds(hub: HubStation) -> None:
+    hub.push(fleet(0, "0%"))
+    hub.push(without=[E2])
+    assert hub.mine.held_plan is not None
+    assert hub.asked("reconcile", scope="*")["held"] == hub.mine.held_plan.reason
+    assert hub.asked("reconcile", scope="e2")["counts"] == {}
+    with pytest.raises(NameUnknown):
+        hub.asked("reconcile", scope="e9")
+
+
 def test_problems_of_keys_come_and_go(hub: HubStation) -> None:
     hub.push(edge("e1", {"ring": "canary"}, [{"model": "digits", "version": "9"}]))
     (problem,) = hub.mine.problems[str(ON_E1)]
