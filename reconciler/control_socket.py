@@ -42,19 +42,23 @@ BACKLOG: Final = 128
 class ControlServer:
     """A listening control socket with its own thread, blocked in accept at rest. Made by `serve`."""
 
-    def __init__(self, path: Path, listener: socket.socket, handle: Handler) -> None:
+    def __init__(self, path: Path, listener: socket.socket, handle: Handler, callers: int) -> None:
         self._path = path
         self._listener = listener
         self._inode = path.stat().st_ino
         self._handle = handle
+        self._free = threading.BoundedSemaphore(callers)
+        self._callers: set[threading.Thread] = set()
         self._thread = threading.Thread(target=self._run, name=f"control {path.name}", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Finish the request in hand, stop listening and remove the socket. Idempotent; not from a handler."""
+        """Finish the requests in hand, stop listening and remove the socket. Idempotent; not from a handler."""
         with contextlib.suppress(OSError):  # closed before
             self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
+        for caller in list(self._callers):
+            caller.join()
         self._listener.close()
         with contextlib.suppress(FileNotFoundError):
             if self._path.stat().st_ino == self._inode:  # a successor may stand there already
@@ -69,9 +73,19 @@ class ControlServer:
                     return
                 time.sleep(FULL_PAUSE_S)  # no descriptor is free: the caller waits in the queue
                 continue
+            self._free.acquire()
+            thread = threading.Thread(target=self._serve, args=(caller,), name=f"{self._thread.name} call", daemon=True)
+            self._callers.add(thread)
+            thread.start()
+
+    def _serve(self, caller: socket.socket) -> None:
+        try:
             with caller, contextlib.suppress(OSError):  # the caller went away: nobody is left to tell
                 caller.settimeout(PATIENCE_S)
                 caller.sendall(self._answer(caller))
+        finally:
+            self._callers.discard(threading.current_thread())
+            self._free.release()
 
     def _answer(self, caller: socket.socket) -> bytes:
         try:
@@ -87,9 +101,10 @@ class ControlServer:
             return _line({"error": _described(ReconcilerError(f"{type(error).__name__}: {error}"))})
 
 
-def serve(path: Path, handle: Handler) -> ControlServer:
-    """A server that answers each request on `path` with what `handle` returns, one at a time, in its own thread.
+def serve(path: Path, handle: Handler, *, callers: int = 1) -> ControlServer:
+    """A server that answers each request on `path` with what `handle` returns, in threads of its own.
 
+    callers: how many are answered at a time; one that waits keeps the others waiting where that is one.
     A ReconcilerError from `handle` is raised again at the caller. A socket that nobody listens on is replaced.
     Raises SecondWriter when a living process listens there, SettingInvalid when the path cannot be a socket.
     """
@@ -102,7 +117,7 @@ def serve(path: Path, handle: Handler) -> ControlServer:
             os.fchmod(listener.fileno(), 0o600)  # before bind: the file is created with this mode
             listener.bind(name)
             listener.listen(BACKLOG)
-        return ControlServer(path, listener, handle)
+        return ControlServer(path, listener, handle, callers)
     except OSError as error:
         listener.close()
         raise SettingInvalid(f"no control socket at {path}: {error.strerror}") from error

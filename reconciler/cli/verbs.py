@@ -16,6 +16,7 @@ from reconciler import control_socket
 from reconciler.diagnostics import printable
 from reconciler.edge.paths import StateDirectory
 from reconciler.errors import ApiUnavailable, HubUnreachable, UsageError
+from reconciler.eventlog.lock import is_held
 
 if TYPE_CHECKING:
     from reconciler.cli.where import Where
@@ -77,7 +78,7 @@ def ask_here(state_dir: Path, verb: str, **words: Any) -> dict[str, Any]:
     try:
         return control_socket.call(home.control, request, PATIENCE_S)
     except HubUnreachable:
-        if verb in RUNNING:
+        if verb in RUNNING or is_held(home.log):  # it runs, and did not answer in time
             raise
         return alone(state_dir, request)
 

@@ -106,7 +106,11 @@ class Loop:
             running.queue.add(Trigger(Cause.START))
             for cause, delay_s in running.stage.every.items():
                 running.queue.add(Trigger(cause), delay_s())
-        self.until(lambda: False)
+        try:
+            self.until(lambda: False)
+        finally:
+            for reply in self._asked:  # of verbs that waited for something: nobody will answer
+                reply.cancel()
 
     def until(self, done: Callable[[], bool]) -> None:
         """Take triggers until `done`, or until the queue is closed."""
@@ -126,7 +130,7 @@ class Loop:
         if trigger.cause is Cause.DONE:
             trigger = replace(trigger, events=(*trigger.events, *running.target.answered()))
         try:
-            plan = self._taken(running, trigger)
+            plan = self._taken_or_told(running, trigger)
         except ReconcilerError as failure:
             if trigger.reply is not None and not trigger.reply.done():
                 self._answer(running, trigger.reply, failure)
@@ -146,6 +150,17 @@ class Loop:
                     self._answer(running, trigger.reply, plan)
         if trigger.cause in running.stage.every:
             running.queue.add(Trigger(trigger.cause), running.stage.every[trigger.cause]())
+
+    def _taken_or_told(self, running: _Running, trigger: Trigger) -> Plan | None:
+        """See `_taken`; a bug in what a person asked for is told to that person, and ends nobody else."""
+        try:
+            return self._taken(running, trigger)
+        except ReconcilerError:
+            raise
+        except Exception as bug:
+            if trigger.reply is None or trigger.reply.done():
+                raise
+            raise Defect.at(trigger.request.get("verb", trigger.cause), bug) from bug
 
     def _taken(self, running: _Running, trigger: Trigger) -> Plan | None:
         """The plan that a trigger came to; None where that is known later."""
@@ -216,7 +231,8 @@ class Loop:
         return self._reconcile(self._stages[stage], change)
 
     def _reconcile(self, running: _Running, change: Change) -> Plan:
-        if not (change.keys or change.kept or change.commit) and self.queue.is_quiet:
+        is_answer = all(event.type in ev.OUTCOMES for event in change.events)  # it stops nothing that is begun with it
+        if is_answer and not (change.keys or change.kept or change.commit) and self.queue.is_quiet:
             self._begin(running, change.events)  # nothing but outcomes: recorded together with the next intents
             self._follow_up(running, change)
             return NOTHING

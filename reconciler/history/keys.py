@@ -33,7 +33,8 @@ class Key(NamedTuple):
     @classmethod
     def named(cls, text: str) -> "Key | None":
         """The key that a text is, such as the subject of an event; None where it names something else, or nothing."""
-        return cls.parse(text) if text.count("/") == 2 and not text.startswith("/") else None
+        path, _, _ = text.partition("@")
+        return cls.parse(text) if path.count("/") == 2 and not path.startswith("/") else None
 
     @classmethod
     def parse(cls, text: str) -> "Key":

@@ -144,6 +144,9 @@ class Deliver(FromGit, Edges, Source):
                 return self._followed(self.git.started(trigger, Trigger(Cause.AUDIT)))
             case Cause.COMMIT:
                 return self._followed(self.git.commit(trigger))
+            case Cause.EDGE if not trigger.subject:
+                self._supervise()
+                return Change()
             case Cause.EDGE:
                 said = self.heard(trigger)
                 return Change() if said is None else self._heard(said)
@@ -178,7 +181,7 @@ class Deliver(FromGit, Edges, Source):
 
     def _heard(self, said: Said) -> Change:
         if said.is_missed:
-            self._supervise()
+            self._queue.add(Trigger(Cause.EDGE))  # once for all that are
         return self.git.change(self.git.everything() if said.is_renewed else said.keys, said.events)
 
     # ── expansion and judgement ───────────────────────────────────────────────────────────────────────────────────

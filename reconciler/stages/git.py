@@ -245,7 +245,8 @@ class GitSource:
 
     def everything(self) -> Iterator[Key]:
         """See engine.stage.Source."""
-        known = [*self._record.mine.keys, *self._record.mine.waits]
+        mine = self._record.mine
+        known = [*mine.keys, *mine.waits, *mine.problems]
         return chain(self._expand.every(self.repository.declared), map(Key.parse, known))
 
     def held_keys(self) -> frozenset[Key]:

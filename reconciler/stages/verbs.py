@@ -23,12 +23,15 @@ from reconciler.stages.git import LATER, GitSource
 from reconciler.stages.scopes import known, there, within
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")  # of bytes that were no UTF-8
-REASON_MAX: Final = 1000  # characters; it is shown in one line and written to each object's status
+TEXT_MAX: Final = 1000  # characters; a reason is shown in one line and written to each object's status
+SWITCHES: Final = frozenset({"check", "wait"})
 
 
-def _is_said(value: object) -> bool:
+def _is_said(field: str, value: object) -> bool:
     """Whether a request may say it: a switch, or text that the log can hold."""
-    return value is None or isinstance(value, bool) or (isinstance(value, str) and not _SURROGATE.search(value))
+    if value is None or (field in SWITCHES and isinstance(value, bool)):
+        return True
+    return isinstance(value, str) and not _SURROGATE.search(value)
 
 
 class Verbs:
@@ -51,9 +54,12 @@ class Verbs:
         if name not in verbs:
             raise UsageError(f"no verb {name!r}: there are {', '.join(verbs)}")
         verb, needs = verbs[name]
-        odd = [field for field, value in request.items() if not _is_said(value)]
+        odd = [field for field, value in request.items() if not _is_said(field, value)]
         if odd:
             raise UsageError(f"{name}: {odd[0]!a} is not text that can be written down", hint="write it in UTF-8")
+        long = [field for field, value in request.items() if isinstance(value, str) and len(value) > TEXT_MAX]
+        if long:
+            raise UsageError(f"the {long[0]} is longer than {TEXT_MAX} characters", hint="name a page that says more")
         missing = [field for field in ("actor", *needs) if not request.get(field)]
         if missing:
             raise UsageError(f"{name} needs {', '.join(missing)}")
@@ -72,6 +78,12 @@ class Verbs:
             )
         if request["digest"] != held.digest:
             raise PlanHeld(f"the plan that is held is {held.digest}, not {request['digest']}: {held.reason}")
+        if not self._git.is_finished:  # its Fleet is not the one that was looked at
+            newest = self._record.state.ref.commit[:12]
+            raise PlanHeld(
+                f"commit {newest} was read since, and has no plan yet",
+                hint="`reconciler reconcile --wait` makes it; then look at what is held",
+            )
         stream, data = f"plan/{self._record.name}", {"digest": held.digest}
         event = self._record.event(ev.CHANGE_APPROVED, stream, data, actor=request["actor"], newdigest=held.digest)
         keys, facts = self._git.held_keys(), self._git.change().facts
@@ -104,8 +116,6 @@ class Verbs:
         is_text = all(isinstance(value, str) for value in data.values())
         if not is_text or ("until" in data and not is_time(data["until"])):
             raise UsageError("suspend takes text; `until` is an RFC 3339 time with its zone")
-        if len(data.get("reason", "")) > REASON_MAX:
-            raise UsageError(f"the reason is longer than {REASON_MAX} characters", hint="name a page that says more")
         return Change(events=(self._record.event(ev.RECONCILE_SUSPENDED, "suspensions", data, actor=request["actor"]),))
 
     def _resume(self, request: Mapping[str, Any]) -> Change:

@@ -63,7 +63,7 @@ def point(text: str, log: Readable, tree: Path | None = None) -> int:
         found = _under(text, log)
         if found:
             return found
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         seq, head = int(text), log.head().seq
         if seq > head:
             raise PointUnknown(f"there is no entry {seq}: the log ends at {head}")
@@ -79,7 +79,7 @@ def point(text: str, log: Readable, tree: Path | None = None) -> int:
 
 def spelled(text: str, tree: Path | None) -> str:
     """A point as any hub understands it: a commit's other name (`HEAD~1`, a tag) becomes its id, by a work tree."""
-    if tree is None or text.isdigit() or _COMMIT.fullmatch(text):
+    if tree is None or (text.isascii() and text.isdigit()) or _COMMIT.fullmatch(text):
         return text
     try:
         moment(text)

@@ -162,7 +162,7 @@ def _ever(wanted: Wanted, past: "Past") -> bool:
 def _after(since: str, past: "Past") -> int:
     if not since:
         return 0
-    if since.isdigit() and len(since) < 8:
+    if since.isascii() and since.isdigit() and len(since) < 8:
         return int(since)
     return max(0, past.log.seq_at(_before(moment(since))))
 

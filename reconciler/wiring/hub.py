@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from reconciler.wiring.cluster import ClusterStage, Further
 
 VERB_S: Final = 60.0
+CALLERS: Final = 8  # verbs that wait at a time: one for a Git that hangs keeps nobody from an emergency stop
 REMEMBER_S: Final = 30.0  # between two times at which what is kept by then is looked at no more by the collector
 
 
@@ -80,7 +81,7 @@ class HubProcess:
         self._loop = Loop(stages, self.record, self.queue, sample=random.random, followers=followers)
         self._triggers = self.queue.stage(stages[0].name)
         self._remote = remote
-        self._control = control_socket.serve(home.control, self._answer)
+        self._control = control_socket.serve(home.control, self._answer, callers=CALLERS)
 
     def _staged(
         self, repository: DocumentRepository, further: Sequence["Further"], *, supervise: bool

@@ -231,3 +231,20 @@ def test_it_is_light() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert said.stdout.strip() == "set()"
+
+
+def test_one_that_waits_keeps_no_other_waiting_where_several_are_answered(place: Path) -> None:
+    gone_on = threading.Event()
+
+    def handle(request: dict[str, Any]) -> dict[str, Any]:
+        if request.get("verb") == "wait":
+            assert gone_on.wait(20)
+        return request
+
+    with closing(control_socket.serve(place, handle, callers=2)):
+        waits = threading.Thread(target=control_socket.call, args=(place, {"verb": "wait"}, 30.0))
+        waits.start()
+        assert control_socket.call(place, {"verb": "suspend"}) == {"verb": "suspend"}
+        assert waits.is_alive()
+        gone_on.set()
+        waits.join()

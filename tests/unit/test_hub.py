@@ -1,21 +1,23 @@
 """The hub's stage over a branch and links in memory: what each trigger records, orders and leaves alone."""
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 
 from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
 from reconciler.engine.queue import Cause, Trigger
-from reconciler.errors import ForkFound, HistoryError, NameUnknown, PlanHeld, UsageError
+from reconciler.errors import Defect, ForkFound, HistoryError, NameUnknown, PlanHeld, UsageError, WorldUnavailable
 from reconciler.eventlog.batch import Tail
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Head, rfc3339
-from reconciler.history.keys import Key
+from reconciler.history.keys import DELIVER, Key
 from reconciler.history.status import status
 from reconciler.planning.declared import Object
 from tests.fleets import catalogue, dataset, edge, fleet, model_set, plain, sha
 from tests.log_events import T0
-from tests.stations import EdgeStation, HubStation, MemoryLink, settle, types
+from tests.stations import EdgeStation, HubStation, MemoryLink, drain, settle, types
 
 E1, E2 = edge("e1", {"ring": "canary"}), edge("e2")
 DIGITS = model_set("digits", "1", ref="digits")
@@ -283,6 +285,78 @@ def test_who_has_everything_looked_at_is_told_of_a_held_plan_and_may_name_what_i
     assert hub.asked("reconcile", scope="e2")["counts"] == {}
     with pytest.raises(NameUnknown):
         hub.asked("reconcile", scope="e9")
+
+
+def test_an_older_plan_is_not_approved_while_a_newer_commit_has_none(
+    hub: HubStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.push(fleet(0, "0%"))
+    hub.push(without=[E2])
+    held = hub.mine.held_plan
+    assert held is not None
+    hub.branch.commit(fleet(100, "100%"), without=[E1])
+
+    def away(*_: object) -> None:
+        raise WorldUnavailable("no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(hub.hub, "observe", away)
+        hub.turn("commit")
+    assert hub.state.ref.commit != held.commit
+    with pytest.raises(PlanHeld, match="was read since"):
+        hub.asked("approve", digest=held.digest)
+    assert hub.orders(hub.turn("audit")) == {}
+    assert hub.mine.held_plan is not None
+    assert hub.mine.held_plan.digest != held.digest
+
+
+@pytest.mark.parametrize(
+    ("error", "request_"),
+    [
+        (NameUnknown, {"verb": "suspend", "scope": "InferenceModel/default@a/b"}),
+        (NameUnknown, {"verb": "reconcile", "scope": "a@b/c/d"}),
+        (UsageError, {"verb": "suspend", "scope": "*", "actor": True}),
+        (UsageError, {"verb": "suspend", "scope": "*", "actor": "a" * 1001}),
+        (UsageError, {"verb": "reconcile", "scope": "e" * 1001}),
+    ],
+)
+def test_an_odd_request_is_refused_and_nothing_of_it_is_written(
+    hub: HubStation, error: type[Exception], request_: dict[str, Any]
+) -> None:
+    before = hub.log.head()
+    with pytest.raises(error):
+        hub.asked(**request_)
+    assert hub.log.head() == before
+
+
+def test_a_bug_in_what_a_person_asks_for_is_told_to_that_person_alone(
+    hub: HubStation, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("scope")
+
+    monkeypatch.setattr("reconciler.stages.verbs.known", broken)
+    with pytest.raises(Defect, match="KeyError"):
+        hub.asked("suspend", scope="*")
+    assert "Traceback" in capfd.readouterr().err
+    assert hub.orders(hub.push(model_set("digits", "2", ref="digits")))
+
+
+def test_a_problem_of_a_key_that_nobody_knows_any_more_goes(hub: HubStation) -> None:
+    hub.mine.problems["InferenceModel/default/gone@e1"] = [{"code": "RX215", "message": "no"}]
+    hub.turn("audit")
+    assert hub.state.all_problems == []
+
+
+def test_agents_are_looked_after_once_for_all_edges_that_are_silent(
+    hub: HubStation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted: list[int] = []
+    monkeypatch.setattr(hub, "wanted", lambda edges: wanted.append(len(list(edges))))
+    for edge_ in ("e1", "e2"):
+        hub.queue.stage(DELIVER).add(Trigger(Cause.EDGE, edge_))
+    drain(hub.loop)
+    assert wanted == [2]
 
 
 def test_problems_of_keys_come_and_go(hub: HubStation) -> None:
