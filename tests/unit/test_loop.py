@@ -19,6 +19,7 @@ from reconciler.errors import (
     WrongExpectedVersion,
 )
 from reconciler.history import events as ev
+from reconciler.history.events import Entry
 from reconciler.history.keys import DELIVER
 from reconciler.planning.gate import Judgement
 from reconciler.planning.plan import BATCH
@@ -436,3 +437,21 @@ def test_a_loop_rests_when_no_order_of_any_of_its_stages_is_open() -> None:
     script.answer(1)
     drain(station.loop)
     assert station.loop.is_at_rest
+
+
+@pytest.mark.usefixtures("small")
+def test_no_step_is_begun_in_the_append_of_what_stops_it(station: ScriptStation) -> None:
+    script = station.script
+    script.is_slow = True
+    station.loop.reconcile(station.name, want(station, *"abcdefg"))
+
+    def stop(entries: list[Entry]) -> None:
+        if any(entry.event.type == ev.RECONCILE_SUSPENDED for entry in entries):
+            script.judged = Judgement(suspended={"*": {"actor": "ada", "reason": "a visit"}})
+
+    station.log.subscribe(stop)
+    script.open.clear()  # all are answered, and nobody was told yet
+    suspended = station.record.event(ev.RECONCILE_SUSPENDED, "suspensions", {"scope": "*"})
+    station.loop.reconcile(station.name, Change(events=(suspended,)))
+    drain(station.loop)
+    assert [len(sent) for sent in script.sent] == [3]
