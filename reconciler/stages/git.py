@@ -153,19 +153,16 @@ class GitSource:
             self._queue.add(trigger)
         self._waiting.clear()
 
-    def has_looked(self, trigger: Trigger) -> bool:
-        """Whether the branch was looked at since a verb was taken first. Where not, it is taken again then.
+    def looked_for(self, trigger: Trigger) -> tuple[bool, ReconcilerError | None]:
+        """(whether the branch was looked at since a verb was taken first, what that look has failed by). Asked once."""
+        is_known = id(trigger.request) in self._looked
+        return is_known, self._looked.pop(id(trigger.request), None)
 
-        Raises what that look raised.
-        """
-        if id(trigger.request) in self._looked:
-            failure = self._looked.pop(id(trigger.request))
-            if failure is not None:
-                raise failure
-            return True
+    def wait(self, trigger: Trigger) -> Change:
+        """Have the branch looked at, and a verb taken again then."""
         self._waiting.append(trigger)
         self._queue.add(Trigger(Cause.COMMIT))
-        return False
+        return LATER
 
     def start(self) -> None:
         """Look at the branch before anything is done: what stood when this ended may be withdrawn (decision 17)."""

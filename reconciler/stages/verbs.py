@@ -19,7 +19,7 @@ from reconciler.history.state import ordering
 from reconciler.history.status import suspensions
 from reconciler.history.timeline import named
 from reconciler.history.times import is_time
-from reconciler.stages.git import LATER, GitSource
+from reconciler.stages.git import GitSource
 from reconciler.stages.scopes import known, there, within
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")  # of bytes that were no UTF-8
@@ -63,11 +63,14 @@ class Verbs:
         missing = [field for field in ("actor", *needs) if not request.get(field)]
         if missing:
             raise UsageError(f"{name} needs {', '.join(missing)}")
-        if name == "approve" and self._git.is_starting:
-            return LATER if not self._git.has_looked(trigger) else verb(request)
+        has_looked, failure = self._git.looked_for(trigger)
+        if name == "approve" and self._git.is_starting and not has_looked:
+            return self._git.wait(trigger)
         change = verb(request)
-        if name == "reconcile" and request["scope"] == "*" and change.look and not self._git.has_looked(trigger):
-            return LATER
+        if name == "reconcile" and change.look:
+            if failure is not None:
+                raise failure
+            return change if has_looked else self._git.wait(trigger)
         return change
 
     def _approve(self, request: Mapping[str, Any]) -> Change:
