@@ -32,11 +32,15 @@ class LocalCopy:
         self._ref = f"refs/heads/{self.branch}"
         self._directory = directory.resolve()
         self._fetch_deadline_s = fetch_deadline_s
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make the directory, at first and where somebody removed it."""
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._config = self._trusting_config()
         except OSError as problem:
-            raise GitUnavailable(f"the mirror's directory cannot be written: {problem}") from problem
+            raise GitUnavailable(f"{self._directory} cannot be written: {problem.strerror}") from problem
 
     @property
     def git(self) -> Git:
@@ -54,6 +58,8 @@ class LocalCopy:
 
     def remote_head(self) -> str:
         """The commit id of the branch at the remote; for a local path read there, without a connection."""
+        if not self._directory.is_dir():
+            self._prepare()
         if (path := self.remote.path) is not None:
             return self._local_head(path)
         answer = self._on(None).ask(
@@ -117,7 +123,7 @@ class LocalCopy:
             link.symlink_to(fresh.name)
             link.replace(self._directory / "current")
         except OSError as problem:
-            raise GitUnavailable(f"the mirror cannot be written: {problem}") from problem
+            raise GitUnavailable(f"{self._directory} cannot be written: {problem.strerror}") from problem
         finally:
             self._sweep()
         return head

@@ -1,6 +1,7 @@
 """What Git remotes and repositories do wrong or on purpose, and that nothing of ours or the user's suffers."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -560,3 +561,21 @@ class TestWritingBack:
             publish(Mirror(tmp_path / "mirror", Remote.parse(str(bare.path))), lambda _: self.EDIT, Message("Pin"))
         assert "\x1b" not in caught.value.message
         assert bare.head() == repository.head()
+
+
+def test_a_mirror_that_somebody_removed_is_made_again(tmp_path: Path, repository: Repository, mirror: Mirror) -> None:
+    mirror.fetch()
+    shutil.rmtree(tmp_path / "mirror")
+    repository.commit({"a.yaml": "a: 2\n"})
+    assert contents(mirror, mirror.fetch()) == {"a.yaml": b"a: 2\n"}
+    shutil.rmtree(tmp_path / "mirror")
+    (tmp_path / "mirror").write_text("in the way")
+    repository.commit({"a.yaml": "a: 3\n"})
+    said = set()
+    for _ in range(2):
+        with pytest.raises(GitUnavailable) as caught:
+            mirror.fetch()
+        said.add(caught.value.message)
+    assert len(said) == 1  # told once for each reason
+    (tmp_path / "mirror").unlink()
+    assert contents(mirror, mirror.fetch()) == {"a.yaml": b"a: 3\n"}
