@@ -103,7 +103,7 @@ class Stopped(NamedTuple):
     until: str = ""
 
 
-def stopped(  # one for whatever stops
+def stopped(
     key: Key,
     action: str,
     spec: Mapping[str, Any],

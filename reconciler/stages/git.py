@@ -184,8 +184,7 @@ class GitSource:
             return newest
         self.is_starting = False
         if newest.commit:
-            is_all = not self._record.mine.keys  # nothing was known before: the commit is about all there is
-            return newest if is_all else replace(newest, then=(*newest.then, then))
+            return replace(newest, then=(*newest.then, then))
         audit = self.audit()
         return replace(audit, events=(*newest.events, *lost, *audit.events), then=again)
 

@@ -287,6 +287,7 @@ class Keeping(Source, ABC):
 
 
 def _is_as_ordered(known: Served, there: Observed | None) -> bool:
+    """Whether a key is known to have the object that was made for it, as it was ordered."""
     uid = there.found.get("uid") if there is not None else None
     return there is not None and bool(uid) and uid == known.live.get("uid") and there.spec == known.order
 

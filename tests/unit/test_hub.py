@@ -287,6 +287,23 @@ def test_who_has_everything_looked_at_is_told_of_a_held_plan_and_may_name_what_i
         hub.asked("reconcile", scope="e9")
 
 
+def test_what_a_first_commit_asked_for_is_ordered_though_it_was_never_planned_and_another_one_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hub = HubStation()
+
+    def away(*_: object) -> None:
+        raise WorldUnavailable("no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(hub.hub, "observe", away)
+        hub.push(E1, MODEL, DIGITS)
+    assert (hub.state.ref.accepted, hub.mine.keys) == ("", {})
+    again = HubStation(hub.clock, hub.log, hub.branch)
+    again.branch.commit(dataset("faces"))
+    assert str(ON_E1) in again.orders(again.turn("start"))
+
+
 def test_an_older_plan_is_not_approved_while_a_newer_commit_has_none(
     hub: HubStation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
