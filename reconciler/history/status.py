@@ -11,10 +11,11 @@ from typing import Any
 
 from reconciler.history.keys import DECLARE, DELIVER, Key, scopes_of
 from reconciler.history.state import FAILED, EdgeSeen, Served, State, suspended_by
-from reconciler.history.timeline import drift_words, named
+from reconciler.history.timeline import drift_words, named, unproven_words
 from reconciler.history.times import shown
 from reconciler.model.identity import EDGE_LABEL, GROUP
 
+UNPROVEN = "RX230"  # nothing stands against such a row; `reconciler explain` says how to prove it
 NEVER = "never"  # stands where a time would: this edge has not been heard yet
 UNHEARD = EdgeSeen()
 
@@ -390,6 +391,7 @@ def _untold(served: Served, seen: EdgeSeen, state: State) -> str:
 def _row(key: Key, served: Served, state: State, waits: str) -> Row:
     order, live, seen = served.order, served.live, state.edges.get(key.edge, UNHEARD)
     untold = _untold(served, seen, state)
+    against, unproven = seen.error or untold or served.message, unproven_words(live)
     return Row(
         key=str(key),
         edge=key.edge,
@@ -405,8 +407,8 @@ def _row(key: Key, served: Served, state: State, waits: str) -> Row:
         reason=served.reason,
         origin=served.origin,
         url=str(live.get("url", "")),
-        message=seen.error or untold or served.message,
-        code="" if seen.error or untold else served.code,
+        message=against or unproven,
+        code="" if seen.error or untold else UNPROVEN if unproven and not against else served.code,
         waits=waits,
         unknown_since="" if seen.present else seen.since or NEVER,
         last_sequence=seen.last_sequence,

@@ -77,7 +77,8 @@ async def _metadata(request: Request) -> Response:
             "platform": "onnx_onnxruntime",
             "inputs": loaded.inputs if loaded else [],
             "outputs": loaded.outputs if loaded else [],
-            "parameters": {"digest": loaded.digest if loaded else ""},
+            "parameters": {"digest": loaded.digest if loaded else ""}
+            | ({"unproven": loaded.unproven} if loaded and loaded.unproven else {}),
         }
     )
 

@@ -46,20 +46,26 @@ class Tensor(msgspec.Struct, frozen=True):
     data: Any
 
 
-class Signature(msgspec.Struct, frozen=True):
-    """What one input or output of a model is: -1 in shape stands for any size."""
+class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one input or output of a model is: -1 in shape stands for any size. optional: a request may leave it out.
+
+    unranked: the model says nothing of its shape.
+    """
 
     name: str
     datatype: str
     shape: list[int]
+    optional: bool = False
+    unranked: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} {self.datatype}{self.shape}"
 
     def takes(self, shape: Sequence[int]) -> bool:
         """Whether a tensor of this shape fits."""
-        return len(shape) == len(self.shape) and all(
-            mine in (-1, size) for mine, size in zip(self.shape, shape, strict=True)
+        return self.unranked or (
+            len(shape) == len(self.shape)
+            and all(mine in (-1, size) for mine, size in zip(self.shape, shape, strict=True))
         )
 
     def zeros(self) -> Array:
