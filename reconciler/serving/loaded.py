@@ -18,7 +18,7 @@ import onnxruntime
 
 from reconciler.errors import PreflightRefused
 from reconciler.serving import onnx_file, refusals
-from reconciler.serving.tensors import DATATYPES, Array, Signature, TensorRefused
+from reconciler.serving.tensors import DATATYPES, NAMES, Array, Signature, TensorRefused
 from reconciler.tree_hash import tree_hash
 
 ONNX_TYPES: Final = {
@@ -86,7 +86,8 @@ class Loaded:
         for name, array in inputs.items():
             signature = known[name]
             if array.dtype != DATATYPES[signature.datatype] or not signature.takes(array.shape):
-                raise TensorRefused(f"{name} is {array.dtype}{list(array.shape)}, the model takes {signature}")
+                given = f"{NAMES.get(array.dtype, array.dtype)}{list(array.shape)}"
+                raise TensorRefused(f"{name} is {given}, the model takes {signature}")
         unknown = set(wanted) - {output.name for output in self.outputs}
         if unknown:
             raise TensorRefused(f"no output {sorted(unknown)}; there are {[output.name for output in self.outputs]}")
