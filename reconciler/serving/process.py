@@ -207,6 +207,14 @@ def _directory_of(pid: int) -> Path | None:
     return Path(given[0]).resolve() if SERVER in words and given else None
 
 
+def _works_in(pid: int, directory: Path) -> bool:
+    """Whether a process has this very directory as its own, moved or not. Source: proc_pid_cwd(5)."""
+    try:
+        return os.path.samestat(os.stat(f"/proc/{pid}/cwd"), directory.stat())  # noqa: PTH116  # not what it points to
+    except OSError:
+        return False
+
+
 def _is_left(pid: int) -> bool:
     """Whether the directory in which the process works was deleted. Source: proc_pid_cwd(5)."""
     try:
@@ -225,7 +233,7 @@ def adopt(spec: RuntimeSpec) -> RuntimeProcess | None:
 
 
 def find(directory: Path) -> RuntimeProcess | None:
-    """The living process of this directory, whatever its terms."""
+    """The living process of this directory, whatever its terms; what a copied receipt names works in another one."""
     try:
         receipt = json.loads((directory / RECEIPT).read_bytes())
         spec = RuntimeSpec(receipt["model"], receipt["address"], receipt["port"], directory)
@@ -233,7 +241,8 @@ def find(directory: Path) -> RuntimeProcess | None:
     except (OSError, ValueError, KeyError, TypeError):  # none, torn, or gone
         return None
     process = RuntimeProcess(spec, receipt["pid"], pidfd)
-    if process.exited() or receipt.get("born") != born(receipt["pid"]):  # compared while the pidfd keeps the pid
+    pid = receipt["pid"]  # which the pidfd keeps while it is compared
+    if process.exited() or receipt.get("born") != born(pid) or not _works_in(pid, directory):
         process.close()
         return None
     return process
