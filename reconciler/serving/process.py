@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import reconciler
 from reconciler import control_socket
-from reconciler.errors import HubUnreachable, RuntimeUnavailable, WorldRefused, WorldUnavailable
+from reconciler.errors import HubUnreachable, PortTaken, RuntimeUnavailable, WorldRefused, WorldUnavailable
 from reconciler.ports import Answer
 from reconciler.serving import endpoint, holder
 
@@ -153,16 +153,17 @@ class RuntimeProcess:
             raise RuntimeUnavailable(f"the runtime of {self.spec.model} gave no answer: {error.message}") from error
 
 
-def start(spec: RuntimeSpec, deadline_s: float = START_S) -> RuntimeProcess:
+def start(spec: RuntimeSpec, deadline_s: float = START_S, *, patience_s: float = 0.0) -> RuntimeProcess:
     """A new process that answers on its port and serves nothing yet. An earlier one of this directory is stopped.
 
+    patience_s: how long it is waited for the port.
     Raises PortTaken, and RuntimeUnavailable with the end of runtime.log when it ends or does not answer in time.
     """
     spec.directory.mkdir(parents=True, exist_ok=True)
     before = find(spec.directory)
     if before is not None:
         before.stop()
-    holder.check_free(spec.address, spec.port)
+    _await_free(spec, time.monotonic() + patience_s)
     process = _spawned(spec)
     try:
         _await_answer(process, time.monotonic() + deadline_s)
@@ -284,6 +285,16 @@ def _spawned(spec: RuntimeSpec) -> RuntimeProcess:
         setsid=True,
     )
     return RuntimeProcess(spec, pid, os.pidfd_open(pid))
+
+
+def _await_free(spec: RuntimeSpec, until: float) -> None:
+    while True:
+        try:
+            return holder.check_free(spec.address, spec.port)
+        except PortTaken:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(LOOK_S)
 
 
 def _await_answer(process: RuntimeProcess, until: float) -> None:
