@@ -340,6 +340,8 @@ def _link_refused(state: State, entry: Entry) -> None:
     data, seen = entry.event.data, state.edges.get(_writer(entry))
     if entry.origin is None:
         state.links[data["peer"]] = data["error"]
+    elif seen is None and data.get("source") == state.source and "held" in data:
+        state.put_back = data["held"]
     elif seen is not None and data.get("source", state.source) == state.source:  # else it was of an epoch before
         seen.refusal, seen.forked = data["error"], "source" in data
 
@@ -359,6 +361,8 @@ def _writer(entry: Entry) -> str:
 
 def _log_began(state: State, entry: Entry) -> None:
     if entry.origin is None:
+        state.put_back = []
+    if entry.origin is None and not _writer(entry):
         state.epoch = entry.seq
         for seen in state.edges.values():
             seen.refusal, seen.forked = "", False
