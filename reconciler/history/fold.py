@@ -10,9 +10,9 @@ from typing import Any, Final
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key, stage_of
-from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State
+from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State, Wish
 
-CODE_VERSION: Final = 11  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 12  # of the fold: snapshots made by another one are dropped
 INSTEAD: Final = "; what serves instead: "
 
 
@@ -101,9 +101,11 @@ def _change_planned(state: State, entry: Entry) -> None:
             commit=entry.event.gitcommit,
             seq=entry.seq,
             time=entry.event.time,
+            wishes=dict(_wishes(data)),
         )
         if before is not None and not held.commit:  # an audit's plan is held beside a commit's: both wait together
             held.commit, held.keys = before.commit, sorted({*before.keys, *held.keys})
+            held.wishes = before.wishes | held.wishes
         return
     if ready := sum(n for action, n in data["counts"].items() if action != "waiting"):
         mine.to_begin[entry.event.id] = ready
@@ -184,14 +186,22 @@ def _apply_succeeded(state: State, entry: Entry) -> None:
         served.message = _refusal(served)
         return
     served.open, served.before = False, {}
+    served.drift = _left_of(served.drift) if served.left else {}
     if not served.left:  # nothing of it is left to others any more
-        served.drift, served.fought = {}, ""
+        served.fought = ""
     if served.action == "delete":
         mine.keys.pop(event.subject, None)
         mine.holds.pop(event.subject, None)
-        mine.waits.pop(event.subject, None)
+        _waits_no_more(mine, event.subject)
         return
     _phase(served, entry, "Committed")
+
+
+def _left_of(drift: dict[str, Any]) -> dict[str, Any]:
+    """The part of a drift that a rule lets stand, once the rest was taken back."""
+    policy = drift.get("policy")
+    fields = [one for one in drift.get("fields", ()) if one.get("policy", policy) != "correct"]
+    return {**drift, "policy": "report", "fields": fields} if fields else {}
 
 
 def _apply_failed(state: State, entry: Entry) -> None:
@@ -307,10 +317,24 @@ def _state_unstable(state: State, entry: Entry) -> None:
 
 
 def _steps_waiting(state: State, entry: Entry) -> None:
-    waits = _mine(state, entry.event).waits
-    for reason, keys in entry.event.data["waits"].items():
+    mine, data = _mine(state, entry.event), entry.event.data
+    for reason, keys in data["waits"].items():
         for key in keys:
-            _put(waits, key, reason or None)
+            _put(mine.waits, key, reason or None)
+            mine.wishes.pop(key, None)
+    mine.wishes.update(_wishes(data))
+
+
+def _wishes(data: dict[str, Any]) -> Iterable[tuple[str, Wish]]:
+    """What is wanted of keys that wait, by key. data: of the event that says so."""
+    for one in data.get("wants", ()):
+        wish = Wish(**{name: value for name, value in one.items() if name != "keys"})
+        yield from ((key, wish) for key in one["keys"])
+
+
+def _waits_no_more(mine: StageState, key: str) -> None:
+    mine.waits.pop(key, None)
+    mine.wishes.pop(key, None)
 
 
 def _hold_lifted(state: State, entry: Entry) -> None:
@@ -386,7 +410,7 @@ def _object_adopted(state: State, entry: Entry) -> None:
 def _object_gone(state: State, entry: Entry) -> None:
     mine = _mine(state, entry.event)
     mine.keys.pop(entry.event.subject, None)
-    mine.waits.pop(entry.event.subject, None)
+    _waits_no_more(mine, entry.event.subject)
 
 
 def _drift_detected(state: State, entry: Entry) -> None:
