@@ -5,6 +5,7 @@ such under `cases`.  Out: silence, or ProbeFailed with what was expected and wha
 Without the file nobody knows what is right: zeros are asked, and whatever comes of it the version is `unproven`.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -60,12 +61,14 @@ def unproven(loaded: Loaded) -> str:
         asked = ", ".join(f"{name} {list(array.shape)}" for name, array in zeros.items())
         answers = loaded.infer(zeros)
     except TensorRefused as error:
-        came = f"are refused: {str(error)[:160]}"
+        came = "are refused"
+        print(f"zeros are refused: {error}", file=sys.stderr)  # the runtime's log
     except (MemoryError, ValueError):
         asked, came = "its smallest input", "do not fit into memory"
     else:
         came = "are answered" if all(map(finite, answers.values())) else "are answered with NaN or infinity"
-    return f"no {FILE} in the archive, so nothing says what it must answer; zeros ({asked}) {came}"
+    how = "`reconciler explain RX230` shows one"
+    return f"no {FILE} in the archive, so nothing says what it must answer ({how}); zeros ({asked}) {came}"
 
 
 def probe(version: str, probes: list[Case], ask: Ask) -> None:

@@ -37,6 +37,7 @@ ONNX_TYPES: Final = {
     "tensor(string)": "BYTES",
 }
 OPTIONAL: Final = re.compile(r"optional\((.*)\)")
+TENSORS_HINT: Final = "export it with tensors (scikit-learn: options={'zipmap': False})"
 SUFFIXES: Final = frozenset({".onnx", ".ort"})
 
 
@@ -222,7 +223,7 @@ def _signature(node: Any, role: str, unranked: set[str]) -> Signature:
         raise PreflightRefused(
             f"{role} {node.name} is {node.type}: the protocol carries tensors only"
             + (" of integers, float16 to float64, truths and text" if is_tensor else ""),
-            hint="Cast it to float32 or an integer in the model" if is_tensor else "",
+            hint="Cast it to float32 or an integer in the model" if is_tensor else TENSORS_HINT,
         )
     shape = [size if isinstance(size, int) else -1 for size in node.shape]
     if node.name in unranked and not shape:

@@ -41,6 +41,7 @@ def onnx(
 ) -> bytes:
     graph = helper.make_graph(list(nodes), "g", list(inputs), list(outputs), list(initializers))
     opsets = [helper.make_opsetid("", versions.get("opset", 17)), helper.make_opsetid("com.acme", 1)]
+    opsets += [helper.make_opsetid("ai.onnx.ml", versions["ml"])] if "ml" in versions else []
     model = helper.make_model(graph, opset_imports=opsets, ir_version=versions.get("ir", 8))
     return bytes(model.SerializeToString())
 
@@ -203,7 +204,8 @@ def test_an_optional_input_may_be_left_out(tmp_path: Path) -> None:
 
 # What cannot be loaded: one plain sentence, and the way out.
 
-MATMUL = helper.make_node("MatMul", ["x", "w"], ["y"])
+SCORES = helper.make_tensor_type_proto(F, [])
+ZIPPED = helper.make_sequence_type_proto(helper.make_map_type_proto(TensorProto.INT64, SCORES))
 REFUSED: dict[str, tuple[dict[str, bytes], str, str]] = {
     "IR version": (
         {"model_onnx": onnx(ir=99)},
@@ -242,6 +244,18 @@ REFUSED: dict[str, tuple[dict[str, bytes], str, str]] = {
     "two models": ({"a_onnx": onnx(), "sub__b_onnx": onnx()}, "found: a.onnx, b.onnx", "one archive"),
     "no model": ({"README": b"see the other archive"}, r"found: none \(README\)", "pack the exported"),
     "bfloat16": ({"model_onnx": identity(TensorProto.BFLOAT16, [1])}, r"input x is tensor\(bfloat16\)", "Cast"),
+    "ZipMap": (
+        {
+            "model_onnx": onnx(
+                (),
+                (helper.make_node("ZipMap", ["x"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2, 3]),),
+                outputs=(helper.make_value_info("y", ZIPPED),),
+                ml=3,
+            )
+        },
+        r"output y is seq\(map",
+        "zipmap",
+    ),
     "int4": ({"model_onnx": int4(("x",))}, r"input x is tensor\(int4\)", "Cast"),
 }
 
