@@ -115,6 +115,14 @@ class GitUnavailable(WorldUnavailable):
     code, hint = "RX301", "check the remote with `git ls-remote`; the last good commit stays in force meanwhile"
 
 
+class SourceMissing(GitUnavailable):
+    """The Git remote answered, and has no such repository, branch or folder: what was typed is not there. Where nothing
+    was read of it yet, the reconciler ends with this; of what it follows already, it waits for the branch to come back.
+    """
+
+    code, exit_code, hint = "RX308", 2, "name what there is, by --repo, --branch and --path"
+
+
 class ArtifactUnavailable(WorldUnavailable):
     """A download broke off, timed out, was too slow, or its server answered 5xx, 408 or 429. It resumes by itself."""
 
