@@ -4,7 +4,8 @@
     |- UsageError                RX1xx     2  no
     |  |- SettingInvalid         RX102
     |  |- NameUnknown            RX103
-    |  '- HubUnreachable         RX104
+    |  |- HubUnreachable         RX104
+    |  '- SourceMissing          RX105
     |- RepositoryRefused         RX2xx     3  no
     |- WorldUnavailable          RX3xx     4  yes
     |  |- GitUnavailable         RX301
@@ -93,6 +94,14 @@ class HubUnreachable(UsageError):
     code, hint = "RX104", "start one with `reconciler run --repo REPO`, or name its --state directory"
 
 
+class SourceMissing(UsageError):
+    """The Git remote answered, and has no such repository, branch or folder. Where nothing was read of it yet, the
+    reconciler ends with this; what was followed and vanishes is waited for, or its plan is held.
+    """
+
+    code, hint = "RX105", "name what there is, by --repo, --branch and --path"
+
+
 class RepositoryRefused(ReconcilerError):
     """One or more files in Git are wrong. Carries the diagnostics; what they declared keeps its last good state."""
 
@@ -113,14 +122,6 @@ class GitUnavailable(WorldUnavailable):
     """The Git remote did not answer, cut the transfer, or refused the credentials. The last good commit stays."""
 
     code, hint = "RX301", "check the remote with `git ls-remote`; the last good commit stays in force meanwhile"
-
-
-class SourceMissing(GitUnavailable):
-    """The Git remote answered, and has no such repository, branch or folder: what was typed is not there. Where nothing
-    was read of it yet, the reconciler ends with this; of what it follows already, it waits for the branch to come back.
-    """
-
-    code, exit_code, hint = "RX308", 2, "name what there is, by --repo, --branch and --path"
 
 
 class ArtifactUnavailable(WorldUnavailable):

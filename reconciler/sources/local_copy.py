@@ -60,8 +60,10 @@ class LocalCopy:
         Does nothing when it is here already, else fetches, else (and always when `afresh`) makes a fresh copy.
         Raises GitUnavailable, GitRefused; the copy in use stays then.
         """
-        here = None if afresh else self._head(self.git)
-        return head if here == head else (here and self._fetched()) or self._replace(len(head))
+        if not afresh and (self._directory / "current").exists():  # with the history of what was followed before
+            here = self._head(self.git)
+            return head if here == head else self._fetched() or self._replace(len(head))
+        return self._replace(len(head))
 
     def remote_head(self) -> str:
         """The commit id of the branch at the remote; for a local path read there, without a connection."""

@@ -190,8 +190,6 @@ class GitSource:
         again: tuple[Trigger, ...] = ()
         try:
             newest = self.commit(trigger)
-        except SourceMissing:
-            raise
         except (WorldUnavailable, WorldRefused) as failure:
             newest, lost, again = Change(), self.lost(failure), (Trigger(Cause.COMMIT),)
         if newest.is_later:
