@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import GitRefused, GitUnavailable, SourceMissing
+from reconciler.errors import GitRefused, GitUnavailable, ReconcilerError, SourceMissing
 from reconciler.sources.git import Git, deadline_passed
 from reconciler.sources.git_safety import Remote, checked_branch, is_object_id
 from reconciler.sources.unknown import there_is
@@ -101,7 +101,7 @@ class LocalCopy:
         every = git.run("for-each-ref", "--format=%(objectname)%09%(refname)", "refs/heads/")
         raise self._branch_missing(_heads(every))
 
-    def _branch_missing(self, heads: Iterable[str]) -> GitUnavailable:
+    def _branch_missing(self, heads: Iterable[str]) -> ReconcilerError:
         """That there is no such branch, with what there is. A repository without any waits for its first push."""
         names = sorted(name.removeprefix("refs/heads/") for name in heads)
         if not names:

@@ -152,7 +152,7 @@ class DocumentRepository:
         if not self._is_new:
             return f"{there} in commit {head[:12]} any more"
         top, every = self._mirror.folders(head), self._mirror.folders(head, deep=True)
-        hint = there_is(self._folder, top, "the folders at its top", every)
+        hint = there_is(self._folder, top, "folders at its top", every)
         raise SourceMissing(f"{there} in commit {head[:12]} of {self._mirror.branch}", hint=hint)
 
     def adopt(self, reading: Reading) -> None:

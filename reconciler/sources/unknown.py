@@ -18,4 +18,4 @@ def there_is(name: str, names: Sequence[str], what: str, further: Sequence[str] 
     near = difflib.get_close_matches(name, list(dict.fromkeys([*names, *further]))[:COMPARED], 1)
     meant = f"did you mean {printable(near[0])}? " if near else ""
     rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{meant}{what} are {printable(', '.join(names[:SHOWN]))}{rest}" if names else f"{meant}{what} are none"
+    return f"{meant}{what}: {printable(', '.join(names[:SHOWN])) or 'none'}{rest}"

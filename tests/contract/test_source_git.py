@@ -125,7 +125,7 @@ class SourceContract:
         repository.git("branch", "-m", "main", "mian")
         with pytest.raises(SourceMissing, match="no branch main") as missing:
             mirror.fetch()
-        assert missing.value.advice == "did you mean mian? its branches are mian"
+        assert missing.value.advice == "did you mean mian? its branches: mian"
         assert mirror.read(mirror.changes(None, head))[0].content == b"a: 1\n"
 
     def test_the_history_of_what_was_followed_before_stays(self, repository: Repository, remote: Remote) -> None:

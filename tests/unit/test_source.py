@@ -248,12 +248,12 @@ def test_what_is_not_there_ends_with_what_there_is(followed: Followed, is_follow
     head = followed.git.head()[:12]
     folder = missing(followed, path="modles")
     assert folder.message == f"there is no folder modles in commit {head} of main"
-    assert folder.advice == "did you mean models? the folders at its top are clusters, models"
+    assert folder.advice == "did you mean models? folders at its top: clusters, models"
     assert "did you mean clusters/prod?" in missing(followed, path="cluster/prod").advice
     assert missing(followed, path="notes.txt").message.startswith("notes.txt is a file, and no folder,")
     branch = missing(followed, path="models", branch="stagin")
     assert branch.message.endswith("has no branch stagin")
-    assert branch.advice == "did you mean staging? its branches are main, staging"
+    assert branch.advice == "did you mean staging? its branches: main, staging"
     assert (branch.code, branch.exit_code) == ("RX105", 2)
     assert followed.ordered == ({"m"} if is_followed else set())
 
