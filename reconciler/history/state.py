@@ -201,11 +201,11 @@ def suspended_by(why: Mapping[str, Any]) -> str:
 
 def switch(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     """A switch of source in words; "" where it is none. before, after: {repo, branch, path}."""
-    names = {"repo": "", "branch": "branch ", "path": "folder "}
-    differs = [name for name in names if before and before.get(name) != after.get(name)]
+    words = {"path": "folder {}", "branch": "branch {}", "repo": "{}"}
+    differs = [name for name in words if before and before.get(name) != after.get(name)]
 
     def named(source: Mapping[str, str]) -> str:
-        return " of ".join(f"{names[name]}{source.get(name) or 'all'}" for name in reversed(differs))
+        return " of ".join(words[name].format(source[name]) if source.get(name) else "all folders" for name in differs)
 
     return f"the source was switched from {named(before)} to {named(after)}" if differs else ""
 
