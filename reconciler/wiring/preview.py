@@ -57,8 +57,9 @@ class Preview:
         mirror = kind(place.root / "preview.git", remote, settings.branch)
         blob = past.log.blob if past else self._record.log.blob
         # A clone of what is followed is no other repository, and its folder is the one that is followed.
-        is_copy = bool(source) and remote.path is not None and bool(revision(state.ref.commit, remote.path))
-        is_same = is_copy or source.get("repo") == str(remote)
+        is_same = source.get("repo") == str(remote) or (
+            bool(source) and remote.path is not None and bool(revision(state.ref.commit, remote.path))
+        )
         folder = source["path"] if is_same and "path" not in settings.model_fields_set else settings.path
         repo = source["repo"] if is_same else ""
         repository = DocumentRepository(mirror, state, blob, DocumentCache(place.cache), folder, repo=repo)
