@@ -4,7 +4,8 @@
     |- UsageError                RX1xx     2  no
     |  |- SettingInvalid         RX102
     |  |- NameUnknown            RX103
-    |  '- HubUnreachable         RX104
+    |  |- HubUnreachable         RX104
+    |  '- MachineUnfit           RX106
     |- RepositoryRefused         RX2xx     3  no
     |- WorldUnavailable          RX3xx     4  yes
     |  |- GitUnavailable         RX301
@@ -91,6 +92,12 @@ class HubUnreachable(UsageError):
     """The command needs a running reconciler or its log, and neither is at the state directory that was named."""
 
     code, hint = "RX104", "start one with `reconciler run --repo REPO`, or name its --state directory"
+
+
+class MachineUnfit(UsageError):
+    """Something that the command needs of this machine is missing, full or not permitted: a directory, an output."""
+
+    code, hint = "RX106", "`reconciler doctor` looks at this machine"
 
 
 class RepositoryRefused(ReconcilerError):
