@@ -61,7 +61,7 @@ class Retry(Enum):
     RARELY = "by itself, seldom, when `reconciler status` says, or at once by `reconciler reconcile` or a restart"
     SEEN = "by itself as soon as what is in the way is seen to be gone, or at once by `reconciler reconcile`"
     CONTENT = "only with other content, or when `reconciler release EDGE MODEL` lets it"
-    PERSON = "not by itself: somebody has to act first"
+    PERSON = "only when somebody has acted"
 
 
 class ReconcilerError(Exception):

@@ -74,4 +74,4 @@ def _show(found: Explanation) -> None:
     line(f"{found.code} {found.name}", "bold")
     line(f"\n{found.meaning}\n")
     line(f"help: {found.help}")
-    line(f"exit code: {found.exit_code}; what runs tries it again {found.retry}")
+    line(f"exit code: {found.exit_code}; tried again: {found.retry}")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from reconciler.errors import Retry, retry_of
 from reconciler.history.keys import DECLARE, DELIVER, Key, scopes_of
 from reconciler.history.state import FAILED, EdgeSeen, Served, State, suspended_by
 from reconciler.history.timeline import drift_words, named
@@ -27,6 +28,8 @@ class Row:
     since: when `phase` began.  unknown_since: the edge is not heard since then, so the rest is what it said last; ""
     while it is heard.  last_sequence: of that edge's newest event here.  pinned: a pin chose the version.
     waits: why nothing more is ordered here: a suspension, or content that is held back; "" where nothing stops it.
+    next_try: when what failed is tried again by itself; "" where that is no matter of time.  try_now: the command that
+    has it tried at once, or lets it be tried at all; "" where nothing failed.
     """
 
     key: str
@@ -48,6 +51,8 @@ class Row:
     waits: str
     unknown_since: str
     last_sequence: int
+    next_try: str = ""
+    try_now: str = ""
 
     @property
     def settled(self) -> bool:
@@ -55,9 +60,14 @@ class Row:
         return not self.open and self.phase == "Committed" and not self.unknown_since
 
     @property
+    def under_way(self) -> bool:
+        """Whether its edge has still to say that what it was given stands, or why it does not."""
+        return self.open or bool(self.unknown_since) or self.phase not in {"Committed", *FAILED}
+
+    @property
     def said(self) -> str:
-        """What stands against it, in words; "" where nothing does."""
-        return sentence(coded(self.code, self.message), self.waits)
+        """What stands against it, in words, and when it is tried again; "" where nothing does."""
+        return sentence(coded(self.code, self.message), self.waits, again(self.code, self.next_try, self.try_now))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +75,7 @@ class ObjectRow:
     """One object of the API server, as this log keeps it. wanted: its version where it has one.
 
     since: when `phase` began.  drift: what somebody else made of it, in words, where that stands.  pending: a change of
-    it waits; waits says for what, or by whom it is suspended.
+    it waits; waits says for what, or by whom it is suspended.  next_try, try_now: see Row.
     """
 
     key: str
@@ -84,6 +94,8 @@ class ObjectRow:
     waits: str
     drift: str
     pending: bool
+    next_try: str = ""
+    try_now: str = ""
 
     @property
     def settled(self) -> bool:
@@ -97,8 +109,9 @@ class ObjectRow:
 
     @property
     def said(self) -> str:
-        """What stands against it, in words; "" where nothing does."""
-        return sentence(coded(self.code, self.message), self.drift, self.waits)
+        """What stands against it, in words, and when it is tried again; "" where nothing does."""
+        tried = again(self.code, self.next_try, self.try_now)
+        return sentence(coded(self.code, self.message), self.drift, self.waits, tried)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +272,7 @@ class Status:
 def refused_rows(state: State, now: str) -> list[Row]:
     """The rows whose order their edge refused, and nobody has ordered anything else since."""
     failed = (text for text, served in state.stage(DELIVER).keys.items() if served.phase in FAILED)
-    return _rows(state, failed, suspensions(state, now))
+    return _rows(state, failed, suspensions(state, now), now)
 
 
 def suspensions(state: State, now: str) -> tuple[Suspension, ...]:
@@ -293,7 +306,7 @@ def status(state: State, now: str) -> Status:
         subject=state.ref.subject,
         lost=state.ref.lost,
         lost_since=state.ref.lost_since,
-        rows=tuple(_rows(state, state.stage(DELIVER).keys, suspended)),
+        rows=tuple(_rows(state, state.stage(DELIVER).keys, suspended, now)),
         objects=tuple(_objects(state, suspended, now)),
         to_begin=sum(n for stage in state.stages.values() for n in stage.to_begin.values()),
         cluster_lost=tuple(
@@ -310,7 +323,7 @@ def status(state: State, now: str) -> Status:
     )
 
 
-def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...]) -> list[Row]:
+def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...], now: str) -> list[Row]:
     """Those of `keys` that were ordered; by edge, models first."""
     stopped, mine = _stops(suspended), state.stage(DELIVER)
     found = []
@@ -320,7 +333,7 @@ def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...]) 
             key = Key.parse(text)
             held = _quarantined(key, served, mine.holds.get(text, {}))
             waits = sentence(_stopped(stopped, key, {}), held)
-            found.append(_row(key, served, state, waits))
+            found.append(_row(key, served, state, waits, now))
     return sorted(found, key=lambda row: (row.edge, row.kind != "InferenceModel", row.kind, row.name))
 
 
@@ -349,6 +362,7 @@ def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Itera
             waits=mine.waits.get(text) or _stopped(stopped, key, labels),
             drift=drift_words(served.drift) if served.left or served.drift.get("policy") == "report" else fought,
             pending=text in mine.waits,
+            **_tries(key, served, now),
         )
 
 
@@ -387,7 +401,7 @@ def _untold(served: Served, seen: EdgeSeen, state: State) -> str:
     return "" if served.ordered_seq >= state.epoch else "this log was put back: it is not ordered again yet"
 
 
-def _row(key: Key, served: Served, state: State, waits: str) -> Row:
+def _row(key: Key, served: Served, state: State, waits: str, now: str) -> Row:
     order, live, seen = served.order, served.live, state.edges.get(key.edge, UNHEARD)
     untold = _untold(served, seen, state)
     return Row(
@@ -410,6 +424,7 @@ def _row(key: Key, served: Served, state: State, waits: str) -> Row:
         waits=waits,
         unknown_since="" if seen.present else seen.since or NEVER,
         last_sequence=seen.last_sequence,
+        **_tries(key, served, now),
     )
 
 
@@ -444,6 +459,22 @@ def _holds(state: State) -> list[Hold]:
         for key, digests in sorted(state.stage(DELIVER).holds.items())
         for digest, hold in sorted(digests.items())
     ]
+
+
+def _tries(key: Key, served: Served, now: str) -> dict[str, str]:
+    """`next_try` and `try_now` of a key; nothing where nothing of it failed."""
+    if not served.is_tried_again:
+        return {}
+    what = f"{key.edge} {named(key, served.order)}" if key.edge else str(key)
+    return {"next_try": served.retry if served.retry > now else "", "try_now": f"reconciler reconcile {what}"}
+
+
+def again(code: str, next_try: str, try_now: str) -> str:
+    """When what failed with this code is tried again, and how to have it now; "" where nobody tries it."""
+    if not try_now:
+        return ""
+    seen = "as soon as that is seen to have changed" if retry_of(code) is Retry.SEEN else "in a moment"
+    return f"tried again {f'at {shown(next_try)}' if next_try else seen}, or now: `{try_now}`"
 
 
 def coded(code: str, message: str) -> str:

@@ -44,6 +44,7 @@ class Edges(Target):
 
     def __init__(self, record: StageRecorder, queue: StageQueue, workers: Workers, peers: Peers) -> None:
         self._record, self._peers, self._last_words = record, peers, dict[str, str]()
+        self.alive: set[str] = set()  # edges whose agent was there when their log was read last, by this process
 
         def edge(name: str) -> Trigger:
             return Trigger(Cause.EDGE, name)
@@ -59,6 +60,7 @@ class Edges(Target):
         if heard is None:
             return None
         entries, events, alive = heard
+        (self.alive.add if alive else self.alive.discard)(edge)
         words = self._last_words.pop(edge, "")
         keys = {Key.parse(entry.event.subject) for entry in entries if entry.event.type in ev.OUTCOMES}
         present = self._record.state.edges.get(edge)
