@@ -5,13 +5,13 @@ that a newer one contains which is, when none of what was planned since it is st
 or drifted. Of nothing else is said whether it is as Git says: that is what `status` is for.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from reconciler.history import events as ev
+from reconciler.history import standing as standings
 from reconciler.history.events import Entry
-from reconciler.history.state import FAILED
 from reconciler.history.status import ObjectRow, Row, Status
 from reconciler.history.times import shown
 
@@ -172,18 +172,10 @@ def _of_plans(seen: Status, newer: list[str], *, is_all: bool) -> Iterable[Hold]
 
 def _of_row(one: Row | ObjectRow) -> Hold | None:
     """What holds a row; None where it is as Git says."""
-    what = f"{one.edge} {one.model}" if isinstance(one, Row) else one.key
-    why = one.message or one.waits or one.phase
-    known: Mapping[str, Any] = {"what": what, "why": f"{one.code}: {why}" if one.code else why, "until": one.next_try}
-    unheard = one.unknown_since if isinstance(one, Row) else ""
-    if unheard:
-        return Hold(what=what, word=MOVING, why=f"the edge is not heard since {shown(unheard)}", by_itself=True)
-    if one.open:
-        return Hold(word=MOVING, by_itself=True, ends=one.try_now, **known)
-    if one.phase in FAILED:
-        return Hold(word=FAILING, by_itself=bool(one.try_now), ends=one.try_now, **known)
-    if isinstance(one, ObjectRow) and (one.drift or one.pending):
-        return Hold(what=what, word=WAITS, why=one.waits or one.drift)
-    if one.phase != "Committed":
-        return Hold(word=MOVING, by_itself=True, **known)
-    return None
+    standing, what = one.standing, f"{one.edge} {one.model}" if isinstance(one, Row) else one.key
+    if standing.is_as_git:
+        return None
+    is_under_way = one.under_way if isinstance(one, Row) else one.open
+    word = FAILING if standing.word == standings.FAILING else MOVING if is_under_way else WAITS
+    by_itself = is_under_way or bool(standing.until or standing.again)
+    return Hold(what=what, word=word, why=standing.why, by_itself=by_itself, until=standing.until, ends=standing.ends)
