@@ -1,5 +1,6 @@
 """`reconciler wait`: until a commit is live, or what holds it."""
 
+import functools
 import os
 import sys
 import threading
@@ -145,6 +146,46 @@ def within(patience_s: float, ask: Callable[[], Any]) -> Any:
     if failure is not None:
         raise failure
     return answer
+
+
+def waits(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--wait and --timeout of a command that makes a commit, as `wait_s`: None where it does not wait."""
+
+    @functools.wraps(command)
+    def waiting(*, wait: bool, timeout_s: float, **options: Any) -> Any:
+        return command(**options, wait_s=timeout_s if wait else None)
+
+    seconds = click.option(
+        "--timeout", "timeout_s", type=click.FloatRange(min=0), default=300.0, help="Of --wait: seconds."
+    )
+    return click.option("--wait", is_flag=True, help="Until that commit is live; ends as `reconciler wait` does.")(
+        seconds(waiting)
+    )
+
+
+def committed(
+    state_dir: Path, wait_s: float | None, *, form: str, kind: str, answer: dict[str, Any], words: str
+) -> int:
+    """Say what was committed, and wait until that is live, where that is asked. The exit code."""
+    from reconciler.cli.verbs import answered
+    from reconciler.web.document import plain
+
+    if wait_s is None or form == "table":
+        answered(form, kind, answer, words)
+    if wait_s is None:
+        return 0
+    place, said = Where(state_dir), {"commit": str(answer["commit"])}
+
+    def look(patience_s: float, _: "Awaited | None") -> "Awaited":
+        found: Awaited = within(patience_s, lambda: place.ask("wait", said))
+        return found
+
+    seen = until_live(look, wait_s, shows=form == "table")
+    if form == "table":
+        tell(seen, form)
+    else:
+        answered(form, kind, {**answer, "word": seen.word, "holds": plain(seen.holds)}, words)
+    return CODES[seen.word]
 
 
 def tell(answer: "Awaited", form: str) -> None:

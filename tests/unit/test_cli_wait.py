@@ -167,3 +167,12 @@ def test_a_commit_of_another_branch_is_never_read_and_that_is_said(call: Call, s
 def test_without_a_log_there_is_a_coded_error(call: Call, tmp_path: Path) -> None:
     said = call("wait", "--state", tmp_path / "none", "--timeout", "0")
     assert (said.code, "error[RX104]" in said.err) == (2, True)
+
+
+def test_a_pin_waits_for_its_own_commit(call: Call, settled: World) -> None:
+    at = ("--repo", settled.repository.path, "--state", settled.place.root)
+    said = call("pin", "berlin-07", "defect@1", "--reason", "night", *at, "--wait", "--timeout", "0", "-o", "json")
+    told = json.loads(said.out)
+    assert (said.code, told["kind"], told["word"]) == (4, "Pin", "unread")
+    assert told["commit"][:12] in told["holds"][0]["what"]
+    assert call("pin", "berlin-07", "defect", "--remove", *at).code == 0
