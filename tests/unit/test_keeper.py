@@ -4,7 +4,9 @@ import pytest
 
 from reconciler.errors import ForkFound, NameUnknown
 from reconciler.history import events as ev
+from reconciler.history.events import rfc3339
 from reconciler.history.keys import Key
+from reconciler.history.status import status
 from tests.fleets import catalogue, edge, fleet, model_set, plain
 from tests.stations import EdgeStation, HubStation, settle, types
 
@@ -408,6 +410,36 @@ def test_an_edge_that_starts_without_its_hub_brings_back_what_was_ordered(
     after.link.is_away = True
     assert types(after.turn("start")) == [ev.MODEL_DEGRADED, ev.APPLY_INTENDED]  # until it serves again it does not
     assert after.work.begun[-1] == (str(KEY), "1")
+
+
+def test_a_fleet_that_was_served_before_is_under_way_until_its_edges_serve_again(
+    hub: HubStation, station: EdgeStation
+) -> None:
+    station.work.silent.add(KEY)  # the agent before has ended its runtimes
+    after = station.again(hub)
+    after.turn("start")
+    hub.turn("edge", "e1")
+    operation = hub.mine.known(KEY).operation
+    for said in ({}, {"sha256": DIGEST["1"], "size": 9}):
+        if said:
+            after.work.say(KEY, ev.ARTIFACT_STAGED, said, operation)
+            hub.turn("edge", "e1")
+        (row,) = status(hub.state, rfc3339(hub.clock.now())).rows
+        assert (row.under_way, row.open, row.serving) == (True, False, "")
+    after.work.succeed(KEY)
+    hub.turn("edge", "e1")
+    (row,) = status(hub.state, rfc3339(hub.clock.now())).rows
+    assert (row.under_way, row.settled, row.serving) == (False, True, "1")
+
+
+def test_an_edge_counts_as_heard_by_what_this_process_saw_and_not_by_the_log(hub: HubStation) -> None:
+    settle(hub, EdgeStation("e1", hub))
+    assert hub.hub.alive == {"e1"}
+    after = hub.again()
+    assert after.hub.alive == set()  # though the log says that the agent answers
+    assert after.state.edges["e1"].present
+    after.turn("edge", "e1")
+    assert after.hub.alive == {"e1"}
 
 
 # ── flips that come too often ─────────────────────────────────────────────────────────────────────────────────────────
