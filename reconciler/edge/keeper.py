@@ -207,7 +207,7 @@ class Keeper(Source, Target):
         for key in sorted(self._all()):
             served, live = self._record.mine.known(key), self._work.live(key)
             if served.order and served.live.get("version") and not live.get("version"):
-                data = {"error": "its agent began anew, and it is served again", "live": live}
+                data = {"error": "its agent began anew, and it is served again", "live": live, "began": True}
                 events.append(self._record.event(ev.MODEL_DEGRADED, key, data))
         return events
 

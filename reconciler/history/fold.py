@@ -301,7 +301,10 @@ def _model_rolledback(state: State, entry: Entry) -> None:
 def _model_degraded(state: State, entry: Entry) -> None:
     served = _served(state, entry.event)
     served.live = entry.event.data["live"]
-    _flipped(served, entry)
+    if entry.event.data.get("began"):  # whoever ends an agent does not make what it serves unstable
+        served.flips = []
+    else:
+        _flipped(served, entry)
     if served.phase not in FAILED:  # an order that was refused stays refused; what stands instead is `live`
         _phase(served, entry, "Degraded")
     _befell(served, entry.event.data["error"])

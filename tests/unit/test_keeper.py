@@ -432,6 +432,17 @@ def test_a_fleet_that_was_served_before_is_under_way_until_its_edges_serve_again
     assert (row.under_way, row.settled, row.serving) == (False, True, "1")
 
 
+def test_agents_that_are_started_again_and_again_make_nothing_unstable(hub: HubStation, station: EdgeStation) -> None:
+    for _ in range(8):
+        station.work.silent.add(KEY)
+        station = station.again(hub)
+        station.turn("start")
+        station.work.say(KEY, ev.MODEL_ACTIVATED, FLIP, hub.mine.known(KEY).operation)
+        station.work.succeed(KEY)
+    assert ev.STATE_UNSTABLE not in types(station.log.read())
+    assert len(station.mine.known(KEY).flips) == 1
+
+
 def test_an_edge_counts_as_heard_by_what_this_process_saw_and_not_by_the_log(hub: HubStation) -> None:
     settle(hub, EdgeStation("e1", hub))
     assert hub.hub.alive == {"e1"}
