@@ -133,7 +133,8 @@ class EdgeWork:
 
     def _failed(self, job: Job, failure: ReconcilerError) -> tuple[str, dict[str, Any]]:
         """The outcome of a failure: the order stays open, or what stands is kept; of content, for good."""
-        data: dict[str, Any] = {"error": failure.message, "code": failure.code, "live": self.live(job.key)}
+        said = failure.message if failure.advice == type(failure).hint else f"{failure.message}; {failure.advice}"
+        data: dict[str, Any] = {"error": said, "code": failure.code, "live": self.live(job.key)}
         if failure.retryable:
             return ev.APPLY_ABANDONED, data
         if failure.retry is Retry.CONTENT and job.spec is not None:
