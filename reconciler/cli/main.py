@@ -2,8 +2,9 @@
 
 Imports click and light modules only, so that `--help` stays fast; a command's file is imported when it is called.
 
-    0 done, or no difference    1 differences (`plan` only)    2 usage    3 documents refused    4 no answer
-    5 refused or held    6 the log    70 a bug, with its traceback    130 interrupted    141 nobody reads the output
+    0 done, or no difference    1 differences (`plan`), failing (`wait`)    2 usage    3 documents refused
+    4 no answer, or not in time    5 refused or held    6 the log    70 a bug, with its traceback
+    130 interrupted    141 nobody reads the output
 """
 
 import errno
@@ -48,7 +49,8 @@ COMMANDS: Final[dict[str, str]] = {
     "release": "try a quarantined version again",
     "suspend": "order nothing for a while",
     "resume": "the end of a suspension",
-    "reconcile": "look at everything now, or at one edge or object",
+    "reconcile": "look at everything now, or at one edge or object, and try again what waits",
+    "wait": "until a commit is live, or what holds it",
     "state": "what every edge had at any point of the log",
     "log": "verify, export, seal or back up the event log",
     "explain": "what a code means and what to do",
