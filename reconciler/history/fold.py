@@ -12,7 +12,7 @@ from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key, stage_of
 from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State
 
-CODE_VERSION: Final = 10  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 11  # of the fold: snapshots made by another one are dropped
 
 
 def fold(state: State, entries: Iterable[Entry]) -> State:
@@ -398,7 +398,11 @@ def _cluster_found(state: State, entry: Entry) -> None:
 def _lease(state: State, entry: Entry) -> None:
     data, held = entry.event.data, entry.event.type == ev.LEASE_ACQUIRED
     state.lease = Leading(
-        held=held, holder=data.get("holder", ""), transitions=data["transitions"], since=entry.event.time
+        held=held,
+        holder=data.get("holder", ""),
+        transitions=data["transitions"],
+        since=entry.event.time,
+        install=data.get("install", state.lease.install),
     )
 
 

@@ -16,7 +16,7 @@ from reconciler.history.events import Entry, Event
 from reconciler.history.keys import DECLARE, Key, stage_of
 from reconciler.kube.client.api import Api
 from reconciler.kube.client.connection import Connection
-from reconciler.kube.client.resources import OURS, Resource
+from reconciler.kube.client.resources import KEPT, OURS, Resource
 from reconciler.kube.watch.cache import Cache
 from reconciler.kube.watch.object import Live
 from reconciler.kube.write.apply import MANAGER
@@ -60,6 +60,7 @@ class ClusterStage:
         )
         self._free = free = Api(self.connection, None, vitals.called)
         identity = new_identity()
+        self.install = settings.install_name
         self.lease = Lease(
             free,
             namespace=settings.lease_namespace,
@@ -71,7 +72,7 @@ class ClusterStage:
         self._kept: list[tuple[Cache, ClusterTarget]] = []
         self._resources: dict[str, Resource] = {}
         self._further: list[StageQueue] = []
-        self.cache, self.target = self.keep(DECLARE, OURS, MANAGER)
+        self.cache, self.target = self.keep(DECLARE, KEPT, MANAGER)
         self.source = Declare(repository, recorder, queue, Pool("look", 1), self.target)
         self.telling = telling = StatusQueue(
             self.cache,
@@ -80,6 +81,7 @@ class ClusterStage:
             declared=lambda: repository.declared,
             fleet=self._fleet,
             branch=settings.branch,
+            install=self.install,
         )
         self.publisher = StatusWriter(
             api,
@@ -159,6 +161,7 @@ class ClusterStage:
             declared=lambda: self.repository.declared,
             resources=resources,
             manager=manager,
+            install=self.install,
         )
         self._kept.append((cache, target))
         return cache, target
@@ -188,7 +191,7 @@ class ClusterStage:
 
     def _led(self, held: bool, transitions: int, holder: str) -> None:
         """The Lease was won, lost, or cannot be had; a standby tells once for whom it waits."""
-        data: dict[str, Any] = {"holder": holder, "transitions": transitions}
+        data: dict[str, Any] = {"holder": holder, "transitions": transitions, "install": self.install}
         self.record.epoch = f"lease/{transitions}" if held else ""
         told = (held, "" if held or holder == self.lease.identity else holder)
         if told[0] != self._told[0] or (told != self._told and told[1]):

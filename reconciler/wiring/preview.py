@@ -88,6 +88,7 @@ class Preview:
             fleet=lambda: declare.git.fleet(),  # noqa: PLW0108  # it is made below
             allowed=lambda: None,
             declared=lambda: self._repository.declared,
+            install=settings.install or self.state.lease.install or settings.install_name,
         )
         declare = Declare(self._repository, self._record, queue, Inline(), target)
         return declare, target

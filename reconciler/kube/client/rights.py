@@ -7,7 +7,7 @@ stands apart: a person runs them, the reconciler does not.
 
 from typing import Final, NamedTuple
 
-from reconciler.kube.client.resources import CRDS, EVENTS, LEASES, OURS
+from reconciler.kube.client.resources import CRDS, EVENTS, KEPT, LEASES, OURS
 
 
 class PolicyRule(NamedTuple):
@@ -44,7 +44,7 @@ _OBJECTS: Final = ("get", "list", "watch", "create", "patch", "delete")
 RULES: Final = (
     *(
         PolicyRule(resource.group, resource.plural, _OBJECTS, why=f"to keep {resource.kind} objects as Git says")
-        for resource in OURS.values()
+        for resource in KEPT.values()
     ),
     *(
         PolicyRule(resource.group, f"{resource.plural}/status", ("patch",), why="to say how they are")
