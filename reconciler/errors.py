@@ -46,7 +46,7 @@ this tree; anything else is a bug and keeps its traceback. An adapter translates
 
 import traceback
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from reconciler.diagnostics import Diagnostic
 
@@ -258,6 +258,7 @@ class RightMissing(WorldRefused):
     """The API server knows who asks and does not allow it. The message has the RBAC rule that would."""
 
     code, hint = "RX413", "grant the rule shown; `reconciler doctor` lists every right that is missing"
+    right: Any = None  # (the rule, the namespace where it was asked for), where the answer says so
 
 
 class KindMissing(WorldRefused):

@@ -23,6 +23,7 @@ SEQ: Final = f"{GROUP}/seq"
 STAGE: Final = f"{GROUP}/stage"  # which stage made it
 INSTALL: Final = f"{GROUP}/install"  # whose object it is
 STAMPS: Final = frozenset({OPERATION, COMMIT, SEQ, STAGE, INSTALL})
+RIGHT_TO: Final = "the right to "  # how what is missing begins, where that is a right
 EDGE_LABEL: Final = f"{GROUP}/edge"  # on an object of the API server: the edge that it is for
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 from reconciler.engine.queue import Cause, Queue, StageQueue, Trigger
 from reconciler.engine.recorder import Recorder
 from reconciler.engine.stage import Stage
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ReconcilerError, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import DECLARE, Key, stage_of
@@ -20,6 +20,7 @@ from reconciler.kube.client.resources import KEPT, OURS, Resource
 from reconciler.kube.watch.cache import Cache
 from reconciler.kube.watch.object import Live
 from reconciler.kube.write.apply import MANAGER
+from reconciler.kube.write.denials import Denials
 from reconciler.kube.write.lease import Lease, new_identity
 from reconciler.kube.write.status_queue import StatusQueue
 from reconciler.kube.write.status_writer import StatusWriter
@@ -68,7 +69,8 @@ class ClusterStage:
             identity=identity,
             changed=self._led,
         )
-        self.api = api = free.within(self.lease.permit)
+        self.denials = Denials(free, self._denied)
+        self.api = api = Api(self.connection, None, vitals.called, self.denials.heard).within(self.lease.permit)
         self._kept: list[tuple[Cache, ClusterTarget]] = []
         self._resources: dict[str, Resource] = {}
         self._further: list[StageQueue] = []
@@ -102,7 +104,7 @@ class ClusterStage:
             recorder.log.subscribe(self._done)
         vitals.lease = lambda: self.lease.held
         vitals.cached = self._cached
-        vitals.waits = lambda: [] if self._listed() else ["the watch cache is not filled yet"]  # a standby is ready
+        vitals.waits = self._waits
         self._told: tuple[bool, str] = (False, "")  # whether it is held, and by whom where another one holds it
         self._closing = threading.Event()
 
@@ -119,6 +121,7 @@ class ClusterStage:
     def close(self, *, orderly: bool) -> None:  # noqa: ARG002  # nothing of the cluster ends with this process
         """Send nothing more, let a successor begin."""
         self._closing.set()
+        self.denials.close()
         for _, target in self._kept:
             target.close()
         self.publisher.close()
@@ -169,6 +172,12 @@ class ClusterStage:
     def _listed(self) -> bool:
         return all(cache.wait(0) for cache, _ in self._kept)
 
+    def _waits(self) -> list[str]:
+        """Why this is not ready; a standby is. What the API server or a missing right keeps from it is said once."""
+        kinds = [error for cache, _ in self._kept for error in cache.troubles()]
+        said = [error.message for error in (*kinds, self.lease.trouble) if error is not None]
+        return list(dict.fromkeys(said)) or ([] if self._listed() else ["the watch cache is not filled yet"])
+
     def _follow(self, trigger: Trigger) -> None:
         for queue in self._further:
             queue.add(trigger)
@@ -188,6 +197,16 @@ class ClusterStage:
             queue.add(Trigger(Cause.FOUND))
         else:
             self._tell(ev.CLUSTER_LOST, {"what": kind, "error": error.message, "code": error.code})
+
+    def _denied(self, right: str, denial: RightMissing | None) -> None:
+        """A right was cut while this runs, or is back: what was refused for want of it is looked at again."""
+        if denial is not None:
+            self._tell(ev.CLUSTER_LOST, {"what": right, "error": denial.message, "code": denial.code})
+            return
+        self._tell(ev.CLUSTER_FOUND, {"what": right})
+        self._queue.add(Trigger(Cause.FOUND))
+        self._follow(Trigger(Cause.FOUND))
+        self.publisher.again()
 
     def _led(self, held: bool, transitions: int, holder: str) -> None:
         """The Lease was won, lost, or cannot be had; a standby tells once for whom it waits."""

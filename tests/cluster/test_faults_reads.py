@@ -290,10 +290,12 @@ def test_fault_041_a_right_to_change_is_taken_and_given_back(world: World) -> No
     rows = [row for row in world.status().objects if row.kind == "InferenceModel"]
     assert ["may not patch" in row.message for row in rows] == [True] * 3
     assert set(world.versions().values()) == {"1"}
+    (lost,) = world.status().cluster_lost
+    assert (lost.what, "may not patch" in lost.error) == ("the right to patch inferencemodels", True)
     change_rights(world)
-    world.look()
     world.wait(lambda: set(world.versions().values()) == {"2"}, "done by itself")
     world.wait_settled()
+    world.wait(lambda: not world.status().cluster_lost, "nothing is missing any more")
     assert not any("may not" in row.message for row in world.status().objects)
     world.check()
 
@@ -307,8 +309,8 @@ def test_fault_041_a_right_to_delete_is_taken_and_given_back(world: World) -> No
     assert "may not delete inferencemodels" in refused["error"]
     world.wait(lambda: [world.versions()[f"m{n:05}"] for n in range(3)] == ["2"] * 3, "others go on")
     assert uid(world, "one")
+    world.wait_event("cluster.lost", what="the right to delete inferencemodels")
     change_rights(world)
-    world.look()
     world.wait(lambda: not uid(world, "one"), "it goes by itself")
     world.wait_settled()
     assert ONE not in world.mine.keys

@@ -50,11 +50,11 @@ class Shelf:
         self._gone: OrderedDict[str, str] = OrderedDict()  # uid -> version at which it went, "" where only we said so
         self._sending: dict[Key, str] = {}
         self._heard_at = 0.0
-        self._trouble: ReconcilerError | None = None
+        self.trouble_now: ReconcilerError | None = None
 
     def check(self) -> None:
         """Raises KindMissing, or ApiUnavailable where what is known is nothing yet or too old."""
-        trouble, plural = self._trouble, self._resource.plural
+        trouble, plural = self.trouble_now, self._resource.plural
         if isinstance(trouble, KindMissing | RightMissing):
             raise type(trouble)(trouble.message, hint=trouble.advice)
         why = f": {trouble.message}" if trouble is not None else ""
@@ -154,7 +154,7 @@ class Shelf:
         self._heard_at = self._clock()
 
     def trouble(self, error: ReconcilerError | None) -> None:
-        self._trouble = error
+        self.trouble_now = error
         self._told(self._resource.kind, error)
 
     def _seen(self, key: Key, after: Live) -> None:
@@ -235,6 +235,10 @@ class Cache:
         """Whether every kind was listed within `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         return all(shelf.listed_once.wait(max(0.0, deadline - time.monotonic())) for shelf in self._shelves.values())
+
+    def troubles(self) -> list[ReconcilerError]:
+        """Why kinds cannot be listed or watched now."""
+        return [shelf.trouble_now for shelf in self._shelves.values() if shelf.trouble_now is not None]
 
     def get(self, key: Key) -> Live | None:
         """The object as it was heard of last; None where there is none.

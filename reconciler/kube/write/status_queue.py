@@ -77,6 +77,11 @@ class StatusQueue:
         with self._lock:
             self._marked.add(f"{WIDELY}{key}" if is_wide(key.kind) else str(key))
 
+    def all_again(self) -> None:
+        """What could not be written for want of a right may be now."""
+        with self._lock:
+            self._marked.add(EVERYTHING)
+
     def again(self, key: Key) -> None:
         """What was to be told of an object was not written."""
         with self._lock:

@@ -100,6 +100,13 @@ class StatusWriter:
         self._telling.touch(key)
         self._triggers.add(Trigger(Cause.FOLLOW), AFTER_S)
 
+    def again(self) -> None:
+        """A right is back: what was refused for want of it is written."""
+        with self._lock:
+            self._refused.clear()
+        self._telling.all_again()
+        self._triggers.add(Trigger(Cause.FOLLOW), AFTER_S)
+
     # ── what is written ───────────────────────────────────────────────────────────────────────────────────────────
 
     def publish(self) -> None:
