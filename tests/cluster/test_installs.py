@@ -1,16 +1,21 @@
 """Two installs in one cluster, what an older release left, and the namespaces that a repository brings along."""
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reconciler.cli.main import main
 from reconciler.history.keys import Key
 from reconciler.kube.client.resources import OURS
-from reconciler.model.identity import INSTALL, install_label
+from reconciler.model.identity import INSTALL, STAMPS, install_label
+from reconciler.planning.declare import OWN_LABELS
 from reconciler.planning.look import PRUNE
+from tests.api_proxy import ROOT
 from tests.cluster.cluster_hub import EDITOR, World, fleet, key, manifest, model, port, service, started, uid, written
 from tests.control_plane.plane import ControlPlane
 
@@ -87,6 +92,46 @@ def test_what_an_older_release_made_is_marked_by_its_next_change(world: World) -
     world.commit({"models/two.yaml": None})
     world.hub()
     world.wait(lambda: not uid(world, "two"), "it is still its own")
+
+
+def test_an_uninstall_leaves_the_objects_or_takes_them_all(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    """By the commands of deploy/README.md."""
+    kubectl = shutil.which("kubectl") or pytest.skip("there is no kubectl")
+    text = (ROOT / "deploy" / "README.md").read_text().partition("\n## Uninstall\n")[2]
+    commands = [line[2:].split() for line in text.splitlines() if line.startswith("$ ")]
+
+    def run(*which: str) -> None:
+        for words in (words for words in commands if words[:2] == [*which]):
+            done = [kubectl, "--kubeconfig", str(world.plane.kubeconfig), *words[1:]]
+            subprocess.run(done, cwd=ROOT, check=True, capture_output=True)
+
+    def of(kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        (found,) = world.plane.get(OURS[kind].path())["items"]
+        return {"uid": found["metadata"]["uid"], "spec": found["spec"]}, found["metadata"]
+
+    started(world, model("one", servingPort=8001))
+    world.commit({"edges/berlin.yaml": manifest("Edge", "berlin", {}, labels={"site": "berlin"})})
+    world.wait_settled()
+    before = {kind: of(kind)[0] for kind in ("InferenceModel", "Edge", "Fleet")}
+    world.stop()
+    run("kubectl", "delete")
+    run("kubectl", "annotate")
+    run("kubectl", "label")
+    for kind, was in before.items():
+        now, metadata = of(kind)
+        assert now == was
+        assert not {"finalizers", "ownerReferences"} & metadata.keys()
+        assert not [name for name in metadata.get("annotations", {}) if name in STAMPS]
+        assert not {INSTALL, *OWN_LABELS} & metadata.get("labels", {}).keys()
+    assert of("Edge")[1]["labels"] == {"site": "berlin"}
+
+    (remove,) = [words for words in commands if words[:3] == ["reconciler", "crds", "remove"]]
+    words = [*remove[1:3], "--take-over", "--kubeconfig", str(world.plane.kubeconfig)]
+    assert main([*words, "--confirm", "2"]) == 5
+    assert "deletes 1 InferenceModel" in capfd.readouterr().err
+    assert {kind: of(kind)[0] for kind in before} == before
+    assert main([*words, "--confirm", "3"]) == 0
+    assert world.plane.request("GET", OURS["Edge"].path())[0] == 404
 
 
 def test_a_namespace_is_made_before_what_lives_in_it_and_stays(world: World) -> None:
