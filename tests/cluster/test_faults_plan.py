@@ -1,6 +1,7 @@
 """What a plan refuses, holds or leaves alone, at a real API server."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,10 @@ from reconciler.errors import ReconcilerError
 from reconciler.history.keys import DECLARE
 from reconciler.kube.client.resources import OURS
 from reconciler.kube.watch import reflector as watching
+from reconciler.planning.plan import Plan
+from reconciler.settings import Settings
 from reconciler.wiring.hub import ask
+from reconciler.wiring.preview import preview
 from tests.cluster.cluster_hub import World, fleet, key, manifest, model, models, service, started
 from tests.control_plane.our_objects import CRDS, OurObjects
 
