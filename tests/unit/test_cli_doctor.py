@@ -39,16 +39,16 @@ def test_a_machine_with_a_log_and_nobody_at_work(findings: Any, settled: World) 
     assert said["port berlin-07"] == said["port berlin-08"] == "ok"
 
 
-def test_what_a_laptop_needs_is_looked_at(
-    findings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: Repository
-) -> None:
+def test_what_a_laptop_needs_is_looked_at(findings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = Repository(tmp_path / "fleet")
+    head = repository.commit({"README.md": "ours"})
     state, place = tmp_path / "none", str(repository.path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none.kubeconfig"))
     assert "reconciler init" in findings(state, 0)["repository"]["fix"]
     monkeypatch.setenv("RECONCILER_REPO", place)
     found = findings(state, 0)
-    assert found["repository"]["found"] == f"{place}, main is at {repository.head()[:12]}"
+    assert found["repository"]["found"] == f"{place}, main is at {head[:12]}"
     assert "none is needed" in found["cluster"]["found"]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setenv("RECONCILER_LISTEN", f"127.0.0.1:{taken.getsockname()[1]}")
