@@ -9,7 +9,7 @@ import yaml
 
 from reconciler.wiring import cluster as wiring
 from tests.api_proxy import GONE, Answer, Cut, CutBody, Delay, Hold, Rule, Shuffle
-from tests.cluster.cluster_hub import World, key, manifest, model, models, port, started, uid, uids, written
+from tests.cluster.cluster_hub import World, fleet, key, manifest, model, models, port, started, uid, uids, written
 from tests.control_plane.plane import USERS
 
 KIND: Final = "inferencemodels$"
@@ -327,6 +327,7 @@ def test_fault_041_a_right_to_read_is_taken_and_given_back(world: World) -> None
     assert "may not list inferencemodels" in lost["error"]
     (told,) = world.status().cluster_lost
     assert "may not list" in told.error
+    assert ["may not list inferencemodels" in one for one in not_ready(world)] == [True]
     files = first(models(3, "2"))
     world.commit({"models/0.yaml": "\n---\n".join(files[1:]), **edge("berlin", "n2")})
     world.wait(lambda: node(world, "berlin") == "n2", "other kinds go on")
@@ -338,7 +339,50 @@ def test_fault_041_a_right_to_read_is_taken_and_given_back(world: World) -> None
     world.wait(lambda: world.versions() == {"m00001": "2", "m00002": "2"}, "done by itself")
     world.wait_settled()
     assert uids(world) == {name: before[name] for name in ("m00001", "m00002")}
+    assert not_ready(world) == []
     world.check()
+
+
+def not_ready(world: World) -> list[str]:
+    """What /readyz would say."""
+    return world.hubs[-1][0].vitals.waits()
+
+
+def test_an_api_server_that_is_away_is_told_to_who_asks_whether_the_hub_is_ready(world: World) -> None:
+    started(world, model("one"))
+    assert not_ready(world) == []
+    world.proxy.add(Rule(Answer(503), times=None), Rule(GONE, verb="watch", path=KIND))
+    world.wait(lambda: any("503" in one or "lease" in one.lower() for one in not_ready(world)), "said")
+    world.proxy.clear()
+    world.wait(lambda: not not_ready(world), "ready again")
+
+
+def test_fault_041_whichever_right_is_taken_is_said_and_what_it_kept_is_done_when_it_is_back(world: World) -> None:
+    started(world, fleet() | model("one"))
+    path = f"{RBAC}/{USERS}-{world.user}"
+    whole = world.plane.get(path)["rules"]
+    taken = {("inferencemodels", "create"), ("fleets/status", "patch"), ("events", "create")}
+
+    def grant(rules: list[dict[str, Any]]) -> None:
+        code, said = world.plane.request("PATCH", path, {"rules": rules})
+        assert code == 200, said
+
+    left = [one | {"verbs": [v for v in one["verbs"] if (one["resources"][0], v) not in taken]} for one in whole]
+    grant([one for one in left if one["verbs"]])
+    world.wait(lambda: not may(world, "create"), "the rights are in force")
+    world.commit(model("one", "2") | model("two"))
+    lost = {f"the right to {verb} {resource}" for resource, verb in taken}
+    world.wait(lambda: {one.what for one in world.status().cluster_lost} == lost, "each is said")
+    assert world.versions() == {"one": "2"}
+    grant(whole)
+    world.wait(lambda: world.versions() == {"one": "2", "two": "1"}, "made by itself")
+    world.wait(lambda: not world.status().cluster_lost, "nothing is missing any more")
+    revision = f"main@sha1:{world.repository.head()}"
+
+    def revisions() -> list[str]:
+        return [(world.there("fleet", "Fleet") or {}).get("status", {}).get("lastAppliedRevision", "")]
+
+    world.wait(lambda: revisions() == [revision], "and told by itself")
 
 
 @pytest.mark.parametrize("order", ["replaced, then revoked", "revoked, then replaced"])
