@@ -132,7 +132,8 @@ def _rights(api: Api, home: str) -> Iterator[Finding]:
     for rule in lacking:
         place = f" in namespace {home}" if rule.namespaced else ""
         said = f"may not {', '.join(rule.verbs)} {rule.resource}{place}, {rule.why}"
-        yield Finding("fail", "right", said, rule.fix(home))
+        said += ", where Git declares any" if rule.optional else ""
+        yield Finding("warn" if rule.optional else "fail", "right", said, rule.fix(home))
     if not lacking:
         count = sum(len(rule.verbs) for rule in (*RULES, *HOME))
         yield Finding("ok", "rights", f"all {count} that are needed")

@@ -25,6 +25,7 @@ from reconciler.kube.write.lease import Lease, new_identity
 from reconciler.kube.write.status_queue import StatusQueue
 from reconciler.kube.write.status_writer import StatusWriter
 from reconciler.kube.write.target import ClusterTarget
+from reconciler.model.identity import HOME
 from reconciler.stages.declare import Declare
 from reconciler.stages.git import Repository
 from reconciler.wiring.process import Pool
@@ -170,13 +171,22 @@ class ClusterStage:
         return cache, target
 
     def _listed(self) -> bool:
-        return all(cache.wait(0) for cache, _ in self._kept)
+        return not self._unheard()
 
     def _waits(self) -> list[str]:
         """Why this is not ready; a standby is. What the API server or a missing right keeps from it is said once."""
-        kinds = [error for cache, _ in self._kept for error in cache.troubles()]
-        said = [error.message for error in (*kinds, self.lease.trouble) if error is not None]
-        return list(dict.fromkeys(said)) or ([] if self._listed() else ["the watch cache is not filled yet"])
+        errors = [*self._unheard(), *filter(None, (self.lease.trouble,))]
+        filling = "the watch cache is not filled yet"
+        return list(dict.fromkeys(filling if error is None else error.message for error in errors))
+
+    def _unheard(self) -> list[ReconcilerError | None]:
+        """Why kinds are not heard of, None of one that is still to be listed."""
+        heard = (cache.unheard() for cache, _ in self._kept)
+        return [error for kinds in heard for kind, error in kinds.items() if not self._is_spared(kind, error)]
+
+    def _is_spared(self, kind: str, error: ReconcilerError | None) -> bool:
+        """Whether nobody misses the right to a kind: namespaces, as long as Git declares none."""
+        return kind == HOME and isinstance(error, RightMissing) and not [*self.repository.declared.of_kind(HOME)]
 
     def _follow(self, trigger: Trigger) -> None:
         for queue in self._further:
@@ -191,6 +201,8 @@ class ClusterStage:
                 self._follow(Trigger(Cause.AUDIT))
 
     def _trouble(self, queue: StageQueue, kind: str, error: ReconcilerError | None) -> None:
+        if self._is_spared(kind, error):
+            return
         if error is None:
             self._tell(ev.CLUSTER_FOUND, {"what": kind})
             queue.add(Trigger(Cause.AGAIN))  # what waits to be sent need not wait for the end of its pause
@@ -232,7 +244,7 @@ class ClusterStage:
         return self.record.event(type_, "cluster", data)
 
     def _cached(self) -> dict[str, int]:
-        return {kind: len(self.cache.all(kind)) for kind in OURS} if self.cache.wait(0) else {}
+        return {} if self.cache.unheard().keys() & OURS.keys() else {kind: len(self.cache.all(kind)) for kind in OURS}
 
 
 Further = Callable[[ClusterStage], Stage]  # makes a stage that stands on those of the cluster

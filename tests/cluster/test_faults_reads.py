@@ -357,6 +357,18 @@ def test_an_api_server_that_is_away_is_told_to_who_asks_whether_the_hub_is_ready
     world.wait(lambda: not not_ready(world), "ready again")
 
 
+def test_the_right_to_namespaces_is_missed_only_where_git_declares_one(world: World) -> None:
+    path = f"{RBAC}/{USERS}-{world.user}"
+    rules = [one for one in world.plane.get(path)["rules"] if one["resources"] != ["namespaces"]]
+    assert world.plane.request("PATCH", path, {"rules": rules})[0] == 200
+    started(world, model("one"))
+    assert (not_ready(world), world.status().cluster_lost) == ([], ())
+    space = {"name": f"{world.home}-new", "annotations": {"ai.kubeedge.io/prune": "disabled"}}
+    world.commit({"space.yaml": json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": space})})
+    world.wait(lambda: "may not list namespaces" in str(world.mine.waits.values()), "what waits, and for which right")
+    assert "may not list namespaces" in str(not_ready(world))
+
+
 def test_fault_041_whichever_right_is_taken_is_said_and_what_it_kept_is_done_when_it_is_back(world: World) -> None:
     started(world, fleet() | model("one"))
     path = f"{RBAC}/{USERS}-{world.user}"

@@ -236,9 +236,10 @@ class Cache:
         deadline = time.monotonic() + timeout_s
         return all(shelf.listed_once.wait(max(0.0, deadline - time.monotonic())) for shelf in self._shelves.values())
 
-    def troubles(self) -> list[ReconcilerError]:
-        """Why kinds cannot be listed or watched now."""
-        return [shelf.trouble_now for shelf in self._shelves.values() if shelf.trouble_now is not None]
+    def unheard(self) -> dict[str, ReconcilerError | None]:
+        """The kinds that cannot be listed or watched now, and why; None where they were only not listed yet."""
+        found = ((kind, shelf.trouble_now, shelf.listed_once.is_set()) for kind, shelf in self._shelves.items())
+        return {kind: trouble for kind, trouble, listed in found if trouble is not None or not listed}
 
     def get(self, key: Key) -> Live | None:
         """The object as it was heard of last; None where there is none.
