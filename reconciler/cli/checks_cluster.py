@@ -91,7 +91,7 @@ def _installs(api: Api, install: str) -> Iterator[Finding]:
     except ReconcilerError:  # told above: of the kinds, or of the rights
         return
     for name, count in sorted(found.items()):
-        said = f"{printable(name)[:253]} has {count} objects here, which {install} leaves alone"
+        said = f"{printable(name)[:253]} has {count} object{'s' * (count != 1)} here, which {install} leaves alone"
         yield Finding("ok", "install", said)
 
 
@@ -111,7 +111,7 @@ def _kinds(api: Api) -> Iterator[Finding]:
             case "missing":
                 yield Finding("fail", name, "not installed", fix)
             case "other":
-                yield Finding("warn", name, "not what this release brings", fix)
+                yield Finding("warn", name, "not what this release brings", f"{fix}, unless a newer one is at work")
             case "current":
                 yield Finding("ok", name, "installed, current")
             case _:
