@@ -18,6 +18,7 @@ from reconciler.model.identity import RIGHT_TO
 
 DELAY_MAX_S: Final = 30.0
 LEAST_S: Final = 0.5
+CLOSE_S: Final = 2.0
 
 
 class Denials:
@@ -46,12 +47,12 @@ class Denials:
                 self._asks.start()
 
     def close(self) -> None:
-        """Ask no more. Idempotent."""
+        """Ask no more; a question that is under way is not waited for for long. Idempotent."""
         with self._lock:
             self._closed.set()
             asks = self._asks
         if asks is not None:
-            asks.join()
+            asks.join(CLOSE_S)
 
     def _run(self) -> None:
         """Ask later and later for what is missing, until all of it is back."""
@@ -61,6 +62,8 @@ class Denials:
             for name, (rule, namespace) in lacking.items():
                 if self._is_back(rule, namespace):
                     with self._lock:
+                        if self._closed.is_set():
+                            return
                         del self._lacking[name]
                         self._told(name, None)
             with self._lock:
