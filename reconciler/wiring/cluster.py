@@ -14,6 +14,7 @@ from reconciler.errors import ReconcilerError, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import DECLARE, Key, stage_of
+from reconciler.kube.admin.access import missing
 from reconciler.kube.client.api import Api
 from reconciler.kube.client.connection import Connection
 from reconciler.kube.client.resources import KEPT, OURS, Resource
@@ -70,7 +71,7 @@ class ClusterStage:
             identity=identity,
             changed=self._led,
         )
-        self.denials = Denials(free, self._denied)
+        self.denials = Denials(lambda rule, place: bool(missing(free, (rule,), namespace=place)), self._denied)
         self.api = api = Api(self.connection, None, vitals.called, self.denials.heard).within(self.lease.permit)
         self._kept: list[tuple[Cache, ClusterTarget]] = []
         self._resources: dict[str, Resource] = {}

@@ -1,7 +1,7 @@
 """Rights that were cut while the hub runs: said once, asked for until they are back. May import: engine.retry, kube.
 
 In: refusals of requests, as whoever sent them met them.  Out: which right is missing, and that it is there again.
-Asked is the API server (access.py), so nothing is sent once more only to learn whether it may be.
+Asked is the API server (admin.access), so nothing is sent once more only to learn whether it may be.
 """
 
 import random
@@ -11,8 +11,6 @@ from typing import Final
 
 from reconciler.engine.retry import Backoff
 from reconciler.errors import ReconcilerError, RightMissing
-from reconciler.kube.admin.access import missing
-from reconciler.kube.client.api import Api
 from reconciler.kube.client.rights import PolicyRule
 from reconciler.model.identity import RIGHT_TO
 
@@ -24,9 +22,14 @@ CLOSE_S: Final = 2.0
 class Denials:
     """The rights that are missing now. `heard` is called from any thread; `told` also from one of its own."""
 
-    def __init__(self, api: Api, told: Callable[[str, RightMissing | None], None]) -> None:
-        """told(right, denial): it is missing, with the API server's words; None: it is there again. Once a change."""
-        self._api, self._told = api, told
+    def __init__(
+        self, lacks: Callable[[PolicyRule, str], bool], told: Callable[[str, RightMissing | None], None]
+    ) -> None:
+        """lacks(rule, namespace): whether it is still missing; raises what Api raises.
+
+        told(right, denial): it is missing, with the API server's words; None: it is there again. Once a change.
+        """
+        self._lacks, self._told = lacks, told
         self._lock = threading.Lock()
         self._lacking: dict[str, tuple[PolicyRule, str]] = {}  # by its name: the rule, and a namespace where it is due
         self._backoff = Backoff(cap_s=DELAY_MAX_S, sample=random.random)
@@ -73,6 +76,6 @@ class Denials:
 
     def _is_back(self, rule: PolicyRule, namespace: str) -> bool:
         try:
-            return not missing(self._api, (rule,), namespace=namespace)
+            return not self._lacks(rule, namespace)
         except ReconcilerError:
             return False
