@@ -226,9 +226,15 @@ def _download(what: str) -> Callable[[Event], str]:
     return said
 
 
+def unproven_words(live: Data) -> str:
+    """Why nobody knows that what serves answers rightly; "" where golden inputs say so."""
+    return f"unproven: {live['unproven']}" if live.get("unproven") else ""
+
+
 def _activated(event: Event) -> str:
     previous = event.data.get("previous")
-    return f"serves {_version(event.data)}" + (f" (before: {previous})" if previous else "")
+    unproven = ", unproven" if unproven_words(event.data.get("live") or {}) else ""
+    return f"serves {_version(event.data)}{unproven}" + (f" (before: {previous})" if previous else "")
 
 
 def _unstable(event: Event) -> str:
