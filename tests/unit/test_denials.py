@@ -1,6 +1,7 @@
 """Rights that are cut: said once, asked for until they are back."""
 
 import threading
+from collections.abc import Iterator
 
 from reconciler.errors import ApiUnavailable, RightMissing
 from reconciler.kube.client.rights import PolicyRule
@@ -15,13 +16,13 @@ def denial(verb: str, resource: str) -> RightMissing:
 
 def test_a_right_is_said_once_and_again_when_it_is_back() -> None:
     told: list[tuple[str, bool]] = []
-    answers = iter([ApiUnavailable("away"), True, False])
+    answers: Iterator[bool | ApiUnavailable] = iter([ApiUnavailable("away"), True, False])
     back = threading.Event()
 
     def lacks(rule: PolicyRule, namespace: str) -> bool:
         assert (rule.verbs, namespace) == (("patch",), "default")
         answer = next(answers)
-        if isinstance(answer, Exception):
+        if isinstance(answer, ApiUnavailable):
             raise answer
         return answer
 
