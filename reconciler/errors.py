@@ -4,7 +4,8 @@
     |- UsageError                RX1xx     2  no
     |  |- SettingInvalid         RX102
     |  |- NameUnknown            RX103
-    |  '- HubUnreachable         RX104
+    |  |- HubUnreachable         RX104
+    |  '- SourceMissing          RX105
     |- RepositoryRefused         RX2xx     3  no
     |- WorldUnavailable          RX3xx     4  yes
     |  |- GitUnavailable         RX301
@@ -91,6 +92,14 @@ class HubUnreachable(UsageError):
     """The command needs a running reconciler or its log, and neither is at the state directory that was named."""
 
     code, hint = "RX104", "start one with `reconciler run --repo REPO`, or name its --state directory"
+
+
+class SourceMissing(UsageError):
+    """The Git remote answered, and has no such repository, branch or folder. Where nothing was read of it yet, the
+    reconciler ends with this; what was followed and vanishes is waited for, or its plan is held.
+    """
+
+    code, hint = "RX105", "name what there is, by --repo, --branch and --path"
 
 
 class RepositoryRefused(ReconcilerError):

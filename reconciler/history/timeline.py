@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key, stage_of
+from reconciler.history.state import switch
 from reconciler.history.times import shown
 from reconciler.model.identity import RIGHT_TO
 
@@ -74,7 +75,10 @@ def _ref_advanced(event: Event) -> str:
     data = event.data
     reverts = f", back to {str(data['reverts'])[:7]}" if data.get("reverts") else ""
     files = len(data.get("files", {}))
-    return f"{_commit(event)} by {data['author']}: {data['subject']} ({files} file{'s' * (files != 1)}{reverts})"
+    said = f"{_commit(event)} by {data['author']}: {data['subject']} ({files} file{'s' * (files != 1)}{reverts})"
+    empty = "nothing is declared there" if data.get("empty") else ""
+    further = (switch(data.get("before", {}), data.get("source", {})), data.get("missing", "") or empty)
+    return "; ".join(filter(None, (said, *further)))
 
 
 def _manifests_checked(event: Event) -> str:

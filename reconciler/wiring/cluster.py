@@ -10,13 +10,14 @@ from typing import Any, Final
 from reconciler.engine.queue import Cause, Queue, StageQueue, Trigger
 from reconciler.engine.recorder import Recorder
 from reconciler.engine.stage import Stage
-from reconciler.errors import ReconcilerError, RightMissing
+from reconciler.errors import ReconcilerError, RightMissing, SettingInvalid
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import DECLARE, Key, stage_of
 from reconciler.kube.admin.access import missing
 from reconciler.kube.client.api import Api
 from reconciler.kube.client.connection import Connection
+from reconciler.kube.client.identity import same_cluster
 from reconciler.kube.client.resources import KEPT, OURS, Resource
 from reconciler.kube.watch.cache import Cache
 from reconciler.kube.watch.object import Live
@@ -64,12 +65,14 @@ class ClusterStage:
         self._free = free = Api(self.connection, None, vitals.called)
         identity = new_identity()
         self.install = settings.install_name
+        self._cluster = ""  # which one it is, once that is known
         self.lease = Lease(
             free,
             namespace=settings.lease_namespace,
             name=settings.lease,
             identity=identity,
             changed=self._led,
+            may_take=self._know_cluster,
         )
         self.denials = Denials(lambda rule, place: bool(missing(free, (rule,), namespace=place)), self._denied)
         self.api = api = Api(self.connection, None, vitals.called, self.denials.heard).within(self.lease.permit)
@@ -171,6 +174,14 @@ class ClusterStage:
         self._kept.append((cache, target))
         return cache, target
 
+    def _know_cluster(self) -> None:
+        """Learn which cluster this is; another one than the log keeps ends the process before anything is written."""
+        try:
+            self._cluster = same_cluster(self._free, self.record.state.cluster)
+        except SettingInvalid as another:
+            self._queue.fail(another)
+            raise
+
     def _listed(self) -> bool:
         return not self._unheard()
 
@@ -178,7 +189,8 @@ class ClusterStage:
         """Why this is not ready; a standby is. What the API server or a missing right keeps from it is said once."""
         errors = [*self._unheard(), *filter(None, (self.lease.trouble,))]
         filling = "the watch cache is not filled yet"
-        return list(dict.fromkeys(filling if error is None else error.message for error in errors))
+        said = [filling if error is None else error.message for error in errors]
+        return list(dict.fromkeys(filter(None, (*said, self.record.state.ref.waits_for_git))))
 
     def _unheard(self) -> list[ReconcilerError | None]:
         """Why kinds are not heard of, None of one that is still to be listed."""
@@ -224,6 +236,7 @@ class ClusterStage:
     def _led(self, held: bool, transitions: int, holder: str) -> None:
         """The Lease was won, lost, or cannot be had; a standby tells once for whom it waits."""
         data: dict[str, Any] = {"holder": holder, "transitions": transitions, "install": self.install}
+        data |= {"cluster": self._cluster} if held and self._cluster else {}
         self.record.epoch = f"lease/{transitions}" if held else ""
         told = (held, "" if held or holder == self.lease.identity else holder)
         if told[0] != self._told[0] or (told != self._told and told[1]):
