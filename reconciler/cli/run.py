@@ -23,6 +23,7 @@ REFUSED, UNANSWERED, HELD, INTERRUPTED = 3, 4, 5, 130
 @repository
 @cluster
 @click.option("--lease-namespace", metavar="NAME", help="Where the Lease is.  [default: reconciler-system]")
+@click.option("--install", metavar="NAME", help="What its objects carry.  [default: NAMESPACE/NAME of the Lease]")
 @click.option("--poll", "poll_s", type=float, metavar="SECONDS", help="Between two looks at the remote.  [default: 30]")
 @click.option("--token-env", metavar="NAME", help="The environment variable that holds a token for https.")
 @click.option("--token-file", metavar="FILE", type=click.Path(path_type=Path), help="The file that holds one.")

@@ -42,6 +42,7 @@ def show(seen: "Status") -> None:
     """The status as a person reads it."""
     from reconciler.cli.draw import line, table
     from reconciler.diagnostics import Diagnostic, render_all
+    from reconciler.history.timeline import lost_words
 
     if seen.commit:
         line(f"commit {seen.commit[:7]} by {seen.author}: {seen.subject}")
@@ -59,7 +60,7 @@ def show(seen: "Status") -> None:
     if seen.objects:
         _show_objects(seen)
     for lost in seen.cluster_lost:
-        line(f"\n{lost.what} of the cluster cannot be read since {shown(lost.since)}: {lost.error}", "red")
+        line(f"\n{lost_words(lost.what)} since {shown(lost.since)}: {lost.error}", "red")
     for one in seen.suspended:
         ends = f"; `{one.ends}` ends it" if one.ends and not one.until else ""
         what = "everything is" if one.scope == "*" else f"{one.scope} is"

@@ -12,7 +12,7 @@ from reconciler.cli.plan import NO_POLICY, _notes
 from reconciler.history import events as ev
 from reconciler.history.keys import DECLARE, DELIVER
 from reconciler.history.state import EdgeSeen, Served, StageState, State
-from reconciler.kube.client.resources import OURS
+from reconciler.kube.client.resources import KEPT
 from reconciler.planning.plan import Plan, Step
 from reconciler.wiring.past import opened
 from reconciler.wiring.preview import Preview
@@ -227,7 +227,7 @@ def test_a_plan_for_a_cluster_ends_every_connection_that_it_opened(
     call: Call, world: World, tmp_path: Path, code: int, ends: int
 ) -> None:
     world.repository.commit(dict(FILES))
-    lists = ({"kind": f"{kind}List", "metadata": {"resourceVersion": "1"}, "items": []} for kind in OURS)
+    lists = ({"kind": f"{kind}List", "metadata": {"resourceVersion": "1"}, "items": []} for kind in KEPT)
     with ScriptedServer([answer(code, body=json.dumps(one).encode()) for one in lists]) as server:
         place = ("--repo", world.repository.path, "--state", tmp_path / "state")
         said = call("plan", *place, "--kubeconfig", server.kubeconfig(tmp_path))

@@ -135,6 +135,11 @@ def key_of(kind: str, body: bytes | msgspec.Raw) -> Key:
     return key_named(kind, names.namespace, names.name)
 
 
+def annotations_of(body: bytes | msgspec.Raw) -> dict[str, str]:
+    """The annotations of an object, all of them. Raises msgspec.MsgspecError."""
+    return _document.decode(body).metadata.annotations or {}
+
+
 def key_named(kind: str, namespace: str, name: str) -> Key:
     """The key of these names. Raises msgspec.ValidationError where no API server has such names."""
     if not name or not _SEPARATORS.isdisjoint(f"{namespace}{name}"):

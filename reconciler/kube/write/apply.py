@@ -19,9 +19,9 @@ from reconciler.history.events import Event
 from reconciler.history.keys import Key
 from reconciler.kube.client.api import Api
 from reconciler.kube.client.api_errors import readable
-from reconciler.kube.client.resources import OURS, Resource, document
+from reconciler.kube.client.resources import KEPT, Resource, document
 from reconciler.kube.watch.object import Live
-from reconciler.model.identity import COMMIT, OPERATION, SEQ, STAGE, STAMPS
+from reconciler.model.identity import COMMIT, INSTALL, OPERATION, SEQ, STAGE, STAMPS, install_label
 from reconciler.planning.declare import as_sent, as_text
 from reconciler.planning.drift import CORRECT
 from reconciler.planning.fields import contested, leaves, without
@@ -73,14 +73,18 @@ _DELETED: Final = msgspec.json.Decoder(_Deleted)
 
 @dataclass(frozen=True)
 class Sender:
-    """Sends orders. Thread-safe. What raises is not answered yet: ApiUnavailable, CredentialsRefused, LeaseLost."""
+    """Sends orders. Thread-safe. What raises is not answered yet: ApiUnavailable, CredentialsRefused, LeaseLost.
+
+    install: the name that what is sent carries; "" where it carries none.
+    """
 
     api: Api
     cache: Objects
     record: StageRecorder
     policy_of: PolicyOf
-    resources: Mapping[str, Resource] = field(default_factory=lambda: OURS)
+    resources: Mapping[str, Resource] = field(default_factory=lambda: KEPT)
     manager: str = MANAGER
+    install: str = ""
 
     def send(self, order: Order) -> list[Event]:
         """What became of an order: its outcome last. Nothing where the answer is awaited (a finalizer has to end)."""
@@ -165,7 +169,10 @@ class Sender:
         key, event = order.step.key, order.intent.event
         stamps = {OPERATION: event.operationid, SEQ: str(order.intent.seq), COMMIT: self._commit(order)}
         stamps[STAGE] = self.record.name
-        metadata = {"labels": spec.get("labels", {}), "annotations": {**spec.get("annotations", {}), **stamps}}
+        labels = dict(spec.get("labels", {}))
+        if self.install:
+            stamps[INSTALL], labels[INSTALL] = self.install, install_label(self.install)
+        metadata: dict[str, Any] = {"labels": labels, "annotations": {**spec.get("annotations", {}), **stamps}}
         if version:
             metadata["resourceVersion"] = version
         content = _content(spec)
@@ -203,11 +210,16 @@ def _deleted(key: Key, answer: bytes) -> _Deleted:
     return found
 
 
-def seen_tree(resource: Resource, live: Live) -> dict[str, Any]:
-    """A live object in the form of an order: `{labels, annotations, spec}`, without our stamps."""
+def seen_tree(resource: Resource, live: Live, holder: str = "") -> dict[str, Any]:
+    """A live object in the form of an order: `{labels, annotations, spec}`, without our stamps.
+
+    holder: the other install whose object it is, which is not as declared.
+    """
     tree: dict[str, Any] = {"spec": as_text(resource.kind, live.spec)} if "spec" in resource.content else {}
-    tree |= live.parts | ({"labels": live.labels} if live.labels else {})
+    labels = {name: value for name, value in live.labels.items() if name != INSTALL}
+    tree |= live.parts | ({"labels": labels} if labels else {})
     annotations = {name: value for name, value in live.annotations.items() if name not in STAMPS}
+    annotations |= {INSTALL: holder} if holder else {}
     return tree | ({"annotations": annotations} if annotations else {})
 
 

@@ -17,7 +17,7 @@ from reconciler.history.keys import Key
 from reconciler.history.state import Served
 from reconciler.history.times import seconds_left
 from reconciler.kube.client.api import Api
-from reconciler.kube.client.resources import OURS, Resource
+from reconciler.kube.client.resources import KEPT, Resource
 from reconciler.kube.watch.object import Live
 from reconciler.kube.write.annotations import Annotations
 from reconciler.kube.write.apply import MANAGER, Objects, Sender, seen_tree
@@ -26,7 +26,7 @@ from reconciler.model.identity import COMMIT, OPERATION
 from reconciler.planning.declared import Declared
 from reconciler.planning.diff import Observed
 from reconciler.planning.drift_rules import policy_for
-from reconciler.planning.look import Look, Rules, is_marked
+from reconciler.planning.look import Look, Rules, held_by, is_marked
 
 
 class ClusterTarget(Dispatcher):
@@ -42,17 +42,22 @@ class ClusterTarget(Dispatcher):
         fleet: Callable[[], Mapping[str, Any]],
         allowed: Callable[[], object],
         declared: Callable[[], Declared],
-        resources: Mapping[str, Resource] = OURS,
+        resources: Mapping[str, Resource] = KEPT,
         manager: str = MANAGER,
+        install: str = "",
     ) -> None:
-        """fleet: the policy in force.  allowed: raises LeaseLost where nothing may be written.  declared: by Git."""
-        super().__init__(Sender(api, cache, record, self._policy, resources, manager), triggers)
+        """fleet: the policy in force.  allowed: raises LeaseLost where nothing may be written.  declared: by Git.
+
+        install: see Sender.
+        """
+        super().__init__(Sender(api, cache, record, self._policy, resources, manager, install), triggers)
+        self._install = install
         self._cache, self._record = cache, record
         self._fleet, self._allowed, self._resources = fleet, allowed, resources
         self._known_rules: tuple[object, dict[str, Rules]] = (None, {})
         self._read: set[str] = set()  # the commits in the log, up to its entry `_read_upto`
         self._read_upto = 0
-        self.asked = Annotations(cache, record, triggers, declared, kinds=resources)
+        self.asked = Annotations(cache, record, triggers, declared, kinds=resources, install=install)
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -69,16 +74,19 @@ class ClusterTarget(Dispatcher):
             with suppress(KindMissing, RightMissing):
                 for key, live in self._cache.all(kind):
                     known = self._record.mine.keys.get(str(key))
-                    if is_marked(live, self._record.name) and (known is None or self._ahead(known, live)):
+                    ours = is_marked(live, self._record.name, self._install)
+                    if ours and (known is None or self._ahead(known, live)):
                         yield self._look(key, live)
 
     def _look(self, key: Key, live: Live | None) -> Look:
-        tree = {} if live is None else seen_tree(self._resources[key.kind], live)
+        holder = "" if live is None else held_by(live, self._install)
+        tree = {} if live is None else seen_tree(self._resources[key.kind], live, holder)
         suspension = {} if live is None else self.asked.suspension(key, live)
         served = self._record.mine.known(key)
         contested = bool(served.fought) and served.fought > rfc3339(self._record.clock.now())
-        ahead = "" if live is None else self._ahead(served, live)
-        return Look(key, served, live, tree, self._rules(key.kind), suspension, contested, ahead, self._record.name)
+        ahead = "" if live is None or holder else self._ahead(served, live)
+        rules, stage = self._rules(key.kind), self._record.name
+        return Look(key, served, live, tree, rules, suspension, contested, ahead, stage, self._install)
 
     def _ahead(self, served: Served, live: Live) -> str:
         """The commit of which another reconciler made an object last, where this log never read it; else ""."""
