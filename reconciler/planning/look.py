@@ -14,7 +14,8 @@ from reconciler.history.state import FAILED, Served, suspended_by
 from reconciler.model.identity import GROUP, OPERATION, STAGE
 from reconciler.planning.declare import OWN_LABELS
 from reconciler.planning.diff import Observed
-from reconciler.planning.drift import CORRECT, REPORT, Field, Owners, View, view
+from reconciler.planning.drift import CORRECT, REPORT, Field, Owners, View, otherwise, view
+from reconciler.planning.drift_rules import people_of
 from reconciler.planning.fields import BY_VERSION, MergeKeys, without
 
 PRUNE: Final = f"{GROUP}/prune"
@@ -65,13 +66,26 @@ class Drift:
 class Rules:
     """The rules by which drift of a kind is judged.
 
-    policy: (path, manager) -> correct, report or ignore.  adopt: whether what others made is taken over.
-    merge_keys: of its kind.
+    said: (path, manager) -> correct, report or ignore, "" where no rule speaks of it.  adopt: whether what others made
+    is taken over.  merge_keys: of its kind.  people: whether a manager is one by which people apply.
     """
 
-    policy: Callable[[str, str], str]
+    said: Callable[[str, str], str]
     adopt: bool = False
     merge_keys: MergeKeys = field(default_factory=lambda: BY_VERSION)
+    people: Callable[[str], bool] = field(default_factory=lambda: people_of({}))
+
+    def policy(self, path: str, manager: str) -> str:
+        """What is done about a leaf that is not as ordered: correct, report or ignore."""
+        return self.said(path, manager) or CORRECT
+
+    def takes(self, path: str, manager: str) -> bool:
+        """Whether the share that another manager has of a leaf is taken: people's, unless a rule says otherwise.
+
+        Of others nothing is, unless a rule says so.
+        """
+        said = self.said(path, manager)
+        return said == CORRECT or (not said and self.people(manager))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +133,8 @@ class Look:
         return REPORT if self.is_contested and said == CORRECT else said
 
     def _view(self, live: LiveObject) -> View:
-        owners, answered = Owners(live.foreign, live.writer), self.served.live.get("mutated", {})
+        owners = Owners(live.foreign, live.writer, self.rules.said, self.rules.people)
+        answered = self.served.live.get("mutated", {})
         return view(self.ordered, self.tree, owners, self._policy, answered, keys=self.rules.merge_keys)
 
     # ── what the diff is to see ───────────────────────────────────────────────────────────────────────────────────
@@ -202,7 +217,8 @@ class Look:
         done = live is None if going else live is not None and live.annotations.get(OPERATION) == self.served.operation
         data: dict[str, Any] = {"recovered": True} if done else {"reason": "the reconciler ended before it was sent"}
         if done and live is not None:
-            data["live"] = live.told
+            mutated = otherwise(self.ordered, self.tree, live.foreign, keys=self.rules.merge_keys)
+            data["live"] = {**live.told, **({"mutated": mutated} if mutated else {})}
         return ev.APPLY_SUCCEEDED if done else ev.APPLY_ABANDONED, data | {"settled": True}
 
     @property

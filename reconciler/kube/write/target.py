@@ -25,7 +25,7 @@ from reconciler.kube.write.dispatcher import Dispatcher
 from reconciler.model.identity import COMMIT, OPERATION
 from reconciler.planning.declared import Declared
 from reconciler.planning.diff import Observed
-from reconciler.planning.drift_rules import policy_for
+from reconciler.planning.drift_rules import people_of, said_for
 from reconciler.planning.look import Look, Rules, is_marked
 
 
@@ -46,7 +46,7 @@ class ClusterTarget(Dispatcher):
         manager: str = MANAGER,
     ) -> None:
         """fleet: the policy in force.  allowed: raises LeaseLost where nothing may be written.  declared: by Git."""
-        super().__init__(Sender(api, cache, record, self._policy, resources, manager), triggers)
+        super().__init__(Sender(api, cache, record, self._rules, resources, manager), triggers)
         self._cache, self._record = cache, record
         self._fleet, self._allowed, self._resources = fleet, allowed, resources
         self._known_rules: tuple[object, dict[str, Rules]] = (None, {})
@@ -99,7 +99,8 @@ class ClusterTarget(Dispatcher):
         found = self._known_rules[1].get(kind)
         if found is None:
             adopt, keys = bool(fleet.get("adopt")), self._resources[kind].merge_keys
-            found = self._known_rules[1][kind] = Rules(policy_for(kind, fleet), adopt, keys)
+            rules = Rules(said_for(kind, fleet), adopt, keys, people_of(fleet))
+            found = self._known_rules[1][kind] = rules
         return found
 
     def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
@@ -127,9 +128,6 @@ class ClusterTarget(Dispatcher):
                 delay_s = seconds_left(look.served.fought, self._record.clock.now())
                 self._triggers.add(Trigger(Cause.OBJECT, str(key)), delay_s)
         return found
-
-    def _policy(self, key: Key, path: str, manager: str) -> str:
-        return self._rules(key.kind).policy(path, manager)
 
     def may_write(self) -> None:
         """See `stages.keeping.Cluster`."""
