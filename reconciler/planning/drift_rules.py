@@ -53,7 +53,7 @@ def policy_of(kind: str, path: str, manager: str, rules: Iterable[Rule]) -> Poli
     return next((rule.policy for rule in rules if rule.matches(kind, path, manager)), DEFAULT)
 
 
-def said_for(kind: str, fleet: Mapping[str, Any]) -> Callable[[str, str], Policy | Literal[""]]:
+def policy_for(kind: str, fleet: Mapping[str, Any]) -> Callable[[str, str], Policy | Literal[""]]:
     """(path, manager) -> what a rule says of it, "" where none does, for the objects of one kind."""
     rules = tuple(rule for rule in rules_of(fleet) if not rule.kinds or kind in rule.kinds)
     return lambda path, manager: next((rule.policy for rule in rules if rule.matches(kind, path, manager)), "")

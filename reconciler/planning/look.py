@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 from reconciler.history import events as ev
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import FAILED, Served, suspended_by
-from reconciler.model.identity import GROUP, OPERATION, STAGE
+from reconciler.model.identity import COMMIT, GROUP, OPERATION, STAGE
 from reconciler.planning.declare import OWN_LABELS
 from reconciler.planning.diff import Observed
 from reconciler.planning.drift import CORRECT, REPORT, Field, Owners, View, otherwise, view
@@ -95,6 +95,7 @@ class Look:
     live: None where it is not there.  tree: it, in the form of an order.  suspension: who keeps the object itself from
     being changed, {} where nobody does.  is_contested: it is left alone for a while, as somebody fights over it.
     ahead: the commit of which another reconciler made it last, where this log never read it.
+    is_elsewhere: a reconciler made it last by an operation that this log does not have: the log was put back.
     """
 
     key: Key
@@ -106,6 +107,7 @@ class Look:
     is_contested: bool = False
     ahead: str = ""
     stage: str = DECLARE
+    is_elsewhere: bool = False
 
     @property
     def ordered(self) -> Mapping[str, Any]:
@@ -194,7 +196,7 @@ class Look:
             return None
         if live is None:
             return Drift("deleted", "", self._policy("", ""), uid=str(made or ""))
-        if self.ahead:
+        if self.ahead or self.is_elsewhere:  # no hand edit
             return None
         again = made not in {None, live.uid}
         if self.tree == served.order and not again:
@@ -236,8 +238,10 @@ class Look:
         if self.live is None:
             raise ValueError(f"{self.key} is not there")
         data = {**self.live.found, "spec": without(self.tree, self.live.foreign, self.rules.merge_keys)}
-        made = f"another reconciler made it so, of commit {self.ahead[:12]}"
-        return data | ({"ahead": self.ahead, "reason": made} if self.ahead else {})
+        commit = self.ahead or self.live.annotations.get(COMMIT, "")
+        made = f"another reconciler made it so, of commit {commit[:12]}"
+        told = {"reason": made} if self.ahead or self.is_elsewhere else {}
+        return data | told | ({"ahead": self.ahead} if self.ahead else {})
 
     @property
     def operation(self) -> str:

@@ -239,7 +239,8 @@ def test_fault_034_events_twice_or_out_of_order_change_nothing(world: World, fau
     world.edit("m00003", {"spec": {"nodeName": "elsewhere"}})
 
     def taken_back() -> bool:
-        world.edit("m00007", {"metadata": {"labels": {"beat": uuid4().hex}}})  # a line behind, so that all are passed
+        beat = {"beat": uuid4().hex}  # a line behind, so that all are passed; another's label is none of ours
+        world.edit("m00007", {"metadata": {"labels": beat}}, "another")
         return bool((world.there("m00003") or {})["spec"]["nodeName"] == "berlin")
 
     world.wait(taken_back, "taken back")
@@ -292,7 +293,7 @@ def test_fault_038_drift_is_told_within_seconds(world: World) -> None:
 def test_fault_028_a_fight_over_existence_is_left_alone_for_a_while(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "PAUSE_S", 6.0)
+    monkeypatch.setattr(keeping, "GONE_PAUSE_S", 6.0)
     started(world, model("one"))
     for _ in range(MOST + 1):
         world.wait(lambda: world.there("one"), "made again")

@@ -37,6 +37,15 @@ def test_a_machine_with_a_log_and_nobody_at_work(findings: Any, settled: World) 
     assert said["port berlin-07"] == said["port berlin-08"] == "ok"
 
 
+def test_how_the_fleet_stands_is_a_finding(findings: Any, settled: World) -> None:
+    found = findings(settled.place.root, 0)["fleet"]
+    assert (found["verdict"], found["found"]) == ("ok", "4 as Git says")
+    with settled.hub("berlin-07"):
+        settled.commit({"models/other.yaml": "a: {"}, "Break something")
+    found = findings(settled.place.root, 1)["fleet"]
+    assert (found["verdict"], found["found"]) == ("fail", "failing: a document is refused")
+
+
 def test_agents_that_answer_are_found(findings: Any, settled: World) -> None:
     from reconciler import control_socket
 

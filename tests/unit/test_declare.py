@@ -29,7 +29,7 @@ from reconciler.planning.declare import OWN_LABELS, as_sent
 from reconciler.planning.declared import Object
 from reconciler.planning.desired import Expansion
 from reconciler.planning.diff import Observed
-from reconciler.planning.drift_rules import said_for
+from reconciler.planning.drift_rules import policy_for
 from reconciler.planning.look import Look, Rules
 from reconciler.stages.declare import Declare
 from reconciler.wiring.process import Inline
@@ -132,7 +132,7 @@ class Objects:
         if self.away:
             raise ApiUnavailable("no answer")
         live, now = self.there.get(key), rfc3339(self.record.clock.now())
-        rules = Rules(said_for(key.kind, self.policy()))
+        rules = Rules(policy_for(key.kind, self.policy()))
         tree = {} if live is None else seen_tree(OURS[key.kind], live)
         known = self.record.mine.known(key)
         return Look(key, known, live, tree, rules, suspension(live, now) if live else {}, known.fought > now)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.planning.drift_rules import Rule, covers, policy_of, rules_of, said_for
+from reconciler.planning.drift_rules import Rule, covers, policy_for, policy_of, rules_of
 from reconciler.planning.fields import leaves
 
 FLEET = {
@@ -40,7 +40,7 @@ def test_without_rules_everything_is_corrected() -> None:
 )
 def test_the_first_rule_that_matches_counts(kind: str, path: str, manager: str, policy: str) -> None:
     assert policy_of(kind, path, manager, rules_of(FLEET)) == policy
-    assert (said_for(kind, FLEET)(path, manager) or "correct") == policy
+    assert (policy_for(kind, FLEET)(path, manager) or "correct") == policy
 
 
 def test_order_decides() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.kube.write.shares import taken_over
 from reconciler.planning.drift import Owners, otherwise, view
-from reconciler.planning.drift_rules import people_of, said_for
+from reconciler.planning.drift_rules import people_of, policy_for
 from reconciler.planning.fields import BY_VERSION
 from reconciler.planning.look import Rules
 from tests.kube_objects import API_VERSION, model, owner
@@ -82,7 +82,7 @@ HELM = {"drift": [{"policy": "correct", "managers": ["helm"]}]}
 def test_what_people_have_is_taken_and_of_others_what_a_rule_says(
     fleet: dict[str, Any], manager: str, *, takes: bool
 ) -> None:
-    rules = Rules(said_for("InferenceModel", fleet), people=people_of(fleet))
+    rules = Rules(policy_for("InferenceModel", fleet), people=people_of(fleet))
     assert rules.takes("spec.replicas", manager) == takes
 
 
@@ -90,7 +90,7 @@ ORDERED = {"spec": {"modelName": "m"}}
 
 
 def seen(found: dict[str, Any], foreign: dict[str, str], answered: dict[str, Any], **fleet: Any) -> Any:
-    said = said_for("InferenceModel", fleet)
+    said = policy_for("InferenceModel", fleet)
     owners = Owners(foreign, "", said, people_of(fleet))
     return view(ORDERED, found, owners, lambda path, manager: said(path, manager) or "correct", answered)
 

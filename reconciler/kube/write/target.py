@@ -13,7 +13,7 @@ from reconciler.engine.recorder import StageRecorder
 from reconciler.errors import Defect, KindMissing, ReconcilerError, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.events import rfc3339
-from reconciler.history.keys import Key
+from reconciler.history.keys import Key, stream_of
 from reconciler.history.state import Served
 from reconciler.history.times import seconds_left
 from reconciler.kube.client.api import Api
@@ -25,7 +25,7 @@ from reconciler.kube.write.dispatcher import Dispatcher
 from reconciler.model.identity import COMMIT, OPERATION
 from reconciler.planning.declared import Declared
 from reconciler.planning.diff import Observed
-from reconciler.planning.drift_rules import people_of, said_for
+from reconciler.planning.drift_rules import people_of, policy_for
 from reconciler.planning.look import Look, Rules, is_marked
 
 
@@ -69,7 +69,9 @@ class ClusterTarget(Dispatcher):
             with suppress(KindMissing, RightMissing):
                 for key, live in self._cache.all(kind):
                     known = self._record.mine.keys.get(str(key))
-                    if is_marked(live, self._record.name) and (known is None or self._ahead(known, live)):
+                    if not is_marked(live, self._record.name):
+                        continue
+                    if known is None or self._ahead(known, live) or self._is_elsewhere(key, known, live):
                         yield self._look(key, live)
 
     def _look(self, key: Key, live: Live | None) -> Look:
@@ -78,7 +80,9 @@ class ClusterTarget(Dispatcher):
         served = self._record.mine.known(key)
         contested = bool(served.fought) and served.fought > rfc3339(self._record.clock.now())
         ahead = "" if live is None else self._ahead(served, live)
-        return Look(key, served, live, tree, self._rules(key.kind), suspension, contested, ahead, self._record.name)
+        elsewhere = live is not None and tree != served.order and self._is_elsewhere(key, served, live)
+        rules, stage = self._rules(key.kind), self._record.name
+        return Look(key, served, live, tree, rules, suspension, contested, ahead, stage, is_elsewhere=elsewhere)
 
     def _ahead(self, served: Served, live: Live) -> str:
         """The commit of which another reconciler made an object last, where this log never read it; else ""."""
@@ -91,6 +95,16 @@ class ClusterTarget(Dispatcher):
             self._read |= {entry.event.gitcommit for entry in new if entry.event.type == ev.REF_ADVANCED}
         return "" if commit in self._read else commit
 
+    def _is_elsewhere(self, key: Key, served: Served, live: Live) -> bool:
+        """Whether a reconciler made an object last by an operation that this log does not have: it was put back."""
+        operation = live.annotations.get(OPERATION, "")
+        if not operation or served.open or operation == served.operation or not served.operation:
+            return False
+        if not is_marked(live, self._record.name):
+            return False
+        past = self._record.log.read(stream=stream_of(self._record.name, key))
+        return not any(entry.event.operationid == operation for entry in past)
+
     def _rules(self, kind: str) -> Rules:
         """Those of a kind, by the policy in force; worked out once for each policy."""
         fleet = self._fleet()
@@ -99,7 +113,7 @@ class ClusterTarget(Dispatcher):
         found = self._known_rules[1].get(kind)
         if found is None:
             adopt, keys = bool(fleet.get("adopt")), self._resources[kind].merge_keys
-            rules = Rules(said_for(kind, fleet), adopt, keys, people_of(fleet))
+            rules = Rules(policy_for(kind, fleet), adopt, keys, people_of(fleet))
             found = self._known_rules[1][kind] = rules
         return found
 
