@@ -402,7 +402,7 @@ def _objects_of(state: State, stage: str, suspended: tuple[Suspension, ...], now
     for text in sorted({*ordered, *mine.waits}):
         served = mine.known(text)
         key, wish, pending = Key.parse(text), mine.wish(text), text in mine.waits
-        standing = standings.of(key, served)
+        standing = standings.of_object(text, served)
         is_fought = served.fought > now
         there = _version_there(served)
         yield ObjectRow(

@@ -42,7 +42,7 @@ def test_how_the_fleet_stands_is_a_finding(findings: Any, settled: World) -> Non
     assert (found["verdict"], found["found"]) == ("ok", "4 as Git says")
     with settled.hub("berlin-07"):
         settled.commit({"models/other.yaml": "a: {"}, "Break something")
-    found = findings(settled.place.root, 1)["fleet"]
+    found = findings(settled.place.root, 4)["fleet"]
     assert (found["verdict"], found["found"]) == ("fail", "failing: a document is refused")
 
 
