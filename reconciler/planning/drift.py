@@ -81,7 +81,9 @@ class Owners:
 
     def kept(self, path: str, manager: str) -> bool:
         """Whether it is a manager's still that kept it once."""
-        return bool(manager) and self.foreign.get(path) == manager and self.said(path, manager) != CORRECT
+        said = self.said(path, manager)
+        is_taken = said == CORRECT or (not said and self.people(manager))
+        return bool(manager) and self.foreign.get(path) == manager and not is_taken
 
 
 def otherwise(
@@ -91,12 +93,14 @@ def otherwise(
     *,
     told: Collection[str] = (),
     going: Collection[str] = (),
+    kept: Collection[str] | None = None,
     keys: MergeKeys = BY_VERSION,
 ) -> dict[str, list[Any]]:
     """Leaf path -> [wanted, found, whose] of an object as it was answered, where that is not what was wanted.
 
-    whose: the manager that has it; "" where that is ours, and an admission webhook or the schema made it so.
-    foreign: see Owners.  told: paths of which it is said elsewhere.  going: those that were to go.
+    whose: the manager that has it; left out where that is ours, and an admission webhook or the schema made it so.
+    foreign: see Owners.  told: paths of which it is said elsewhere.  going: those that were to go.  kept: those that
+    others may have kept, None: any, as it is taken over now; what else they changed, they changed afterwards.
     """
     if wanted == found:
         return {}
@@ -108,8 +112,9 @@ def otherwise(
             continue
         is_default = value is None and path in foreign and not whose  # of a field that nobody sent
         is_beside = value is None and whose and path not in going and path.startswith(("labels", "annotations"))
-        if not (is_default or is_beside):
-            differ[path] = [value, answer, whose]
+        is_later = value is not None and whose and kept is not None and path not in kept
+        if not (is_default or is_beside or is_later):
+            differ[path] = [value, answer, *([whose] if whose else [])]
     return differ
 
 

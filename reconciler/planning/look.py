@@ -219,7 +219,9 @@ class Look:
         done = live is None if going else live is not None and live.annotations.get(OPERATION) == self.served.operation
         data: dict[str, Any] = {"recovered": True} if done else {"reason": "the reconciler ended before it was sent"}
         if done and live is not None:
-            mutated = otherwise(self.ordered, self.tree, live.foreign, keys=self.rules.merge_keys)
+            before, is_ours = self.served.live.get("mutated", {}), self.served.live.get("uid")
+            kept = list(before) if is_ours else None
+            mutated = otherwise(self.ordered, self.tree, live.foreign, kept=kept, keys=self.rules.merge_keys)
             data["live"] = {**live.told, **({"mutated": mutated} if mutated else {})}
         return ev.APPLY_SUCCEEDED if done else ev.APPLY_ABANDONED, data | {"settled": True}
 

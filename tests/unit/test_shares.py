@@ -118,6 +118,8 @@ def test_what_another_manager_kept_is_not_sent_again_and_is_theirs_until_a_rule_
     assert [(one.path, one.policy) for one in moved.fields] == [("spec.modelName", "report")]
     assert seen(there, foreign, answered, **HELM).forced == ("spec.modelName",)
     assert seen(there, {"spec.modelName": "kubectl"}, answered).forced == ("spec.modelName",)
+    people = {"spec.modelName": ["m", "theirs", "kubectl"]}
+    assert seen(there, {"spec.modelName": "kubectl"}, people).forced == ("spec.modelName",)  # they keep nothing
 
 
 def test_an_answer_says_what_is_otherwise_and_whose_it_is() -> None:
@@ -126,9 +128,11 @@ def test_an_answer_says_what_is_otherwise_and_whose_it_is() -> None:
     foreign = {"labels.b": "c", "labels.old": "helm", "spec.port": "helm", "spec.replicas": "hpa", "spec.size": ""}
     assert otherwise(wanted, found, foreign, going=["labels.old"]) == {
         "labels.old": [None, "x", "helm"],  # it left Git
-        "spec.name": ["n", "N", ""],  # a webhook
+        "spec.name": ["n", "N"],  # a webhook
         "spec.port": [1, 7, "helm"],
         "spec.replicas": [None, 3, "hpa"],  # a field that nobody declared; another label is none of ours
     }
     assert otherwise(wanted, wanted, {}) == {}
     assert "spec.port" not in otherwise(wanted, found, foreign, told=["spec.port"])
+    assert "spec.port" not in otherwise(wanted, found, foreign, kept=[])  # changed afterwards: a hand edit
+    assert "spec.port" in otherwise(wanted, found, foreign, kept=["spec.port"])

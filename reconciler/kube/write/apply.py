@@ -249,7 +249,8 @@ class Sender:
         told += [path for path in left if rules.said(path, live.foreign.get(path, "")) in {REPORT, IGNORE}]
         going = [change.field for change in step.changes if change.new is None]
         tree = seen_tree(resource, live)
-        return otherwise(step.spec, tree, live.foreign, told=told, going=going, keys=resource.merge_keys)
+        kept = [*before, *(path for path in left if path not in step.left)] if self._is_ours(step.key) else None
+        return otherwise(step.spec, tree, live.foreign, told=told, going=going, kept=kept, keys=resource.merge_keys)
 
 
 def _may_take(rules: Rules, live: Live, manager: str) -> bool:
