@@ -112,7 +112,7 @@ class Objects:
         self.queue.add(Trigger(Cause.DONE))
 
     def _applied(self, key: Key, order: Mapping[str, Any], left: Sequence[str], forced: Sequence[str]) -> Live:
-        """The object after an apply: what is sent is ours, what is not sent and is another's stays unless it is taken."""
+        """The object after an apply: what is sent is ours, what is another's and not sent stays, unless it is taken."""
         before = self.there.get(key) or made(key.name)
         sent = as_sent(key.kind, dict(order["spec"]))
         theirs = {
