@@ -80,7 +80,8 @@ class ClusterTarget(Dispatcher):
         served = self._record.mine.known(key)
         contested = bool(served.fought) and served.fought > rfc3339(self._record.clock.now())
         ahead = "" if live is None else self._ahead(served, live)
-        elsewhere = live is not None and tree != served.order and self._is_elsewhere(key, served, live)
+        is_otherwise = live is not None and not ahead and tree != served.order
+        elsewhere = live is not None and is_otherwise and self._is_elsewhere(key, served, live)
         rules, stage = self._rules(key.kind), self._record.name
         return Look(key, served, live, tree, rules, suspension, contested, ahead, stage, is_elsewhere=elsewhere)
 
@@ -88,7 +89,7 @@ class ClusterTarget(Dispatcher):
         """The commit of which another reconciler made an object last, where this log never read it; else ""."""
         commit, ref = live.annotations.get(COMMIT, ""), self._record.state.ref
         ours = live.annotations.get(OPERATION) == served.operation or commit in {"", ref.commit, ref.accepted}
-        if ours or not ref.commit:  # nothing was read yet: all is taken over as it is
+        if ours:
             return ""
         if commit not in self._read:
             new, self._read_upto = self._record.log.read(self._read_upto, stream="git"), self._record.state.seq
