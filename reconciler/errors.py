@@ -5,7 +5,8 @@
     |  |- SettingInvalid         RX102
     |  |- NameUnknown            RX103
     |  |- HubUnreachable         RX104
-    |  '- SourceMissing          RX105
+    |  |- SourceMissing          RX105
+    |  '- MachineUnfit           RX106
     |- RepositoryRefused         RX2xx     3  no
     |- WorldUnavailable          RX3xx     4  yes
     |  |- GitUnavailable         RX301
@@ -100,6 +101,12 @@ class SourceMissing(UsageError):
     """
 
     code, hint = "RX105", "name what there is, by --repo, --branch and --path"
+
+
+class MachineUnfit(UsageError):
+    """Something that the command needs of this machine is missing, full or not permitted: a directory, an output."""
+
+    code, hint = "RX106", "`reconciler doctor` looks at this machine"
 
 
 class RepositoryRefused(ReconcilerError):
