@@ -195,7 +195,9 @@ def log(state_dir: Path) -> Iterator[Finding]:
     try:
         with opened(state_dir) as past:
             yield _tail(past)
-            last = past.replay.at().time
+            now = past.replay.at()
+            last = now.time
+            yield _standing(now)
     except HubUnreachable:
         yield Finding("warn", "log", "there is none yet", "`reconciler run --repo REPO` begins one")
         return
@@ -206,6 +208,19 @@ def log(state_dir: Path) -> Iterator[Finding]:
     fix = "set the clock (`timedatectl`); order does not depend on it, but ages and expiries do"
     said = f"behind the log's last entry, {last}" if ahead else "not behind the log"
     yield Finding("warn" if ahead else "ok", "clock", said, fix if ahead else "")
+
+
+def _standing(now: "State") -> Finding:
+    """How all of it stands, as `status` says it."""
+    from reconciler.history.standing import FAILING
+    from reconciler.history.status import status
+
+    seen = status(now, rfc3339(time.time()))
+    standing, counts = seen.standing, seen.tally
+    found = f"{standing.word}: {standing.why}" if standing.why else f"{sum(counts.values())} {standing.word}"
+    verdict: Literal["ok", "warn", "fail"] = "ok" if standing.is_as_git else "fail" if seen.refused else "warn"
+    fix = standing.way_out or ("`reconciler status` says which" if standing.word == FAILING else "`reconciler status`")
+    return Finding(verdict, "fleet", found, "" if standing.is_as_git else fix)
 
 
 def _tail(past: "Past") -> Finding:

@@ -9,7 +9,7 @@ import click
 
 from reconciler.cli.followed import settings_of
 from reconciler.cli.options import cluster, forms, repository, state
-from reconciler.errors import WorldUnavailable
+from reconciler.errors import PortTaken, WorldUnavailable
 
 if TYPE_CHECKING:
     from reconciler.history.status import ObjectRow, Row, Status
@@ -55,7 +55,7 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
 
     settings = settings_of(options)
     with contextlib.ExitStack() as stack:
-        door = None if once or settings.listen == "off" else _door(settings.listen, stack)
+        door = None if once or settings.listen == "off" else _door(settings, stack)
         hub = HubProcess(settings, supervise=agents)
         click.echo(f"following {settings.branch} of {settings.repo}; state in {settings.state_dir}", err=True)
         narrator = Narrator(hub.record, options["state_dir"], form)
@@ -83,11 +83,19 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
     return INTERRUPTED if told.is_set() else verdict(seen)
 
 
-def _door(listen: str, stack: contextlib.ExitStack) -> "Door":
-    """The address, taken before anything begins. Raises PortTaken, SettingInvalid."""
+def _door(settings: Any, stack: contextlib.ExitStack) -> "Door":
+    """The address, taken before anything begins. Raises SecondWriter, PortTaken, SettingInvalid."""
+    from reconciler.edge.paths import StateDirectory
+    from reconciler.eventlog.lock import WriterLock, is_held
     from reconciler.web.server import Door
 
-    return stack.enter_context(contextlib.closing(Door(listen)))
+    try:
+        return stack.enter_context(contextlib.closing(Door(settings.listen)))
+    except PortTaken:
+        log = StateDirectory(Path(settings.state_dir)).hub.log
+        if is_held(log):  # by the hub that listens there: a second one is what is wrong
+            WriterLock(log).release()
+        raise
 
 
 def verdict(seen: "Status") -> int:

@@ -19,7 +19,7 @@ def command(*, where: Where, as_of: str | None, form: str) -> None:
     """Show what every edge is to have, what it answers itself, and what waits for what."""
     seen: Status = where.ask("status", {"asOf": as_of})
     if not where.is_remote:
-        _tell_age(where, seen)
+        tell_age(where, seen.time)
     if form == "table":
         show(seen)
     else:
@@ -28,14 +28,16 @@ def command(*, where: Where, as_of: str | None, form: str) -> None:
         write(form, "Status", seen)
 
 
-def _tell_age(where: Where, seen: "Status") -> None:
-    """Say it where nobody writes the log."""
+def tell_age(where: Where, last: str = "") -> None:
+    """Say it where nobody writes the log that was asked: what it says is no answer of now. last: its newest time."""
     from reconciler.edge.paths import StateDirectory
     from reconciler.eventlog.lock import is_held
+    from reconciler.wiring.past import edge_alone
 
-    if not is_held(StateDirectory(where.state_dir).hub.log):
-        said = f"no reconciler runs at {where.state_dir}: this is what its log says, last at {shown(seen.time)}"
-        click.echo(said, err=True)
+    place, edge = StateDirectory(where.state_dir), edge_alone(where.state_dir)
+    if not is_held(place.edge(edge).log if edge else place.hub.log):
+        who, at = "agent" if edge else "reconciler", f", last at {shown(last)}" if last else ""
+        click.echo(f"no {who} runs at {where.state_dir}: this is what its log says{at}", err=True)
 
 
 def show(seen: "Status") -> None:

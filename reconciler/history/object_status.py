@@ -285,7 +285,8 @@ def of_fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # no
     problems = [one for one in state.all_problems if one.get("severity", "error") == "error"]
     ours = {text: served for text, served in mine.keys.items() if served.operation}
     known = around.standings or standings(state, DECLARE, around.now)
-    every = {text: known.of(Key.parse(text), mine.known(text)) for text in {**ours, **mine.waits}}
+    every = {text: known.of_object(text, served) for text, served in ours.items()}
+    every |= {text: known.of_object(text, mine.known(text)) for text in mine.waits}
     plan = {"digest": held.digest, "reason": held.reason[:512], "counts": held.counts} if held is not None else {}
     is_done = not mine.to_begin and not mine.waits and not any(_is_to_do(served) for served in ours.values())
     applied = _revision(around.branch, ref.accepted) if is_done else str(seen.status.get("lastAppliedRevision", ""))

@@ -203,6 +203,8 @@ def stays(live: Data) -> Iterator[Stay]:
 
 def stays_words(live: Data, *, declared: bool = False) -> str:
     """The same in words, of many fields the first three. declared: only those in which Git does not get its way."""
+    if "mutated" not in live:
+        return ""
     every = [one.words for one in stays(live) if not declared or (one.manager and one.asked is not None)]
     return "; ".join(every[:3]) + (f"; and {len(every) - 3} more" if len(every) > 3 else "")
 

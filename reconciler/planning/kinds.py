@@ -165,7 +165,7 @@ _ROWS: Final = (
     KindRow(
         name=POLICY,
         model="reconciler.model.fleet",
-        unset={"drift": [], "freeze": []},
+        unset={"drift": [], "freeze": [], "overrideManagers": []},
         facts=published.of_fleet,
         from_git_only=True,
         wide=True,

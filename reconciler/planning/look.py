@@ -11,10 +11,11 @@ from typing import Any, Final, Protocol
 from reconciler.history import events as ev
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import FAILED, Served, suspended_by
-from reconciler.model.identity import GROUP, INSTALL, OPERATION, STAGE
+from reconciler.model.identity import COMMIT, GROUP, INSTALL, OPERATION, STAGE
 from reconciler.planning.declare import OWN_LABELS
 from reconciler.planning.diff import Observed
-from reconciler.planning.drift import CORRECT, REPORT, Field, Owners, View, view
+from reconciler.planning.drift import CORRECT, REPORT, Field, Owners, View, otherwise, view
+from reconciler.planning.drift_rules import people_of
 from reconciler.planning.fields import BY_VERSION, MergeKeys, without
 from reconciler.planning.kinds import KINDS
 
@@ -66,13 +67,26 @@ class Drift:
 class Rules:
     """The rules by which drift of a kind is judged.
 
-    policy: (path, manager) -> correct, report or ignore.  adopt: whether what others made is taken over.
-    merge_keys: of its kind.
+    said: (path, manager) -> correct, report or ignore, "" where no rule speaks of it.  adopt: whether what others made
+    is taken over.  merge_keys: of its kind.  people: whether a manager is one by which people apply.
     """
 
-    policy: Callable[[str, str], str]
+    said: Callable[[str, str], str]
     adopt: bool = False
     merge_keys: MergeKeys = field(default_factory=lambda: BY_VERSION)
+    people: Callable[[str], bool] = field(default_factory=lambda: people_of({}))
+
+    def policy(self, path: str, manager: str) -> str:
+        """What is done about a leaf that is not as ordered: correct, report or ignore."""
+        return self.said(path, manager) or CORRECT
+
+    def takes(self, path: str, manager: str) -> bool:
+        """Whether the share that another manager has of a leaf is taken: people's, unless a rule says otherwise.
+
+        Of others nothing is, unless a rule says so.
+        """
+        said = self.said(path, manager)
+        return said == CORRECT or (not said and self.people(manager))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +96,8 @@ class Look:
     live: None where it is not there.  tree: it, in the form of an order.  suspension: who keeps the object itself from
     being changed, {} where nobody does.  is_contested: it is left alone for a while, as somebody fights over it.
     ahead: the commit of which another reconciler made it last, where this log never read it.  install: the name of
-    this one, "" where none is told apart.
+    this one, "" where none is told apart.  is_elsewhere: a reconciler made it last by an operation that this log does
+    not have: the log was put back.
     """
 
     key: Key
@@ -95,6 +110,7 @@ class Look:
     ahead: str = ""
     stage: str = DECLARE
     install: str = ""
+    is_elsewhere: bool = False
 
     @property
     def ordered(self) -> Mapping[str, Any]:
@@ -135,7 +151,8 @@ class Look:
         return REPORT if self.is_contested and said == CORRECT else said
 
     def _view(self, live: LiveObject) -> View:
-        owners, answered = Owners(live.foreign, live.writer), self.served.live.get("mutated", {})
+        owners = Owners(live.foreign, live.writer, self.rules.said, self.rules.people)
+        answered = self.served.live.get("mutated", {})
         return view(self.ordered, self.tree, owners, self._policy, answered, keys=self.rules.merge_keys)
 
     # ── what the diff is to see ───────────────────────────────────────────────────────────────────────────────────
@@ -196,7 +213,7 @@ class Look:
             return None
         if live is None:
             return Drift("deleted", "", self._policy("", ""), uid=str(made or ""))
-        if self.ahead:
+        if self.ahead or self.is_elsewhere:  # no hand edit
             return None
         again = made not in {None, live.uid}
         if self.tree == served.order and not again:
@@ -220,7 +237,10 @@ class Look:
         done = live is None if going else live is not None and live.annotations.get(OPERATION) == self.served.operation
         data: dict[str, Any] = {"recovered": True} if done else {"reason": "the reconciler ended before it was sent"}
         if done and live is not None:
-            data["live"] = live.told
+            before, is_ours = self.served.live.get("mutated", {}), self.served.live.get("uid")
+            kept = list(before) if is_ours else None
+            mutated = otherwise(self.ordered, self.tree, live.foreign, kept=kept, keys=self.rules.merge_keys)
+            data["live"] = {**live.told, **({"mutated": mutated} if mutated else {})}
         return ev.APPLY_SUCCEEDED if done else ev.APPLY_ABANDONED, data | {"settled": True}
 
     @property
@@ -238,8 +258,10 @@ class Look:
         if self.live is None:
             raise ValueError(f"{self.key} is not there")
         data = {**self.live.found, "spec": without(self.tree, self.live.foreign, self.rules.merge_keys)}
-        made = f"another reconciler made it so, of commit {self.ahead[:12]}"
-        return data | ({"ahead": self.ahead, "reason": made} if self.ahead else {})
+        commit = self.ahead or self.live.annotations.get(COMMIT, "")
+        made = f"another reconciler made it so, of commit {commit[:12]}"
+        told = {"reason": made} if self.ahead or self.is_elsewhere else {}
+        return data | told | ({"ahead": self.ahead} if self.ahead else {})
 
     @property
     def operation(self) -> str:

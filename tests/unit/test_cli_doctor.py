@@ -60,6 +60,15 @@ def test_what_a_laptop_needs_is_looked_at(findings: Any, tmp_path: Path, monkeyp
     assert not state.exists()
 
 
+def test_how_the_fleet_stands_is_a_finding(findings: Any, settled: World) -> None:
+    found = findings(settled.place.root, 0)["fleet"]
+    assert (found["verdict"], found["found"]) == ("ok", "4 as Git says")
+    with settled.hub("berlin-07"):
+        settled.commit({"models/other.yaml": "a: {"}, "Break something")
+    found = findings(settled.place.root, 4)["fleet"]
+    assert (found["verdict"], found["found"]) == ("fail", "failing: a document is refused")
+
+
 def test_agents_that_answer_are_found(findings: Any, settled: World) -> None:
     from reconciler import control_socket
 

@@ -242,6 +242,15 @@ def test_an_edge_that_takes_no_orders_is_said_though_nothing_is_planned_for_it()
     assert list(_notes(ahead)) == ["e1 takes no orders from this log: an older copy"]
 
 
+def test_what_stays_of_an_object_is_named_with_whose_it_is() -> None:
+    kept = {"mutated": {"spec.replicas": [1, 3, "helm"]}}
+    keys = {f"InferenceModel/default/m{n:02}": Served(operation="o", live=kept) for n in range(12)}
+    ahead = cast("Preview", SimpleNamespace(loses_policy=False, state=State(stages={DECLARE: StageState(keys=keys)})))
+    *named, rest = _notes(ahead)
+    assert named[0] == "InferenceModel/default/m00: spec.replicas stays 3, which is helm's; Git says 1"
+    assert (len(named), rest) == (10, "and 2 objects more of which something stays: `reconciler status`")
+
+
 def test_what_is_fought_over_is_said_though_nothing_is_planned_for_it() -> None:
     until = "2999-01-01T00:00:00.000000Z"
     model = Served(operation="o", phase="Committed", fought=until, message="kubectl and reconciler fight over it")

@@ -216,6 +216,7 @@ def test_defaults_are_filled_in_on_request() -> None:
         "artifacts": {"requireDigest": True, "allowLoopback": False, "allowFile": False},
         "drift": [],
         "adopt": False,
+        "overrideManagers": [],
         "freeze": [],
     }
     edge = declared(f"{HEAD}kind: Edge\nmetadata: {{name: e}}\nspec: {{}}\n").spec

@@ -226,8 +226,8 @@ def _marks(entry: Entry) -> Iterator[str]:
         case ev.STEPS_WAITING:
             yield THE_FLEET
             yield from (key for keys in event.data["waits"].values() for key in keys)
-        case ev.DRIFT_FOUGHT:
-            yield from (THE_FLEET, event.subject)
+        case ev.DRIFT_DETECTED | ev.DRIFT_RESOLVED | ev.DRIFT_FOUGHT | ev.OBJECT_ADOPTED | ev.OBJECT_GONE:
+            yield from (THE_FLEET, event.subject)  # which counts them
         case ev.EDGE_FOUND | ev.EDGE_LOST:
             yield f"{AN_EDGE}{event.data['edge']}"
         case ev.MANIFESTS_CHECKED:
@@ -235,7 +235,9 @@ def _marks(entry: Entry) -> Iterator[str]:
             yield from event.data["problems"]
         case ev.RECONCILE_SUSPENDED | ev.RECONCILE_RESUMED:
             scope = str(event.data["scope"])
-            yield THE_FLEET if scope == "*" else f"{WIDELY}{scope if '/' in scope else Key(EDGE, '', scope, '')}"
+            yield THE_FLEET
+            if scope != "*":
+                yield f"{WIDELY}{scope if '/' in scope else Key(EDGE, '', scope, '')}"
         case _:
             yield event.subject or THE_FLEET
             if event.type in ev.OUTCOMES and stage_of(event.partitionkey) == DECLARE:
