@@ -384,6 +384,10 @@ DIAGNOSTICS: dict[str, tuple[str, str]] = {
     ),
     "RX224": ("node-mismatch", "nodeName and nodeSelector do not lead to exactly the edge that is meant."),
     "RX225": ("replicas-ignored", "A warning: an edge runs one replica of a model, whatever the number asked for."),
+    "RX226": (
+        "not-read-any-more",
+        "A warning: a file that declared something was moved, or hidden, to where nothing is read.",
+    ),
 }
 
 

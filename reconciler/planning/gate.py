@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from reconciler.diagnostics import HOLDS_DELETES
 from reconciler.history.keys import Key, scopes_of
 from reconciler.history.state import Served, StageState, State, suspended_by
 from reconciler.history.times import is_over, is_time, shown
@@ -24,7 +25,7 @@ class Judgement:
     holds: key -> quarantined content digests with the reason.  suspended: "*" or edge -> reason.
     unreadable: lines that cannot be read, so that nothing may be pruned.  deleted_lately: deletes within the last hour.
     inventory: how many keys there were when it began; asked only where there are deletes.
-    rewritten_from: the commit that the branch no longer contains.
+    rewritten_from: the commit that the branch no longer contains.  moved: a file that is where nothing is read, if any.
     approved: the digest that a person has released.  held_bytes: edge -> digests on its disk.
     freeze: the window that is open now; what was ordered is still kept so.  ordered: what was ordered, by key.
     edge_of: (key, what is ordered) -> the edge on which an object of the API server is to run, "" where on none.
@@ -38,6 +39,7 @@ class Judgement:
     deleted_lately: int = 0
     inventory: Callable[[], int] = lambda: 0
     rewritten_from: str = ""
+    moved: str = ""
     approved: str = ""
     held_bytes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     freeze: Freeze | None = None
@@ -76,6 +78,15 @@ def judge_by(
         deleted_lately=lately,
         inventory=lambda: _there(mine) + lately,  # so that ten small commits meet the same limit as one
         rewritten_from="" if is_asked else state.ref.rewritten_from,
+        moved=next(
+            (
+                f"{p['path']}: {p['message']}"
+                for group in state.problems.values()
+                for p in group
+                if HOLDS_DELETES in p.get("notes", ())
+            ),
+            "",
+        ),
         approved=approved,
         held_bytes={name: edge.artifacts for name, edge in state.edges.items()},
         freeze=frozen(fleet, now),
@@ -158,6 +169,8 @@ def held(judged_by: Judgement, digest: str, *, steps: int, deletes: int) -> str:
         return f"history was rewritten: commit {judged_by.rewritten_from[:12]} is no longer in the branch"
     if judged_by.limits is None or not deletes:
         return ""
+    if judged_by.moved:
+        return judged_by.moved
     inventory = judged_by.inventory()
     limit = delete_limit(judged_by.limits, inventory)
     if deletes + judged_by.deleted_lately <= limit:

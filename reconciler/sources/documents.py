@@ -1,12 +1,15 @@
-"""YAML files as documents. May import: model.document, model.scalars, diagnostics; no pydantic.
+"""YAML and JSON files as documents. May import: model.document, model.scalars, diagnostics; no pydantic.
 
 In: the bytes of one file of a commit.  Out: `Document`s and every problem, to model.declaration.
 One pass over libyaml's events: every scalar stays text, and what parsers disagree on (anchors, tags, merge keys,
 duplicate keys) is refused at its place. `---` at the start of a line ends a document, whatever is open in it (YAML
 1.2.2, section 9.1.2), so the text is cut there first: a broken document hides no other, and every index stays true.
+JSON is YAML to libyaml, but for values that follow each other, which are cut apart first. The items of a List, and such
+values behind the first, count behind all others: an index in an old log means what it meant.
 """
 
 import itertools
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,6 +29,7 @@ from yaml.events import (
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.model.document import Document, Loc, Place
+from reconciler.model.identity import GROUP
 from reconciler.model.scalars import Plain, Scalar
 
 MAX_FILE_BYTES: Final = 10 * 2**20
@@ -38,6 +42,8 @@ MAX_PROBLEMS: Final = 50  # a document; more of the same help nobody
 _BOUNDARY = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _BLANK = re.compile(r"(?:---|\.\.\.)?(?:[ \t\r\n]+|#[^\n]*)*")
 _DIRECTIVES = re.compile(r"(?:%[^\n]*\n|[ \t\r\n]+|#[^\n]*)*")
+_BLANKS = re.compile(r"[ \t\r\n]*")
+_JSON_ESCAPE = re.compile(r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|.)", re.DOTALL)
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7}|\|{7})(?=[ \r\n]|\Z)", re.MULTILINE)
 # Not printable in YAML, a lone carriage return, Unicode line ends: editors and parsers count lines differently there.
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]|\r(?!\n)")
@@ -233,12 +239,18 @@ def read_documents(path: str, data: bytes) -> tuple[list[Document], list[Diagnos
     """
     refusal = _refuse_file(data)
     if refusal:
-        unread = Document(path=path, index=0, line=1, data=None, broken=True)
+        text = data[:MAX_FILE_BYTES].decode("utf-16", "replace") if refusal[0] == "RX206" else ""
+        unread = Document(path=path, index=0, line=1, data=None, text=text, broken=True)
         return [unread], [Diagnostic(code=refusal[0], message=refusal[1], path=path, line=1, column=1, help=refusal[2])]
     documents: list[Document] = []
     problems: list[Diagnostic] = []
     budget = MAX_EVENTS
+    chunks, behind = [], []
     for text, first_line in _chunks(data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")):
+        first, *others = _values(text, first_line)
+        chunks.append(first)
+        behind += others
+    for text, first_line in chunks + behind:
         draft = Document(path=path, index=len(documents), line=first_line, data=None, text=text, first_line=first_line)
         if len(documents) == MAX_DOCUMENTS:
             message = f"the file has more than {MAX_DOCUMENTS:,} documents; the rest is not read"
@@ -254,7 +266,39 @@ def read_documents(path: str, data: bytes) -> tuple[list[Document], list[Diagnos
         documents.append(document)
         if budget < 0:
             break
-    return documents, problems
+    return _with_items(documents), problems
+
+
+def _with_items(documents: list[Document]) -> list[Document]:
+    """The documents, and behind them the items of each List, for which an empty document stands."""
+    items: list[Document] = []
+    for n, document in enumerate(documents):
+        within = _items(document)
+        if within is not None:
+            documents[n] = replace(document, data=None, ambiguous=frozenset())
+            items += within
+    return [*documents, *(replace(item, index=len(documents) + n) for n, item in enumerate(items))]
+
+
+def _items(document: Document) -> list[Document] | None:
+    """The items of `kind: List`, or of one kind's list, each with its own place; None where it is no list."""
+    data, places = document.data, document.places.below or {}
+    if not isinstance(data, dict) or not isinstance(data.get("items"), list):
+        return None
+    kind, version = str(data.get("kind")), str(data.get("apiVersion"))
+    if not (kind == "List" and version == "v1") and not (kind.endswith("List") and version.startswith(f"{GROUP}/")):
+        return None
+    below = places["items"].below or {}
+    return [
+        replace(
+            document,
+            data=item,
+            line=document.span(below[n].start, below[n].end).line,
+            places=below[n]._replace(key=-1),
+            ambiguous=frozenset(loc[2:] for loc in document.ambiguous if loc[:2] == ("items", n)),
+        )
+        for n, item in enumerate(data["items"])
+    ]
 
 
 def _refuse_file(data: bytes) -> tuple[str, str, str] | None:
@@ -281,6 +325,41 @@ def _chunks(text: str) -> Iterator[tuple[str, int]]:
             if not (directives and directives.end() == len(body)):
                 yield body, line
         line += chunk.count("\n")
+
+
+def _values(text: str, first_line: int) -> Iterator[tuple[str, int]]:
+    """The text, or where it is several JSON values one behind the other, each of them with the line of its begin.
+
+    A value keeps its columns. What is no JSON is left to the reader of YAML.
+    """
+    begin, end, line, decoder = 0, _end_of_blanks(text, 0), first_line, json.JSONDecoder()
+    if not text.startswith("{", end):
+        yield text, first_line
+        return
+    while begin < len(text):
+        try:
+            _, end = decoder.raw_decode(text, end)
+        except (ValueError, RecursionError):
+            end = len(text)
+        following = _end_of_blanks(text, end)
+        column = begin - text.rfind("\n", 0, begin) - 1
+        value = " " * column + text[begin : end if following < len(text) else None]
+        yield _JSON_ESCAPE.sub(_whole, value), line
+        line += text.count("\n", begin, following)
+        begin = end = following
+
+
+def _end_of_blanks(text: str, start: int) -> int:
+    found = _BLANKS.match(text, start)
+    return found.end() if found else start
+
+
+def _whole(escape: re.Match[str]) -> str:
+    """JSON writes a character beyond 16 bits as two escapes, YAML as one."""
+    if escape[1] is None:
+        return escape[0]
+    char = bytes.fromhex(escape[1] + escape[2]).decode("utf-16-be")
+    return f"\\U{ord(char):08X}"
 
 
 def _character(char: str) -> str:

@@ -9,6 +9,7 @@ Nothing is checked out, so hooks, filters, links and submodules of the repositor
 """
 
 import os
+import re
 import shutil
 import tempfile
 from contextlib import suppress
@@ -20,6 +21,7 @@ from reconciler.sources.git import Git, deadline_passed
 from reconciler.sources.git_safety import Remote, checked_branch, is_object_id
 
 HEAD_DEADLINE_S: Final = 30.0
+_FAULT: Final = re.compile(r"object ([0-9a-f]{40,64}): (\w+):")  # of `warning: object ID: FAULT: words`
 
 
 class LocalCopy:
@@ -32,6 +34,7 @@ class LocalCopy:
         self._ref = f"refs/heads/{self.branch}"
         self._directory = directory.resolve()
         self._fetch_deadline_s = fetch_deadline_s
+        self.malformed: list[str] = []  # the faults that were let through at the last fetch, each kind once
         self._prepare()
 
     def _prepare(self) -> None:
@@ -144,6 +147,9 @@ class LocalCopy:
             deadline_s=self._fetch_deadline_s,
             authenticated=True,
         )
+        self.malformed = [
+            f"{fault} in {oid[:12]}" for fault, oid in {f: o for o, f in _FAULT.findall(answer.words)}.items()
+        ]
         if answer.status and "fsck error" in answer.words:
             raise GitRefused(f"{self.remote} sends an object that could harm: {answer.words}")
         head = None if answer.status else self._head(git)
