@@ -73,7 +73,8 @@ def _ref_advanced(event: Event) -> str:
     data = event.data
     reverts = f", back to {str(data['reverts'])[:7]}" if data.get("reverts") else ""
     files = len(data.get("files", {}))
-    return f"{_commit(event)} by {data['author']}: {data['subject']} ({files} file{'s' * (files != 1)}{reverts})"
+    odd = f"; malformed, and read all the same: {', '.join(data['malformed'])}" if data.get("malformed") else ""
+    return f"{_commit(event)} by {data['author']}: {data['subject']} ({files} file{'s' * (files != 1)}{reverts}){odd}"
 
 
 def _manifests_checked(event: Event) -> str:

@@ -152,6 +152,11 @@ class LocalCopy:
         ]
         if answer.status and "fsck error" in answer.words:
             raise GitRefused(f"{self.remote} sends an object that could harm: {answer.words}")
+        if answer.status and "promisor remote" in answer.words:
+            raise GitUnavailable(
+                f"{self.remote} is a partial clone, and lacks a part of {self.branch}; nothing is fetched there",
+                hint=f"follow what it was cloned from, or run `git -C {self.remote} fetch --refetch --no-filter`",
+            )
         head = None if answer.status else self._head(git)
         if head is None:
             raise GitUnavailable(f"{self.remote} could not be fetched: {answer.words or 'its objects are incomplete'}")

@@ -36,6 +36,7 @@ from reconciler.sources.tree import (
 
 FETCH_DEADLINE_S: Final = 600.0
 REVERT_DEPTH: Final = 200
+_RULES_KEPT: Final = 1000
 DOTTED: Final = "its name begins with a dot"
 _BATCH_BYTES: Final = 64 * 1024 * 1024
 _PATHSPECS: Final = 1000
@@ -70,8 +71,7 @@ class Mirror:
         self._copy = LocalCopy(directory, remote, branch, fetch_deadline_s)
         self._head: str | None = None
         self._damaged = False
-        self._ignores: dict[str, str] = {}  # of the commit looked at last: folder -> its ignore file's blob, or ""
-        self._ignores_of = ""
+        self._ignores: dict[tuple[str, str], str] = {}  # (commit, folder) -> its ignore file's blob, or ""
 
     @property
     def malformed(self) -> list[str]:
@@ -182,15 +182,15 @@ class Mirror:
 
     def _rules(self, commit: str, folder: str) -> str:
         """The blob of the ignore file that counts in `folder` at `commit`; "" where none does."""
-        if self._ignores_of != commit or folder not in self._ignores:
+        if (commit, folder) not in self._ignores:
             words = ("ls-tree", "-z", "--full-tree", checked_oid(commit), "--", _beside(folder, IGNORE_FILE))
             self._keep_rules(commit, folder, _blob_of(raw_entries(self._read(*words))))
-        return self._ignores[folder]
+        return self._ignores[commit, folder]
 
     def _keep_rules(self, commit: str, folder: str, rules: str) -> None:
-        if self._ignores_of != commit:
-            self._ignores_of, self._ignores = commit, {}
-        self._ignores[folder] = rules
+        if len(self._ignores) == _RULES_KEPT:
+            self._ignores.clear()
+        self._ignores[commit, folder] = rules
 
     def left_out(self, commit: str, folder: str, read: Container[str]) -> dict[str, str]:
         """The files named as manifests are that are not among those `read`, and why each is left out."""
@@ -367,7 +367,7 @@ def _facts(fields: Sequence[str]) -> CommitFacts:
         commit=commit,
         parents=tuple(parents.split()),
         tree=tree,
-        author=one_line(author, 256),
+        author=one_line(author, 256).replace(" <>", "", 1) or "(unreadable)",
         committed=when.strftime("%Y-%m-%dT%H:%M:%SZ"),
         subject=one_line(subject, 256),
     )

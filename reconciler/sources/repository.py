@@ -8,6 +8,7 @@ standing, also where it was moved in the same commit, and never blocks or remove
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -64,12 +65,15 @@ class Stranger:
 
 @dataclass
 class Read:
-    """What changed files say: documents, every problem by path, and the documents and files that are not ours."""
+    """What changed files say: documents, every problem by path, and the documents and files that are not ours.
+
+    foreign: path -> the file, None where its documents were read and every one is of another tool.
+    """
 
     candidates: list[Candidate] = field(default_factory=list)
     problems: dict[str, list[Diagnostic]] = field(default_factory=lambda: defaultdict(list))
     strangers: list[Stranger] = field(default_factory=list)
-    foreign: set[str] = field(default_factory=set)
+    foreign: dict[str, ManifestFile | None] = field(default_factory=dict)
     parsed: int = 0
 
 
@@ -113,7 +117,7 @@ class DocumentRepository:
         self._leave_out(read, files)
         declared, changed = self._declare(files)
         self._trace(old, head, files, declared, problems)
-        commits, blobs = self._commits(old, head, changes, read.foreign)
+        commits, blobs = self._commits(old, head, changes, read.foreign.keys())
         return Reading(
             commits=commits,
             declared=declared,
@@ -186,7 +190,7 @@ class DocumentRepository:
         ]
 
     def _commits(
-        self, old: str, head: str, changes: list[FileChange], foreign: set[str]
+        self, old: str, head: str, changes: list[FileChange], foreign: AbstractSet[str]
     ) -> tuple[tuple[CommitRead, ...], dict[str, bytes]]:
         """Every commit from old to head with the files it changed since the one before it, and the files' bytes.
 
@@ -237,7 +241,7 @@ class DocumentRepository:
                 if file.problem is not None and file.problem.code == "RX218":  # what is behind a pointer nobody knows
                     read.problems[file.path].append(replace(file.problem, severity="warning"))
                 else:
-                    read.foreign.add(file.path)
+                    read.foreign[file.path] = file
             elif file.problem is not None:
                 read.problems[file.path].append(replace(file.problem, notes=(*file.problem.notes, BLOCKS_PRUNING)))
                 read.candidates += self._as_before(file.path)
@@ -292,19 +296,34 @@ class DocumentRepository:
     def _keep_disowned(self, read: Read, changes: list[FileChange], gone: set[str]) -> None:
         """What was declared, and whose document does not name our group any more, stands: that is no delete.
 
-        Such a document has the kind and name of what vanished, or is new where it was declared.
+        Such a document has the kind and name of what vanished, or is new where it was declared. In a new file that
+        cannot be read may stand what vanished elsewhere.
         """
         claimed = {candidate.identity for candidate in read.candidates}
-        paths = {candidate.path for candidate in read.candidates} | gone | read.foreign
+        paths = {candidate.path for candidate in read.candidates} | gone | read.foreign.keys()
         lost = [
             slot.object
             for path in sorted(paths)
             for slot in self._files.get(path, ())
             if slot.object is not None and slot.object.identity not in claimed
         ]
+        if not lost:
+            return
         was = {change.path: change.old_oid for change in changes}
-        for one in read.strangers if lost else ():
+        for path, file in [*read.foreign.items()]:
+            if file is not None and was.get(path) is None:
+                del read.foreign[path]
+                if file.problem is not None:
+                    read.problems[path].append(replace(file.problem, notes=(*file.problem.notes, BLOCKS_PRUNING)))
+                else:
+                    self._documents(file, read)
+        for one in read.strangers:
             path, seen = one.candidate.path, identity_of(one.document, self._kinds)
+            if one.document.broken and lost and was.get(path) is None:
+                read.problems[path] += one.unread
+                _mark_unreadable(read.problems[path])
+                one.candidate.slot = None
+                continue
             alike = [obj for obj in lost if seen is not None and (obj.kind, obj.name) == (seen.kind, seen.name)]
             here = [obj for obj in lost if obj.path == path]
             if not alike and (not here or one.document.text.strip() in self._foreign_before(path, was.get(path))):
@@ -332,9 +351,9 @@ class DocumentRepository:
         ours = {one.path for one in read.candidates} - {one.candidate.path for one in read.strangers}
         ours |= {path for path, found in read.problems.items() if found}
         ours |= {path for path, slots in files.items() if any(slot is not NOTHING for slot in slots)}
-        read.foreign |= {one.candidate.path for one in read.strangers} - ours
+        read.foreign |= dict.fromkeys({one.candidate.path for one in read.strangers} - ours)
         for path in read.foreign:
-            if path in self._files or path in self._state.files:
+            if path in self._files or path in self._state.files or read.problems.get(path):
                 files[path] = []
             else:
                 files.pop(path, None)

@@ -151,7 +151,8 @@ def read_problem(path: str, content: bytes | None) -> Diagnostic | None:
 
 def _judged(raw: RawChange, folder: str) -> FileChange | None:
     path = _shown(raw.path)
-    if is_hidden(path, folder):
+    refused = _path_refused(raw.path)
+    if is_hidden(path, folder) and refused is None:
         return None
     has_suffix, not_file = named_alike(path), _NOT_FILES.get(raw.mode)
     if not has_suffix and not_file is None:
@@ -159,7 +160,7 @@ def _judged(raw: RawChange, folder: str) -> FileChange | None:
         return FileChange(path, raw.old_oid, None, raw.mode) if raw.old_mode in _NOT_FILES else None
     if raw.new_oid is None:
         return FileChange(path, raw.old_oid, None, raw.mode)
-    problem = _path_refused(raw.path) or _not_a_file(path, not_file, has_suffix or path == folder)
+    problem = refused or _not_a_file(path, not_file, has_suffix or path == folder)
     return FileChange(path, raw.old_oid, raw.new_oid, raw.mode, problem)
 
 

@@ -56,6 +56,7 @@ class Preview:
         blob = past.log.blob if past else self._record.log.blob
         repository = DocumentRepository(mirror, state, blob, DocumentCache(place.cache), settings.path)
         self.mirror, self.state, self._repository = mirror, state, repository
+        self._folder = settings.path
         self._stage: Deliver | Declare
         queue = Queue(clock)
         if settings.has_cluster:
@@ -112,6 +113,12 @@ class Preview:
         """What the branch declares. Raises GitUnavailable, GitRefused."""
         self._stage.take(Trigger(Cause.COMMIT))
         return self._repository.declared
+
+    def left_out(self) -> dict[str, str]:
+        """The files of the plan's commit that are named as manifests are and are none of ours -> why each is left."""
+        return (
+            self.mirror.left_out(self.state.ref.commit, self._folder, self.state.files) if self.state.ref.commit else {}
+        )
 
     @property
     def uncommitted(self) -> tuple[str, ...]:

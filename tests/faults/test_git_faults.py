@@ -284,10 +284,9 @@ class TestRemote:
     ) -> None:
         head = mirror.fetch()
         good = repository.head()
-        tree = repository.git("rev-parse", f"{good}^{{tree}}")
-        raw = f"tree {tree}\nauthor nobody\ncommitter nobody\n\nx\n".encode()
-        evil = repository.git("hash-object", "-t", "commit", "-w", "--stdin", "--literally", stdin=raw)
-        repository.git("update-ref", "refs/heads/main", evil)
+        entry = b"100644 a.yaml\0" + bytes.fromhex(repository.git("rev-parse", f"{good}:a.yaml"))
+        tree = repository.git("hash-object", "-t", "tree", "-w", "--stdin", "--literally", stdin=entry * 2)
+        repository.git("update-ref", "refs/heads/main", repository.git("commit-tree", tree, "-p", good, "-m", "twice"))
         with pytest.raises(GitRefused, match="could harm"):
             mirror.fetch()
         assert contents(mirror, head) == {"a.yaml": b"a: 1\n"}
