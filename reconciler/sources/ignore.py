@@ -22,13 +22,12 @@ def ignored(git: Git, rules: bytes, names: Sequence[str]) -> dict[str, int]:
             file.write_bytes(rules)
             tree.mkdir()
             words = ("-c", f"core.excludesFile={file}", "check-ignore", "--no-index", "--verbose", "-z", "--stdin")
-            answer = git.ask(
-                *words, stdin="".join(f"{name}\0" for name in names).encode(), variables={"GIT_WORK_TREE": str(tree)}
-            )
+            over = {"GIT_WORK_TREE": str(tree), "GIT_LITERAL_PATHSPECS": "0"}  # which check-ignore does not know
+            answer = git.ask(*words, stdin="".join(f"./{name}\0" for name in names).encode(), variables=over)
     except OSError as problem:
         raise GitUnavailable(f"{git.git_dir} cannot be written: {problem.strerror}") from problem
     if answer.status > 1:
         raise GitUnavailable(f"the ignore file cannot be read: {answer.words}")
     fields = answer.output.decode("utf-8", "surrogateescape").split("\0")
     found = zip(fields[1::4], fields[2::4], fields[3::4], strict=False)  # source, line, pattern, name
-    return {name: int(line) for line, pattern, name in found if not pattern.startswith("!")}
+    return {name.removeprefix("./"): int(line) for line, pattern, name in found if not pattern.startswith("!")}

@@ -273,6 +273,8 @@ class DocumentRepository:
             candidate = Candidate(file.path, document.index, None, NOTHING, document.line)
             said = [one for one in unread if _is_in(one, document)]
             candidates.append(candidate)
+            if document.data is None and not document.broken:  # a list, whose items are documents
+                continue
             if is_foreign(document, self._kinds):
                 read.strangers.append(Stranger(document, candidate, said))
                 continue
@@ -326,7 +328,7 @@ class DocumentRepository:
                 continue
             alike = [obj for obj in lost if seen is not None and (obj.kind, obj.name) == (seen.kind, seen.name)]
             here = [obj for obj in lost if obj.path == path]
-            if not alike and (not here or one.document.text.strip() in self._foreign_before(path, was.get(path))):
+            if not alike and (not here or _bare(one.document) in self._foreign_before(path, was.get(path))):
                 continue
             problems, one.candidate.slot = read.problems[path], None
             if one.document.broken:
@@ -344,7 +346,7 @@ class DocumentRepository:
         content = self._mirror.blobs([oid]).get(oid, b"") if oid else b""
         slots = self._files.get(path, [])
         documents = read_documents(path, content)[0] if content else []
-        return {one.text.strip() for one in documents if one.index >= len(slots) or slots[one.index].object is None}
+        return {_bare(one) for one in documents if one.index >= len(slots) or slots[one.index].object is None}
 
     def _leave_out(self, read: Read, files: Files) -> None:
         """Files in which every document is of another tool are as if they were not there."""
@@ -504,6 +506,11 @@ def _declared_twice(candidate: Candidate, rivals: list[tuple[str, int]]) -> Diag
         column=1,
         help="keep one of them; until then it stays as it was",
     )
+
+
+def _bare(document: Document) -> str:
+    """The document's text, wherever in a file it stands."""
+    return document.text.strip().removeprefix("---").strip()
 
 
 def _is_in(problem: Diagnostic, document: Document) -> bool:
