@@ -43,7 +43,9 @@ _BOUNDARY = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _BLANK = re.compile(r"(?:---|\.\.\.)?(?:[ \t\r\n]+|#[^\n]*)*")
 _DIRECTIVES = re.compile(r"(?:%[^\n]*\n|[ \t\r\n]+|#[^\n]*)*")
 _BLANKS = re.compile(r"[ \t\r\n]*")
-_JSON_ESCAPE = re.compile(r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|.)", re.DOTALL)
+_PAIR_ESCAPED = re.compile(r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|.)", re.DOTALL)
+_PRIVATE: Final = 0x800  # from the first half of a pair (U+D800) to the first private character (U+E000)
+_PAIR = re.compile("[\ue000-\ue3ff][\ue400-\ue7ff]")
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7}|\|{7})(?=[ \r\n]|\Z)", re.MULTILINE)
 # Not printable in YAML, a lone carriage return, Unicode line ends: editors and parsers count lines differently there.
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]|\r(?!\n)")
@@ -80,9 +82,12 @@ class Frame:
 class DocumentReader:
     """Folds the events of one document into plain data; what is refused becomes a problem, and the rest goes on."""
 
-    def __init__(self, draft: Document, budget: int) -> None:
+    def __init__(self, draft: Document, budget: int, *, is_json: bool) -> None:
         self.draft = draft
         self.budget = budget
+        # JSON writes a character beyond 16 bits as two escapes. YAML refuses them: others as long stand for them.
+        self.parsed = _PAIR_ESCAPED.sub(_stand_in, draft.text) if is_json else draft.text
+        self.has_pairs = self.parsed != draft.text
         self.top = Frame([], {})
         self.stack = [self.top]
         self.problems: list[Diagnostic] = []
@@ -92,7 +97,7 @@ class DocumentReader:
         """All of the document, or as far as it can be read."""
         try:
             self._check_text()
-            parser = CParser(self.draft.text)
+            parser = CParser(self.parsed)
             while self._take(parser.get_event()):
                 pass
         except _Abandon:
@@ -123,6 +128,8 @@ class DocumentReader:
             if event.anchor is not None or event.tag is not None:
                 self._refuse_properties(event)
             frame, text = self.stack[-1], event.value
+            if self.has_pairs:
+                text = _PAIR.sub(_joined, text)
             if frame.key is None and type(frame.data) is dict:
                 self._key(frame, Scalar(text) if event.style else Plain(text), event)
             else:
@@ -246,18 +253,18 @@ def read_documents(path: str, data: bytes) -> tuple[list[Document], list[Diagnos
     problems: list[Diagnostic] = []
     budget = MAX_EVENTS
     chunks, behind = [], []
-    for text, first_line in _chunks(data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")):
-        first, *others = _values(text, first_line)
+    for chunk, begin in _chunks(data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")):
+        first, *others = _values(chunk, begin)
         chunks.append(first)
         behind += others
-    for text, first_line in chunks + behind:
+    for text, first_line, is_json in chunks + behind:
         draft = Document(path=path, index=len(documents), line=first_line, data=None, text=text, first_line=first_line)
         if len(documents) == MAX_DOCUMENTS:
             message = f"the file has more than {MAX_DOCUMENTS:,} documents; the rest is not read"
             problems.append(draft.diagnostic("RX205", message, draft.span(0, 1), advice="split the file"))
             documents.append(replace(draft, broken=True))
             break
-        reader = DocumentReader(draft, budget)
+        reader = DocumentReader(draft, budget, is_json=is_json)
         document = reader.read()
         budget = reader.budget
         problems += reader.problems
@@ -327,24 +334,24 @@ def _chunks(text: str) -> Iterator[tuple[str, int]]:
         line += chunk.count("\n")
 
 
-def _values(text: str, first_line: int) -> Iterator[tuple[str, int]]:
-    """The text, or where it is several JSON values one behind the other, each of them with the line of its begin.
+def _values(text: str, first_line: int) -> Iterator[tuple[str, int, bool]]:
+    """The text, or where it is several JSON values one behind the other, each of them; its first line; if it is JSON.
 
     A value keeps its columns. What is no JSON is left to the reader of YAML.
     """
     begin, end, line, decoder = 0, _end_of_blanks(text, 0), first_line, json.JSONDecoder()
     if not text.startswith("{", end):
-        yield text, first_line
+        yield text, first_line, False
         return
     while begin < len(text):
+        is_json = True
         try:
             _, end = decoder.raw_decode(text, end)
         except (ValueError, RecursionError):
-            end = len(text)
+            end, is_json = len(text), False
         following = _end_of_blanks(text, end)
         column = begin - text.rfind("\n", 0, begin) - 1
-        value = " " * column + text[begin : end if following < len(text) else None]
-        yield _JSON_ESCAPE.sub(_whole, value), line
+        yield " " * column + text[begin : end if following < len(text) else None], line, is_json
         line += text.count("\n", begin, following)
         begin = end = following
 
@@ -354,12 +361,16 @@ def _end_of_blanks(text: str, start: int) -> int:
     return found.end() if found else start
 
 
-def _whole(escape: re.Match[str]) -> str:
-    """JSON writes a character beyond 16 bits as two escapes, YAML as one."""
+def _stand_in(escape: re.Match[str]) -> str:
+    """Two escapes for private characters in place of those for the halves of a pair; any other escape as it is."""
     if escape[1] is None:
         return escape[0]
-    char = bytes.fromhex(escape[1] + escape[2]).decode("utf-16-be")
-    return f"\\U{ord(char):08X}"
+    return "".join(f"\\u{int(half, 16) + _PRIVATE:04x}" for half in escape.groups())
+
+
+def _joined(pair: re.Match[str]) -> str:
+    """The character for whose halves a pair of private ones stands."""
+    return bytes.fromhex("".join(f"{ord(half) - _PRIVATE:04x}" for half in pair[0])).decode("utf-16-be")
 
 
 def _character(char: str) -> str:

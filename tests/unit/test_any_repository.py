@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from reconciler.diagnostics import BLOCKS_PRUNING
 from reconciler.history import events as ev
 from reconciler.history.keys import DELIVER
+from reconciler.history.timeline import words
 from reconciler.model.declaration import declare, identity_of, is_foreign
 from reconciler.planning.kinds import models
 from reconciler.sources.documents import read_documents
@@ -283,6 +285,20 @@ def test_a_dotted_file_that_an_older_release_read_is_not_silently_kept_or_delete
     assert "its name begins with a dot" in held(followed)
 
 
+def test_other_tools_files_that_an_older_release_refused_block_nothing_any_more(followed: Followed) -> None:
+    followed.push(OURS)
+    problem = {"code": "RX209", "path": "mkdocs.yml", "message": "x", "notes": [BLOCKS_PRUNING]}
+    data = {"commit": "1" * 40, "author": "", "committed": "", "subject": "", "documents": {}}
+    state, record = followed.hub.state, followed.hub.record
+    head, oid = state.ref.commit, followed.git.blob(b"a: *b\n")
+    record.append([record.event(ev.REF_ADVANCED, "git", {**data, "commit": head, "files": {"mkdocs.yml": oid}})])
+    record.append([record.event(ev.MANIFESTS_CHECKED, "git", {"problems": {"mkdocs.yml": [problem]}})])
+    followed.git.commit({"mkdocs.yml": "a: *b\n"})
+    state.ref.commit = followed.git.head()
+    assert followed.hub.orders(followed.push({"models/p.yaml": None})) == {"InferenceModel/default/p@e1": "delete"}
+    assert followed.problems() == {}
+
+
 def test_a_revert_beside_another_tools_change_is_one(followed: Followed) -> None:
     followed.push({**OURS, "package.json": "{}"})
     first = followed.hub.state.ref.commit
@@ -290,3 +306,22 @@ def test_a_revert_beside_another_tools_change_is_one(followed: Followed) -> None
     entries = followed.push({"models/p.yaml": OURS["models/p.yaml"], "package.json": '{"a": 2}'})
     (advanced,) = [entry.event for entry in entries if entry.event.type == ev.REF_ADVANCED]
     assert advanced.data["reverts"] == first
+
+
+def test_a_malformed_commit_is_read_shown_printable_and_named_once(followed: Followed) -> None:
+    followed.push(OURS)
+    git = followed.git
+    tree, head = git.git("rev-parse", "HEAD^{tree}"), git.head()
+    raw = f"tree {tree}\nparent {head}\nauthor \x1b[31mA<a@b>99999999999999999999 +051800\ncommitter x\n\nold\n"
+    odd = git.git("hash-object", "-t", "commit", "-w", "--literally", "--stdin", stdin=raw.encode())
+    git.git("update-ref", "refs/heads/main", odd)
+    (entry,) = [entry for entry in followed.hub.turn("commit") if entry.event.type == ev.REF_ADVANCED]
+    assert entry.event.gitcommit == odd
+    assert followed.hub.state.ref.time.startswith("1970-01-01T")
+    said = words(entry.event)
+    assert said.isprintable()
+    assert "; malformed, and read all the same: " in said
+    assert f"missingEmail in {odd[:12]}" in said
+    entries = followed.push({"models/p.yaml": model("p", 9001)})
+    assert followed.hub.orders(entries) == {"InferenceModel/default/p@e1": "update 1"}
+    assert not any("malformed" in entry.event.data for entry in entries)
