@@ -110,9 +110,10 @@ class DocumentRepository:
         if head == old:
             return None
         changes = self._changes(old, head)
-        read = self._parse([*changes, *self._conflicting(changes, in_force)])
+        looked_at = [*changes, *self._conflicting(changes, in_force)]
+        read = self._parse(looked_at)
         problems, gone = read.problems, {change.path for change in changes if change.new_oid is None}
-        self._keep_disowned(read, changes, gone)
+        self._keep_disowned(read, looked_at, gone)
         files = self._judge(read.candidates, problems, gone)
         self._leave_out(read, files)
         declared, changed = self._declare(files)

@@ -47,7 +47,7 @@ def test_files_of_other_tools_are_counted_and_named_where_that_is_asked(plan: Pl
     said = plan()
     assert (said.code, said.out) == (0, "nothing to do\n")
     assert "3 files left out, of other tools (-v names them)\n" in said.err
-    assert plan("-v").err.splitlines()[-3:] == [
+    assert [line for line in plan("-v").err.splitlines() if line.startswith("left out: ")] == [
         "left out: .github/ci.yml: its name begins with a dot",
         "left out: mkdocs.yml: it declares nothing of ai.kubeedge.io",
         "left out: old/a.yaml: .reconcilerignore:1",
@@ -73,7 +73,7 @@ def test_changes_end_with_1_and_say_field_line_and_bytes(plan: PlanOf, settled: 
 
 
 def test_a_refused_document_ends_with_3_even_beside_changes(plan: PlanOf, settled: World) -> None:
-    settled.repository.commit({"deployments/defect.yaml": SET % "2", "broken.yaml": "kind: [\n"})
+    settled.repository.commit({"deployments/defect.yaml": SET % "2", "broken.yaml": "kind: [  # of ai.kubeedge.io\n"})
     said = plan()
     assert said.code == 3
     assert "--> broken.yaml:2:1" in said.out
