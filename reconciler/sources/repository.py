@@ -6,6 +6,7 @@ The last good content is kept per document (path and position): a document that 
 standing, also where it was moved in the same commit, and never blocks or removes anything else.
 """
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
@@ -92,6 +93,7 @@ class DocumentRepository:
         self._mirror, self._state, self._blob, self._cache, self._folder = mirror, state, blob, cache, folder
         self._kinds = models()
         self._files = self._remembered()
+        self._dotted = {path for path in self._files if is_hidden(path, folder)}  # an older release has read them
         self._declared = Declared(slot.object for slots in self._files.values() for slot in slots if slot.object)
 
     @property
@@ -173,8 +175,7 @@ class DocumentRepository:
         """What differs between what was read last and `head`, also when the old commit has left the repository."""
         if old and self._mirror.has(old):
             changes = self._mirror.changes(old, head, self._folder)
-            hidden = {path for path in self._files if is_hidden(path, self._folder)}  # an older release has read it
-            hidden -= {change.path for change in changes}
+            hidden = (self._dotted & self._files.keys()) - {change.path for change in changes}
             return changes + [FileChange(path, self._state.files.get(path), None, "000000") for path in hidden]
         there = self._mirror.changes(None, head, self._folder)
         paths = {change.path for change in there}
@@ -274,16 +275,17 @@ class DocumentRepository:
         read.parsed += len(documents)
         problems, candidates, objects = read.problems[file.path], [], []
         is_unclear = bool(unread) and not documents
+        by_line = _by_first_line(unread, documents)
         for document in documents:
             candidate = Candidate(file.path, document.index, None, NOTHING, document.line)
-            said = [one for one in unread if _is_in(one, document)]
+            said = by_line.pop(document.first_line, []) if document.broken else []
             candidates.append(candidate)
             if document.data is None and not document.broken:  # a list, whose items are documents
                 continue
             if is_foreign(document, self._kinds):
                 read.strangers.append(Stranger(document, candidate, said))
                 continue
-            problems += [one for one in said if one not in problems]
+            problems += said
             candidate.identity, candidate.slot = identity_of(document, self._kinds), None
             declaration, found = declare(document, self._kinds)
             is_unclear |= candidate.identity is None or not says_api_version(document)
@@ -518,9 +520,13 @@ def _bare(document: Document) -> str:
     return document.text.strip().removeprefix("---").strip()
 
 
-def _is_in(problem: Diagnostic, document: Document) -> bool:
-    """Whether a problem that the reader has named is of this document's text."""
-    return 0 <= problem.line - document.first_line <= document.text.count("\n")
+def _by_first_line(unread: list[Diagnostic], documents: list[Document]) -> dict[int, list[Diagnostic]]:
+    """What the reader has named, by the first line of the document that it is of."""
+    starts = sorted({document.first_line for document in documents})
+    found: dict[int, list[Diagnostic]] = {}
+    for problem in unread:
+        found.setdefault(starts[max(0, bisect_right(starts, problem.line) - 1)] if starts else 0, []).append(problem)
+    return found
 
 
 def _disowned(document: Document, meant: Object) -> Diagnostic:
