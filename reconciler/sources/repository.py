@@ -183,16 +183,12 @@ class DocumentRepository:
         return [change for change in there if self._state.files.get(change.path) != change.new_oid] + gone
 
     def _conflicting(self, changes: Iterable[FileChange], in_force: Problems) -> list[FileChange]:
-        """Unchanged files that declare an object twice: what changes elsewhere may free them.
-
-        And those of which nothing was ever read: an older release took other tools' files for wrong.
-        """
+        """Unchanged files that declare an object twice: what changes elsewhere may free them."""
         changed = {change.path for change in changes}
         return [
             FileChange(path, self._state.files[path], self._state.files[path], "100644")
             for path, problems in in_force.items()
-            if path not in changed and path in self._state.files
-            if any(p["code"] == "RX214" for p in problems) or not self._declares(path)
+            if path not in changed and path in self._state.files and any(p["code"] == "RX214" for p in problems)
         ]
 
     def _commits(

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reconciler.diagnostics import BLOCKS_PRUNING
 from reconciler.history import events as ev
 from reconciler.history.keys import DELIVER
 from reconciler.history.timeline import words
@@ -283,20 +282,6 @@ def test_a_dotted_file_that_an_older_release_read_is_not_silently_kept_or_delete
     entries = followed.push({"fleet/p.yaml": None, path: model("p")})
     assert followed.hub.orders(entries) == {}
     assert "its name begins with a dot" in held(followed)
-
-
-def test_other_tools_files_that_an_older_release_refused_block_nothing_any_more(followed: Followed) -> None:
-    followed.push(OURS)
-    problem = {"code": "RX209", "path": "mkdocs.yml", "message": "x", "notes": [BLOCKS_PRUNING]}
-    data = {"commit": "1" * 40, "author": "", "committed": "", "subject": "", "documents": {}}
-    state, record = followed.hub.state, followed.hub.record
-    head, oid = state.ref.commit, followed.git.blob(b"a: *b\n")
-    record.append([record.event(ev.REF_ADVANCED, "git", {**data, "commit": head, "files": {"mkdocs.yml": oid}})])
-    record.append([record.event(ev.MANIFESTS_CHECKED, "git", {"problems": {"mkdocs.yml": [problem]}})])
-    followed.git.commit({"mkdocs.yml": "a: *b\n"})
-    state.ref.commit = followed.git.head()
-    assert followed.hub.orders(followed.push({"models/p.yaml": None})) == {"InferenceModel/default/p@e1": "delete"}
-    assert followed.problems() == {}
 
 
 def test_a_revert_beside_another_tools_change_is_one(followed: Followed) -> None:
