@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from reconciler.diagnostics import HOLDS_DELETES
 from reconciler.history.keys import Key, scopes_of
-from reconciler.history.state import Served, StageState, State, suspended_by
+from reconciler.history.state import Served, StageState, State, suspended_by, switch
 from reconciler.history.times import is_over, is_time, shown
 from reconciler.planning.desired import content_digest
 from reconciler.planning.freeze import Freeze, frozen
@@ -25,7 +25,9 @@ class Judgement:
     holds: key -> quarantined content digests with the reason.  suspended: "*" or edge -> reason.
     unreadable: lines that cannot be read, so that nothing may be pruned.  deleted_lately: deletes within the last hour.
     inventory: how many keys there were when it began; asked only where there are deletes.
-    rewritten_from: the commit that the branch no longer contains.  moved: a file that is where nothing is read, if any.
+    rewritten_from: the commit that the branch no longer contains.  missing: that the followed folder is gone.
+    switched: from which source to which it was, where nothing of the new one was accepted yet.
+    moved: that a file which declared something is where nothing is read.
     approved: the digest that a person has released.  held_bytes: edge -> digests on its disk.
     freeze: the window that is open now; what was ordered is still kept so.  ordered: what was ordered, by key.
     edge_of: (key, what is ordered) -> the edge on which an object of the API server is to run, "" where on none.
@@ -40,6 +42,8 @@ class Judgement:
     inventory: Callable[[], int] = lambda: 0
     rewritten_from: str = ""
     moved: str = ""
+    missing: str = ""
+    switched: str = ""
     approved: str = ""
     held_bytes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     freeze: Freeze | None = None
@@ -87,6 +91,8 @@ def judge_by(
             ),
             "",
         ),
+        missing="" if is_asked else state.ref.missing,
+        switched=switch(state.ref.switched, state.ref.source),
         approved=approved,
         held_bytes={name: edge.artifacts for name, edge in state.edges.items()},
         freeze=frozen(fleet, now),
@@ -165,8 +171,19 @@ def held(judged_by: Judgement, digest: str, *, steps: int, deletes: int) -> str:
     """Why a whole plan waits for a person; "" where it does not. deletes: those that nothing else stops."""
     if judged_by.approved and judged_by.approved == digest:
         return ""
-    if judged_by.rewritten_from and steps:
+    why = _doubt(judged_by) if steps else ""
+    why = why or _too_many(judged_by, deletes)
+    return f"{why}; {judged_by.switched}" if why and judged_by.switched else why
+
+
+def _doubt(judged_by: Judgement) -> str:
+    """Why nothing that a commit asks for is done before a person has looked."""
+    if judged_by.rewritten_from:
         return f"history was rewritten: commit {judged_by.rewritten_from[:12]} is no longer in the branch"
+    return judged_by.missing
+
+
+def _too_many(judged_by: Judgement, deletes: int) -> str:
     if judged_by.limits is None or not deletes:
         return ""
     if judged_by.moved:
