@@ -27,9 +27,9 @@ def followed(state_dir: Path, *, repo: str | None, branch: str | None, path: str
 
     options: dict[str, Any] = {"repo": repo, "branch": branch, "path": path, "state_dir": state_dir, **world}
     if not repo and not os.environ.get("RECONCILER_REPO"):
-        running = _running(state_dir)
-        options |= {name: options.get(name) or value for name, value in running.items()}
-        if not running and (root := root_of(Path.cwd())) is not None:
+        there = running(state_dir)
+        options |= {name: options.get(name) or value for name, value in there.items()}
+        if not there and (root := root_of(Path.cwd())) is not None:
             _require_read(state_dir, root)
             options["repo"] = str(root)
         if not options["repo"]:
@@ -90,7 +90,7 @@ def _require_root(place: Path, settings: "Settings") -> None:
     raise SettingInvalid(f"{place} is a folder of the repository {root}", hint=f"use --repo {root} --path {inner}")
 
 
-def _running(state_dir: Path) -> dict[str, str]:
+def running(state_dir: Path) -> dict[str, str]:
     """What the reconciler that runs there follows; {} when none does."""
     from reconciler import control_socket
     from reconciler.edge.paths import StateDirectory
