@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
 from reconciler.errors import HistoryError
@@ -22,7 +22,6 @@ from reconciler.model.kind import to_json
 from reconciler.planning.declared import Declared, Object
 from reconciler.planning.kinds import models
 from reconciler.planning.mutation import mutated_version
-from reconciler.sources.cache import DocumentCache
 from reconciler.sources.documents import read_documents
 from reconciler.sources.mirror import CommitFacts, Mirror
 from reconciler.sources.tree import FileChange, ManifestFile
@@ -40,6 +39,13 @@ class Slot:
 NOTHING = Slot("", None)
 Files = dict[str, list[Slot]]
 Problems = Mapping[str, list[dict[str, Any]]]  # by path, as the log has them
+
+
+class Cache(Protocol):
+    """Parsed documents by blob id. Implemented by `sources.cache.DocumentCache`."""
+
+    def load(self, oids: Iterable[str]) -> dict[str, list[Object]]: ...
+    def keep(self, parsed: Mapping[str, list[Object]]) -> None: ...
 
 
 @dataclass
@@ -61,7 +67,7 @@ class DocumentRepository:
         mirror: Mirror,
         state: State,
         blob: Callable[[str], bytes | None],
-        cache: DocumentCache,
+        cache: Cache,
         folder: str = "",
     ) -> None:
         """state: the live fold of the log, which says what was read last.  blob: source files in the log."""
@@ -74,6 +80,10 @@ class DocumentRepository:
     def declared(self) -> Declared:
         """What the last adopted reading declares."""
         return self._declared
+
+    def standing(self) -> dict[str, Object]:
+        """The last good content of each document, by where it stands."""
+        return {slot.good: slot.object for slots in self._files.values() for slot in slots if slot.object is not None}
 
     def reading(self) -> Callable[[], Reading | None]:
         """See stages.git.Repository. What else it needs changes only by `adopt`."""
