@@ -22,7 +22,8 @@ def attributes(output: bytes) -> dict[str, dict[str, str]]:
     fields = iter(output.decode("utf-8", "surrogateescape").split("\0"))
     for path in fields:
         if path:
-            found.setdefault(path, {})[next(fields)] = next(fields)
+            name, said = next(fields), next(fields)
+            found.setdefault(path, {})[name] = said
     return found
 
 

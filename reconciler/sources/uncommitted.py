@@ -209,10 +209,11 @@ class Uncommitted(Mirror):
 def _as_its_user(git: Git) -> Git:
     """The same with the user's own configuration in force, as far as it says what Git ignores and converts."""
     mine = Git(directory=git.directory, remote=git.remote, global_config="")
-    answer = mine.ask("config", "--type=path", "--get", "core.attributesFile")
-    place = os.fsdecode(answer.output).strip()
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.environ.get("HOME", ""), ".config")  # noqa: PTH118
-    extra = (("core.attributesFile", place or f"{base}/git/attributes"),)
+    said = mine.ask("config", "-z", "--type=path", "--get-all", "core.attributesFile").output
+    *own, _ = _names(said)  # the last is ours, which wins
+    base = os.environ.get("XDG_CONFIG_HOME") or f"{os.environ.get('HOME', '')}/.config"
+    place = own[-1] if own else f"{base}/git/attributes"
+    extra = (("core.attributesFile", place),)
     return Git(directory=git.directory, remote=git.remote, global_config="", extra=extra)
 
 

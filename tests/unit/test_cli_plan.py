@@ -38,7 +38,9 @@ def shown(said: Said) -> dict[str, Any]:
 
 def test_with_nothing_to_do_it_ends_with_0(plan: PlanOf, settled: World) -> None:
     said = plan()
-    assert (said.code, said.out) == (0, "nothing to do\n")
+    head = settled.repository.head()[:12]
+    of = f"plan of branch main at {head}, as main ({head}, as it was read last)"
+    assert (said.code, said.out) == (0, f"{of}\n\nnothing to do\n")
 
 
 def test_changes_end_with_1_and_say_field_line_and_bytes(plan: PlanOf, settled: World) -> None:
@@ -84,6 +86,8 @@ def test_what_is_wrong_ends_with_more_than_1(call: Call, tmp_path: Path) -> None
 def test_without_any_state_it_plans_from_nothing(call: Call, settled: World, tmp_path: Path) -> None:
     said = call("plan", "--repo", settled.repository.path, "--state", tmp_path / "none")
     assert said.code == 1
+    first = f"nothing is known of what is live (no log in {tmp_path / 'none'}): everything is shown as new. "
+    assert said.out.startswith(first + "Name the hub: --hub URL, or its --state directory.\n")
     assert "4 to create" in said.out
     assert not (tmp_path / "none" / "hub").exists()
 
@@ -222,7 +226,7 @@ def test_a_plan_for_a_cluster_ends_every_connection_that_it_opened(
 
 def test_an_edge_that_takes_no_orders_is_said_though_nothing_is_planned_for_it() -> None:
     state = State(edges={"e1": EdgeSeen(refusal="an older copy"), "e2": EdgeSeen()})
-    ahead = cast("Preview", SimpleNamespace(loses_policy=False, state=state))
+    ahead = cast("Preview", SimpleNamespace(loses_policy=False, state=state, remarks=tuple))
     assert list(_notes(ahead)) == ["e1 takes no orders from this log: an older copy"]
 
 
@@ -231,7 +235,7 @@ def test_what_is_fought_over_is_said_though_nothing_is_planned_for_it() -> None:
     model = Served(operation="o", phase="Committed", fought=until, message="kubectl and reconciler fight over it")
     keys = {"InferenceModel/default/a": model, "InferenceModel/default/b": Served(operation="o")}
     state = State(stages={DECLARE: StageState(keys=keys)})
-    ahead = cast("Preview", SimpleNamespace(loses_policy=True, state=state))
+    ahead = cast("Preview", SimpleNamespace(loses_policy=True, state=state, remarks=tuple))
     assert list(_notes(ahead)) == [
         NO_POLICY,
         (

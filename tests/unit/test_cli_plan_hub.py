@@ -1,25 +1,17 @@
 """A plan made in a clone, by what a hub elsewhere knows, is the plan that the hub makes when it reads that commit."""
 
-import gzip
 import json
-import shutil
-import socket
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from reconciler.cli import remote
 from reconciler.history import events as ev
-from reconciler.history.keys import DELIVER
-from reconciler.wiring import basis
 from tests.git_repository import Repository
-from tests.unit.cli_world import EDGE, FILES, SET, SHA, World, key
+from tests.unit.cli_world import EDGE, FILES, SET, World
 from tests.unit.conftest import Call, Said
-from tests.unit.test_cli_hub import Served, serve
+from tests.unit.test_cli_hub import serve
 
 pytestmark = pytest.mark.enable_socket
 
