@@ -74,12 +74,14 @@ class DocumentRepository:
         self._mirror, self._state, self._blob, self._cache, self._folder = mirror, state, blob, cache, folder
         self._kinds = models()
         self._files = self._remembered()
-        self._declared = Declared(slot.object for slots in self._files.values() for slot in slots if slot.object)
+        self._known: Declared | None = None
 
     @property
     def declared(self) -> Declared:
         """What the last adopted reading declares."""
-        return self._declared
+        if self._known is None:
+            self._known = Declared(self.standing().values())
+        return self._known
 
     def standing(self) -> dict[str, Object]:
         """The last good content of each document, by where it stands."""
@@ -119,7 +121,7 @@ class DocumentRepository:
                 self._files[path] = slots
             else:
                 self._files.pop(path, None)
-        self._declared = reading.declared
+        self._known = reading.declared
 
     # ── at start ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -233,7 +235,7 @@ class DocumentRepository:
             if declaration is not None:
                 obj = _object(declaration, document)
                 objects.append(obj)
-                mutation = mutated_version(self._declared.get(obj.identity), obj)
+                mutation = mutated_version(self.declared.get(obj.identity), obj)
                 found = [*found, mutation] if mutation is not None else found
                 slot = Slot(f"{file.oid}#{document.index}", obj) if mutation is None else None
             problems += found
@@ -269,7 +271,7 @@ class DocumentRepository:
             before = self._files.get(candidate.path, [])
             there = before[candidate.index] if candidate.index < len(before) else NOTHING
             return NOTHING if there.object is not None and there.object.identity in claims else there
-        standing, mine = self._declared.get(candidate.identity), claims[candidate.identity]
+        standing, mine = self.declared.get(candidate.identity), claims[candidate.identity]
         if standing is None:
             return NOTHING
         keepers = [one for one in mine if one.path == standing.path] or (mine if standing.path in changed else [])
@@ -285,7 +287,7 @@ class DocumentRepository:
         if candidate.identity is None:
             return []
         others = [(other.path, other.line) for other in claims[candidate.identity] if other is not candidate]
-        standing = self._declared.get(candidate.identity)
+        standing = self.declared.get(candidate.identity)
         if standing is not None and standing.path not in changed:
             others.append((standing.path, standing.line))
         return others
@@ -297,9 +299,9 @@ class DocumentRepository:
         touched: dict[Identity, Object | None] = {obj.identity: None for obj in before}
         touched.update(after)
         changed = {
-            identity for identity, obj in touched.items() if _content(obj) != _content(self._declared.get(identity))
+            identity for identity, obj in touched.items() if _content(obj) != _content(self.declared.get(identity))
         }
-        return self._declared.changed(touched), frozenset(changed)
+        return self.declared.changed(touched), frozenset(changed)
 
     # ── problems ──────────────────────────────────────────────────────────────────────────────────────────────────
 
