@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DIFFERENCES, REFUSED = 1, 3
 NO_POLICY: Final = "no Fleet is declared any more: its limits and permissions go back to the defaults"
+UNSEEN: Final = "it cannot be told"
 UNKNOWN: Final = "nothing is known of what is live"
 
 
@@ -46,6 +47,7 @@ class Shown:
     refused: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
     problems: tuple[dict[str, Any], ...]
+    checks: tuple[str, ...] = ()
 
 
 def _forms(command: Any) -> Any:
@@ -53,17 +55,18 @@ def _forms(command: Any) -> Any:
 
 
 @click.command(epilog="Example: reconciler plan --repo . && echo nothing to do")
+@click.option("--check", is_flag=True, help="Look whether new URLs are there and have their size, and ports are free.")
 @repository
 @where
 @_forms
-def command(*, where: Where, form: str, **about: str | None) -> int:
+def command(*, where: Where, form: str, check: bool, **about: str | None) -> int:
     """Show what would change for which edge, why, and what it costs. Changes nothing.
 
     A local work tree is taken as it is checked out, on whatever branch, committed or not; with --branch that branch.
     With --hub and --repo: against what that hub knows, from anywhere; --hub alone shows the plan that is held there.
     With --context: against the objects of that cluster and what the hub in it knows; where no repository is named the
     plan that is held there. Exit codes: 0 nothing to do, 1 there are changes, or some wait or were refused by an edge,
-    3 a document is refused, more: an error.
+    3 a document is refused, or what --check looked at is not as declared, more: an error.
     """
     from reconciler.cli.followed import names_a_repository
 
@@ -71,7 +74,7 @@ def command(*, where: Where, form: str, **about: str | None) -> int:
         return _held(where, form)
     if where.in_cluster and not names_a_repository(about):
         return _held(where, form)
-    shown, plan, problems = _planned(where, about)
+    shown, plan, problems = _planned(where, about, check=check)
     match form:
         case "table":
             _show(shown, plan, problems)
@@ -83,12 +86,16 @@ def command(*, where: Where, form: str, **about: str | None) -> int:
             from reconciler.cli.output import write
 
             write(form, "Plan", shown)
-    if any(problem.severity == "error" for problem in problems):
+    if any(problem.severity == "error" for problem in problems) or any(map(_is_wrong, shown.checks)):
         return REFUSED
     return DIFFERENCES if plan.steps or shown.refused else 0
 
 
-def _planned(where: Where, about: Mapping[str, str | None]) -> "tuple[Shown, Plan, list[Diagnostic]]":
+def _is_wrong(check: str) -> bool:
+    return not check.startswith(UNSEEN)
+
+
+def _planned(where: Where, about: Mapping[str, str | None], *, check: bool) -> "tuple[Shown, Plan, list[Diagnostic]]":
     """The plan; with a hub elsewhere again as long as that goes on meanwhile. Raises WorldUnavailable."""
     from reconciler.errors import WorldUnavailable
     from reconciler.wiring.basis import MOVED, Moved
@@ -101,7 +108,14 @@ def _planned(where: Where, about: Mapping[str, str | None]) -> "tuple[Shown, Pla
                 plan = ahead.plan()
             except Moved:
                 continue
-            return _told(ahead, plan, unknown)
+            shown, every, problems = _told(ahead, plan, unknown)
+            if check:
+                from reconciler.cli.plan_check import checked
+
+                found = checked(every.steps, ahead.state, here=hub is None and not settings.has_cluster)
+                said = tuple(one.text if one.is_wrong else f"{UNSEEN}: {one.text}" for one in found)
+                shown = replace(shown, checks=said)
+            return shown, every, problems
     raise WorldUnavailable("the hub went on each time while it was asked", hint="ask again when less is under way")
 
 
@@ -285,6 +299,8 @@ def _show(shown: Shown, plan: "Plan", problems: "Sequence[Diagnostic]") -> None:
         line("")
     for note in shown.notes:
         line(f"note: {note}\n", "yellow")
+    for check in shown.checks:
+        line(printable(f"check: {check}") + "\n", "yellow")
     for one in shown.refused:
         said = f"note: {one['edge']} {one['model']}: version {one['version']} is {one['phase']}: {one['code']}: "
         line(printable(f"{said}{one['message']}{'; ' if one['waits'] else ''}{one['waits']}") + "\n", "yellow")

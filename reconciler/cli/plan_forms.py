@@ -47,6 +47,8 @@ def value(said: object) -> str:
     if isinstance(said, bool):
         return "true" if said else "false"
     text = str(said)
+    if len(text) > LINE:
+        return f"{text[:LINE]}… ({len(text)} characters)"
     return f"{text[:12]}…" if len(text) == 64 and text.isalnum() else text or '""'
 
 
@@ -87,6 +89,7 @@ def _told(shown: "Shown", plan: "Plan", problems: Sequence[Diagnostic]) -> Itera
     if problems:
         yield ""
         yield from render_all(problems).splitlines()
+    yield from (f"! check: {check}" for check in shown.checks)
     yield from (f"! note: {note}" for note in shown.notes)
     for one in shown.refused:
         yield f"! {one['edge']} {one['model']}: version {one['version']} is {one['phase']}: {one['message']}"
@@ -101,13 +104,16 @@ def _told(shown: "Shown", plan: "Plan", problems: Sequence[Diagnostic]) -> Itera
 
 def _cut(lines: Iterable[str], room: int) -> Iterator[str]:
     """The lines, made printable, each and all bounded; the last says how many are missing."""
-    every = [text if len(text) <= LINE else f"{text[:LINE]}…" for text in map(printable, lines)]
-    for n, line in enumerate(every):
-        room -= len(line) + 1
+    missing = 0
+    for line in lines:
+        text = printable(line[:LINE]) + ("…" if len(line) > LINE else "")
+        room -= len(text) + 1
         if room < 0:
-            yield f"… {len(every) - n} more lines: `reconciler plan` shows them"
-            return
-        yield line
+            missing += 1
+        else:
+            yield text
+    if missing:
+        yield f"… {missing} more lines: `reconciler plan` shows them"
 
 
 # ── SARIF ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -123,6 +129,7 @@ def sarif(shown: "Shown", plan: "Plan", problems: Sequence[Diagnostic]) -> str:
         path, _, line = step.origin.partition("@")[0].rpartition(":")
         text = "; ".join(text.strip() for _, text in step_lines(step))
         found.append(_result("plan", "note", text, (path, int(line) if line.isdigit() else 0, 0)))
+    found += [_result("check", "warning", check) for check in shown.checks]
     if shown.unknown or shown.held:
         found.insert(0, _result("plan", "warning", shown.unknown or f"held: {shown.held}"))
     if len(found) > RESULTS:

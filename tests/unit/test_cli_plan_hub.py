@@ -168,7 +168,12 @@ def test_only_the_keys_that_a_commit_concerns_are_asked_for(
 ) -> None:
     asked: list[Mapping[str, str]] = []
     ask = remote.basis
-    monkeypatch.setattr(remote, "basis", lambda hub, said: asked.append(said) or ask(hub, said))
+
+    def told(hub: remote.Hub, said: Mapping[str, str]) -> bytes:
+        asked.append(said)
+        return ask(hub, said)
+
+    monkeypatch.setattr(remote, "basis", told)
     elsewhere.clone.commit(CHANGES["a pin"])
     assert elsewhere.plan().code == 1
     assert [*map(dict, asked)] == [{}, {"keys": "2"}]  # one of four
