@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
+from reconciler.diagnostics import Diagnostic
 from reconciler.engine.queue import Cause, Trigger
 from reconciler.errors import ReconcilerError
 from reconciler.history.events import Entry, Event
@@ -29,7 +30,7 @@ class Change:
     recorded before anything is planned.  cause: id of the event that explains the plan.  commit: the commit that this
     is about, "" where it is about none.  look: everything is compared first, in slices, and what differs is planned
     then.  then: triggers to follow.  is_later: it is answered when the source has the trigger taken again.
-    facts: what the source itself judges and announces the plan by.
+    facts: what the source itself judges and announces the plan by.  bugs: keys that cannot be handled, and why.
     """
 
     keys: frozenset[Key] = frozenset()
@@ -41,14 +42,16 @@ class Change:
     then: tuple[Trigger, ...] = ()
     is_later: bool = False
     facts: Any = None
+    bugs: Mapping[Key, Diagnostic] = field(default_factory=dict)
 
 
 class Considered(NamedTuple):
-    """A plan, with the expansions and observations that it was made from."""
+    """A plan, with the expansions and observations that it was made from, and what they have shown beside it."""
 
     plan: Plan
     expansions: list[Expansion]
     observed: Mapping[Key, Observed]
+    noticed: Sequence[Event]
 
 
 class Order(NamedTuple):

@@ -10,9 +10,10 @@ from typing import Any, Final
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key, stage_of
-from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State
+from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State, Wish
 
-CODE_VERSION: Final = 10  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 12  # of the fold: snapshots made by another one are dropped
+INSTEAD: Final = "; what serves instead: "
 
 
 def fold(state: State, entries: Iterable[Entry]) -> State:
@@ -100,9 +101,11 @@ def _change_planned(state: State, entry: Entry) -> None:
             commit=entry.event.gitcommit,
             seq=entry.seq,
             time=entry.event.time,
+            wishes=dict(_wishes(data)),
         )
         if before is not None and not held.commit:  # an audit's plan is held beside a commit's: both wait together
             held.commit, held.keys = before.commit, sorted({*before.keys, *held.keys})
+            held.wishes = before.wishes | held.wishes
         return
     if ready := sum(n for action, n in data["counts"].items() if action != "waiting"):
         mine.to_begin[entry.event.id] = ready
@@ -180,16 +183,25 @@ def _apply_succeeded(state: State, entry: Entry) -> None:
     event, mine = entry.event, _mine(state, entry.event)
     served = _answered(mine, event)
     if not _is_current(served, event):
+        served.message = _refusal(served)
         return
     served.open, served.before = False, {}
+    served.drift = _left_of(served.drift) if served.left else {}
     if not served.left:  # nothing of it is left to others any more
-        served.drift, served.fought = {}, ""
+        served.fought = ""
     if served.action == "delete":
         mine.keys.pop(event.subject, None)
         mine.holds.pop(event.subject, None)
-        mine.waits.pop(event.subject, None)
+        _waits_no_more(mine, event.subject)
         return
     _phase(served, entry, "Committed")
+
+
+def _left_of(drift: dict[str, Any]) -> dict[str, Any]:
+    """The part of a drift that a rule lets stand, once the rest was taken back."""
+    policy = drift.get("policy")
+    fields = [one for one in drift.get("fields", ()) if one.get("policy", policy) != "correct"]
+    return {**drift, "policy": "report", "fields": fields} if fields else {}
 
 
 def _apply_failed(state: State, entry: Entry) -> None:
@@ -260,6 +272,7 @@ def _model_activated(state: State, entry: Entry) -> None:
     served.live = entry.event.data["live"]
     served.previous = entry.event.data.get("previous", served.previous)
     _flipped(served, entry)
+    served.message = _refusal(served)
     if _is_current(served, entry.event):
         _phase(served, entry, "Active" if served.open else "Committed")
 
@@ -281,20 +294,47 @@ def _model_degraded(state: State, entry: Entry) -> None:
     _flipped(served, entry)
     if served.phase not in FAILED:  # an order that was refused stays refused; what stands instead is `live`
         _phase(served, entry, "Degraded")
-        served.message = entry.event.data["error"]
+    _befell(served, entry.event.data["error"])
+
+
+def _befell(served: Served, error: str) -> None:
+    """What became of that which serves, beside why the order was refused where another one was."""
+    if served.phase in FAILED:
+        served.message = f"{_refusal(served)}{INSTEAD}{error}"
+    else:
+        served.message, served.code = error, ""
+
+
+def _refusal(served: Served) -> str:
+    """Why an order was refused, without what became of that which stands instead."""
+    return served.message.partition(INSTEAD)[0]
 
 
 def _state_unstable(state: State, entry: Entry) -> None:
     served, data = _served(state, entry.event), entry.event.data
     served.live, served.unstable = data["live"], entry.event.time
-    served.message = f"it was served or lost {data['count']} times in {data['seconds'] // 60} minutes"
+    _befell(served, f"it was served or lost {data['count']} times in {data['seconds'] // 60} minutes")
 
 
 def _steps_waiting(state: State, entry: Entry) -> None:
-    waits = _mine(state, entry.event).waits
-    for reason, keys in entry.event.data["waits"].items():
+    mine, data = _mine(state, entry.event), entry.event.data
+    for reason, keys in data["waits"].items():
         for key in keys:
-            _put(waits, key, reason or None)
+            _put(mine.waits, key, reason or None)
+            mine.wishes.pop(key, None)
+    mine.wishes.update(_wishes(data))
+
+
+def _wishes(data: dict[str, Any]) -> Iterable[tuple[str, Wish]]:
+    """What is wanted of keys that wait, by key. data: of the event that says so."""
+    for one in data.get("wants", ()):
+        wish = Wish(**{name: value for name, value in one.items() if name != "keys"})
+        yield from ((key, wish) for key in one["keys"])
+
+
+def _waits_no_more(mine: StageState, key: str) -> None:
+    mine.waits.pop(key, None)
+    mine.wishes.pop(key, None)
 
 
 def _hold_lifted(state: State, entry: Entry) -> None:
@@ -324,6 +364,8 @@ def _link_refused(state: State, entry: Entry) -> None:
     data, seen = entry.event.data, state.edges.get(_writer(entry))
     if entry.origin is None:
         state.links[data["peer"]] = data["error"]
+    elif seen is None and data.get("source") == state.source and "held" in data:
+        state.put_back = data["held"]
     elif seen is not None and data.get("source", state.source) == state.source:  # else it was of an epoch before
         seen.refusal, seen.forked = data["error"], "source" in data
 
@@ -343,6 +385,8 @@ def _writer(entry: Entry) -> str:
 
 def _log_began(state: State, entry: Entry) -> None:
     if entry.origin is None:
+        state.put_back = []
+    if entry.origin is None and not _writer(entry):
         state.epoch = entry.seq
         for seen in state.edges.values():
             seen.refusal, seen.forked = "", False
@@ -366,7 +410,7 @@ def _object_adopted(state: State, entry: Entry) -> None:
 def _object_gone(state: State, entry: Entry) -> None:
     mine = _mine(state, entry.event)
     mine.keys.pop(entry.event.subject, None)
-    mine.waits.pop(entry.event.subject, None)
+    _waits_no_more(mine, entry.event.subject)
 
 
 def _drift_detected(state: State, entry: Entry) -> None:

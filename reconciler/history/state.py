@@ -63,6 +63,15 @@ class Ref(msgspec.Struct, kw_only=True, omit_defaults=True):
     ahead_since: str = ""
 
 
+class Wish(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The change of a key that waits. version: "" where it has none.  until: when it may be done (RFC 3339)."""
+
+    action: str = ""
+    version: str = ""
+    origin: str = ""
+    until: str = ""
+
+
 class HeldPlan(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A plan that waits for a person."""
 
@@ -73,6 +82,7 @@ class HeldPlan(msgspec.Struct, kw_only=True, omit_defaults=True):
     commit: str = ""
     seq: int = 0
     time: str = ""
+    wishes: dict[str, Wish] = {}
 
 
 class EdgeSeen(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -103,6 +113,7 @@ class StageState(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     keys: dict[str, Served] = {}
     waits: dict[str, str] = {}  # key -> why a change of it waits
+    wishes: dict[str, Wish] = {}  # key that waits -> the change
     problems: dict[str, list[dict[str, Any]]] = {}  # key -> diagnostics in force
     holds: dict[str, dict[str, dict[str, Any]]] = {}  # key -> content digest -> {reason, code, seq, time}
     held_plan: HeldPlan | None = None
@@ -113,6 +124,13 @@ class StageState(msgspec.Struct, kw_only=True, omit_defaults=True):
     def known(self, key: Key | str) -> Served:
         """The entry of `key`, to read; where there is none, one that says nothing and is not kept."""
         return self.keys.get(str(key)) or Served()
+
+    def wish(self, key: Key | str) -> Wish:
+        """What Git wants of a key that waits, by itself or with a plan that is held; nothing where none does."""
+        text, held = str(key), self.held_plan
+        if text in self.waits:
+            return self.wishes.get(text) or Wish()
+        return (held.wishes.get(text) if held is not None else None) or Wish()
 
     def served(self, key: Key | str) -> Served:
         """The entry of `key`, for the fold: made when there is none yet."""
@@ -131,6 +149,7 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     source: str = ""
     epoch: int = 0  # the first entry of its source: what was ordered before it is not known to the edges
     hub: str = ""  # the source that the hub's log has now, as an edge copied it last
+    put_back: list[Any] = []  # [position, hash] of what a hub holds of this edge's log, that refuses it now
     time: str = ""
     ref: Ref = msgspec.field(default_factory=Ref)
     documents: dict[str, list[str]] = {}  # path -> blob id of the last good content, per position in the file

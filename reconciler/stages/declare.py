@@ -23,7 +23,7 @@ from reconciler.planning.freeze import frozen
 from reconciler.planning.gate import Judgement
 from reconciler.planning.plan import Plan
 from reconciler.ports import Workers
-from reconciler.stages.git import Expand, FromGit, GitSource, Repository, noticed
+from reconciler.stages.git import Expand, FromGit, GitSource, Repository, noticed, waiting
 from reconciler.stages.keeping import Cluster, Keeping
 from reconciler.stages.verbs import Verbs
 
@@ -115,9 +115,9 @@ class Declare(FromGit, Keeping):
         expansions = list(expansions)
         theirs = (one for one in expansions if one.key.kind != "Edge")  # an Edge's are its pins'
         problems = noticed(self._record, theirs)
-        waiting = self.waiting(expansions, plan)
+        waits = waiting(self._record, expansions, plan)
         annotated = self._annotated() if expansions else ()
-        return [*problems, *waiting, *annotated, *self._at_rest(expansions, plan)]
+        return [*problems, *waits, *annotated, *self._at_rest(expansions, plan)]
 
     def passes(self, intent: Event) -> bool:
         """Whether it only restores, or was ordered in this freeze: by the commit that begins it, or goes back in it."""

@@ -14,14 +14,14 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import FAILED, Served
-from reconciler.planning.deliver import expand
+from reconciler.planning.deliver import exchanging, expand
 from reconciler.planning.desired import Expansion
 from reconciler.planning.diff import Observed
 from reconciler.planning.gate import Judgement
 from reconciler.planning.plan import Plan
 from reconciler.planning.reach import affected, every
 from reconciler.ports import Peers, Workers
-from reconciler.stages.git import Expand, FromGit, GitSource, Repository, noticed
+from reconciler.stages.git import Expand, FromGit, GitSource, Repository, noticed, waiting
 from reconciler.stages.replication import Replication
 from reconciler.stages.verbs import Verbs
 
@@ -186,9 +186,14 @@ class Deliver(FromGit, Edges, Source):
 
     # ── expansion and judgement ───────────────────────────────────────────────────────────────────────────────────
 
-    def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:  # noqa: ARG002  # rows tell what waits
-        """Problems of keys, where they differ from what the log says."""
-        return noticed(self._record, expansions)
+    def expand(self, keys: Iterable[Key]) -> list[Expansion]:
+        """What each key should be, and who makes way for whom."""
+        return exchanging(self.git.expand(keys), self._record.mine.keys)
+
+    def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
+        """Problems of keys, and what waits, where they differ from what the log says."""
+        expansions = list(expansions)
+        return [*noticed(self._record, expansions), *waiting(self._record, expansions, plan)]
 
     def judge(self, change: Change) -> Judgement:
         """Limits of the Fleet in force; the first commit is judged by its own."""

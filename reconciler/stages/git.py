@@ -18,12 +18,13 @@ from reconciler.errors import ReconcilerError, WorldRefused, WorldUnavailable
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
+from reconciler.history.state import Wish
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.deliver import unmatched_pins
 from reconciler.planning.desired import Desired, Expansion, Frozen
 from reconciler.planning.gate import Judgement, judge_by
-from reconciler.planning.plan import BATCH, Plan
+from reconciler.planning.plan import BATCH, Plan, Step
 from reconciler.planning.versions import Circumstances
 from reconciler.ports import Workers
 
@@ -294,7 +295,8 @@ class GitSource:
             commit = change.commit or (held.commit if held is not None else "")
             if held is not None and (held.digest, held.commit) == (plan.digest, commit):
                 return None
-            return {"held": plan.held, "keys": sorted(str(step.key) for step in plan.steps)}
+            keys = sorted(str(step.key) for step in plan.steps)
+            return {"held": plan.held, "keys": keys, "wants": wants(plan.steps)}
         if not (change.commit or facts.approved or len(plan.ready) > BATCH):
             return None
         data: dict[str, Any] = {"fleet": facts.fleet} if change.commit and facts.fleet != state.fleet else {}
@@ -399,6 +401,41 @@ def noticed(record: StageRecorder, expansions: Iterable[Expansion]) -> Sequence[
             found[str(expansion.key)] = problems
     stream = f"problems/{record.name}"
     return [record.event(ev.MANIFESTS_CHECKED, stream, {"problems": found})] if found else []
+
+
+def waiting(record: StageRecorder, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
+    """Which of these keys wait, for what, and what is wanted of them, where that differs from what the log says."""
+    now, mine = {str(step.key): step for step in plan.waiting}, record.mine
+    changed: dict[str, list[str]] = {}
+    steps: list[Step] = []
+    for text in sorted(str(expansion.key) for expansion in expansions):
+        step = now.get(text)
+        why, wish = (step.waits, _wish(step)) if step is not None else ("", Wish())
+        if why != mine.waits.get(text, "") or (wish != mine.wishes.get(text, Wish())):
+            changed.setdefault(why, []).append(text)
+            steps += [step] if step is not None else []
+    if not changed:
+        return []
+    data = {"waits": changed} | ({"wants": wants(steps)} if steps else {})
+    return [record.event(ev.STEPS_WAITING, f"waits/{record.name}", data)]
+
+
+def wants(steps: Iterable[Step]) -> list[dict[str, Any]]:
+    """What steps would do, as events have it: those alike stand together."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for step in steps:
+        wish = _wish(step)
+        groups.setdefault((wish.action, wish.version, wish.origin, wish.until), []).append(str(step.key))
+    names = ("action", "version", "origin", "until")
+    return [
+        {name: value for name, value in zip(names, said, strict=True) if value} | {"keys": keys}
+        for said, keys in groups.items()
+    ]
+
+
+def _wish(step: Step) -> Wish:
+    version = step.spec.get("version") or step.spec.get("spec", {}).get("targetVersion") or ""
+    return Wish(action=step.action, version=str(version), origin=step.origin, until=step.until)
 
 
 def _problems(expansion: Expansion) -> Sequence[Diagnostic]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from reconciler.engine.queue import Cause, Trigger
 from reconciler.engine.recorder import StageRecorder
 from reconciler.engine.stage import Change, Order, Source
-from reconciler.errors import KindMissing, RightMissing
+from reconciler.errors import Defect, KindMissing, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
@@ -25,7 +25,7 @@ from reconciler.planning.drift import CORRECT, IGNORE
 from reconciler.planning.gate import stopped
 from reconciler.planning.look import Drift, Look
 from reconciler.planning.plan import BATCH, Plan, Step
-from reconciler.stages.git import noticed
+from reconciler.stages.git import noticed, waiting
 
 
 class Annotations(Protocol):
@@ -132,7 +132,8 @@ class Keeping(Source, ABC):
 
     def notice(self, expansions: Sequence[Expansion], plan: Plan) -> Sequence[Event]:
         """Problems of objects, and what waits, where they differ from what the log says."""
-        return [*noticed(self._record, expansions), *self.waiting(expansions, plan), *self._at_rest(expansions, plan)]
+        waits = waiting(self._record, expansions, plan)
+        return [*noticed(self._record, expansions), *waits, *self._at_rest(expansions, plan)]
 
     def announce(self, change: Change, plan: Plan) -> Mapping[str, Any] | None:  # noqa: ARG002  # see engine.stage.Source
         """A plan of many steps is, with nothing more."""
@@ -161,7 +162,11 @@ class Keeping(Source, ABC):
         return self._record.event(ev.OBJECT_ADOPTED, look.key, look.adopted(), operationid=look.operation)
 
     def _settle(self, look: Look) -> Event:
-        type_, data = look.settled()
+        try:
+            type_, data = look.settled()
+        except Exception as bug:  # noqa: BLE001  # of one object: the others are settled
+            told = Defect.at(look.key, bug)
+            type_, data = ev.APPLY_FAILED, {"error": told.message, "code": told.code, "phase": "Rejected"}
         return self._record.event(type_, look.key, data, operationid=look.served.operation)
 
     def _look(self, key: Key) -> Look | None:
@@ -238,17 +243,6 @@ class Keeping(Source, ABC):
             found += [event] if event is not None else []
         return found
 
-    def waiting(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
-        """Which of these keys wait, and for what, where that differs from what the log says."""
-        known, now = self._record.mine.waits, {str(step.key): step.waits for step in plan.steps if step.waits}
-        changed: dict[str, list[str]] = {}
-        for text in sorted(str(expansion.key) for expansion in expansions):
-            if now.get(text, "") != known.get(text, ""):
-                changed.setdefault(now.get(text, ""), []).append(text)
-        return (
-            [self._record.event(ev.STEPS_WAITING, f"waits/{self._record.name}", {"waits": changed})] if changed else []
-        )
-
     def _at_rest(self, expansions: Iterable[Expansion], plan: Plan) -> Iterator[Event]:
         """What nothing is done about and nothing is under way for, where the log still says that there is something."""
         planned, keys = {step.key for step in plan.steps}, self._record.mine.keys
@@ -306,6 +300,7 @@ def _told(drift: Drift) -> dict[str, Any]:
     """A drift as its event carries it. Values are shortened: the order and the object have them whole."""
     fields: list[Mapping[str, Any]] = [
         {"field": one.path, "manager": one.manager, "old": _short(one.old), "new": _short(one.new)}
+        | ({"policy": one.policy} if one.policy != CORRECT else {})
         for one in drift.fields
         if one.policy != IGNORE
     ]

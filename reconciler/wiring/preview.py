@@ -142,7 +142,7 @@ class Preview:
     def _considered(self, change: Change) -> tuple[Plan, list[Expansion]]:
         if self._hub is not None:
             self._hub.ask(change.keys | change.kept, self.state)
-        plan, expansions, _ = self._loop.consider(self._name, change)
+        plan, expansions, *_ = self._loop.consider(self._name, change)
         return plan, expansions
 
     def _followed(self, change: Change, plan: Plan) -> Plan:

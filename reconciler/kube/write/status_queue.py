@@ -10,11 +10,14 @@ from datetime import datetime
 from typing import Any, Final
 
 from reconciler.engine.recorder import Recorder
+from reconciler.errors import Defect, ReconcilerError
 from reconciler.history import events as ev
-from reconciler.history.conditions import Verdict
+from reconciler.history.conditions import FAILED, UNKNOWN, Verdict, conditions
 from reconciler.history.events import Entry, rfc3339
 from reconciler.history.keys import DECLARE, DELIVER, Key, set_scope, stage_of
 from reconciler.history.object_status import Around, published
+from reconciler.history.standing import Standings
+from reconciler.history.status import standings
 from reconciler.history.times import is_over
 from reconciler.kube.client.resources import OURS
 from reconciler.kube.watch.cache import Cache
@@ -61,6 +64,7 @@ class StatusQueue:
         self.beside: dict[str, Beside] = {}  # by the type of a condition, what a further stage says of an object
         self._now = ""  # of this turn, as is what annotations suspend
         self._wide: Mapping[str, Mapping[str, str]] = {}
+        self._standings: Standings | None = None
 
     # ── what may have changed ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -135,6 +139,7 @@ class StatusQueue:
     def begin(self, now: str) -> None:
         """From here on it is `now`; what is due by then is told anew too. Raises ApiUnavailable."""
         self._now, self._wide = now, self._asked.suspended()
+        self._standings = standings(self._record.state, DECLARE, now)
         for key in [key for key, until in self._due.items() if until <= now]:
             del self._due[key]
             self.dirty[key] = None
@@ -146,7 +151,14 @@ class StatusQueue:
 
     def status(self, key: Key, live: Live) -> dict[str, Any] | None:
         """What the status of an object should be; None where it has none from here."""
-        return published(KINDS[key.kind].facts, key, self._record.state, live, self._around(key, live))
+        try:
+            return published(KINDS[key.kind].facts, key, self._record.state, live, self._around(key, live))
+        except ReconcilerError:
+            raise
+        except Exception as bug:  # noqa: BLE001  # of one object: what it says else stays
+            verdict = Verdict(UNKNOWN, FAILED, Defect.at(key, bug).message)
+            stand = live.status.get("conditions", ())
+            return {**live.status, "conditions": conditions(verdict, live.generation, stand, f"{self._now[:19]}Z")}
 
     def _around(self, key: Key, live: Live) -> Around:
         now, state = self._now, self._record.state
@@ -167,6 +179,7 @@ class StatusQueue:
             suspended=why,
             frozen_until=ends,
             beside={type_: said for type_, say in self.beside.items() if (said := say(key))},
+            standings=self._standings,
             handled=self._asked.handled.get(key) or str(live.status.get("lastHandledReconcileAt", "")),
         )
 
