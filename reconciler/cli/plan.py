@@ -123,7 +123,7 @@ def _settled(where: Where, about: Mapping[str, str | None]) -> "tuple[Settings, 
     """(which repository, what a hub elsewhere knows, why nothing is known of what is live)."""
     from reconciler.cli.followed import followed, settings_of
     from reconciler.edge.paths import StateDirectory
-    from reconciler.errors import HubUnreachable, UsageError
+    from reconciler.errors import AnswerRefused, HubUnreachable, RightMissing, UsageError
     from reconciler.wiring.basis import Hub
 
     log = StateDirectory(where.state_dir).hub.log
@@ -149,7 +149,7 @@ def _settled(where: Where, about: Mapping[str, str | None]) -> "tuple[Settings, 
     if where.context:
         try:
             return settings, Hub(where.basis), ""
-        except HubUnreachable as absent:
+        except (HubUnreachable, RightMissing, AnswerRefused) as absent:
             why = f"{absent.message}; no log in {where.state_dir}"
             return settings, None, f"nothing is known of what a hub holds back or was told ({why}). {name_it}"
     return (
@@ -197,7 +197,9 @@ def _of(ahead: "Preview") -> str:
     if far is None:
         return f"{said}; how far that is from {known} cannot be seen in this clone"
     parts = [f"{n} commit{'s' * (n != 1)} {where} of" for n, where in zip(far, ("ahead", "behind"), strict=True) if n]
-    return f"{said}, {' and '.join(parts)} {known}".replace("behind of", "behind") if parts else f"{said}, as {known}"
+    if parts:
+        return f"{said}, {' and '.join(parts)} {known}".replace("behind of", "behind")
+    return f"{said}; that commit was read last" if ahead.followed else f"{said}; that commit is {mirror.branch}"
 
 
 def _held(where: Where, form: str) -> int:

@@ -39,7 +39,7 @@ def shown(said: Said) -> dict[str, Any]:
 def test_with_nothing_to_do_it_ends_with_0(plan: PlanOf, settled: World) -> None:
     said = plan()
     head = settled.repository.head()[:12]
-    of = f"plan of branch main at {head}, as main ({head}, as it was read last)"
+    of = f"plan of branch main at {head}; that commit was read last"
     assert (said.code, said.out) == (0, f"{of}\n\nnothing to do\n")
 
 
