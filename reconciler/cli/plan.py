@@ -308,7 +308,7 @@ def _show(shown: Shown, plan: "Plan", problems: "Sequence[Diagnostic]") -> None:
         line(printable(f"{said}{one['message']}{'; ' if one['waits'] else ''}{one['waits']}") + "\n", "yellow")
     if problems:
         line(render_all(problems) + "\n")
-    named = f"plan {shown.digest}" if any(not step.waits for step in plan.steps) else "plan"
+    named = f"plan {shown.digest}" if shown.digest and any(not step.waits for step in plan.steps) else "plan"
     line(f"{named}: {summary(shown)}" if plan.steps else summary(shown))
     if plan.held:
         line(f"held: {plan.held}", "yellow")

@@ -59,7 +59,7 @@ def summary(shown: "Shown") -> str:
         refused = f"{many} refused by {'its edge' if many == 1 else 'their edges'}"
         return f"nothing to order; {refused}" if many else "nothing to do"
     then = f"; {counted(shown.then)} as its Fleet comes into force" if shown.then else ""
-    return f"{counted(shown.counts) or 'nothing'}{then}"
+    return f"{counted(shown.counts) if shown.counts else 'nothing at once'}{then}"
 
 
 # ── Markdown ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -8,7 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from reconciler.cli import remote
 from reconciler.cli.plan import NO_POLICY, _notes
+from reconciler.errors import HubUnreachable, ReconcilerError, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.keys import DECLARE, DELIVER
 from reconciler.history.state import EdgeSeen, Served, StageState, State
@@ -17,7 +19,7 @@ from reconciler.planning.plan import Plan, Step
 from reconciler.wiring.past import opened
 from reconciler.wiring.preview import Preview
 from tests.scripted_server import ScriptedServer, answer
-from tests.unit.cli_world import FILES, SET, SHA, World, key
+from tests.unit.cli_world import FILES, MODEL, SET, SHA, World, key
 from tests.unit.conftest import Call, Said
 
 PlanOf = Callable[..., Said]
@@ -180,6 +182,46 @@ def test_a_fleet_that_goes_is_noted(plan: PlanOf, settled: World) -> None:
     settled.repository.commit({"fleet.yaml": None})
     assert "note: no Fleet is declared any more: its limits and permissions go back to the defaults" in plan().out
     assert len(shown(plan("--output", "json"))["notes"]) == 1
+
+
+def test_what_follows_as_the_fleet_of_a_commit_comes_into_force_is_shown(plan: PlanOf, settled: World) -> None:
+    entry = "    - {version: '3', downloadURL: https://models.example.com/defect-3.tar.gz, size: 7}\n"
+    with settled.hub("berlin-07", "berlin-08"):
+        settled.commit({"models/defect.yaml": MODEL + entry, "deployments/defect.yaml": SET % "3"}, "Without a digest")
+    assert plan().code == 3
+    fleet = FLEET.replace("prune: {maxShare: 50%}", "artifacts: {requireDigest: false}")
+    settled.repository.commit({"fleet.yaml": fleet})
+    said = plan()
+    assert said.out.splitlines()[-1] == "plan: nothing at once; 2 to update as its Fleet comes into force"
+    value = shown(plan("-o", "json"))
+    assert (value["counts"], value["then"], [one["edge"] for one in value["steps"]]) == (
+        {},
+        {"update": 2},
+        ["berlin-07", "berlin-08"],
+    )
+    with settled.hub("berlin-07", "berlin-08"):
+        settled.turn("commit")
+        orders = [e for e in settled.record.log.read() if e.event.type == ev.APPLY_INTENDED][-2:]
+    assert [order.event.data["spec"]["version"] for order in orders] == ["3", "3"]
+
+
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("why", [HubUnreachable("no Pod runs"), RightMissing("may not list pods")])
+def test_a_cluster_without_a_hub_is_planned_and_says_what_is_not_known(
+    call: Call, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: ReconcilerError
+) -> None:
+    def unheard(*_: object) -> bytes:
+        raise why
+
+    monkeypatch.setattr(remote, "basis", unheard)
+    world.repository.commit(dict(FILES))
+    lists = ({"kind": f"{kind}List", "metadata": {"resourceVersion": "1"}, "items": []} for kind in OURS)
+    with ScriptedServer([answer(200, body=json.dumps(one).encode()) for one in lists]) as server:
+        place = ("--repo", world.repository.path, "--state", tmp_path / "state", "--context", "here")
+        said = call("plan", *place, "--kubeconfig", server.kubeconfig(tmp_path))
+    assert said.code == 1
+    first = f"nothing is known of what a hub holds back or was told ({why.message}; no log in {tmp_path / 'state'}). "
+    assert said.out.startswith(first + "Name the hub")
 
 
 def test_rewritten_history_is_held(plan: PlanOf, settled: World) -> None:
