@@ -1,7 +1,7 @@
 """`reconciler plan`: look before you leap."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +11,7 @@ from reconciler.cli.options import forms, repository, where
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
+    from reconciler.cli.plan_forms import Shown
     from reconciler.diagnostics import Diagnostic
     from reconciler.history.state import State
     from reconciler.planning.plan import Plan, Step
@@ -22,32 +23,6 @@ DIFFERENCES, REFUSED = 1, 3
 NO_POLICY: Final = "no Fleet is declared any more: its limits and permissions go back to the defaults"
 UNSEEN: Final = "it cannot be told"
 UNKNOWN: Final = "nothing is known of what is live"
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What `plan` answers.
-
-    unknown: why it is not known what is live, "" where it is.  of: what is planned, in words.  then: how many steps
-    follow as the Fleet of the commit comes into force.  fetch_bytes: edge -> bytes that it will fetch, None where a
-    size is not declared.  refused: what was ordered, is wanted still, and was refused by its edge.  notes: what else it
-    brings about.  checks: what was looked at beyond Git, see `--check`.
-    """
-
-    unknown: str
-    of: str
-    commit: str
-    uncommitted: tuple[str, ...]
-    digest: str
-    held: str
-    counts: dict[str, int]
-    then: dict[str, int]
-    steps: tuple[dict[str, Any], ...]
-    fetch_bytes: dict[str, int | None]
-    refused: tuple[dict[str, Any], ...]
-    notes: tuple[str, ...]
-    problems: tuple[dict[str, Any], ...]
-    checks: tuple[str, ...] = ()
 
 
 def _forms(command: Any) -> Any:
@@ -160,6 +135,7 @@ def _settled(where: Where, about: Mapping[str, str | None]) -> "tuple[Settings, 
 
 
 def _told(ahead: "Preview", plan: "Plan", unknown: str) -> "tuple[Shown, Plan, list[Diagnostic]]":
+    from reconciler.cli.plan_forms import Shown
     from reconciler.diagnostics import Diagnostic
 
     problems = [Diagnostic.from_dict(one) for one in ahead.state.all_problems]
@@ -278,7 +254,7 @@ def fetched(plan: "Plan") -> dict[str, int | None]:
     }
 
 
-def _show(shown: Shown, plan: "Plan", problems: "Sequence[Diagnostic]") -> None:
+def _show(shown: "Shown", plan: "Plan", problems: "Sequence[Diagnostic]") -> None:
     from reconciler.cli.draw import STYLES, line, table
     from reconciler.cli.plan_forms import step_lines, summary
     from reconciler.diagnostics import printable, render_all

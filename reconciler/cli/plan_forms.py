@@ -7,6 +7,7 @@ all of it is in one fenced block, whose fence is longer than any in it; in SARIF
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -16,7 +17,6 @@ from reconciler.history.keys import spoken
 from reconciler.history.timeline import counted, size
 
 if TYPE_CHECKING:
-    from reconciler.cli.plan import Shown
     from reconciler.planning.plan import Plan, Step
 
 MARK: Final = "<!-- reconciler plan -->"  # by which a later run finds the comment that it takes the place of
@@ -25,6 +25,32 @@ LINE: Final = 400
 RESULTS: Final = 1_000  # GitHub shows at most 5,000 of a run
 MESSAGE: Final = 1_000
 SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What `plan` answers.
+
+    unknown: why it is not known what is live, "" where it is.  of: what is planned, in words.  then: how many steps
+    follow as the Fleet of the commit comes into force.  fetch_bytes: edge -> bytes that it will fetch, None where a
+    size is not declared.  refused: what was ordered, is wanted still, and was refused by its edge.  notes: what else it
+    brings about.  checks: what was looked at beyond Git, see `--check`.
+    """
+
+    unknown: str
+    of: str
+    commit: str
+    uncommitted: tuple[str, ...]
+    digest: str
+    held: str
+    counts: dict[str, int]
+    then: dict[str, int]
+    steps: tuple[dict[str, Any], ...]
+    fetch_bytes: dict[str, int | None]
+    refused: tuple[dict[str, Any], ...]
+    notes: tuple[str, ...]
+    problems: tuple[dict[str, Any], ...]
+    checks: tuple[str, ...] = ()
 
 
 def step_lines(step: "Step") -> Iterator[tuple[str, str]]:
@@ -52,7 +78,7 @@ def value(said: object) -> str:
     return f"{text[:12]}…" if len(text) == 64 and text.isalnum() else text or '""'
 
 
-def summary(shown: "Shown") -> str:
+def summary(shown: Shown) -> str:
     """What a plan comes to, in numbers."""
     if not (shown.counts or shown.then):
         many = len(shown.refused)
@@ -65,7 +91,7 @@ def summary(shown: "Shown") -> str:
 # ── Markdown ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def markdown(shown: "Shown", plan: "Plan", problems: Sequence[Diagnostic]) -> str:
+def markdown(shown: Shown, plan: "Plan", problems: Sequence[Diagnostic]) -> str:
     """A comment of at most COMMENT characters."""
     errors = sum(one.severity == "error" for one in problems)
     wrong = f", {errors} error{'s' * (errors != 1)}" if errors else ""
@@ -76,7 +102,7 @@ def markdown(shown: "Shown", plan: "Plan", problems: Sequence[Diagnostic]) -> st
     return "\n".join([MARK, title, "", f"{fence}diff", *lines, fence])
 
 
-def _told(shown: "Shown", plan: "Plan", problems: Sequence[Diagnostic]) -> Iterator[str]:
+def _told(shown: Shown, plan: "Plan", problems: Sequence[Diagnostic]) -> Iterator[str]:
     """Everything, what matters most first. In a diff a line that begins with + - or ! has a colour."""
     if shown.unknown:
         yield f"! {shown.unknown}"
@@ -119,7 +145,7 @@ def _cut(lines: Iterable[str], room: int) -> Iterator[str]:
 # ── SARIF ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def sarif(shown: "Shown", plan: "Plan", problems: Sequence[Diagnostic]) -> str:
+def sarif(shown: Shown, plan: "Plan", problems: Sequence[Diagnostic]) -> str:
     """A SARIF 2.1.0 log: problems where they are, steps where they are asked for."""
     found = [
         _result(one.code, one.severity, f"{one.message}. {one.help}", (one.path, one.line, one.column))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reconciler.cli import plan_forms
-from reconciler.cli.plan import Shown
+from reconciler.cli.plan_forms import Shown
 from reconciler.diagnostics import Diagnostic
 from reconciler.history.keys import Key
 from reconciler.planning.diff import FieldChange
