@@ -4,7 +4,8 @@
     |- UsageError                RX1xx     2  no
     |  |- SettingInvalid         RX102
     |  |- NameUnknown            RX103
-    |  '- HubUnreachable         RX104
+    |  |- HubUnreachable         RX104
+    |  '- SourceMissing          RX105
     |- RepositoryRefused         RX2xx     3  no
     |- WorldUnavailable          RX3xx     4  yes
     |  |- GitUnavailable         RX301
@@ -92,6 +93,14 @@ class HubUnreachable(UsageError):
     """The command needs a running reconciler or its log, and neither is at the state directory that was named."""
 
     code, hint = "RX104", "start one with `reconciler run --repo REPO`, or name its --state directory"
+
+
+class SourceMissing(UsageError):
+    """The Git remote answered, and has no such repository, branch or folder. Where nothing was read of it yet, the
+    reconciler ends with this; what was followed and vanishes is waited for, or its plan is held.
+    """
+
+    code, hint = "RX105", "name what there is, by --repo, --branch and --path"
 
 
 class RepositoryRefused(ReconcilerError):
@@ -189,7 +198,7 @@ class AddressRefused(WorldRefused):
 
 
 class ProbeFailed(WorldRefused):
-    """The new version answered its golden inputs wrongly, or not at all. The edge went back to the previous slot."""
+    """The new version answered its golden inputs wrongly, or ended its runtime. The edge keeps the version before."""
 
     code, hint = (
         "RX404",
@@ -200,7 +209,7 @@ class ProbeFailed(WorldRefused):
 class PreflightRefused(WorldRefused):
     """The model cannot run here: no model file, an unsupported framework, opset or output type, changed inputs."""
 
-    code, hint = "RX405", "export the model as one ONNX file with tensor outputs (scikit-learn: zipmap=False)"
+    code, hint = "RX405", "export the model to ONNX with tensor outputs (scikit-learn: zipmap=False)"
 
 
 class PortTaken(WorldRefused):
@@ -391,6 +400,17 @@ DIAGNOSTICS: dict[str, tuple[str, str]] = {
     ),
     "RX224": ("node-mismatch", "nodeName and nodeSelector do not lead to exactly the edge that is meant."),
     "RX225": ("replicas-ignored", "A warning: an edge runs one replica of a model, whatever the number asked for."),
+    "RX230": (
+        "unproven",
+        (
+            "A warning: the model serves, but its archive has no golden.json, so no edge can tell a right answer from "
+            "a wrong one, and none goes back by itself. Pack a golden.json beside the model, with a question of your "
+            'own and its answer, and publish it as a new version: {"inputs": [{"name": "x", "shape": [1, 2], '
+            '"datatype": "FP32", "data": [0.5, 1]}], "outputs": [{"name": "y", "shape": [1], "datatype": "INT64", '
+            '"data": [7]}], "tolerance": "0.001"}; several stand in {"cases": [...]}. The served model says its names, '
+            "shapes and datatypes at its URL."
+        ),
+    ),
 }
 
 

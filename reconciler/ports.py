@@ -253,13 +253,15 @@ class ArtifactStore(Protocol):
 class Answer(NamedTuple):
     """What a runtime itself says that it serves: from the bytes it loaded, never from what it was told to load.
 
-    digest: sha256 of the model file's bytes as loaded.  version: the label it answers with; empty when unloaded.
+    digest: sha256 of the model file's bytes as loaded; the tree hash of all files where its weights lie beside it.
+    version: the label it answers with; empty when unloaded.  unproven: why nobody knows that it answers rightly.
     """
 
     model: str
     version: str
     digest: str
     ready: bool
+    unproven: str = ""
 
 
 class Runtime(Protocol):
@@ -270,7 +272,7 @@ class Runtime(Protocol):
         ...
 
     def load(self, path: Path, version: str) -> Answer:
-        """Load beside what serves, run the golden inputs on the new one; it serves nobody yet. Returns what was loaded.
+        """Load beside what serves, ask the new one its golden inputs; it serves nobody yet. Returns what was loaded.
 
         Raises PreflightRefused, ProbeFailed, RuntimeUnavailable.
         """

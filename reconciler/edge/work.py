@@ -145,7 +145,8 @@ class EdgeWork:
 
     def _failed(self, job: Job, failure: ReconcilerError) -> tuple[str, dict[str, Any], float | None]:
         """The outcome of a failure: tried again by itself, or terminal until there is new input or an audit."""
-        data: dict[str, Any] = {"error": failure.message, "code": failure.code, "live": self.live(job.key)}
+        said = failure.message if failure.advice == type(failure).hint else f"{failure.message}; {failure.advice}"
+        data: dict[str, Any] = {"error": said, "code": failure.code, "live": self.live(job.key)}
         if failure.retryable:
             delay_s = self._failures.failed(job.key)
             return ev.APPLY_ABANDONED, data | {"retryMs": round(delay_s * 1000)}, delay_s

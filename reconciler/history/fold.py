@@ -12,7 +12,7 @@ from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key, stage_of
 from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State, Wish
 
-CODE_VERSION: Final = 12  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 13  # of the fold: snapshots made by another one are dropped
 INSTEAD: Final = "; what serves instead: "
 
 
@@ -57,6 +57,10 @@ def _ref_advanced(state: State, entry: Entry) -> None:
     state.ref.reverts = bool(data.get("reverts")) and unbroken
     state.ref.commit, state.ref.seq, state.ref.event = data["commit"], entry.seq, event.id
     state.ref.time, state.ref.author, state.ref.subject = data["committed"], data["author"], data["subject"]
+    state.ref.missing = data.get("missing", "")
+    if "source" in data:
+        state.ref.switched = state.ref.switched or state.ref.source
+        state.ref.source = data["source"]
     for path, oid in data["files"].items():
         _put(state.files, path, oid)
     for path, oids in data["documents"].items():
@@ -80,7 +84,8 @@ def _ref_lost(state: State, entry: Entry) -> None:
 
 
 def _ref_found(state: State, entry: Entry) -> None:  # noqa: ARG001  # every handler takes both
-    state.ref.lost = state.ref.lost_since = state.ref.ahead = state.ref.ahead_since = ""
+    state.ref.lost = state.ref.lost_since = state.ref.ahead_since = ""
+    state.ref.ahead = []
 
 
 def _manifests_checked(state: State, entry: Entry) -> None:
@@ -112,7 +117,8 @@ def _change_planned(state: State, entry: Entry) -> None:
     if data.get("releases") or entry.event.gitcommit:
         mine.held_plan = None
     if entry.event.gitcommit:
-        state.ref.accepted, state.ref.rewritten_from = entry.event.gitcommit, ""
+        state.ref.accepted, state.ref.rewritten_from, state.ref.missing = entry.event.gitcommit, "", ""
+        state.ref.switched = {}
         state.fleet = data.get("fleet", state.fleet)
 
 
@@ -397,7 +403,8 @@ def _object_adopted(state: State, entry: Entry) -> None:
     served = _served(state, event)
     served.live = {name: data[name] for name in ("uid", "resourceVersion") if name in data}
     if data.get("ahead"):
-        state.ref.ahead, state.ref.ahead_since = data["ahead"], event.time
+        state.ref.ahead = [*(one for one in state.ref.ahead if one != data["ahead"]), data["ahead"]]
+        state.ref.ahead_since = event.time
     if data.get("spec"):  # as it was found, so that nothing is sent for what is as wanted
         operation = event.operationid or event.id
         served.order, served.operation, served.action = data["spec"], operation, "create"
@@ -441,6 +448,7 @@ def _cluster_found(state: State, entry: Entry) -> None:
 
 def _lease(state: State, entry: Entry) -> None:
     data, held = entry.event.data, entry.event.type == ev.LEASE_ACQUIRED
+    state.cluster = data.get("cluster") or state.cluster
     state.lease = Leading(
         held=held, holder=data.get("holder", ""), transitions=data["transitions"], since=entry.event.time
     )

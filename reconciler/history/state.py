@@ -55,12 +55,29 @@ class Ref(msgspec.Struct, kw_only=True, omit_defaults=True):
     subject: str = ""
     seq: int = 0
     event: str = ""
+    source: dict[str, str] = {}  # what it was read from: repo, branch, path; {} in a log of before this was kept
+    switched: dict[str, str] = {}  # the source that was accepted last, until one commit of the new one is
+    missing: str = ""  # that the followed folder is gone, until a plan that says so is approved
     rewritten_from: str = ""
     reverts: bool = False  # every commit read since the accepted one brings earlier files back
     lost: str = ""  # why the branch cannot be read, and since when
     lost_since: str = ""
-    ahead: str = ""  # a commit that another reconciler applied and this log never read: Git is asked first
+    ahead: list[str] = []  # commits that another reconciler applied and this log never read: Git is asked first
     ahead_since: str = ""
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the newest commit is, as it was read last."""
+        return self.commit == self.accepted and not (self.rewritten_from or self.missing or self.switched)
+
+    @property
+    def waits_for_git(self) -> str:
+        """What Git is asked before anything is changed, in words; "" where nothing is."""
+        if not self.ahead:
+            return ""
+        more = f" and {len(self.ahead) - 1} more" if len(self.ahead) > 1 else ""
+        applied = f"commit {self.ahead[-1][:12]}{more} was applied by another one"
+        return f"{applied}, and is not known here before Git was read"
 
 
 class Wish(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -162,6 +179,7 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     suspended: dict[str, dict[str, Any]] = {}  # "*" or an edge -> {actor, reason, until}
     annotated: dict[str, dict[str, Any]] = {}  # the same by annotation on a live object, and which object
     lost: dict[str, dict[str, str]] = {}  # what of the cluster cannot be read -> {error, code, since}
+    cluster: str = ""  # the one that is kept: uid of its namespace kube-system
     lease: Leading = msgspec.field(default_factory=Leading)
     digests: dict[str, str] = {}  # "<url> <version>" -> sha256, where policy trusted the first use
 
@@ -174,9 +192,9 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     def suspensions(self) -> dict[str, dict[str, Any]]:
         """What keeps scopes from being changed beside annotations, over by its time or not."""
-        if not self.ref.ahead:
+        why = self.ref.waits_for_git
+        if not why:
             return self.suspended
-        why = f"commit {self.ref.ahead[:12]} was applied by another one, and is not known here before Git was read"
         return {**self.suspended, "*": {"actor": "reconciler", "reason": why, "time": self.ref.ahead_since}}
 
     def stage(self, name: str) -> StageState:
@@ -198,6 +216,17 @@ def suspended_by(why: Mapping[str, Any]) -> str:
     """A suspension in words, wherever it is told. why: {actor, until, reason}."""
     until = f" until {shown(why['until'])}" if why.get("until") else ""
     return f"suspended by {why.get('actor') or 'somebody'}{until}: {why.get('reason') or 'no reason given'}"
+
+
+def switch(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """A switch of source in words; "" where it is none. before, after: {repo, branch, path}."""
+    words = {"path": "folder {}", "branch": "branch {}", "repo": "{}"}
+    differs = [name for name in words if before and before.get(name) != after.get(name)]
+
+    def named(source: Mapping[str, str]) -> str:
+        return " of ".join(words[name].format(source[name]) if source.get(name) else "all folders" for name in differs)
+
+    return f"the source was switched from {named(before)} to {named(after)}" if differs else ""
 
 
 def ordering(state: State) -> frozenset[str]:

@@ -22,10 +22,11 @@ from reconciler.history.standing import (
     untold,
 )
 from reconciler.history.state import FAILED, EdgeSeen, Served, State, suspended_by
-from reconciler.history.timeline import drift_words, named, stays_words
+from reconciler.history.timeline import drift_words, named, stays_words, unproven_words
 from reconciler.history.times import shown
 from reconciler.model.identity import EDGE_LABEL, GROUP
 
+UNPROVEN = "RX230"  # nothing stands against such a row; `reconciler explain` says how to prove it
 NEVER = "never"  # stands where a time would: this edge has not been heard yet
 
 
@@ -464,6 +465,7 @@ def _row(key: Key, served: Served, state: State, waits: str, standing: Standing)
     order, live, seen = served.order, served.live, state.edges.get(key.edge, UNHEARD)
     silent, mine = untold(key, served, state), state.stage(DELIVER)
     wish = mine.wish(key)
+    against, unproven = seen.error or silent or served.message, unproven_words(live)
     return Row(
         key=str(key),
         edge=key.edge,
@@ -479,8 +481,8 @@ def _row(key: Key, served: Served, state: State, waits: str, standing: Standing)
         reason=served.reason,
         origin=wish.origin or served.origin,
         url=str(live.get("url", "")),
-        message=seen.error or silent or served.message,
-        code="" if seen.error or silent else served.code,
+        message=against or unproven,
+        code="" if seen.error or silent else UNPROVEN if unproven and not against else served.code,
         waits=waits,
         unknown_since="" if seen.present else seen.since or NEVER,
         last_sequence=seen.last_sequence,

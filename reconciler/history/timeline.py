@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key, stage_of
+from reconciler.history.state import switch
 from reconciler.history.times import shown
 
 Data = Mapping[str, Any]
@@ -73,7 +74,10 @@ def _ref_advanced(event: Event) -> str:
     data = event.data
     reverts = f", back to {str(data['reverts'])[:7]}" if data.get("reverts") else ""
     files = len(data.get("files", {}))
-    return f"{_commit(event)} by {data['author']}: {data['subject']} ({files} file{'s' * (files != 1)}{reverts})"
+    said = f"{_commit(event)} by {data['author']}: {data['subject']} ({files} file{'s' * (files != 1)}{reverts})"
+    empty = "nothing is declared there" if data.get("empty") else ""
+    further = (switch(data.get("before", {}), data.get("source", {})), data.get("missing", "") or empty)
+    return "; ".join(filter(None, (said, *further)))
 
 
 def _manifests_checked(event: Event) -> str:
@@ -216,9 +220,15 @@ def _download(what: str) -> Callable[[Event], str]:
     return said
 
 
+def unproven_words(live: Data) -> str:
+    """Why nobody knows that what serves answers rightly; "" where golden inputs say so."""
+    return f"unproven: {live['unproven']}" if live.get("unproven") else ""
+
+
 def _activated(event: Event) -> str:
     previous = event.data.get("previous")
-    return f"serves {_version(event.data)}" + (f" (before: {previous})" if previous else "")
+    unproven = ", unproven" if unproven_words(event.data.get("live") or {}) else ""
+    return f"serves {_version(event.data)}{unproven}" + (f" (before: {previous})" if previous else "")
 
 
 def _unstable(event: Event) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from reconciler.history.keys import Key, scopes_of
-from reconciler.history.state import Served, StageState, State, suspended_by
+from reconciler.history.state import Served, StageState, State, suspended_by, switch
 from reconciler.history.times import is_over, is_time, shown
 from reconciler.planning.desired import content_digest
 from reconciler.planning.freeze import Freeze, frozen
@@ -24,7 +24,8 @@ class Judgement:
     holds: key -> quarantined content digests with the reason.  suspended: "*" or edge -> reason.
     unreadable: lines that cannot be read, so that nothing may be pruned.  deleted_lately: deletes within the last hour.
     inventory: how many keys there were when it began; asked only where there are deletes.
-    rewritten_from: the commit that the branch no longer contains.
+    rewritten_from: the commit that the branch no longer contains.  missing: that the followed folder is gone.
+    switched: from which source to which it was, where nothing of the new one was accepted yet.
     approved: the digest that a person has released.  held_bytes: edge -> digests on its disk.
     freeze: the window that is open now; what was ordered is still kept so.  ordered: what was ordered, by key.
     edge_of: (key, what is ordered) -> the edge on which an object of the API server is to run, "" where on none.
@@ -38,6 +39,8 @@ class Judgement:
     deleted_lately: int = 0
     inventory: Callable[[], int] = lambda: 0
     rewritten_from: str = ""
+    missing: str = ""
+    switched: str = ""
     approved: str = ""
     held_bytes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     freeze: Freeze | None = None
@@ -76,6 +79,8 @@ def judge_by(
         deleted_lately=lately,
         inventory=lambda: _there(mine) + lately,  # so that ten small commits meet the same limit as one
         rewritten_from="" if is_asked else state.ref.rewritten_from,
+        missing="" if is_asked else state.ref.missing,
+        switched=switch(state.ref.switched, state.ref.source),
         approved=approved,
         held_bytes={name: edge.artifacts for name, edge in state.edges.items()},
         freeze=frozen(fleet, now),
@@ -154,8 +159,19 @@ def held(judged_by: Judgement, digest: str, *, steps: int, deletes: int) -> str:
     """Why a whole plan waits for a person; "" where it does not. deletes: those that nothing else stops."""
     if judged_by.approved and judged_by.approved == digest:
         return ""
-    if judged_by.rewritten_from and steps:
+    why = _doubt(judged_by) if steps else ""
+    why = why or _too_many(judged_by, deletes)
+    return f"{why}; {judged_by.switched}" if why and judged_by.switched else why
+
+
+def _doubt(judged_by: Judgement) -> str:
+    """Why nothing that a commit asks for is done before a person has looked."""
+    if judged_by.rewritten_from:
         return f"history was rewritten: commit {judged_by.rewritten_from[:12]} is no longer in the branch"
+    return judged_by.missing
+
+
+def _too_many(judged_by: Judgement, deletes: int) -> str:
     if judged_by.limits is None or not deletes:
         return ""
     inventory = judged_by.inventory()

@@ -55,15 +55,15 @@ class HubProcess:
         self.vitals = Vitals()
         self._state = StateDirectory(Path(settings.state_dir))
         home, remote = self._state.hub, remote_of(settings)
-        if remote.path is not None and not remote.path.exists() and not home.log.exists():
-            raise SettingInvalid(
-                f"--repo: there is no {remote.path}", hint="name a repository; `reconciler init` makes one"
-            )
+        if not home.log.exists():
+            require_there(remote)
         home.directory.mkdir(parents=True, exist_ok=True)
         clock = SystemClock()
         self.queue = Queue(clock)
         self.log = SqliteLog(home.log, "/hub", clock)
         self.record = recorded(self.log, home, clock, "hub")
+        if self.record.state.ref.source.get("repo", str(remote)) != str(remote):
+            require_there(remote)  # another one than was followed: nothing was read of it yet
         mirror = _CountedMirror(self._state.mirror, remote, settings.branch)
         mirror.vitals = self.vitals
         repository = DocumentRepository(
@@ -215,6 +215,13 @@ def same_world(settings: Any, state: State) -> None:
     if not settings.has_cluster and DECLARE in ordered:
         message = "the log in this state directory keeps a cluster"
         raise SettingInvalid(message, hint="say which: --context NAME, --kubeconfig FILE or --in-cluster")
+
+
+def require_there(remote: Remote) -> None:
+    """Refuse a local repository that is not there. Raises SettingInvalid."""
+    if remote.path is not None and not remote.path.exists():
+        advice = "name a repository; `reconciler init` makes one"
+        raise SettingInvalid(f"--repo: there is no {remote.path}", hint=advice)
 
 
 def remote_of(settings: Any) -> Remote:

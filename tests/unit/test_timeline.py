@@ -95,6 +95,8 @@ def test_words_say_what_matters() -> None:
     assert words(event(ev.APPLY_ABANDONED)) == "not done: RX302: no route; again in 1.5 s"
     assert words(event(ev.RECONCILE_SUSPENDED)) == "ada@host suspended everything until 2026-12-01T00:00:00Z: night"
     assert words(event(ev.MODEL_ACTIVATED)) == "serves version 2 (before: 1)"
+    unproven = {"live": LIVE | {"unproven": "no golden.json"}}
+    assert words(event(ev.MODEL_ACTIVATED, data=unproven)) == "serves version 2, unproven"
     assert words(event(ev.DATASET_SYNCED)) == "has version 7 (metadata only)"
     assert words(event(ev.DOWNLOAD_RESUMED)) == "resumes https://x.example.com/a at 1.0 KiB"
 
