@@ -188,13 +188,17 @@ class Cancelled(Exception):
 
 
 class Artifact(NamedTuple):
-    """Bytes to have: sha256 (64 lower-case hex; empty only where policy trusts the first use), from where, how many."""
+    """Bytes to have: sha256 (64 lower-case hex; empty only where policy trusts the first use), from where, how many.
+
+    anew: what was refused last is fetched whole once more, also where the server says that it has not changed.
+    """
 
     sha256: str
     url: str
     size: int | None = None
     allow_loopback: bool = False
     allow_file: bool = False
+    anew: bool = False
 
 
 class Staged(NamedTuple):

@@ -30,6 +30,7 @@ APPLY_ABANDONED: Final = "apply.abandoned.v1"  # superseded, or settled after a 
 STEPS_WAITING: Final = "steps.waiting.v1"  # which steps wait, and for what, where that changed; "" waits no more
 HOLD_PLACED: Final = "hold.placed.v1"  # a digest is not given to an edge until its content changes or it is released
 HOLD_LIFTED: Final = "hold.lifted.v1"
+RETRY_ASKED: Final = "retry.asked.v1"  # what was refused or waits is ordered once more: a person, or a start, asks it
 RECONCILE_SUSPENDED: Final = "reconcile.suspended.v1"
 RECONCILE_RESUMED: Final = "reconcile.resumed.v1"
 # Kubernetes

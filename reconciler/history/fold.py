@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from reconciler.history import events as ev
-from reconciler.history.events import Entry, Event
+from reconciler.history.events import Entry, Event, rfc3339
 from reconciler.history.keys import Key, stage_of
 from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State, Wish
 
-CODE_VERSION: Final = 13  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 14  # of the fold: snapshots made by another one are dropped
 INSTEAD: Final = "; what serves instead: "
 
 
@@ -147,6 +147,7 @@ def _apply_intended(state: State, entry: Entry) -> None:
         _begun(mine, event.causationid, 1)
     if served.order and not served.open and served.phase not in FAILED:
         served.before = served.order
+    served.tries = served.tries if served.order == data["spec"] else 0
     served.order, served.policy, served.action = data["spec"], data.get("policy", {}), data["action"]
     served.operation, served.ordered_seq, served.ordered_id = event.operationid, entry.seq, event.id
     served.reason, served.origin, served.open = data["reason"], data.get("origin", ""), True
@@ -169,7 +170,14 @@ def _not_deleted(mine: StageState, served: Served) -> None:
 
 def _phase(served: Served, entry: Entry, phase: str) -> None:
     served.phase, served.phase_seq, served.phase_time = phase, entry.seq, entry.event.time
-    served.message = served.code = ""
+    served.message = served.code = served.retry = ""
+
+
+def _undone(served: Served, event: Event) -> None:
+    """It is not so, for what reason, and when it is tried again."""
+    served.message, served.code = event.data["error"], event.data.get("code", "")
+    again = timedelta(milliseconds=event.data["retryMs"]) if "retryMs" in event.data else None
+    served.retry = rfc3339((datetime.fromisoformat(event.time) + again).timestamp()) if again is not None else ""
 
 
 def _is_current(served: Served, event: Event) -> bool:
@@ -191,7 +199,7 @@ def _apply_succeeded(state: State, entry: Entry) -> None:
     if not _is_current(served, event):
         served.message = _refusal(served)
         return
-    served.open, served.before = False, {}
+    served.open, served.before, served.tries = False, {}, 0
     served.drift = _left_of(served.drift) if served.left else {}
     if not served.left:  # nothing of it is left to others any more
         served.fought = ""
@@ -220,12 +228,13 @@ def _apply_failed(state: State, entry: Entry) -> None:
             "seq": entry.seq,
             "time": event.time,
         }
+    served.tries += 1
     if not _is_current(served, event):
         return
     served.open = False
     _not_deleted(mine, served)
     _phase(served, entry, data.get("phase", "Rejected"))
-    served.message, served.code = data["error"], data["code"]
+    _undone(served, event)
 
 
 def _apply_abandoned(state: State, entry: Entry) -> None:
@@ -239,7 +248,8 @@ def _apply_abandoned(state: State, entry: Entry) -> None:
         served.open, served.order, served.before = False, served.before, {}
         served.action = "update" if served.order else served.action
     if data.get("error"):
-        served.message, served.code = data["error"], data.get("code", "")
+        served.tries += 1
+        _undone(served, event)
 
 
 def _progressed(phase: str) -> "Handler":
@@ -297,7 +307,10 @@ def _model_rolledback(state: State, entry: Entry) -> None:
 def _model_degraded(state: State, entry: Entry) -> None:
     served = _served(state, entry.event)
     served.live = entry.event.data["live"]
-    _flipped(served, entry)
+    if entry.event.data.get("began"):  # whoever ends an agent does not make what it serves unstable
+        served.flips = []
+    else:
+        _flipped(served, entry)
     if served.phase not in FAILED:  # an order that was refused stays refused; what stands instead is `live`
         _phase(served, entry, "Degraded")
     _befell(served, entry.event.data["error"])
@@ -345,6 +358,10 @@ def _waits_no_more(mine: StageState, key: str) -> None:
 
 def _hold_lifted(state: State, entry: Entry) -> None:
     _mine(state, entry.event).holds.pop(entry.event.subject, None)
+    _served(state, entry.event).lifted = True
+
+
+def _retry_asked(state: State, entry: Entry) -> None:
     _served(state, entry.event).lifted = True
 
 
@@ -489,6 +506,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     ev.MODEL_DEGRADED: _model_degraded,
     ev.STATE_UNSTABLE: _state_unstable,
     ev.HOLD_LIFTED: _hold_lifted,
+    ev.RETRY_ASKED: _retry_asked,
     ev.STEPS_WAITING: _steps_waiting,
     ev.RECONCILE_SUSPENDED: _suspended,
     ev.RECONCILE_RESUMED: _resumed,

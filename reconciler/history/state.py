@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from reconciler.errors import Retry, retry_of
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.times import shown
 
@@ -33,9 +34,11 @@ class Served(msgspec.Struct, kw_only=True, omit_defaults=True):
     phase_time: str = ""
     message: str = ""
     code: str = ""
+    retry: str = ""  # when what failed is tried again by itself
+    tries: int = 0  # failures in a row of what is ordered
     live: dict[str, Any] = {}  # what the edge observed last: version, sha256, url, ...; from the runtime itself
     previous: str = ""  # version served before
-    lifted: bool = False  # a hold on what was ordered was lifted: it is ordered once more
+    lifted: bool = False  # a person lets or has it tried again: it is ordered once more
     own: str = ""  # operation of this log's own open intent
     own_spec: dict[str, Any] = {}
     flips: list[str] = []  # times of the last flips that were recorded one by one
@@ -43,6 +46,12 @@ class Served(msgspec.Struct, kw_only=True, omit_defaults=True):
     drift: dict[str, Any] = {}  # what somebody else last made of it, and what was done: fields, writer, policy, time
     fought: str = ""  # until when its contested fields are left alone
     left: bool = False  # the newest order left fields to others, as rules say
+
+    @property
+    def is_tried_again(self) -> bool:
+        """Whether it failed, and what failed so is tried again by itself, so that somebody may have that now."""
+        refused = self.phase in FAILED and retry_of(self.code) is not Retry.CONTENT
+        return refused or (self.open and bool(self.code))
 
 
 class Ref(msgspec.Struct, kw_only=True, omit_defaults=True):

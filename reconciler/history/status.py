@@ -68,9 +68,14 @@ class Row:
         return self.standing.is_as_git
 
     @property
+    def under_way(self) -> bool:
+        """Whether its edge has still to say that what it was given stands, or why it does not."""
+        return self.open or bool(self.unknown_since) or self.phase not in {"Committed", "Waiting", *FAILED}
+
+    @property
     def said(self) -> str:
-        """What stands against it, in words; "" where nothing does."""
-        return sentence(coded(self.code, self.message), self.waits)
+        """What stands against it, in words, and when it is tried again; "" where nothing does."""
+        return sentence(coded(self.code, self.message), self.waits, self.standing.again)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +119,8 @@ class ObjectRow:
 
     @property
     def said(self) -> str:
-        """What stands against it, in words; "" where nothing does."""
-        return sentence(coded(self.code, self.message), self.drift, self.waits, self.stays)
+        """What stands against it, in words, and when it is tried again; "" where nothing does."""
+        return sentence(coded(self.code, self.message), self.drift, self.waits, self.stays, self.standing.again)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,7 +163,15 @@ class HubProcess:
             loop.until(lambda: git.has_answered or loop.failure is not None)
             timer.start()
             if git.failure is None:
-                loop.until(lambda: git.has_answered and loop.has_looked and loop.is_at_rest and self._seen().is_heard)
+                loop.until(
+                    lambda: (
+                        git.has_answered
+                        and loop.has_looked
+                        and self.queue.is_quiet
+                        and loop.is_at_rest
+                        and self._is_served()
+                    )
+                )
             failure = git.failure or loop.failure
             if failure is not None and not (git.has_begun and loop.has_looked):
                 raise failure
@@ -173,6 +181,11 @@ class HubProcess:
         finally:
             timer.cancel()
             self._close(orderly=True)
+
+    def _is_served(self) -> bool:
+        """Whether every edge has said, since this began, that what it was given stands or cannot be had."""
+        seen = self._seen()
+        return self.stage.is_heard(row.edge for row in seen.rows) and not any(row.under_way for row in seen.rows)
 
     def _seen(self) -> Status:
         return status(self.record.state, rfc3339(time.time()))

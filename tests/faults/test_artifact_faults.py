@@ -282,7 +282,7 @@ def test_fault_96_a_cut_body_is_never_taken_for_the_whole(
 
 def test_fault_96_a_length_too_short_is_refused(server: ArtifactServer, stager: Stager) -> None:
     server.bend(*[Bend(length=HALF)] * 9)
-    with pytest.raises(DigestMismatch, match=f"in {HALF} bytes"):
+    with pytest.raises(DigestMismatch, match=f"has {HALF} bytes, and {len(DATA)} are declared"):
         stager.stage(server.url("/m"), SHA256, len(DATA))
 
 
@@ -321,10 +321,12 @@ def test_fault_98_other_bytes_or_another_size_are_refused_once(server: ArtifactS
     server.files["/other"] = bytes(len(DATA))
     for path, size in (("/page", len(DATA)), ("/other", len(DATA)), ("/m", len(DATA) - 1), ("/m", len(DATA) + 1)):
         before = len(server.requests)
-        with pytest.raises(DigestMismatch, match=f"pinned is sha256 {SHA256} in {size} bytes"):
+        there = len(server.files[path])
+        wrong = f"pinned is {SHA256}" if there == size else f"has {there} bytes, and {size} are declared"
+        with pytest.raises(DigestMismatch, match=wrong):
             stager.stage(server.url(path), SHA256, size)
         assert len(server.requests) == before + 1
-        assert stager.left == []
+        assert stager.left == [f"{SHA256}.refused.json"]
 
 
 def test_fault_99_a_compressed_body_is_judged_by_the_files_own_bytes(server: ArtifactServer, stager: Stager) -> None:

@@ -131,6 +131,7 @@ def test_the_verdict_over_every_way_to_end() -> None:
         (seen(), 0),
         (broken, 3),
         (seen(open=True, phase="Downloading"), 4),
+        (seen(phase="Staged"), 4),  # it was served before, and is not served again yet
         (lost, 4),
         (seen(phase="Rejected", message="no", code="RX401"), 5),
         (held, 5),

@@ -187,9 +187,10 @@ def test_objects_are_counted_by_kind_and_those_that_wait_are_listed_with_all_tha
         Counted(kind="Edge", objects=1, settled=0, waits=1, failing=0, pending=1, drifted=0),
         Counted(kind="InferenceModel", objects=4, settled=1, waits=2, failing=1, pending=1, drifted=1),
     )
+    now = "reconciler reconcile InferenceModel/default/b"
     assert [(one.name, one.stands, one.said) for one in seen.unsettled] == [
         ("e", "Waiting", "frozen"),
-        ("b", "Rejected", "RX411: quota; frozen"),
+        ("b", "Rejected", f"RX411: quota; frozen; tried again as soon as it can be, or now: `{now}`"),
         ("c", "Drifted", "changed by kubectl: the object"),
         ("d", "Committed", "suspended by ada: moving"),
     ]

@@ -35,6 +35,7 @@ DATA: dict[str, dict[str, Any]] = {
     ev.STEPS_WAITING: {"waits": {"frozen until night: why": ["InferenceModel/default/a"], "": ["Edge//e1"]}},
     ev.HOLD_PLACED: {"reason": "failed elsewhere"},
     ev.HOLD_LIFTED: {},
+    ev.RETRY_ASKED: {},
     ev.RECONCILE_SUSPENDED: {"scope": "*", "reason": "night", "until": "2026-12-01T00:00:00Z"},
     ev.RECONCILE_RESUMED: {"scope": "berlin-07"},
     ev.EDGE_FOUND: {"edge": "berlin-07"},
