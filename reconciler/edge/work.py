@@ -37,6 +37,7 @@ class EdgeWork:
         self._served = ServedModel(tools, self._stage)
         self._holdings: dict[str, Holding] = {"service": self._served, "bytes": Bytes(tools, self._stage)}
         self._jobs: dict[Key, Job] = {}
+        self._anew: dict[Key, str] = {}  # the last operation for which bytes were asked
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -143,12 +144,15 @@ class EdgeWork:
 
     def _stage(self, job: Job, spec: dict[str, Any]) -> Staged:
         """Have the artifact on disk; where there is no room, what nobody needs makes room."""
+        anew = bool(job.policy.get("anew")) and self._anew.get(job.key) != job.operation
+        self._anew[job.key] = job.operation  # once for each time that a person asks
         artifact = Artifact(
             sha256=spec["sha256"],
             url=spec["url"],
             size=spec.get("size"),
             allow_loopback=bool(job.policy.get("allowLoopback")),
             allow_file=bool(job.policy.get("allowFile")),
+            anew=anew,
         )
         try:
             staged = self._tools.store.stage(artifact, self._watched(job, spec), lambda: job.stopped)

@@ -151,7 +151,7 @@ def _apply_intended(state: State, entry: Entry) -> None:
     served.order, served.policy, served.action = data["spec"], data.get("policy", {}), data["action"]
     served.operation, served.ordered_seq, served.ordered_id = event.operationid, entry.seq, event.id
     served.reason, served.origin, served.open = data["reason"], data.get("origin", ""), True
-    served.lifted, served.left = False, bool(data.get("left"))
+    served.lifted, served.anew, served.left = False, False, bool(data.get("left"))
     _phase(served, entry, "Desired")
     if data["action"] == "delete":
         mine.deletes = [*_within_hour(mine.deletes, event.time), event.time]
@@ -362,7 +362,8 @@ def _hold_lifted(state: State, entry: Entry) -> None:
 
 
 def _retry_asked(state: State, entry: Entry) -> None:
-    _served(state, entry.event).lifted = True
+    served = _served(state, entry.event)
+    served.lifted, served.anew = True, bool(entry.event.data.get("anew"))
 
 
 def _suspended(state: State, entry: Entry) -> None:

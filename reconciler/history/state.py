@@ -39,6 +39,7 @@ class Served(msgspec.Struct, kw_only=True, omit_defaults=True):
     live: dict[str, Any] = {}  # what the edge observed last: version, sha256, url, ...; from the runtime itself
     previous: str = ""  # version served before
     lifted: bool = False  # a person lets or has it tried again: it is ordered once more
+    anew: bool = False  # and asked for it, so that bytes are fetched which are said to be unchanged
     own: str = ""  # operation of this log's own open intent
     own_spec: dict[str, Any] = {}
     flips: list[str] = []  # times of the last flips that were recorded one by one

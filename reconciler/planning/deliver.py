@@ -83,15 +83,15 @@ def unmatched_pins(declared: Declared, edge: Object) -> list[Diagnostic]:
     return [refusals.pin_unmatched(edge, n) for n, name in enumerate(named) if name not in known]
 
 
-def exchanging(expansions: Iterable[Expansion], known: Mapping[str, Served]) -> list[Expansion]:
-    """The same; of services that wait for each other's endpoints in a circle, the last one is to give up its own first.
+def as_told(expansions: Iterable[Expansion], known: Mapping[str, Served]) -> list[Expansion]:
+    """The same, with what orders say beside what is wanted. known: what was ordered and is there, by key.
 
-    known: what was ordered and is there, by key. That a service is to yield stands in the policy of its order.
+    yields: of services that wait for each other's endpoints in a circle, the last one gives up its own first.
+    anew: a person asked for bytes, also where the server says that they are those which were refused.
     """
     circle = _Circle(known)
     return [
-        replace(one, policy=one.policy | {"yields": True}) if isinstance(one, Desired) and circle.yields(one) else one
-        for one in expansions
+        replace(one, policy=one.policy | circle.beside(one)) if isinstance(one, Desired) else one for one in expansions
     ]
 
 
@@ -102,14 +102,16 @@ class _Circle:
         self._known = known
         self._holders: dict[str, str] = {}  # endpoint -> key
 
-    def yields(self, wanted: Desired) -> bool:
-        key = str(wanted.key)
-        served = self._known.get(key)
+    def beside(self, wanted: Desired) -> dict[str, bool]:
+        """What an order says beside what is wanted."""
+        served = self._known.get(str(wanted.key))
         if served is None or served.order != wanted.spec:
-            return False
-        if served.open:  # as it was told
-            return bool(served.policy.get("yields"))
-        return served.code == PortTaken.code and key == max(self._around(key), default="")
+            return {}
+        if served.open and not served.lifted:  # as it was told
+            return {name: True for name in ("yields", "anew") if served.policy.get(name)}
+        found = {"anew": True} if served.anew else {}
+        yields = served.code == PortTaken.code and str(wanted.key) == max(self._around(str(wanted.key)), default="")
+        return found | ({"yields": True} if yields else {})
 
     def _around(self, key: str) -> set[str]:
         """The keys of the circle that begins and ends with `key`; none where there is no circle."""

@@ -15,7 +15,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import FAILED, Served
-from reconciler.planning.deliver import exchanging, expand
+from reconciler.planning.deliver import as_told, expand
 from reconciler.planning.desired import Expansion
 from reconciler.planning.diff import Observed
 from reconciler.planning.gate import Judgement
@@ -198,8 +198,8 @@ class Deliver(FromGit, Edges, Source):
     # ── expansion and judgement ───────────────────────────────────────────────────────────────────────────────────
 
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
-        """What each key should be, and who makes way for whom."""
-        return exchanging(self.git.expand(keys), self._record.mine.keys)
+        """What each key should be, with what its order says beside."""
+        return as_told(self.git.expand(keys), self._record.mine.keys)
 
     def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
         """Problems of keys, and what waits, where they differ from what the log says."""

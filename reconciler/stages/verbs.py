@@ -25,11 +25,15 @@ from reconciler.stages.scopes import known, there, within
 
 # Of people and of a start alike: an order that is given once more is durable, and open until it is answered.
 def asked_again(record: StageRecorder, keys: Iterable[Key], actor: str = "") -> Iterator[Event]:
-    """That what was refused, or waits for the world, is tried now. What is held back for its content is not."""
+    """That what was refused, or waits for the world, is tried now. What is held back for its content is not.
+
+    actor: the person who asks, for whom also bytes are fetched that are said to be unchanged.
+    """
     for key in sorted(set(keys)):
         served = record.mine.known(key)
         if served.is_tried_again and not served.lifted and served.action != "delete":
-            yield record.event(ev.RETRY_ASKED, key, {}, **({"actor": actor} if actor else {}))
+            asked: dict[str, Any] = {"anew": True} if actor else {}
+            yield record.event(ev.RETRY_ASKED, key, asked, **({"actor": actor} if actor else {}))
 
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")  # of bytes that were no UTF-8

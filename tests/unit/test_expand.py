@@ -8,7 +8,7 @@ from reconciler.errors import PortTaken
 from reconciler.history.keys import Key
 from reconciler.history.state import Served
 from reconciler.planning.declared import Object
-from reconciler.planning.deliver import exchanging, expand, unmatched_pins
+from reconciler.planning.deliver import as_told, expand, unmatched_pins
 from reconciler.planning.desired import Desired, Frozen, Gone
 from reconciler.planning.naming import expanded_name
 from reconciler.planning.reach import affected, every
@@ -306,7 +306,7 @@ def clashed(stands: int, wants: int) -> Served:
 def yielding(known: dict[str, Served]) -> list[str]:
     names = {name: str(Key("InferenceModel", "default", name, "e")) for name in known}
     wanted = [Desired(Key.parse(names[name]), served.order, {"allowFile": True}) for name, served in known.items()]
-    found = exchanging(wanted, {names[name]: served for name, served in known.items()})
+    found = as_told(wanted, {names[name]: served for name, served in known.items()})
     assert all(isinstance(one, Desired) and one.policy["allowFile"] for one in found)
     return [one.key.name for one in found if isinstance(one, Desired) and one.policy.get("yields")]
 
@@ -317,6 +317,18 @@ def test_of_two_that_exchange_their_ports_one_yields_and_goes_on_to_until_it_is_
     known["b"] = Served(order=known["b"].order, live=known["b"].live, open=True, policy={"yields": True})
     known["a"] = Served(order={"address": "127.0.0.2", "port": 2}, live={"url": "http://127.0.0.2:2/v2/models/m"})
     assert yielding(known) == ["b"]
+
+
+def test_what_a_person_has_tried_again_is_asked_for_anew_until_it_is_answered() -> None:
+    key_ = Key("InferenceModel", "default", "a", "e")
+    known = Served(order={"version": "1"}, phase="Rejected", code="RX401", lifted=True, anew=True)
+    for served, anew in ((known, True), (Served(order=known.order, open=True, policy={"anew": True}), True)):
+        (one,) = as_told([Desired(key_, served.order, {})], {str(key_): served})
+        assert isinstance(one, Desired)
+        assert one.policy == {"anew": anew}
+    (one,) = as_told([Desired(key_, {"version": "2"}, {})], {str(key_): known})
+    assert isinstance(one, Desired)
+    assert one.policy == {}  # something else is wanted by now
 
 
 def test_of_a_circle_of_three_one_yields() -> None:

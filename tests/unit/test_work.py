@@ -55,11 +55,13 @@ class ToyStore:
         self.failures: list[Exception] = []
         self.rotten: set[str] = set()
         self.gate: threading.Event | None = None
+        self.anew: list[bool] = []
 
     def stage(
         self, artifact: Artifact, progress: Callable[[str, int, int | None], None], cancelled: Callable[[], bool]
     ) -> Staged:
         digest = artifact.sha256 or sha(artifact.url)
+        self.anew.append(artifact.anew)
         if self.failures:
             raise self.failures.pop(0)
         if self.gate is not None:
@@ -256,6 +258,13 @@ def test_another_port_starts_another_process_and_ends_the_first(bench: Bench) ->
     bench.do(KEY, spec("1", port=9000))
     assert [runtime.ended for runtime in bench.runtimes.started] == [True, False]
     assert bench.work.observe(KEY) == spec("1", port=9000)
+
+
+def test_refused_bytes_are_asked_for_anew_once_for_each_time_that_a_person_asks(bench: Bench) -> None:
+    bench.store.failures = [DigestMismatch("other bytes") for _ in range(3)]
+    for operation in ("asked", "asked", "asked again"):
+        bench.do(KEY, spec("1"), operation, anew=True)
+    assert bench.store.anew == [True, False, True]
 
 
 def test_one_that_is_to_yield_leaves_its_port_to_who_has_the_one_that_it_wants(bench: Bench) -> None:
