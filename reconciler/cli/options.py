@@ -5,6 +5,7 @@ In: the command line and the environment.  Out: paths and forms, to the commands
 
 import functools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,8 @@ import click
 FORMS: Final = ("table", "json", "yaml")
 FORM: Final = "reconciler.form"  # keys of click's meta, which all contexts of one run share
 COLOR: Final = "reconciler.color"
+DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smhd]?)")
+UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}  # seconds
 
 Command = Callable[..., Any]
 
@@ -71,6 +74,19 @@ def _directory(ctx: click.Context, param: click.Parameter, value: Path | None) -
     from reconciler.settings import default_state_dir
 
     return default_state_dir(os.environ)
+
+
+class Duration(click.ParamType):
+    """Seconds, or a number with its unit: 90, 90s, 5m, 1h, 2d."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds."""
+        found = DURATION.fullmatch(str(value))
+        if found is None:
+            self.fail(f"{value!r} is no duration: write 90, 90s, 5m, 1h or 2d", param, ctx)
+        return float(found[1]) * UNITS[found[2]]
 
 
 def where(command: Command) -> Command:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.options import forms, where
+from reconciler.cli.options import Duration, forms, where
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.argument("scope", required=False)
 @click.argument("model", required=False)
 @click.option("--wait", is_flag=True, help="Until it was looked at, and what that ordered is done or cannot be.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), default=60.0, show_default=True, help="For that.")
+@click.option("--timeout", "timeout_s", type=Duration(), default=60.0, show_default=True, help="For that.")
 @where
 @forms
 def command(*, scope: str | None, model: str | None, wait: bool, timeout_s: float, where: Where, form: str) -> int:

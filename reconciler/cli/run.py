@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from reconciler.cli.followed import settings_of
-from reconciler.cli.options import cluster, forms, repository, state
+from reconciler.cli.options import Duration, cluster, forms, repository, state
 from reconciler.errors import PortTaken, WorldUnavailable
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ REFUSED, UNANSWERED, HELD, INTERRUPTED = 3, 4, 5, 130
     is_flag=True,
     help="Stop when all is as Git says (0), or documents are refused (3), nobody answers (4), a plan is held (5).",
 )
-@click.option("--timeout", "timeout_s", type=float, default=300.0, show_default=True, help="With --once: seconds.")
+@click.option("--timeout", "timeout_s", type=Duration(), default=300.0, show_default=True, help="With --once: seconds.")
 @state
 @forms
 def command(once: bool, timeout_s: float, agents: bool, form: str, **options: Any) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from reconciler.cli.options import forms, where
+from reconciler.cli.options import Duration, forms, where
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ CODES: Final = {"live": 0, "failing": 1, "refused": 3, "under way": 4, "unread":
 @click.argument("edge", required=False, default="")
 @click.argument("model", required=False, default="")
 @click.option("--commit", metavar="SHA", default="", help="Which.  [default: HEAD of --repo, else the hub's newest]")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), default=300.0, show_default=True, help="Seconds.")
+@click.option("--timeout", "timeout_s", type=Duration(), default=300.0, show_default=True, help="Seconds.")
 @click.option("--repo", type=click.Path(path_type=Path, file_okay=False, exists=True), help="A work tree of it.")
 @click.option("--branch", default="", help="What the hub follows, where it cannot say.  [default: main]")
 @where
@@ -155,9 +155,7 @@ def waits(command: Callable[..., Any]) -> Callable[..., Any]:
     def waiting(*, wait: bool, timeout_s: float, **options: Any) -> Any:
         return command(**options, wait_s=timeout_s if wait else None)
 
-    seconds = click.option(
-        "--timeout", "timeout_s", type=click.FloatRange(min=0), default=300.0, help="Of --wait: seconds."
-    )
+    seconds = click.option("--timeout", "timeout_s", type=Duration(), default=300.0, help="Of --wait: seconds.")
     return click.option("--wait", is_flag=True, help="Until that commit is live; ends as `reconciler wait` does.")(
         seconds(waiting)
     )

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from reconciler.cli.options import Duration
 from reconciler.cli.wait import until_live, within
 from reconciler.errors import HubUnreachable, NameUnknown, ReconcilerError, WorldUnavailable
 from reconciler.history.awaited import Awaited, Hold
@@ -176,3 +178,14 @@ def test_a_pin_waits_for_its_own_commit(call: Call, settled: World) -> None:
     assert (said.code, told["kind"], told["word"]) == (4, "Pin", "unread")
     assert told["commit"][:12] in told["holds"][0]["what"]
     assert call("pin", "berlin-07", "defect", "--remove", *at).code == 0
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("90", 90), ("90s", 90), ("1.5", 1.5), ("5m", 300), ("1h", 3600)])
+def test_a_duration_is_seconds_or_has_a_unit(said: str, seconds: float) -> None:
+    assert Duration().convert(said, None, None) == seconds
+
+
+@pytest.mark.parametrize("said", ["-1", "soon", "5 m", "1w", "nan", "", "1e3"])
+def test_what_is_no_duration_is_told_how_to_write_one(said: str) -> None:
+    with pytest.raises(click.BadParameter, match="write 90, 90s, 5m"):
+        Duration().convert(said, None, None)
