@@ -76,7 +76,7 @@ def _directory(ctx: click.Context, param: click.Parameter, value: Path | None) -
     return default_state_dir(os.environ)
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """Seconds, or a number with its unit: 90, 90s, 5m, 1h, 2d."""
 
     name = "duration"
