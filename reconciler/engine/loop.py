@@ -190,7 +190,7 @@ class Loop:
         if isinstance(answer, ReconcilerError):
             reply.set_exception(answer)
             return
-        since = answer.counts if answer.held else dict(running.planned - before)
+        since = dict(running.planned - before)
         waiting = {name: n for name, n in answer.counts.items() if name == "waiting"}
         held = running.record.mine.held_plan if is_of_all else None
         reason = answer.held or (held.reason if held is not None else "")
@@ -208,8 +208,11 @@ class Loop:
         judged = replace(judged, deleted_lately=judged.deleted_lately + running.deletes_to_begin(keys))
         observed = running.target.observe(keys)
         plan = make_plan(diff(expansions, observed, running.stage.merge_keys), judged)
+        others = judged.waited - change.keys
+        if others and not plan.holds <= judged.waited:  # what waits for a person waits together, under one digest
+            return self._considered(running, replace(change, keys=change.keys | others, kept=change.kept - others))
         kept = (change.kept - change.keys) | {step.key for step in plan.waiting if step.action != "delete"}
-        if kept and not plan.held:  # what cannot become as it is wanted stays as it was ordered
+        if kept:  # what cannot become as it is wanted stays as it was ordered
             ordered = [as_ordered(key, running.record.mine.known(key)) for key in kept]
             plan = plan.beside(make_plan(diff(ordered, observed, running.stage.merge_keys), judged))
         return Considered(plan, expansions, observed)
@@ -263,9 +266,11 @@ class Loop:
         if said is None:
             return change.cause
         data = {"counts": plan.counts, **said} | ({"fetchBytes": plan.fetch_bytes} if plan.fetch_bytes else {})
-        about = {"causationid": change.cause, "gitcommit": change.commit, "newdigest": plan.digest}
+        approved = [change.approval] if change.approval is not None and "releases" in said else []
+        cause = change.cause if approved or change.approval is None else self._record.state.ref.event
+        about = {"causationid": cause, "gitcommit": change.commit, "newdigest": plan.digest}
         event = running.record.event(ev.CHANGE_PLANNED, f"plan/{running.stage.name}", data, **about)
-        running.record.append([event], plans=running.record.mine.plans)
+        running.record.append([*approved, event], plans=running.record.mine.plans)
         return event.id
 
     def _follow_up(self, running: _Running, change: Change) -> None:

@@ -10,9 +10,9 @@ from typing import Any, Final
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key, stage_of
-from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State
+from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State, fingerprint
 
-CODE_VERSION: Final = 10  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 11  # of the fold: snapshots made by another one are dropped
 
 
 def fold(state: State, entries: Iterable[Entry]) -> State:
@@ -89,28 +89,43 @@ def _manifests_checked(state: State, entry: Entry) -> None:
 
 
 def _change_planned(state: State, entry: Entry) -> None:
-    data, mine = entry.event.data, _mine(state, entry.event)
-    before = mine.held_plan
+    data, event, mine = entry.event.data, entry.event, _mine(state, entry.event)
+    begins = data.get("begins", {}) if data.get("held") else data["counts"]
+    if ready := sum(n for action, n in begins.items() if action != "waiting"):
+        mine.to_begin[event.id] = ready
+    for name, table in (("undoes", mine.undoes), ("approved", mine.approved)):
+        for key, said in data.get(name, {}).items():
+            _put(table, key, said)
     if data.get("held"):
-        mine.held_plan = held = HeldPlan(
-            digest=entry.event.newdigest,
-            reason=data["held"],
-            keys=data["keys"],
-            counts=data["counts"],
-            commit=entry.event.gitcommit,
-            seq=entry.seq,
-            time=entry.event.time,
-        )
-        if before is not None and not held.commit:  # an audit's plan is held beside a commit's: both wait together
-            held.commit, held.keys = before.commit, sorted({*before.keys, *held.keys})
-        return
-    if ready := sum(n for action, n in data["counts"].items() if action != "waiting"):
-        mine.to_begin[entry.event.id] = ready
-    if data.get("releases") or entry.event.gitcommit:
+        mine.held_plan = _held(entry, mine.held_plan)
+    elif data.get("releases") or event.gitcommit:
         mine.held_plan = None
-    if entry.event.gitcommit:
-        state.ref.accepted, state.ref.rewritten_from = entry.event.gitcommit, ""
-        state.fleet = data.get("fleet", state.fleet)
+    if data.get("held") and not data.get("accepted"):
+        return
+    if "fleet" in data:
+        state.fleet = data["fleet"]
+    is_older = data.get("releases") and event.gitcommit != state.ref.commit  # released beside a newer one
+    if event.gitcommit and not is_older:
+        state.ref.accepted, state.ref.accepted_seq, state.ref.rewritten_from = event.gitcommit, state.ref.seq, ""
+
+
+def _held(entry: Entry, before: HeldPlan | None) -> HeldPlan:
+    """What waits for a person from here on. What waited before keeps its commit and its policy, and its time if all
+    of it does.
+    """
+    event, data = entry.event, entry.event.data
+    is_known = before is not None and before.digest == event.newdigest
+    last = before if before is not None and (data.get("accepted") or not event.gitcommit) else None
+    return HeldPlan(
+        digest=event.newdigest,
+        reason=data["held"],
+        keys=data["keys"] if "begins" in data or last is None else sorted({*last.keys, *data["keys"]}),
+        counts=data["counts"],
+        commit=last.commit if last is not None else event.gitcommit,
+        fleet=last.fleet if last is not None else data.get("fleet"),
+        seq=before.seq if before is not None and is_known else entry.seq,
+        time=before.time if before is not None and is_known else event.time,
+    )
 
 
 def _change_narrowed(state: State, entry: Entry) -> None:
@@ -136,6 +151,10 @@ def _apply_intended(state: State, entry: Entry) -> None:
         return
     if event.causationid in mine.to_begin:
         _begun(mine, event.causationid, 1)
+    if data["spec"] != served.order:  # else it only restores
+        mine.behind.pop(event.subject, None)
+        if event.subject in mine.undoes and mine.undoes[event.subject] != fingerprint(data["spec"]):
+            del mine.undoes[event.subject]
     if served.order and not served.open and served.phase not in FAILED:
         served.before = served.order
     served.order, served.policy, served.action = data["spec"], data.get("policy", {}), data["action"]
@@ -182,12 +201,12 @@ def _apply_succeeded(state: State, entry: Entry) -> None:
     if not _is_current(served, event):
         return
     served.open, served.before = False, {}
+    mine.undoes.pop(event.subject, None)
     if not served.left:  # nothing of it is left to others any more
         served.drift, served.fought = {}, ""
     if served.action == "delete":
-        mine.keys.pop(event.subject, None)
         mine.holds.pop(event.subject, None)
-        mine.waits.pop(event.subject, None)
+        _forgotten(mine, event.subject)
         return
     _phase(served, entry, "Committed")
 
@@ -291,10 +310,11 @@ def _state_unstable(state: State, entry: Entry) -> None:
 
 
 def _steps_waiting(state: State, entry: Entry) -> None:
-    waits = _mine(state, entry.event).waits
+    mine = _mine(state, entry.event)
     for reason, keys in entry.event.data["waits"].items():
         for key in keys:
-            _put(waits, key, reason or None)
+            _put(mine.waits, key, reason or None)
+            _put(mine.behind, key, mine.behind.get(key, state.ref.accepted_seq) if reason else None)
 
 
 def _hold_lifted(state: State, entry: Entry) -> None:
@@ -364,9 +384,14 @@ def _object_adopted(state: State, entry: Entry) -> None:
 
 
 def _object_gone(state: State, entry: Entry) -> None:
-    mine = _mine(state, entry.event)
-    mine.keys.pop(entry.event.subject, None)
-    mine.waits.pop(entry.event.subject, None)
+    _forgotten(_mine(state, entry.event), entry.event.subject)
+
+
+def _forgotten(mine: StageState, key: str) -> None:
+    """A key is gone, with what was to be done with it."""
+    tables: tuple[dict[str, Any], ...] = (mine.keys, mine.waits, mine.behind, mine.undoes, mine.approved)
+    for table in tables:
+        table.pop(key, None)
 
 
 def _drift_detected(state: State, entry: Entry) -> None:

@@ -136,6 +136,22 @@ class Mirror:
             return changes
         return with_clashes(changes, self._manifests(new, folder))
 
+    def trunk(self, old: str, new: str, folder: str = "") -> list[tuple[str, list[FileChange]]]:
+        """The commits from `old` to `new` along first parents, each with the manifests that it changed; one process."""
+        span = (checked_oid(new), f"^{checked_oid(old)}")
+        lines = self._read("rev-list", "--first-parent", "--reverse", "--parents", *span).decode("ascii").splitlines()
+        pairs = [line.split()[:2] for line in lines]
+        stdin = "".join(f"{' '.join(pair)}\n" for pair in pairs if len(pair) == 2).encode()
+        words = ("diff-tree", "--stdin", "-r", "-z", "--no-renames", "--no-abbrev", "--no-ext-diff", *_within(folder))
+        found: dict[str, bytes] = dict.fromkeys((pair[0] for pair in pairs), b"")
+        commit, fields = "", iter(self._read(*words, stdin=stdin).split(b"\0"))
+        for field in fields:
+            if field.startswith(b":"):
+                found[commit] += field + b"\0" + next(fields) + b"\0"
+            elif field:
+                commit = field.decode("ascii").strip()
+        return [(commit, manifests(raw_changes(raw), folder)) for commit, raw in found.items()]
+
     def blobs(self, oids: Iterable[str]) -> dict[str, bytes]:
         """The bytes of blobs by id. One larger than FILE_LIMIT is left out, unread."""
         wanted = list(dict.fromkeys(checked_oid(oid) for oid in oids))

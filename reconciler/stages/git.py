@@ -18,12 +18,13 @@ from reconciler.errors import ReconcilerError, WorldRefused, WorldUnavailable
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
+from reconciler.history.state import HeldPlan, fingerprint
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.deliver import unmatched_pins
 from reconciler.planning.desired import Desired, Expansion, Frozen
 from reconciler.planning.gate import Judgement, judge_by
-from reconciler.planning.plan import BATCH, Plan
+from reconciler.planning.plan import BATCH, Plan, counts_of
 from reconciler.planning.versions import Circumstances
 from reconciler.ports import Workers
 
@@ -46,6 +47,8 @@ class Reading:
 
     documents: path -> where the last good content of each of its documents stands, None when the file is gone.
     problems: slot -> diagnostics, only for slots where they changed; empty when a slot is mended.
+    later: what changes again behind it, where it ends at a commit that changes the policy: what comes then is judged by
+    that, and read next. None where it ends at the newest commit.
     """
 
     commits: tuple[CommitRead, ...]
@@ -56,6 +59,7 @@ class Reading:
     unreadable: tuple[str, ...] = ()
     blobs: Mapping[str, bytes] = field(default_factory=dict)
     rewritten_from: str = ""
+    later: frozenset[Identity] | None = None
     parsed: int = 0  # documents that had to be parsed
     files: Mapping[str, Any] = field(default_factory=dict)  # what the repository itself keeps of it
 
@@ -98,7 +102,7 @@ class Facts:
 
     policy: the Fleet by which it is judged.  fleet: the one that comes into force when the plan of this commit is
     accepted.  approved: a plan digest that a person released.  unreadable: places that cannot be read, so that nothing
-    is pruned.  about: the keys that the commit itself concerns.
+    is pruned.  about: the keys that the commit itself concerns.  undone: those of them that go back by it.
     """
 
     policy: Mapping[str, Any] = field(default_factory=dict)
@@ -106,6 +110,7 @@ class Facts:
     approved: str = ""
     unreadable: tuple[str, ...] = ()
     about: frozenset[Key] = frozenset()
+    undone: frozenset[Key] = frozenset()
 
 
 class GitSource:
@@ -126,6 +131,8 @@ class GitSource:
         self.has_answered = self.has_begun = False  # whether a look has ended, and with the branch read
         self.failure: ReconcilerError | None = None  # of the last look
         self.is_starting = False  # nothing is planned until Git has answered
+        self._held: tuple[HeldPlan | None, frozenset[Key]] = (None, frozenset())
+        self._left: frozenset[Key] = frozenset()  # what was read, and changes again in what is read next
         self._waiting: list[Trigger] = []  # for the end of a look at the branch
         self._looked: dict[int, ReconcilerError | None] = {}  # who has waited, and what the look has failed by
 
@@ -138,11 +145,12 @@ class GitSource:
             raise
         if answer is None:
             return LATER
-        self._answered()
+        if answer.value is None or answer.value.later is None:
+            self._answered()
         ref = self._record.state.ref
         found = (self._record.event(ev.REF_FOUND, "git", {}),) if ref.lost or ref.ahead else ()
         change = self.change(events=found) if answer.value is None else self._adopt(answer.value, found)
-        return replace(change, then=(Trigger(Cause.AUDIT),)) if ref.ahead else change
+        return replace(change, then=(*change.then, Trigger(Cause.AUDIT))) if ref.ahead else change
 
     def _answered(self, failure: ReconcilerError | None = None) -> None:
         """A look at the branch has ended: who waited for it is taken again."""
@@ -225,9 +233,12 @@ class GitSource:
         """The commit that was read but neither accepted nor held when the process ended, or the audit alone."""
         if self.is_finished:
             return audit
-        waited = {Key.parse(text) for text in self._record.mine.waits}  # for something else: it is not of this commit
+        ref, mine = self._record.state.ref, self._record.mine
+        waited = {Key.parse(text) for text in mine.waits}  # for something else: it is not of this commit
         fleet = self.policy(self.repository.declared, self.unreadable())
-        facts = replace(self._facts(), fleet=fleet, about=audit.keys - waited)
+        about = audit.keys - waited
+        undone = self._unhindered(about, ref.accepted_seq) if ref.reverts else frozenset()
+        facts = replace(self._facts(), fleet=fleet, about=about, undone=undone)
         return replace(
             audit, keys=audit.keys | audit.kept, kept=frozenset(), commit=self._record.state.ref.commit, facts=facts
         )
@@ -248,7 +259,9 @@ class GitSource:
     def held_keys(self) -> frozenset[Key]:
         """The keys of the plan that waits for a person."""
         held = self._record.mine.held_plan
-        return frozenset(Key.parse(text) for text in held.keys) if held is not None else frozenset()
+        if held is not self._held[0]:
+            self._held = held, frozenset(Key.parse(text) for text in held.keys) if held is not None else frozenset()
+        return self._held[1]
 
     def unreadable(self) -> tuple[str, ...]:
         """The lines in force that cannot be read, so that nothing is pruned."""
@@ -284,23 +297,53 @@ class GitSource:
             unreadable=facts.unreadable,
             approved=facts.approved,
             commit=change.commit,
-            about=facts.about,
+            undone=facts.undone,
+            waited=self.held_keys(),
         )
 
     def announce(self, change: Change, plan: Plan) -> Mapping[str, Any] | None:
         """What a plan is announced with: for a commit, when held, approved, or of many steps."""
         facts, state, held = change.facts or self._facts(), self._record.state, self._record.mine.held_plan
-        if plan.held:
-            commit = change.commit or (held.commit if held is not None else "")
-            if held is not None and (held.digest, held.commit) == (plan.digest, commit):
-                return None
-            return {"held": plan.held, "keys": sorted(str(step.key) for step in plan.steps)}
-        if not (change.commit or facts.approved or len(plan.ready) > BATCH):
+        is_known = held is not None and plan.holds <= self.held_keys()
+        is_accepted = not plan.held or (is_known and not facts.approved and not state.ref.rewritten_from)
+        is_told = held is not None and plan.digest == held.digest and plan.held
+        if not (change.commit or facts.approved or (plan.held and not is_told) or len(plan.ready) > BATCH):
             return None
-        data: dict[str, Any] = {"fleet": facts.fleet} if change.commit and facts.fleet != state.fleet else {}
-        if data and state.ref.accepted:  # other rules may be about anything that is there
-            self._queue.add(Trigger(Cause.RULES))
-        return data | ({"releases": facts.approved} if facts.approved else {})
+        data: dict[str, Any] = {}
+        if plan.held:
+            keys = sorted(str(key) for key in plan.holds)
+            data = {"held": plan.held, "keys": keys, "counts": counts_of(plan.on_hold), "begins": counts_of(plan.ready)}
+            data |= {"accepted": True} if is_accepted else {}
+        if facts.approved and not plan.held:
+            released = {str(step.key): facts.approved for step in plan.steps if step.action == "delete"}
+            data |= {"releases": facts.approved, "approved": released}
+        fleet = facts.fleet
+        if plan.held and is_accepted and held is not None and fleet == held.fleet:
+            fleet = state.fleet  # it came with what is held still
+        if change.commit and fleet != state.fleet:
+            data["fleet"] = fleet
+            if state.ref.accepted and is_accepted:  # other rules may be about anything that is there
+                self._queue.add(Trigger(Cause.RULES))
+        return data | self._marked(facts, plan)
+
+    def _marked(self, facts: Facts, plan: Plan) -> dict[str, dict[str, str | None]]:
+        """What a commit changes in what is known to undo, or to be approved, and was not done yet."""
+        mine, steps = self._record.mine, {step.key: step for step in plan.steps}
+        undoes = {str(key): fingerprint(steps[key].spec) for key in facts.undone if key in steps}
+        ended: dict[str, None] = {}
+        for text in mine.undoes.keys() - undoes.keys():
+            key = Key.parse(text)
+            step = steps.get(key)
+            if key in facts.about and (step is None or fingerprint(step.spec) != mine.undoes[text]):
+                ended[text] = None
+        over: dict[str, None] = {}
+        for text in mine.approved:
+            key = Key.parse(text)
+            step = steps.get(key)
+            if key in facts.about and (step is None or step.action != "delete"):
+                over[text] = None
+        found: dict[str, dict[str, str | None]] = {"undoes": undoes | ended, "approved": dict(over)}
+        return {name: marks for name, marks in found.items() if marks}
 
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
         """What each key should be. Before a commit was read nothing can be said, so nothing is taken for gone."""
@@ -312,7 +355,10 @@ class GitSource:
     def _adopt(self, reading: Reading, found: tuple[Event, ...]) -> Change:
         record, before = self._record, self.repository.declared
         self._record.log.put_blobs(reading.blobs)
-        about = self._expand.affected(before, reading.declared, reading.changed)
+        about = self._left | self._expand.affected(before, reading.declared, reading.changed)
+        self._left = frozenset(self._expand.affected(before, reading.declared, reading.later or ())) & about
+        about -= self._left
+        undone = self._undone(reading, before) & about
         keys = about | self.held_keys()
         if self.unreadable() and not reading.unreadable:  # what could not be pruned while a line was unreadable
             keys |= {*self._expand.every(reading.declared), *self.everything()}
@@ -330,8 +376,39 @@ class GitSource:
             )
         cause = next(event.id for event in reversed(events) if event.type == ev.REF_ADVANCED)
         fleet = self.policy(reading.declared, reading.unreadable)
-        facts = Facts(self.fleet(), fleet, "", reading.unreadable, frozenset(about))
-        return Change(frozenset(keys), (*found, *events), cause, newest.commit, facts=facts)
+        facts = Facts(self.fleet(), fleet, "", reading.unreadable, frozenset(about), undone)
+        then = (Trigger(Cause.COMMIT),) if reading.later is not None else ()
+        return Change(frozenset(keys), (*found, *events), cause, newest.commit, facts=facts, then=then)
+
+    def _undone(self, reading: Reading, before: Declared) -> frozenset[Key]:
+        """The keys that go back by commits that undo: whose files all of them the last that changed them brought back.
+
+        Back to what ran: a key that waits may not be brought to what came while it did.
+        """
+        new = {read.commit for read in reading.commits}
+        last = {path: str(read.facts.get("reverts") or "") for read in reading.commits for path in read.files}
+        back: dict[str, set[Identity]] = {}
+        for identity in reading.changed:
+            places = (before.get(identity), reading.declared.get(identity))
+            ends = {last.get(one.path, "") for one in places if one is not None}
+            end = ends.pop() if len(ends) == 1 else ""
+            back.setdefault("" if end in new else end, set()).add(identity)
+        plain = self._expand.affected(before, reading.declared, back.pop("", ()))
+        found: set[Key] = set()
+        for end, identities in back.items():
+            keys = frozenset(self._expand.affected(before, reading.declared, identities)) - plain
+            found |= self._unhindered(keys, self._read_at(end) if self._record.mine.behind else 0)
+        return frozenset(found)
+
+    def _unhindered(self, keys: frozenset[Key], end: int) -> frozenset[Key]:
+        """Those of which what stood at the entry `end` was ordered: none that had begun to wait before."""
+        behind = self._record.mine.behind
+        return frozenset(key for key in keys if end <= behind.get(str(key), end)) if behind else keys
+
+    def _read_at(self, commit: str) -> int:
+        """The entry by which a commit was read; 0 where it is older than this log."""
+        read = self._record.log.read(stream="git")
+        return next((e.seq for e in read if e.event.type == ev.REF_ADVANCED and e.event.data["commit"] == commit), 0)
 
     def _pin_problems(self, reading: Reading, keys: Iterable[Key]) -> dict[str, list[dict[str, Any]]]:
         """Pins that act on nothing, by Edge, where that changed. Costs the edges that the commit concerns."""
@@ -399,6 +476,16 @@ def noticed(record: StageRecorder, expansions: Iterable[Expansion]) -> Sequence[
             found[str(expansion.key)] = problems
     stream = f"problems/{record.name}"
     return [record.event(ev.MANIFESTS_CHECKED, stream, {"problems": found})] if found else []
+
+
+def waiting(record: StageRecorder, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
+    """Which of these keys wait, and for what, where that differs from what the log says."""
+    known, now = record.mine.waits, {str(step.key): step.waits for step in plan.steps if step.waits}
+    changed: dict[str, list[str]] = {}
+    for text in sorted(str(expansion.key) for expansion in expansions):
+        if now.get(text, "") != known.get(text, ""):
+            changed.setdefault(now.get(text, ""), []).append(text)
+    return [record.event(ev.STEPS_WAITING, f"waits/{record.name}", {"waits": changed})] if changed else []
 
 
 def _problems(expansion: Expansion) -> Sequence[Diagnostic]:

@@ -25,7 +25,7 @@ from reconciler.planning.drift import CORRECT, IGNORE
 from reconciler.planning.gate import stopped
 from reconciler.planning.look import Drift, Look
 from reconciler.planning.plan import BATCH, Plan, Step
-from reconciler.stages.git import noticed
+from reconciler.stages.git import noticed, waiting
 
 
 class Annotations(Protocol):
@@ -132,7 +132,11 @@ class Keeping(Source, ABC):
 
     def notice(self, expansions: Sequence[Expansion], plan: Plan) -> Sequence[Event]:
         """Problems of objects, and what waits, where they differ from what the log says."""
-        return [*noticed(self._record, expansions), *self.waiting(expansions, plan), *self._at_rest(expansions, plan)]
+        return [
+            *noticed(self._record, expansions),
+            *waiting(self._record, expansions, plan),
+            *self._at_rest(expansions, plan),
+        ]
 
     def announce(self, change: Change, plan: Plan) -> Mapping[str, Any] | None:  # noqa: ARG002  # see engine.stage.Source
         """A plan of many steps is, with nothing more."""
@@ -237,17 +241,6 @@ class Keeping(Source, ABC):
             event = self._detected(key, known, drift) if drift is not None else None
             found += [event] if event is not None else []
         return found
-
-    def waiting(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
-        """Which of these keys wait, and for what, where that differs from what the log says."""
-        known, now = self._record.mine.waits, {str(step.key): step.waits for step in plan.steps if step.waits}
-        changed: dict[str, list[str]] = {}
-        for text in sorted(str(expansion.key) for expansion in expansions):
-            if now.get(text, "") != known.get(text, ""):
-                changed.setdefault(now.get(text, ""), []).append(text)
-        return (
-            [self._record.event(ev.STEPS_WAITING, f"waits/{self._record.name}", {"waits": changed})] if changed else []
-        )
 
     def _at_rest(self, expansions: Iterable[Expansion], plan: Plan) -> Iterator[Event]:
         """What nothing is done about and nothing is under way for, where the log still says that there is something."""
