@@ -194,13 +194,20 @@ class Loop:
         waiting = {name: n for name, n in answer.counts.items() if name == "waiting"}
         held = running.record.mine.held_plan if is_of_all else None
         reason = answer.held or (held.reason if held is not None else "")
-        reply.set_result({"digest": answer.digest, "counts": since | waiting, "held": reason})
+        digest = held.digest if held is not None and not answer.held else answer.digest
+        reply.set_result({"digest": digest, "counts": since | waiting, "held": reason})
 
     # ── one pass ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def consider(self, stage: str, change: Change) -> Considered:
         """What would be done for these keys, and why. Nothing is recorded or changed."""
         return self._considered(self._stages[stage], change)
+
+    def foresee(self, stage: str, change: Change) -> Plan:
+        """The plan for a change, told as if its steps were begun: what comes behind it is judged by what it brings."""
+        plan = self.consider(stage, change).plan
+        self._announced(self._stages[stage], change, plan)
+        return plan
 
     def _considered(self, running: _Running, change: Change) -> Considered:
         keys = change.keys | change.kept
@@ -214,7 +221,7 @@ class Loop:
         kept = (change.kept - change.keys) | {step.key for step in plan.waiting if step.action != "delete"}
         if kept:  # what cannot become as it is wanted stays as it was ordered
             ordered = [as_ordered(key, running.record.mine.known(key)) for key in kept]
-            plan = plan.beside(make_plan(diff(ordered, observed, running.stage.merge_keys), judged))
+            plan = plan.beside(Plan(make_plan(diff(ordered, observed, running.stage.merge_keys), judged).ready))
         return Considered(plan, expansions, observed)
 
     def _expanded(self, running: _Running, keys: Iterable[Key]) -> list[Expansion]:

@@ -177,10 +177,14 @@ def _suspension(key: Key, spec: Mapping[str, Any], judged_by: Judgement) -> Stop
 
 
 class Hold(NamedTuple):
-    """What waits for a person. why: in one sentence, "" where nothing does.  keys: of the steps that do."""
+    """What waits for a person. why: in one sentence, "" where nothing does.  keys: of the steps that do.
+
+    is_whole: all that the commit asks for does, so that it is not accepted.
+    """
 
     why: str = ""
     keys: frozenset[Key] = frozenset()
+    is_whole: bool = False
 
 
 def hold(judged_by: Judgement, steps: Iterable[tuple[Key, str, bool]], digest: Callable[[frozenset[Key]], str]) -> Hold:
@@ -190,9 +194,9 @@ def hold(judged_by: Judgement, steps: Iterable[tuple[Key, str, bool]], digest: C
     """
     steps = list(steps)
     every = frozenset(key for key, _, _ in steps)
-    if judged_by.rewritten_from and every and judged_by.approved != digest(every):
-        gone = judged_by.rewritten_from[:12]
-        return Hold(f"history was rewritten: commit {gone} is no longer in the branch", every)
+    doubt = _doubt(judged_by) if every else ""
+    if doubt and judged_by.approved != digest(every):
+        return Hold(doubt, every, is_whole=True)
     if judged_by.limits is None or judged_by.approved:
         return Hold()
     deletes = [
@@ -213,6 +217,12 @@ def hold(judged_by: Judgement, steps: Iterable[tuple[Key, str, bool]], digest: C
     number, share = judged_by.limits.get("maxDeletes", 20), judged_by.limits.get("maxShare", "10%")
     allowed = f"Fleet allows {limit} an hour (maxDeletes {number}, maxShare {share} of {inventory})"
     return Hold(f"it deletes {len(keys)} of {inventory}{after}; {allowed}", keys)
+
+
+def _doubt(judged_by: Judgement) -> str:
+    """Why nothing that a commit asks for is done before a person has looked; "" where it may be."""
+    gone = judged_by.rewritten_from[:12]
+    return f"history was rewritten: commit {gone} is no longer in the branch" if gone else ""
 
 
 def delete_limit(limits: Mapping[str, Any], inventory: int) -> int:

@@ -6,8 +6,8 @@ approved before anything happens; its steps become intents.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -48,12 +48,13 @@ class Step:
 class Plan:
     """Steps in the order in which they are done.
 
-    held: why some of them wait for `approve`, "" where none does.  holds: their keys.
+    held: why some of them wait for `approve`, "" where none does.  holds: their keys.  is_whole: see gate.Hold.
     """
 
     steps: tuple[Step, ...]
     held: str = ""
     holds: frozenset[Key] = frozenset()
+    is_whole: bool = False
 
     @property
     def ready(self) -> tuple[Step, ...]:
@@ -87,9 +88,12 @@ class Plan:
         """What all edges together will fetch, as far as sizes are declared."""
         return sum(step.fetch_bytes or 0 for step in self.steps if not step.waits)
 
-    def beside(self, other: "Plan") -> "Plan":
-        """The same, with what the other one does now."""
-        return replace(self, steps=tuple(sorted((*self.steps, *other.ready), key=_order)))
+    def beside(self, other: "Plan", *, but: Collection[Key] = ()) -> "Plan":
+        """The same, with the steps of the other one and what it holds. but: of which keys this one says all."""
+        more = tuple(step for step in other.steps if step.key not in but)
+        holds = self.holds | (other.holds - frozenset(but))
+        held = self.held or (other.held if holds else "")
+        return Plan(tuple(sorted((*self.steps, *more), key=_order)), held, holds, self.is_whole)
 
 
 def digest_of_steps(steps: Iterable[Step]) -> str:
@@ -108,8 +112,9 @@ def make_plan(differences: Iterable[Difference], judged_by: Judgement) -> Plan:
     """The plan for these differences."""
     steps = sorted((_step(difference, judged_by) for difference in differences), key=_order)
     rows = ((step.key, step.action, bool(step.waits)) for step in steps)
-    why, keys = hold(judged_by, rows, lambda keys: digest_of_steps(step for step in steps if step.key in keys))
-    return Plan(tuple(steps), why, keys)
+    return Plan(
+        tuple(steps), *hold(judged_by, rows, lambda keys: digest_of_steps(step for step in steps if step.key in keys))
+    )
 
 
 def _order(step: Step) -> tuple[int, Key]:

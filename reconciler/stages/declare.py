@@ -21,6 +21,7 @@ from reconciler.planning.declared import Declared, Object
 from reconciler.planning.desired import Expansion
 from reconciler.planning.freeze import frozen
 from reconciler.planning.gate import Judgement
+from reconciler.planning.kinds import KINDS
 from reconciler.planning.plan import Plan
 from reconciler.ports import Workers
 from reconciler.stages.git import Expand, FromGit, GitSource, Repository, noticed, waiting
@@ -37,7 +38,7 @@ class Declare(FromGit, Keeping):
         super().__init__(recorder.stage(DECLARE), cluster)
         expand = Expand(declare.affected, declare.every, declare.expand)
         self.git = GitSource(repository, self._record, expand, queue.stage(DECLARE), workers)
-        self._verbs = Verbs(self.git, self._record)
+        self._verbs = Verbs(self.git, self._record, self._is_there)
         self._led = False  # whether the Lease was won, and so everything looked at, since this began
 
     def concerns(self, key: Key) -> bool:
@@ -108,7 +109,14 @@ class Declare(FromGit, Keeping):
         for scope, why in known.items():
             if scope not in asked and not is_over(why.get("until", ""), now):
                 data = {"scope": scope, "annotated": True, "object": why.get("object", "")}
+                if why.get("object") and not self._is_there(Key.parse(why["object"])):
+                    data["reason"] = "it was deleted, and the annotation with it"
                 yield self._record.event(ev.RECONCILE_RESUMED, "suspensions", data, actor="somebody")
+
+    def _is_there(self, key: Key) -> bool:
+        """Whether there is an object of a kind of ours, whoever made it."""
+        look = self._look(key) if key.kind in KINDS and not key.edge else None
+        return look is not None and look.live is not None
 
     def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
         """Problems of objects, and what waits, where they differ from what the log says."""

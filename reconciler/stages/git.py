@@ -305,7 +305,7 @@ class GitSource:
         """What a plan is announced with: for a commit, when held, approved, or of many steps."""
         facts, state, held = change.facts or self._facts(), self._record.state, self._record.mine.held_plan
         is_known = held is not None and plan.holds <= self.held_keys()
-        is_accepted = not plan.held or (is_known and not facts.approved and not state.ref.rewritten_from)
+        is_accepted = not plan.held or (is_known and not facts.approved and not plan.is_whole)
         is_told = held is not None and plan.digest == held.digest and plan.held
         if not (change.commit or facts.approved or (plan.held and not is_told) or len(plan.ready) > BATCH):
             return None

@@ -38,8 +38,11 @@ def _is_said(field: str, value: object) -> bool:
 class Verbs:
     """approve, release, suspend, resume, reconcile."""
 
-    def __init__(self, git: GitSource, recorder: StageRecorder) -> None:
-        self._git, self._record = git, recorder
+    def __init__(
+        self, git: GitSource, recorder: StageRecorder, is_there: Callable[[Key], bool] = lambda _key: False
+    ) -> None:
+        """is_there: whether an object is, though nobody declares it."""
+        self._git, self._record, self._is_there = git, recorder, is_there
 
     def change(self, trigger: Trigger) -> Change:
         """What a request means. Raises UsageError, NameUnknown, PlanHeld."""
@@ -160,7 +163,9 @@ class Verbs:
 
     def _scope(self, request: Mapping[str, Any]) -> str:
         scope = str(request["scope"])
-        known(scope, self._git.repository.declared, self._record.state)
+        key = Key.named(scope)
+        if key is None or not self._is_there(key):
+            known(scope, self._git.repository.declared, self._record.state)
         return scope
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.edge.paths import StateDirectory
-from reconciler.engine.loop import Loop
+from reconciler.engine.loop import NOTHING, Loop
 from reconciler.engine.queue import Cause, Queue, Trigger
 from reconciler.engine.recorder import Recorder
 from reconciler.engine.stage import Stage
@@ -94,12 +94,17 @@ class Preview:
 
     def plan(self) -> Plan:
         """The plan of the next pass; then `state` has the problems in force. Raises GitUnavailable, GitRefused."""
-        change = self._stage.take(Trigger(Cause.COMMIT))
+        change, before = self._stage.take(Trigger(Cause.COMMIT)), NOTHING
+        while change.commit and Trigger(Cause.COMMIT) in change.then:  # what is behind has another policy
+            self._record.append(change.events)
+            before = before.beside(self._loop.foresee(self._name, change))
+            change = self._stage.take(Trigger(Cause.COMMIT))
         if change.commit:
             self._record.append(change.events)
         else:
             change = self._stage.preview()
         plan, expansions, _ = self._loop.consider(self._name, change)
+        plan = plan.beside(before, but=change.keys)
         if not plan.steps:  # the commit is about nothing that waits: something else may
             plan, expansions, _ = self._loop.consider(self._name, self._stage.preview())
         self.loses_policy = (
@@ -110,7 +115,8 @@ class Preview:
 
     def declared(self) -> Declared:
         """What the branch declares. Raises GitUnavailable, GitRefused."""
-        self._stage.take(Trigger(Cause.COMMIT))
+        while Trigger(Cause.COMMIT) in (change := self._stage.take(Trigger(Cause.COMMIT))).then:
+            self._record.append(change.events)
         return self._repository.declared
 
     @property

@@ -20,7 +20,7 @@ from reconciler.history.status import status
 from reconciler.history.why import why
 from reconciler.kube.client.resources import OURS
 from reconciler.kube.watch.object import Live
-from reconciler.kube.write.annotations import DISABLED, REASON, RECONCILE, suspension
+from reconciler.kube.write.annotations import REASON, RECONCILE, suspension
 from reconciler.kube.write.apply import seen_tree
 from reconciler.model.identity import STAGE
 from reconciler.planning import declare
@@ -30,7 +30,7 @@ from reconciler.planning.declared import Object
 from reconciler.planning.desired import Expansion
 from reconciler.planning.diff import Observed
 from reconciler.planning.drift_rules import policy_for
-from reconciler.planning.look import Look, Rules
+from reconciler.planning.look import DISABLED, Look, Rules
 from reconciler.stages.declare import Declare
 from reconciler.wiring.process import Inline
 from tests.fleets import NOW, edge, fleet, model_set, plain

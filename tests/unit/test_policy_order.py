@@ -54,7 +54,7 @@ def test_a_freeze_holds_what_came_behind_it_and_not_what_came_before(
     hub: HubStation, is_restarted: bool, scope: str
 ) -> None:
     hub.branch.commit(served("3"))
-    hub.branch.commit(frozen(**({"scope": scope} if scope else {})))
+    hub.branch.commit(frozen(scope=scope) if scope else frozen())
     hub.branch.commit(served("4"))
     now = hub.again() if is_restarted else hub
     before = now.log.head().seq
