@@ -22,7 +22,6 @@
     |  |- PreflightRefused       RX405
     |  |- PortTaken              RX406
     |  |- GitRefused             RX407
-    |  |- HistoryRewritten       RX408
     |  |- PlanHeld               RX409
     |  |- ArtifactRefused        RX410
     |  |- ApiRefused             RX411
@@ -212,15 +211,6 @@ class GitRefused(WorldRefused):
     """A repository, URL, ref or setting that could make Git run or read something else. Refused before Git starts."""
 
     code, hint = "RX407", "use an https or ssh URL, or a local path given on the command line"
-
-
-class HistoryRewritten(WorldRefused):
-    """The branch no longer contains the commit that was applied last (force push). Held until approved."""
-
-    code, hint = (
-        "RX408",
-        "`reconciler plan` shows what would change; `reconciler approve DIGEST` follows the new history",
-    )
 
 
 class PlanHeld(WorldRefused):
