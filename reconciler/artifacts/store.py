@@ -53,10 +53,15 @@ class Store:
         self._room = Room(directory, reserve_bytes, statvfs)
         self._turns: dict[str, threading.Lock] = {}
         self._turns_lock = threading.Lock()
+        self._make()
         with disk_errors(directory):
-            directory.mkdir(parents=True, exist_ok=True)
             for left in directory.glob("*.tmp"):
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+    def _make(self) -> None:
+        """Make the directory where there is none: at the start, or because somebody removed it."""
+        with disk_errors(self._directory):
+            self._directory.mkdir(parents=True, exist_ok=True)
 
     def stage(self, artifact: Artifact, progress: FetchProgress, cancelled: Callable[[], bool]) -> Staged:
         """Have the artifact, verified and unpacked: at once where it is here. The port lists the errors."""
@@ -94,6 +99,7 @@ class Store:
 
     def held(self) -> dict[str, int]:
         """Every complete artifact here: sha256 -> bytes on disk."""
+        self._make()
         with disk_errors(self._directory):
             names = sorted(entry.name for entry in self._directory.iterdir())
         found = {name: self._receipt(name) for name in names}
@@ -126,6 +132,7 @@ class Store:
     def _fetch(self, artifact: Artifact, partial: Path, watch: Watch) -> Staged:
         from reconciler.artifacts.staging import Staging
 
+        self._make()
         staging = Staging(artifact, self._room, self._fetch_limits, self._unpack_limits, watch, self._jitter)
         staged = self.staged(staging.run(partial))
         assert staged is not None

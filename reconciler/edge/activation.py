@@ -12,14 +12,22 @@ from reconciler.edge.job import Job, Tools
 from reconciler.edge.runtimes import runtime_spec
 from reconciler.engine.failpoints import reached
 from reconciler.engine.retry import retry_delay_s
-from reconciler.errors import PreflightRefused, ProbeFailed, ReconcilerError, RuntimeUnavailable, StorageExhausted
+from reconciler.errors import (
+    PortTaken,
+    PreflightRefused,
+    ProbeFailed,
+    ReconcilerError,
+    RuntimeUnavailable,
+    StorageExhausted,
+)
 from reconciler.history import events as ev
 from reconciler.history.keys import Key
 from reconciler.ports import Answer, Cancelled, Staged
-from reconciler.serving.process import End, RuntimeProcess
+from reconciler.serving.process import End, RuntimeProcess, RuntimeSpec
 
 CRASHES, CRASH_WINDOW_S = 3, 60.0  # a runtime that ends this often in a row, each time this soon after its start
 REMEMBERED = 16  # such ends
+YIELD_S = 20.0  # a service that has left its endpoint waits this long for the one that it wants
 SEEN_S = 1.0  # until the end of a process is seen that gave no answer
 
 
@@ -109,7 +117,7 @@ class ServedModel(Holding):
             self._tools.store.evict(staged.sha256)
             raise StorageExhausted(f"{staged.sha256[:12]} changed on disk after it was verified; it is fetched again")
         reused = running if running is not None and running.spec == wanted else None
-        runtime = reused or self._tools.runtimes.start(wanted)
+        runtime = reused or self._started(job, wanted, standing)
         try:
             runtime.load(staged.path, spec["version"])
             reached("edge.loaded")
@@ -142,6 +150,24 @@ class ServedModel(Holding):
         runtime.settle()
         before = standing["version"] if standing is not None else ""
         self._tools.say(job, ev.MODEL_ACTIVATED, {"live": self.live(job.key, spec), "previous": before})
+
+    def _started(self, job: Job, wanted: RuntimeSpec, standing: dict[str, Any] | None) -> RuntimeProcess:
+        """A runtime for what is wanted. One that is to yield leaves its endpoint to who holds the one that it wants.
+
+        Where that one does not go in time, what stood serves again, and PortTaken rises.
+        """
+        runtimes = self._tools.runtimes
+        try:
+            return runtimes.start(wanted)
+        except PortTaken:
+            if not job.policy.get("yields") or standing is None or runtimes.of(job.key) is None:
+                raise
+        runtimes.drop(job.key)
+        try:
+            return runtimes.start(wanted, YIELD_S)
+        except PortTaken:
+            self._restore(job.key, standing)
+            raise
 
     def _serves(self, key: Key, spec: dict[str, Any], staged: Staged) -> bool:
         """Whether the key's runtime itself answers with this version, from bytes of this artifact."""

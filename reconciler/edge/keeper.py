@@ -11,10 +11,11 @@ from reconciler.edge.stability import Stability
 from reconciler.engine.queue import Cause, Queue, Trigger
 from reconciler.engine.recorder import Recorder
 from reconciler.engine.stage import Change, Order, Source, Target
-from reconciler.errors import PortTaken
+from reconciler.errors import HistoryError, LogWriteFailed, PortTaken
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
+from reconciler.history.readers import HUB
 from reconciler.history.state import FAILED
 from reconciler.planning.desired import Desired, Expansion, Gone, content_digest
 from reconciler.planning.diff import Observed
@@ -109,7 +110,33 @@ class Keeper(Source, Target):
         ordered = {Key.parse(one.event.subject) for one in heard.entries if one.event.type == ev.APPLY_INTENDED}
         keys = self._all() if self._is_starting else {key for key in ordered if key.edge == self._edge}
         self._is_starting = False
-        return self._change(keys, heard.events)
+        return self._change(keys, (*heard.events, *self._renewed()))
+
+    def _renewed(self) -> list[Event]:
+        """Begin a new epoch of the log where the hub holds another end of it: it was put back, or is that of a copy.
+
+        What was answered meanwhile has not come through: it is said once more.
+        """
+        seq, digest = self._record.state.put_back or (0, "")
+        own = next(self._record.log.raw(HUB, seq - 1), None) if seq else None
+        if not seq or (own is not None and own[0].hash == digest):  # it was said of a copy of this log
+            return []
+        try:
+            self._record.log.renew()
+        except LogWriteFailed:
+            raise
+        except HistoryError:  # somebody reads it just now: whatever is heard next tries again
+            return []
+        return [self._answer(key) for key in sorted(self._all()) if not self._record.mine.known(key).open]
+
+    def _answer(self, key: Key) -> Event:
+        """What became of the newest order for a key."""
+        served, live = self._record.mine.known(key), self._work.live(key)
+        data: dict[str, Any] = {"live": live}
+        if served.phase in FAILED:
+            data |= {"error": served.message, "code": served.code, "phase": served.phase}
+        type_ = ev.APPLY_FAILED if served.phase in FAILED else ev.APPLY_SUCCEEDED
+        return self._record.event(type_, key, data, operationid=served.operation)
 
     def everything(self) -> Iterable[Key]:
         """Every key ordered here."""

@@ -65,12 +65,15 @@ class Runtimes:
             self.register(key, found)
         return found
 
-    def start(self, wanted: RuntimeSpec) -> RuntimeProcess:
-        """A runtime that serves nothing yet, unwatched until it is registered. Raises PortTaken, RuntimeUnavailable."""
+    def start(self, wanted: RuntimeSpec, patience_s: float = 0.0) -> RuntimeProcess:
+        """A runtime that serves nothing yet, unwatched until it is registered. Raises PortTaken, RuntimeUnavailable.
+
+        patience_s: how long it is waited for the port.
+        """
         found = adopt(wanted)
         if found is None:
             end_orphan(wanted, self._services)
-        return found or start(wanted)
+        return found or start(wanted, patience_s=patience_s)
 
     def register(self, key: Key, runtime: RuntimeProcess) -> RuntimeProcess | None:
         """Make `runtime` the one that serves the key, and watch it; the one that served before, if it is another."""

@@ -109,12 +109,15 @@ class Agents:
         poll = select.poll()
         poll.register(agent.pidfd, select.POLLIN)
         poll.poll()
-        how = "the agent ended"
+        how, told = "the agent ended", True
         with contextlib.suppress(ChildProcessError):  # adopted: not our child
             end = os.waitid(os.P_PIDFD, agent.pidfd, os.WEXITED)
-            if end is not None:
-                how += f" with code {end.si_status}" if end.si_code == os.CLD_EXITED else f" by signal {end.si_status}"
-        words = ": ".join(filter(None, [how, _last_words(self._state.edge(edge).output, agent.said)]))[:WORDS]
+            if end is not None and end.si_code == os.CLD_EXITED:
+                how += f" with code {end.si_status}"
+            elif end is not None:
+                how, told = f"{how} by signal {end.si_status}", end.si_status in process.FAULTS
+        said = _last_words(self._state.edge(edge).output, agent.said) if told else ""  # else of something earlier
+        words = ": ".join(filter(None, [how, said]))[:WORDS]
         with self._changed:
             self._agents.pop(edge, None)
             os.close(agent.pidfd)

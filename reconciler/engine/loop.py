@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
 
+from reconciler.diagnostics import Diagnostic
 from reconciler.engine.failpoints import reached
 from reconciler.engine.queue import NEEDED, Cause, Queue, Trigger
 from reconciler.engine.recorder import Recorder
@@ -139,7 +140,7 @@ class Loop:
             if trigger.reply is not None:
                 return
             self._record.append(running.source.failed(trigger, failure))
-            if failure.retryable or trigger.cause in NEEDED:
+            if failure.retryable or isinstance(failure, Defect) or trigger.cause in NEEDED:
                 self.failure = failure
                 self.queue.add(trigger, self._backoff.failed(trigger.name))
                 return
@@ -152,14 +153,12 @@ class Loop:
             running.queue.add(Trigger(trigger.cause), running.stage.every[trigger.cause]())
 
     def _taken_or_told(self, running: _Running, trigger: Trigger) -> Plan | None:
-        """See `_taken`; a bug in what a person asked for is told to that person, and ends nobody else."""
+        """See `_taken`; a bug in it ends nobody else, and is told to who asked."""
         try:
             return self._taken(running, trigger)
         except ReconcilerError:
             raise
         except Exception as bug:
-            if trigger.reply is None or trigger.reply.done():
-                raise
             raise Defect.at(trigger.request.get("verb", trigger.cause), bug) from bug
 
     def _taken(self, running: _Running, trigger: Trigger) -> Plan | None:
@@ -175,12 +174,26 @@ class Loop:
             return NOTHING
         if trigger.cause is Cause.START:
             running.record.append(self._ended(running))
-        change = running.source.take(trigger)
+        change = self._meant(running, trigger)
         if change.is_later:
             return None
         if change.look:
             return self._looked(running, change, trigger.reply)
         return self._reconcile(running, change)
+
+    def _meant(self, running: _Running, trigger: Trigger) -> Change:
+        """What a trigger means. Where a bug keeps that from being said, it is a problem of the key it is about."""
+        try:
+            return running.source.take(trigger)
+        except ReconcilerError:
+            raise
+        except Exception as bug:
+            key = Key.named(trigger.subject)
+            if key is None and not trigger.events:
+                raise
+            defect = Defect.at(trigger.subject or trigger.cause, bug)  # what happened is recorded nevertheless
+            bugs = {} if key is None else {key: defect.diagnostic(str(key))}
+            return Change(frozenset(bugs), trigger.events, bugs=bugs)
 
     def _answer(
         self, running: _Running, reply: Reply, answer: Plan | ReconcilerError, *, is_of_all: bool = False
@@ -210,31 +223,48 @@ class Loop:
         return plan
 
     def _considered(self, running: _Running, change: Change) -> Considered:
-        keys = change.keys | change.kept
-        expansions, judged = self._expanded(running, sorted(change.keys)), running.source.judge(change)
-        judged = replace(judged, deleted_lately=judged.deleted_lately + running.deletes_to_begin(keys))
-        observed = running.target.observe(keys)
-        plan = make_plan(diff(expansions, observed, running.stage.merge_keys), judged)
-        others = judged.waited - change.keys
-        if others and not plan.holds <= judged.waited:  # what waits for a person waits together, under one digest
-            return self._considered(running, replace(change, keys=change.keys | others, kept=change.kept - others))
-        kept = (change.kept - change.keys) | {step.key for step in plan.waiting if step.action != "delete"}
-        if kept:  # what cannot become as it is wanted stays as it was ordered
-            ordered = [as_ordered(key, running.record.mine.known(key)) for key in kept]
-            plan = plan.beside(Plan(make_plan(diff(ordered, observed, running.stage.merge_keys), judged).ready))
-        return Considered(plan, expansions, observed)
-
-    def _expanded(self, running: _Running, keys: Iterable[Key]) -> list[Expansion]:
-        """What each key should be; where a bug keeps that from being said, it is a problem of that key alone."""
+        """What `_compared` says. A key that a bug meets is a problem of that key alone: it stays as it is."""
         try:
-            return running.source.expand(keys)
+            return self._compared(running, change)
+        except ReconcilerError:
+            raise
+        except Exception:
+            bugs = self._bugs(running, change, sorted(change.keys | change.kept))
+            if not bugs:  # of no single key
+                raise
+            return self._compared(running, replace(change, bugs={**change.bugs, **bugs}))
+
+    def _bugs(self, running: _Running, change: Change, keys: Sequence[Key]) -> dict[Key, Diagnostic]:
+        """The keys that cannot be considered even alone, found by halves."""
+        some = frozenset(keys)
+        try:
+            self._compared(running, replace(change, keys=change.keys & some, kept=change.kept & some))
         except ReconcilerError:
             raise
         except Exception as bug:  # noqa: BLE001  # its traceback is kept
-            keys = list(keys)
             if len(keys) == 1:
-                return [Frozen(keys[0], Defect.at(keys[0], bug).diagnostic(str(keys[0])))]
-            return [expansion for key in keys for expansion in self._expanded(running, [key])]
+                return {keys[0]: Defect.at(keys[0], bug).diagnostic(str(keys[0]))}
+            half = len(keys) // 2
+            return self._bugs(running, change, keys[:half]) | self._bugs(running, change, keys[half:])
+        return {}
+
+    def _compared(self, running: _Running, change: Change) -> Considered:
+        sound, kept = change.keys - change.bugs.keys(), change.kept - change.bugs.keys()
+        expansions: list[Expansion] = [Frozen(key, why) for key, why in change.bugs.items() if key not in sound]
+        expansions += running.source.expand(sorted(sound))
+        judged = running.source.judge(change)
+        deletes = running.deletes_to_begin(change.keys | change.kept)
+        judged = replace(judged, deleted_lately=judged.deleted_lately + deletes)
+        observed = running.target.observe(sound | kept)
+        plan = make_plan(diff(expansions, observed, running.stage.merge_keys), judged)
+        others = judged.waited - change.keys
+        if others and not plan.holds <= judged.waited:  # what waits for a person waits together, under one digest
+            return self._compared(running, replace(change, keys=change.keys | others, kept=change.kept - others))
+        kept = (kept - sound) | {step.key for step in plan.waiting if step.action != "delete"}
+        if kept:  # what cannot become as it is wanted stays as it was ordered
+            ordered = [as_ordered(key, running.record.mine.known(key)) for key in kept]
+            plan = plan.beside(Plan(make_plan(diff(ordered, observed, running.stage.merge_keys), judged).ready))
+        return Considered(plan, expansions, observed, running.source.notice(expansions, plan))
 
     def reconcile(self, stage: str, change: Change) -> Plan:
         """Move the keys of `change` one pass. Safe to run twice, late, or after a crash."""
@@ -248,8 +278,7 @@ class Loop:
             return NOTHING
         running.record.append(change.events)
         reached("loop.seen")
-        plan, expansions, _ = self._considered(running, change)
-        noticed = running.source.notice(expansions, plan)
+        plan, expansions, _, noticed = self._considered(running, change)
         running.record.append(noticed)
         cause = self._announced(running, change, plan)
         running.planned.update(step.action for step in plan.ready)
@@ -437,9 +466,9 @@ class Loop:
         """Those that are not as they should be, or of which something is to be told, and are in no plan under way."""
         mine = frozenset(keys)
         change = replace(change, keys=mine - change.kept, kept=mine & change.kept)
-        plan, expansions, observed = self._considered(running, change)
+        plan, _, observed, noticed = self._considered(running, change)
         running.record.append(running.source.seen(keys, observed))
-        found = set(keys) if running.source.notice(expansions, plan) else {step.key for step in plan.steps}
+        found = set(keys) if noticed else {step.key for step in plan.steps}
         return {key for key in found if not any(key in one.steps for one in running.plans)}
 
 

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from reconciler.errors import HistoryError
 from reconciler.history.events import Entry, Event, event_id, rfc3339
 from reconciler.history.fold import fold
 from reconciler.history.keys import Key, stream_of
@@ -55,7 +56,11 @@ class Recorder:
         )
 
     def _folded(self, entries: list[Entry]) -> None:
-        fold(self.state, entries)
+        """Raises HistoryError: on a state that was folded half nothing may be based."""
+        try:
+            fold(self.state, entries)
+        except Exception as bug:
+            raise HistoryError(f"the log cannot be folded at entry {self.state.seq + 1}: {bug!r}") from bug
 
     def append(self, events: Sequence[Event], *, plans: int | None = None, stage: str = "") -> list[Entry]:
         """The entries of `events`, durable. plans: how many plans of `stage` there must be (see StageState.plans)."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol
 
+from reconciler.diagnostics import Diagnostic
 from reconciler.engine.queue import Cause, Trigger
 from reconciler.errors import ReconcilerError
 from reconciler.history.events import Entry, Event
@@ -30,7 +31,7 @@ class Change:
     is about, "" where it is about none.  look: everything is compared first, in slices, and what differs is planned
     then.  approval: of a person, recorded with the plan that it releases, and not where that is held anew.
     then: triggers to follow.  is_later: it is answered when the source has the trigger taken again.
-    facts: what the source itself judges and announces the plan by.
+    facts: what the source itself judges and announces the plan by.  bugs: keys that cannot be handled, and why.
     """
 
     keys: frozenset[Key] = frozenset()
@@ -43,14 +44,16 @@ class Change:
     then: tuple[Trigger, ...] = ()
     is_later: bool = False
     facts: Any = None
+    bugs: Mapping[Key, Diagnostic] = field(default_factory=dict)
 
 
 class Considered(NamedTuple):
-    """A plan, with the expansions and observations that it was made from."""
+    """A plan, with the expansions and observations that it was made from, and what they have shown beside it."""
 
     plan: Plan
     expansions: list[Expansion]
     observed: Mapping[Key, Observed]
+    noticed: Sequence[Event]
 
 
 class Order(NamedTuple):

@@ -92,6 +92,7 @@ class Batch:
         self._lookup = lookup
         self._source = source
         (self._seq, self._hash), self._own_seq, _ = tail
+        self._is_first = not self._own_seq  # of its source, so that its readers' chains begin
         self._ids: dict[str, dict[str, Entry]] = {}  # source -> id
         self._versions: dict[str, int] = {}
         self._tips: dict[str, Tip] = {}
@@ -129,7 +130,8 @@ class Batch:
 
     def _tip(self, chain: str) -> Tip:
         if chain not in self._tips:
-            self._tips[chain] = self._lookup.tip(chain)
+            begins = self._is_first and not chain.startswith("/")
+            self._tips[chain] = NO_TIP if begins else self._lookup.tip(chain)
         return self._tips[chain]
 
     def _stamp(self, event: Event) -> Entry:

@@ -12,7 +12,8 @@ from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key, stage_of
 from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State, fingerprint
 
-CODE_VERSION: Final = 11  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 12  # of the fold: snapshots made by another one are dropped
+INSTEAD: Final = "; what serves instead: "
 
 
 def fold(state: State, entries: Iterable[Entry]) -> State:
@@ -199,6 +200,7 @@ def _apply_succeeded(state: State, entry: Entry) -> None:
     event, mine = entry.event, _mine(state, entry.event)
     served = _answered(mine, event)
     if not _is_current(served, event):
+        served.message = _refusal(served)
         return
     served.open, served.before = False, {}
     mine.undoes.pop(event.subject, None)
@@ -279,6 +281,7 @@ def _model_activated(state: State, entry: Entry) -> None:
     served.live = entry.event.data["live"]
     served.previous = entry.event.data.get("previous", served.previous)
     _flipped(served, entry)
+    served.message = _refusal(served)
     if _is_current(served, entry.event):
         _phase(served, entry, "Active" if served.open else "Committed")
 
@@ -300,13 +303,26 @@ def _model_degraded(state: State, entry: Entry) -> None:
     _flipped(served, entry)
     if served.phase not in FAILED:  # an order that was refused stays refused; what stands instead is `live`
         _phase(served, entry, "Degraded")
-        served.message = entry.event.data["error"]
+    _befell(served, entry.event.data["error"])
+
+
+def _befell(served: Served, error: str) -> None:
+    """What became of that which serves, beside why the order was refused where another one was."""
+    if served.phase in FAILED:
+        served.message = f"{_refusal(served)}{INSTEAD}{error}"
+    else:
+        served.message, served.code = error, ""
+
+
+def _refusal(served: Served) -> str:
+    """Why an order was refused, without what became of that which stands instead."""
+    return served.message.partition(INSTEAD)[0]
 
 
 def _state_unstable(state: State, entry: Entry) -> None:
     served, data = _served(state, entry.event), entry.event.data
     served.live, served.unstable = data["live"], entry.event.time
-    served.message = f"it was served or lost {data['count']} times in {data['seconds'] // 60} minutes"
+    _befell(served, f"it was served or lost {data['count']} times in {data['seconds'] // 60} minutes")
 
 
 def _steps_waiting(state: State, entry: Entry) -> None:
@@ -344,6 +360,8 @@ def _link_refused(state: State, entry: Entry) -> None:
     data, seen = entry.event.data, state.edges.get(_writer(entry))
     if entry.origin is None:
         state.links[data["peer"]] = data["error"]
+    elif seen is None and data.get("source") == state.source and "held" in data:
+        state.put_back = data["held"]
     elif seen is not None and data.get("source", state.source) == state.source:  # else it was of an epoch before
         seen.refusal, seen.forked = data["error"], "source" in data
 
@@ -363,6 +381,8 @@ def _writer(entry: Entry) -> str:
 
 def _log_began(state: State, entry: Entry) -> None:
     if entry.origin is None:
+        state.put_back = []
+    if entry.origin is None and not _writer(entry):
         state.epoch = entry.seq
         for seen in state.edges.values():
             seen.refusal, seen.forked = "", False

@@ -140,6 +140,7 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     source: str = ""
     epoch: int = 0  # the first entry of its source: what was ordered before it is not known to the edges
     hub: str = ""  # the source that the hub's log has now, as an edge copied it last
+    put_back: list[Any] = []  # [position, hash] of what a hub holds of this edge's log, that refuses it now
     time: str = ""
     ref: Ref = msgspec.field(default_factory=Ref)
     documents: dict[str, list[str]] = {}  # path -> blob id of the last good content, per position in the file

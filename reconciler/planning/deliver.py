@@ -5,11 +5,15 @@ Kubernetes `expand` takes the object from declare's expansion (planning.declare)
 a change may concern says planning.reach: expanding those equals expanding everything (by property test).
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from reconciler.diagnostics import Diagnostic
+from reconciler.errors import PortTaken
 from reconciler.history.keys import Key
+from reconciler.history.state import Served
 from reconciler.planning import declare, refusals
 from reconciler.planning.declared import Declared, Object, says_place, template_of
 from reconciler.planning.desired import Desired, Expansion, Frozen, Gone
@@ -77,3 +81,51 @@ def unmatched_pins(declared: Declared, edge: Object) -> list[Diagnostic]:
     known = {KINDS[source.kind].pin(source) for _, source in keys_on(declared, edge)} if pins else set()
     named = [("model", pin["model"]) if pin.get("model") else ("dataset", pin.get("dataset", "")) for pin in pins]
     return [refusals.pin_unmatched(edge, n) for n, name in enumerate(named) if name not in known]
+
+
+def exchanging(expansions: Iterable[Expansion], known: Mapping[str, Served]) -> list[Expansion]:
+    """The same; of services that wait for each other's endpoints in a circle, the last one is to give up its own first.
+
+    known: what was ordered and is there, by key. That a service is to yield stands in the policy of its order.
+    """
+    circle = _Circle(known)
+    return [
+        replace(one, policy=one.policy | {"yields": True}) if isinstance(one, Desired) and circle.yields(one) else one
+        for one in expansions
+    ]
+
+
+class _Circle:
+    """Where services stand, worked out only where one was refused the endpoint that it wants."""
+
+    def __init__(self, known: Mapping[str, Served]) -> None:
+        self._known = known
+        self._holders: dict[str, str] = {}  # endpoint -> key
+
+    def yields(self, wanted: Desired) -> bool:
+        key = str(wanted.key)
+        served = self._known.get(key)
+        if served is None or served.order != wanted.spec:
+            return False
+        if served.open:  # as it was told
+            return bool(served.policy.get("yields"))
+        return served.code == PortTaken.code and key == max(self._around(key), default="")
+
+    def _around(self, key: str) -> set[str]:
+        """The keys of the circle that begins and ends with `key`; none where there is no circle."""
+        if not self._holders:
+            self._holders = {at: one for one, served in self._known.items() if (at := _stands(served))}
+        found, next_ = {key}, key
+        while True:
+            order = self._known[next_].order
+            next_ = self._holders.get(f"{order.get('address')}:{order.get('port')}", "")
+            if next_ == key:
+                return found
+            if not next_ or next_ in found:
+                return set()
+            found.add(next_)
+
+
+def _stands(served: Served) -> str:
+    """Where a service answers: host:port; "" where it does not."""
+    return urlsplit(str(served.live.get("url", ""))).netloc

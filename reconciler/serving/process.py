@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import reconciler
 from reconciler import control_socket
-from reconciler.errors import HubUnreachable, RuntimeUnavailable, WorldRefused, WorldUnavailable
+from reconciler.errors import HubUnreachable, PortTaken, RuntimeUnavailable, WorldRefused, WorldUnavailable
 from reconciler.ports import Answer
 from reconciler.serving import endpoint, holder
 
@@ -153,16 +153,17 @@ class RuntimeProcess:
             raise RuntimeUnavailable(f"the runtime of {self.spec.model} gave no answer: {error.message}") from error
 
 
-def start(spec: RuntimeSpec, deadline_s: float = START_S) -> RuntimeProcess:
+def start(spec: RuntimeSpec, deadline_s: float = START_S, *, patience_s: float = 0.0) -> RuntimeProcess:
     """A new process that answers on its port and serves nothing yet. An earlier one of this directory is stopped.
 
+    patience_s: how long it is waited for the port.
     Raises PortTaken, and RuntimeUnavailable with the end of runtime.log when it ends or does not answer in time.
     """
     spec.directory.mkdir(parents=True, exist_ok=True)
     before = find(spec.directory)
     if before is not None:
         before.stop()
-    holder.check_free(spec.address, spec.port)
+    _await_free(spec, time.monotonic() + patience_s)
     process = _spawned(spec)
     try:
         _await_answer(process, time.monotonic() + deadline_s)
@@ -207,6 +208,14 @@ def _directory_of(pid: int) -> Path | None:
     return Path(given[0]).resolve() if SERVER in words and given else None
 
 
+def _works_in(pid: int, directory: Path) -> bool:
+    """Whether a process has this very directory as its own, moved or not. Source: proc_pid_cwd(5)."""
+    try:
+        return os.path.samestat(os.stat(f"/proc/{pid}/cwd"), directory.stat())  # noqa: PTH116  # not what it points to
+    except OSError:
+        return False
+
+
 def _is_left(pid: int) -> bool:
     """Whether the directory in which the process works was deleted. Source: proc_pid_cwd(5)."""
     try:
@@ -225,7 +234,7 @@ def adopt(spec: RuntimeSpec) -> RuntimeProcess | None:
 
 
 def find(directory: Path) -> RuntimeProcess | None:
-    """The living process of this directory, whatever its terms."""
+    """The living process of this directory, whatever its terms; what a copied receipt names works in another one."""
     try:
         receipt = json.loads((directory / RECEIPT).read_bytes())
         spec = RuntimeSpec(receipt["model"], receipt["address"], receipt["port"], directory)
@@ -233,7 +242,8 @@ def find(directory: Path) -> RuntimeProcess | None:
     except (OSError, ValueError, KeyError, TypeError):  # none, torn, or gone
         return None
     process = RuntimeProcess(spec, receipt["pid"], pidfd)
-    if process.exited() or receipt.get("born") != born(receipt["pid"]):  # compared while the pidfd keeps the pid
+    pid = receipt["pid"]  # which the pidfd keeps while it is compared
+    if process.exited() or receipt.get("born") != born(pid) or not _works_in(pid, directory):
         process.close()
         return None
     return process
@@ -275,6 +285,16 @@ def _spawned(spec: RuntimeSpec) -> RuntimeProcess:
         setsid=True,
     )
     return RuntimeProcess(spec, pid, os.pidfd_open(pid))
+
+
+def _await_free(spec: RuntimeSpec, until: float) -> None:
+    while True:
+        try:
+            return holder.check_free(spec.address, spec.port)
+        except PortTaken:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(LOOK_S)
 
 
 def _await_answer(process: RuntimeProcess, until: float) -> None:

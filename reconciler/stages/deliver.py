@@ -14,7 +14,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import FAILED, Served
-from reconciler.planning.deliver import expand
+from reconciler.planning.deliver import exchanging, expand
 from reconciler.planning.desired import Expansion
 from reconciler.planning.diff import Observed
 from reconciler.planning.gate import Judgement
@@ -185,6 +185,10 @@ class Deliver(FromGit, Edges, Source):
         return self.git.change(self.git.everything() if said.is_renewed else said.keys, said.events)
 
     # ── expansion and judgement ───────────────────────────────────────────────────────────────────────────────────
+
+    def expand(self, keys: Iterable[Key]) -> list[Expansion]:
+        """What each key should be, and who makes way for whom."""
+        return exchanging(self.git.expand(keys), self._record.mine.keys)
 
     def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
         """Problems of keys, and what waits, where they differ from what the log says."""

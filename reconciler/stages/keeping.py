@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from reconciler.engine.queue import Cause, Trigger
 from reconciler.engine.recorder import StageRecorder
 from reconciler.engine.stage import Change, Order, Source
-from reconciler.errors import KindMissing, RightMissing
+from reconciler.errors import Defect, KindMissing, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
@@ -165,7 +165,11 @@ class Keeping(Source, ABC):
         return self._record.event(ev.OBJECT_ADOPTED, look.key, look.adopted(), operationid=look.operation)
 
     def _settle(self, look: Look) -> Event:
-        type_, data = look.settled()
+        try:
+            type_, data = look.settled()
+        except Exception as bug:  # noqa: BLE001  # of one object: the others are settled
+            told = Defect.at(look.key, bug)
+            type_, data = ev.APPLY_FAILED, {"error": told.message, "code": told.code, "phase": "Rejected"}
         return self._record.event(type_, look.key, data, operationid=look.served.operation)
 
     def _look(self, key: Key) -> Look | None:

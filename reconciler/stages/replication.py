@@ -7,7 +7,7 @@ source; one that does not answer blocks nobody.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from reconciler.engine.question import Question
 from reconciler.engine.queue import StageQueue, Trigger
@@ -23,6 +23,7 @@ from reconciler.errors import (
 )
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event, Origin
+from reconciler.history.readers import HUB, name_of
 from reconciler.ports import Link, Workers
 
 DEADLINE_S: Final = 10.0  # of one look at another log
@@ -106,10 +107,13 @@ class Replication:
     def _refused(self, peer: str, failure: HistoryError, source: str) -> list[Event]:
         if self._record.state.links.get(peer, "") == failure.message:
             return []
-        data = {"peer": peer, "error": failure.message, "code": failure.code}
+        data: dict[str, Any] = {"peer": peer, "error": failure.message, "code": failure.code}
+        stream, log = f"link/{peer}", self._record.log
         if isinstance(failure, ForkFound):  # what that log does not know any more: it may begin a new epoch
-            data["source"] = source
-        return [self._record.event(ev.LINK_REFUSED, f"link/{peer}", data)]
+            held = log.held(source)
+            data |= {"source": source, "held": [held.seq, held.hash.hex()]}
+            stream = f"deploy/{peer}/link" if name_of(log.source) == HUB else stream  # its edge reads that there
+        return [self._record.event(ev.LINK_REFUSED, stream, data)]
 
     def _restored(self, peer: str) -> list[Event]:
         if peer not in self._record.state.links:

@@ -103,10 +103,10 @@ class Preview:
             self._record.append(change.events)
         else:
             change = self._stage.preview()
-        plan, expansions, _ = self._loop.consider(self._name, change)
+        plan, expansions, *_ = self._loop.consider(self._name, change)
         plan = plan.beside(before, but=change.keys)
         if not plan.steps:  # the commit is about nothing that waits: something else may
-            plan, expansions, _ = self._loop.consider(self._name, self._stage.preview())
+            plan, expansions, *_ = self._loop.consider(self._name, self._stage.preview())
         self.loses_policy = (
             bool(self.state.fleet and not change.facts.unreadable) and self._repository.declared.fleet() is None
         )

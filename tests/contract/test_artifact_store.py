@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import tarfile
 import threading
 from abc import ABC, abstractmethod
@@ -77,6 +78,16 @@ class ArtifactStoreContract(ABC):
         assert again.staged(SHA256) == staged._replace(fetched=0)
         assert again.held() == {SHA256: sum(map(len, FILES.values()))}
         assert again.check(SHA256)
+
+    def test_a_directory_that_somebody_removed_is_made_again(
+        self, store: ArtifactStore, artifact: Artifact, tmp_path: Path
+    ) -> None:
+        self.stage(store, artifact)
+        shutil.rmtree(tmp_path / "store", ignore_errors=True)
+        if isinstance(store, Store):
+            assert store.held() == {}
+        assert self.stage(store, artifact)[0] == FILES
+        assert set(store.held()) == {SHA256}
 
     def test_nothing_is_staged_that_was_not(self, store: ArtifactStore) -> None:
         assert store.staged(SHA256) is None

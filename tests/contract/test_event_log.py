@@ -315,6 +315,27 @@ class TestSealedSqliteLog(EventLogContract):
             yield log
 
 
+@pytest.mark.parametrize("kind", [MemoryLog, SqliteLog, SealingLog])
+def test_a_new_epoch_of_an_edge_s_log_is_a_chain_from_nothing_for_the_hub(
+    kind: type[MemoryLog] | type[SqliteLog], tmp_path: Path
+) -> None:
+    clock = StillClock()
+    log = kind("/edge/a", clock) if issubclass(kind, MemoryLog) else kind(tmp_path / "log.db", "/edge/a", clock)
+    with closing(log):
+        hub = MemoryLog("/hub", clock)
+        log.append([an_event(1)])
+        log.copy(list(hub.raw("edge/a")))
+        hub.copy(list(log.raw("hub")))
+        log.renew()
+        log.append([an_event(2)])
+        sent = list(log.raw("hub"))
+        assert [origin.position for origin, _ in sent] == list(range(1, len(sent) + 1))
+        assert {origin.source for origin, _ in sent} == {log.source}
+        assert len(hub.copy(sent)) == len(sent)
+        log.verify()
+        hub.verify()
+
+
 class TestSqliteReader:
     """The reading half, in the hands of somebody who is not the writer, over a log that goes on and is sealed."""
 

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 
 import pytest
 
 from reconciler import control_socket
-from reconciler.errors import PreflightRefused, ProbeFailed, RuntimeUnavailable, UsageError
+from reconciler.errors import PortTaken, PreflightRefused, ProbeFailed, RuntimeUnavailable, UsageError
 from reconciler.ports import Answer, Runtime
 from reconciler.serving import process, server
 from reconciler.serving.process import RuntimeProcess
@@ -177,6 +178,23 @@ def test_a_reused_pid_is_not_adopted(runtime: RuntimeProcess) -> None:
     assert process.adopt(runtime.spec) is None
     receipt.write_text(json.dumps(written | {"pid": os.getpid()}))
     assert process.adopt(runtime.spec) is None
+
+
+def test_a_copied_directory_has_no_claim_to_the_process_and_a_moved_one_has(
+    runtime: RuntimeProcess, tmp_path: Path
+) -> None:
+    own, copy = runtime.spec.directory, tmp_path / "copy"
+    copytree(own, copy, ignore=ignore_patterns(process.CONTROL))
+    assert process.find(copy) is None
+    with pytest.raises(PortTaken):
+        process.start(replace(runtime.spec, directory=copy))
+    assert not runtime.exited()
+    moved = own.rename(tmp_path / "moved")
+    found = process.find(moved)
+    assert found is not None
+    with closing(found):
+        assert found.pid == runtime.pid
+    moved.rename(own)
 
 
 @pytest.mark.parametrize("torn", ["", "{", "[]", '{"pid": "x"}', '{"pid": 0, "model": "m", "address": "a", "port": 1}'])

@@ -46,7 +46,7 @@ COMMANDS = st.one_of(
 STORIES = st.lists(COMMANDS, max_size=14)
 
 
-class Killed(Exception):
+class Killed(BaseException):
     """The process ended here."""
 
 

@@ -137,7 +137,7 @@ class SimRuntimes(Runtimes):
             return found
         return None
 
-    def start(self, wanted: RuntimeSpec) -> RuntimeProcess:
+    def start(self, wanted: RuntimeSpec, patience_s: float = 0.0) -> RuntimeProcess:  # waits for nothing
         return self._machine.start(wanted)
 
     def register(self, key: Key, runtime: RuntimeProcess) -> RuntimeProcess | None:

@@ -94,6 +94,7 @@ class SimStore:
         self, artifact: Artifact, progress: FetchProgress, cancelled: Callable[[], bool]
     ) -> tuple[bytes, int]:
         partial = self._directory / f"{artifact.sha256 or hashlib.sha256(artifact.url.encode()).hexdigest()}.partial"
+        self._directory.mkdir(parents=True, exist_ok=True)
         start, fetched = _size(partial), 0
         pieces = self._web.get(artifact.url, start)
         progress("resuming" if start else "downloading", start, artifact.size)

@@ -167,15 +167,21 @@ def report(*fields: str) -> Object:
 
 
 class Station:
-    def __init__(self) -> None:
+    def __init__(self, log: type[MemoryLog] = MemoryLog) -> None:
         self.clock = StillClock()
-        self.log = MemoryLog("/hub", self.clock)
-        self.record = Recorder(self.log, self.clock, State(), "hub")
-        self.branch, self.queue = Branch(), Queue(self.clock)
+        self.log = log("/hub", self.clock)
+        self.branch = Branch()
+        self.begin({})
+
+    def begin(self, there: dict[Key, Live]) -> None:
+        """A hub over this log, of a cluster in which this is."""
+        self.log._listeners.clear()
+        self.record, self.queue = Recorder(self.log, self.clock, State(), "hub"), Queue(self.clock)
         self.branch.attach(self.record.state)
         mine = self.record.stage(DECLARE)
         self.mine = mine.mine
         self.cluster = Objects(mine, self.queue.stage(DECLARE), self.policy)
+        self.cluster.there = there
         self.declare = Declare(self.branch, self.record, self.queue, Inline(), self.cluster)
         self.loop = Loop([Stage(DECLARE, self.declare, self.cluster)], self.record, self.queue)
 

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
+from reconciler.errors import PortTaken
 from reconciler.history.keys import Key
 from reconciler.history.state import Served
 from reconciler.planning.declared import Object
-from reconciler.planning.deliver import expand, unmatched_pins
+from reconciler.planning.deliver import exchanging, expand, unmatched_pins
 from reconciler.planning.desired import Desired, Frozen, Gone
 from reconciler.planning.naming import expanded_name
 from reconciler.planning.reach import affected, every
@@ -291,3 +292,38 @@ def test_a_pin_that_acts_on_nothing_is_named_at_its_line() -> None:
         ("RX216", "edges/e1.yaml:9:1", "warning"),
     ]
     assert [problem.line for problem in unmatched_pins(declare(one, dataset("d", known={})), one)] == [7, 9]
+
+
+# ── services that exchange their endpoints ────────────────────────────────────────────────────────────────────────────
+
+
+def clashed(stands: int, wants: int) -> Served:
+    """A service that answers at one port, and was refused another one."""
+    live = {"url": f"http://127.0.0.2:{stands}/v2/models/m"}
+    return Served(order={"address": "127.0.0.2", "port": wants}, live=live, phase="Rejected", code=PortTaken.code)
+
+
+def yielding(known: dict[str, Served]) -> list[str]:
+    names = {name: str(Key("InferenceModel", "default", name, "e")) for name in known}
+    wanted = [Desired(Key.parse(names[name]), served.order, {"allowFile": True}) for name, served in known.items()]
+    found = exchanging(wanted, {names[name]: served for name, served in known.items()})
+    assert all(isinstance(one, Desired) and one.policy["allowFile"] for one in found)
+    return [one.key.name for one in found if isinstance(one, Desired) and one.policy.get("yields")]
+
+
+def test_of_two_that_exchange_their_ports_one_yields_and_goes_on_to_until_it_is_answered() -> None:
+    known = {"a": clashed(1, 2), "b": clashed(2, 1)}
+    assert yielding(known) == ["b"]
+    known["b"] = Served(order=known["b"].order, live=known["b"].live, open=True, policy={"yields": True})
+    known["a"] = Served(order={"address": "127.0.0.2", "port": 2}, live={"url": "http://127.0.0.2:2/v2/models/m"})
+    assert yielding(known) == ["b"]
+
+
+def test_of_a_circle_of_three_one_yields() -> None:
+    assert yielding({"a": clashed(1, 2), "b": clashed(2, 3), "c": clashed(3, 1), "d": clashed(9, 1)}) == ["c"]
+
+
+def test_nobody_yields_to_who_stays_or_waits_for_a_stranger() -> None:
+    stays = Served(order={"address": "127.0.0.2", "port": 2}, live={"url": "http://127.0.0.2:2/v2/models/m"})
+    assert yielding({"a": clashed(1, 2), "b": stays}) == []
+    assert yielding({"a": clashed(1, 2), "b": clashed(2, 3)}) == []

@@ -158,9 +158,20 @@ def test_a_runtime_that_died_is_degraded_unless_the_order_was_refused(story: Sto
     assert story.row == ("Committed", False, "1")
     story.order("worse", "2")
     story.edges(ev.APPLY_FAILED, KEY, BAD, operationid="worse")
-    story.edges(ev.MODEL_DEGRADED, KEY, {"error": "it ended", "live": {}})
+    refused = story.mine.known(KEY).message
+    for error in ("it ended", "it ended again"):
+        story.edges(ev.MODEL_DEGRADED, KEY, {"error": error, "live": {}})
+        assert story.mine.known(KEY).message == f"{refused}; what serves instead: {error}"
     story.edges(ev.APPLY_SUCCEEDED, KEY, LIVE_1, operationid="the edge's own")
-    assert story.row == ("RolledBack", False, "1")
+    assert (story.row, story.mine.known(KEY).message) == (("RolledBack", False, "1"), refused)
+
+
+def test_flips_that_are_told_together_are_no_older_failure_s(story: Story) -> None:
+    story.order("op")
+    story.edges(ev.APPLY_ABANDONED, KEY, {"error": "nobody answers", "code": "RX302"}, operationid="op")
+    story.edges(ev.STATE_UNSTABLE, KEY, {"live": {}, "count": 7, "seconds": 600})
+    served = story.mine.known(KEY)
+    assert (served.code, served.message) == ("", "it was served or lost 7 times in 10 minutes")
 
 
 def test_an_edge_s_own_intent_is_open_in_its_own_log_and_no_order_anywhere(story: Story) -> None:

@@ -563,16 +563,23 @@ def test_a_forked_log_blocks_only_its_own_source(hub: HubStation) -> None:
     assert (hub.mine.served(ON_E1).open, hub.state.links) == (False, {})
 
 
-def put_back(hub: HubStation, seq: int) -> HubStation:
-    """A new process over the log as it was at `seq`: a backup was put in its place, and nobody said so."""
-    log = MemoryLog("/hub", hub.clock, log_id=next(hub.log.read()).event.data["log"])
+def as_it_was(whole: MemoryLog, seq: int) -> MemoryLog:
+    """A copy of a log as it was at `seq`."""
+    source, _, log_id = whole.source.rpartition("/")
+    log = MemoryLog(source, whole._clock, log_id=log_id)
     log._rows.clear()
     for table in (log._by_id, log._by_stream, log._by_chain):
         table.clear()
-    rows = hub.log._rows[:seq]
+    rows = whole._rows[:seq]
     log._store(rows)
     own = sum(not row.source for row in rows)
     log._tail = Tail(Head(seq, rows[-1].hash), own, rows[-1].recorded)
+    return log
+
+
+def put_back(hub: HubStation, seq: int) -> HubStation:
+    """A new process over the log as it was at `seq`: a backup was put in its place, and nobody said so."""
+    log = as_it_was(hub.log, seq)
     for link in hub.links.values():
         link.other._listeners[:] = link.other._listeners[:1]
     station = HubStation(hub.clock, log, hub.branch)
@@ -633,6 +640,48 @@ def test_a_hub_whose_log_was_put_back_orders_again_in_a_new_epoch(hub: HubStatio
     assert (restarted.orders(restarted.turn("start")), restarted.log.source) == ({}, epoch)  # one restore, one epoch
     again.log.verify()
     one.log.verify()
+
+
+@pytest.mark.parametrize("later", [0, 1, 9])
+def test_an_edge_whose_log_was_put_back_goes_on_in_a_new_epoch(hub: HubStation, later: int) -> None:
+    """later: how often its runtime has ended before the hub hears it: the log is shorter, about as long, or longer."""
+    one = EdgeStation("e1", hub)
+    settle(hub, one)
+    backup = one.log.head().seq
+    hub.push(model_set("digits", "2", ref="digits"))
+    settle(hub, one)
+    first, one.log = one.log.source, as_it_was(one.log, backup)
+    again = one.again(hub)
+    again.turn("start")
+    for _ in range(later):
+        again.work.say(ON_E1, ev.MODEL_DEGRADED, {"error": "it ended", "live": {}})
+    hub.push(model_set("digits", "3", ref="digits"))
+    again.work_off()  # its answer does not come through
+    settle(hub, again)
+    served = hub.mine.served(ON_E1)
+    assert (serving(again), served.live["version"], served.open, hub.state.links) == (["3"], "3", False, {})
+    assert again.log.source != first
+    epoch = again.log.source
+    restarted = again.again(hub)
+    restarted.turn("start")
+    settle(hub, restarted)
+    assert restarted.log.source == epoch  # one restore, one epoch
+    hub.log.verify()
+    restarted.log.verify()
+
+
+def test_what_is_said_of_a_copy_of_an_edge_s_log_is_not_said_of_itself(hub: HubStation) -> None:
+    one = EdgeStation("e1", hub)
+    settle(hub, one)
+    source = one.log.source
+    copied = EdgeStation("e1", hub, as_it_was(one.log, one.log.head().seq - 1), one.work)
+    copied.work.say(ON_E1, ev.MODEL_DEGRADED, {"error": "it ended", "live": {}})
+    hub.turn("edge", "e1")
+    assert list(hub.state.links) == ["e1"]
+    hub.links["e1"].other = one.log
+    one.work._station = one
+    settle(hub, one)
+    assert (one.log.source, hub.state.links) == (source, {})
 
 
 def test_an_edge_that_was_away_while_the_log_was_put_back_is_ordered_too(hub: HubStation) -> None:

@@ -121,9 +121,9 @@ def test_a_hub_in_a_hurry_waits_for_no_agent(
 def test_runtimes_that_an_agent_could_not_end_are_ended(
     play: Callable[[str], Path], agents: Agents, state: StateDirectory
 ) -> None:
-    runtime = subprocess.Popen(["sleep", "600"])
     directory = state.edge("edge-1").services / "digits" / "runtime-1"
     directory.mkdir(parents=True)
+    runtime = subprocess.Popen(["sleep", "600"], cwd=directory)
     receipt = {"model": "digits", "address": "127.0.0.1", "port": 1, "pid": runtime.pid}
     (directory / process.RECEIPT).write_text(json.dumps(receipt | {"born": process.born(runtime.pid)}))
     play(ENDLESS)

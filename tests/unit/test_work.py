@@ -136,6 +136,7 @@ class ToyRuntimes:
         self.started: list[ToyRuntime] = []
         self.failures: dict[tuple[str, str], ReconcilerError] = {}
         self.ends: dict[tuple[str, str], End] = {}
+        self.taken: dict[int, bool] = {}  # port -> whether who has it goes when it is waited for
 
     def fail(self, step: str, version: str) -> None:
         if (step, version) in self.failures:
@@ -150,8 +151,10 @@ class ToyRuntimes:
         runtime = self.running.get(key)
         return None if runtime is None or runtime.ended else runtime.answer()
 
-    def start(self, terms: Any) -> ToyRuntime:
+    def start(self, terms: Any, patience_s: float = 0.0) -> ToyRuntime:
         self.fail("start", "")
+        if terms.port in self.taken and not (patience_s and self.taken[terms.port]):
+            raise PortTaken(f"port {terms.port} is taken")
         living = next((one for one in self.started if one.spec == terms and not one.ended), None)
         if living is None:
             living = ToyRuntime(terms, len(self.started) + 1, self)
@@ -195,9 +198,11 @@ class Bench:
     def slots(self, key: Key) -> Slots:
         return Slots(self.root / "services", self.root / "store", key)
 
-    def do(self, key: Key, wanted: dict[str, Any] | None, operation: str = "op") -> tuple[Event, list[str]]:
+    def do(
+        self, key: Key, wanted: dict[str, Any] | None, operation: str = "op", **policy: bool
+    ) -> tuple[Event, list[str]]:
         """The outcome of bringing `key` to `wanted`, and the stored names of what was said on the way."""
-        self.work.begin(key, wanted, {}, operation)
+        self.work.begin(key, wanted, policy, operation)
         return self.outcome(key)
 
     def outcome(self, key: Key) -> tuple[Event, list[str]]:
@@ -249,6 +254,24 @@ def test_another_port_starts_another_process_and_ends_the_first(bench: Bench) ->
     bench.do(KEY, spec("1", port=9000))
     assert [runtime.ended for runtime in bench.runtimes.started] == [True, False]
     assert bench.work.observe(KEY) == spec("1", port=9000)
+
+
+def test_one_that_is_to_yield_leaves_its_port_to_who_has_the_one_that_it_wants(bench: Bench) -> None:
+    bench.do(KEY, spec("1"))
+    bench.runtimes.taken = {9000: True}
+    outcome, _ = bench.do(KEY, spec("1", port=9000))
+    assert (outcome.data["code"], bench.work.observe(KEY)) == ("RX406", spec("1"))
+    outcome, _ = bench.do(KEY, spec("1", port=9000), "again", yields=True)
+    assert (outcome.type, bench.work.observe(KEY)) == (ev.APPLY_SUCCEEDED, spec("1", port=9000))
+    assert [runtime.ended for runtime in bench.runtimes.started] == [True, False]
+
+
+def test_one_that_yields_to_who_does_not_go_serves_where_it_was(bench: Bench) -> None:
+    bench.do(KEY, spec("1"))
+    bench.runtimes.taken = {9000: False}
+    outcome, _ = bench.do(KEY, spec("1", port=9000), "again", yields=True)
+    assert (outcome.data["code"], outcome.data["live"]["version"]) == ("RX406", "1")
+    assert bench.work.observe(KEY) == spec("1")
 
 
 def test_no_replicas_keep_the_bytes_and_serve_nothing(bench: Bench) -> None:

@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import Any, Final
 
 from reconciler.engine.recorder import Recorder
+from reconciler.errors import Defect, ReconcilerError
 from reconciler.history import events as ev
-from reconciler.history.conditions import Verdict
+from reconciler.history.conditions import FAILED, UNKNOWN, Verdict, conditions
 from reconciler.history.events import Entry, rfc3339
 from reconciler.history.keys import DECLARE, DELIVER, Key, set_scope, stage_of
 from reconciler.history.object_status import Around, published
@@ -146,7 +147,14 @@ class StatusQueue:
 
     def status(self, key: Key, live: Live) -> dict[str, Any] | None:
         """What the status of an object should be; None where it has none from here."""
-        return published(KINDS[key.kind].facts, key, self._record.state, live, self._around(key, live))
+        try:
+            return published(KINDS[key.kind].facts, key, self._record.state, live, self._around(key, live))
+        except ReconcilerError:
+            raise
+        except Exception as bug:  # noqa: BLE001  # of one object: what it says else stays
+            verdict = Verdict(UNKNOWN, FAILED, Defect.at(key, bug).message)
+            stand = live.status.get("conditions", ())
+            return {**live.status, "conditions": conditions(verdict, live.generation, stand, f"{self._now[:19]}Z")}
 
     def _around(self, key: Key, live: Live) -> Around:
         now, state = self._now, self._record.state

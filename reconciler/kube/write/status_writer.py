@@ -16,7 +16,15 @@ import msgspec
 
 from reconciler.engine.queue import Cause, StageQueue, Trigger
 from reconciler.engine.recorder import Recorder
-from reconciler.errors import ApiUnavailable, KindMissing, RightMissing, WorldRefused, WorldUnavailable
+from reconciler.errors import (
+    ApiUnavailable,
+    Defect,
+    KindMissing,
+    ReconcilerError,
+    RightMissing,
+    WorldRefused,
+    WorldUnavailable,
+)
 from reconciler.history.events import Entry, rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.kubernetes_events import Announcer
@@ -146,12 +154,14 @@ class StatusWriter:
             self._triggers.add(Trigger(Cause.FOLLOW), max(LEAST_S, next_s))
 
     def _submit(self, work: Callable[..., None], *given: Any) -> None:
-        """To a worker. What it ends by is a bug of ours: the future keeps it from everybody unless it is asked."""
+        """To a worker. A bug in it keeps one thing from being told."""
         self._pool.submit(work, *given).add_done_callback(self._ended)
 
     def _ended(self, work: Future[None]) -> None:
         bug = None if work.cancelled() else work.exception()
-        if bug is not None:
+        if isinstance(bug, Exception) and not isinstance(bug, ReconcilerError):
+            Defect.at("a status or an Event", bug)  # its traceback is kept
+        elif bug is not None:
             self._triggers.fail(bug)
 
     def _caught_up(self) -> None:
