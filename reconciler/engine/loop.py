@@ -218,8 +218,8 @@ class Loop:
 
     def foresee(self, stage: str, change: Change) -> Plan:
         """The plan for a change, told as if its steps were begun: what comes behind it is judged by what it brings."""
-        plan = self.consider(stage, change).plan
-        self._announced(self._stages[stage], change, plan)
+        running, plan = self._stages[stage], self.consider(stage, change).plan
+        running.record.append(self._announcement(running, change, plan))
         return plan
 
     def _considered(self, running: _Running, change: Change) -> Considered:
@@ -298,16 +298,20 @@ class Loop:
 
     def _announced(self, running: _Running, change: Change, plan: Plan) -> str:
         """The event that explains a plan's intents: its own, where there is one."""
+        events = self._announcement(running, change, plan)
+        running.record.append(events, plans=running.record.mine.plans)
+        return events[-1].id if events else change.cause
+
+    def _announcement(self, running: _Running, change: Change, plan: Plan) -> list[Event]:
+        """The event of a plan, behind the approval that releases it; nothing where its intents say all."""
         said = running.source.announce(change, plan)
         if said is None:
-            return change.cause
-        data = {"counts": plan.counts, **said} | ({"fetchBytes": plan.fetch_bytes} if plan.fetch_bytes else {})
+            return []
         approved = [change.approval] if change.approval is not None and "releases" in said else []
         cause = change.cause if approved or change.approval is None else self._record.state.ref.event
+        data = {"counts": plan.counts, **said} | ({"fetchBytes": plan.fetch_bytes} if plan.fetch_bytes else {})
         about = {"causationid": cause, "gitcommit": change.commit, "newdigest": plan.digest}
-        event = running.record.event(ev.CHANGE_PLANNED, f"plan/{running.stage.name}", data, **about)
-        running.record.append([*approved, event], plans=running.record.mine.plans)
-        return event.id
+        return [*approved, running.record.event(ev.CHANGE_PLANNED, f"plan/{running.stage.name}", data, **about)]
 
     def _follow_up(self, running: _Running, change: Change) -> None:
         for trigger in change.then:

@@ -333,6 +333,13 @@ def _steps_waiting(state: State, entry: Entry) -> None:
             _put(mine.behind, key, mine.behind.get(key, state.ref.accepted_seq) if reason else None)
 
 
+def _order_explained(state: State, entry: Entry) -> None:
+    mine = _mine(state, entry.event)
+    for key, why in entry.event.data["keys"].items():
+        served = mine.served(key)
+        served.reason, served.origin = why["reason"], why["origin"]
+
+
 def _hold_lifted(state: State, entry: Entry) -> None:
     _mine(state, entry.event).holds.pop(entry.event.subject, None)
     _served(state, entry.event).lifted = True
@@ -483,6 +490,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     ev.STATE_UNSTABLE: _state_unstable,
     ev.HOLD_LIFTED: _hold_lifted,
     ev.STEPS_WAITING: _steps_waiting,
+    ev.ORDER_EXPLAINED: _order_explained,
     ev.RECONCILE_SUSPENDED: _suspended,
     ev.RECONCILE_RESUMED: _resumed,
     ev.LOG_GENESIS: _log_began,

@@ -13,6 +13,7 @@ import msgspec
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.times import shown
 
+PINNED: Final = "pinned on "  # how the reason of an order begins whose version a pin chose
 FAILED: Final = frozenset({"Rejected", "RolledBack"})  # phases of an order that its edge refused
 
 

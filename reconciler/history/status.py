@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from reconciler.history.keys import DECLARE, DELIVER, Key, scopes_of
-from reconciler.history.state import FAILED, EdgeSeen, Served, State, suspended_by
+from reconciler.history.state import FAILED, PINNED, EdgeSeen, Served, State, suspended_by
 from reconciler.history.timeline import drift_words, named
 from reconciler.history.times import shown
 from reconciler.model.identity import EDGE_LABEL, GROUP
@@ -401,7 +401,7 @@ def _row(key: Key, served: Served, state: State, waits: str) -> Row:
         phase=served.phase,
         since=served.phase_time,
         open=served.open or bool(untold),
-        pinned=served.reason.startswith("pinned on "),
+        pinned=served.reason.startswith(PINNED),
         reason=served.reason,
         origin=served.origin,
         url=str(live.get("url", "")),

@@ -24,7 +24,7 @@ from reconciler.planning.gate import Judgement
 from reconciler.planning.kinds import KINDS
 from reconciler.planning.plan import Plan
 from reconciler.ports import Workers
-from reconciler.stages.git import Expand, FromGit, GitSource, Repository, noticed, waiting
+from reconciler.stages.git import Expand, FromGit, GitSource, Repository, explained, noticed, waiting
 from reconciler.stages.keeping import Cluster, Keeping
 from reconciler.stages.verbs import Verbs
 
@@ -124,7 +124,8 @@ class Declare(FromGit, Keeping):
         theirs = (one for one in expansions if one.key.kind != "Edge")  # an Edge's are its pins'
         problems = noticed(self._record, theirs)
         annotated = self._annotated() if expansions else ()
-        return [*problems, *waiting(self._record, expansions, plan), *annotated, *self._at_rest(expansions, plan)]
+        told = [*waiting(self._record, expansions, plan), *explained(self._record, expansions, plan)]
+        return [*problems, *told, *annotated, *self._at_rest(expansions, plan)]
 
     def passes(self, intent: Event) -> bool:
         """Whether it only restores, or was ordered in this freeze: by the commit that begins it, or goes back in it."""

@@ -18,7 +18,7 @@ from reconciler.errors import ReconcilerError, WorldRefused, WorldUnavailable
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
-from reconciler.history.state import HeldPlan, fingerprint
+from reconciler.history.state import PINNED, HeldPlan, fingerprint
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.deliver import unmatched_pins
@@ -486,6 +486,19 @@ def waiting(record: StageRecorder, expansions: Iterable[Expansion], plan: Plan) 
         if now.get(text, "") != known.get(text, ""):
             changed.setdefault(now.get(text, ""), []).append(text)
     return [record.event(ev.STEPS_WAITING, f"waits/{record.name}", {"waits": changed})] if changed else []
+
+
+def explained(record: StageRecorder, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
+    """Keys that a pin keeps as they are, or does so no more: there is nothing to do, and it is wanted otherwise."""
+    planned, found = {step.key for step in plan.steps}, {}
+    for one in expansions:
+        if not isinstance(one, Desired) or one.key in planned:
+            continue
+        known = record.mine.known(one.key)
+        is_pinned = one.because.startswith(PINNED) or known.reason.startswith(PINNED)
+        if known.operation and known.order == one.spec and known.reason != one.because and is_pinned:
+            found[str(one.key)] = {"reason": one.because, "origin": one.origin}
+    return [record.event(ev.ORDER_EXPLAINED, f"waits/{record.name}", {"keys": found})] if found else []
 
 
 def _problems(expansion: Expansion) -> Sequence[Diagnostic]:

@@ -32,18 +32,23 @@ EDGES, NAMES = ("e1", "e2"), ("m0", "m1", "m2", "m3")
 MODEL = catalogue("digits", "1 2 3")
 MINUTE = 60.0
 
+DEFAULT = st.tuples(st.just("default"), st.sampled_from("123"))
+REVERT = st.tuples(st.just("revert"), st.integers(1, 2))
 COMMIT = st.one_of(
-    st.tuples(st.just("default"), st.sampled_from("123")),
+    DEFAULT,
+    REVERT,
+    DEFAULT,
     st.tuples(st.just("pin"), st.sampled_from(EDGES), st.sampled_from(["", "1", "2", "3"])),
     st.tuples(st.just("remove"), st.sets(st.sampled_from(NAMES), min_size=1)),
     st.tuples(st.just("add"), st.sets(st.sampled_from(NAMES), min_size=1)),
     st.tuples(st.just("limit"), st.sampled_from([0, 1, 2, 9])),
     st.tuples(st.just("freeze"), st.sampled_from(["", "change", "change", "all"])),
-    st.tuples(st.just("revert"), st.integers(1, 2)),
+    REVERT,
 )
 ACT = st.one_of(
     st.tuples(st.just("push"), st.lists(COMMIT, min_size=1, max_size=3), st.booleans()),
     st.tuples(st.just("push"), st.lists(COMMIT, min_size=1, max_size=1), st.booleans()),
+    st.tuples(st.just("each"), st.lists(st.one_of(DEFAULT, REVERT), min_size=2, max_size=4)),
     st.tuples(st.just("suspend"), st.sampled_from(["*", *EDGES])),
     st.tuples(st.just("resume"), st.sampled_from(["*", *EDGES])),
     st.tuples(st.just("approve"), st.sampled_from(["what is held", "what was"])),
@@ -125,6 +130,10 @@ class World:
                     self.hub = self.hub.again()
                     self.hub.turn("start")
                 else:
+                    self.hub.turn("commit")
+            case ("each", commits):
+                for one in commits:
+                    self.change(one)
                     self.hub.turn("commit")
             case ("suspend", scope):
                 self.verb("suspend", scope=scope, reason="a visit")
@@ -232,10 +241,11 @@ def wanted(tree: Mapping[str, Object]) -> dict[str, Any]:
     return {str(one.key): one.spec for one in found if isinstance(one, Desired)}
 
 
-@given(st.lists(ACT, max_size=12))
+@given(st.sampled_from(["", "", "change"]), st.lists(ACT, max_size=12))
 @settings(max_examples=60, deadline=None)
-def test_what_meets_at_the_gate_is_judged_as_each_alone(acts: list[tuple[Any, ...]]) -> None:
+def test_what_meets_at_the_gate_is_judged_as_each_alone(scope: str, acts: list[tuple[Any, ...]]) -> None:
     world = World()
+    world.act(("push", [("freeze", scope)], False))
     for what in acts:
         world.act(what)
     world.let_go()

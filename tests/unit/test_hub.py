@@ -254,6 +254,19 @@ def test_what_was_approved_beside_a_newer_commit_does_not_go_back_to_the_older_o
     assert (hub.mine.held_plan, hub.state.ref.accepted, hub.state.ref.commit) == (None, newest, newest)
 
 
+def test_a_pin_to_the_version_that_serves_orders_nothing_and_is_told(hub: HubStation) -> None:
+    pin = {"model": "digits", "version": "1", "reason": "4 misreads"}
+    pinned = hub.push(edge("e1", {"ring": "canary"}, [pin]))
+    assert types(pinned) == [ev.REF_ADVANCED, ev.ORDER_EXPLAINED, ev.CHANGE_PLANNED]
+    rows = {row.edge: (row.pinned, row.reason) for row in status(hub.state, rfc3339(T0)).rows}
+    assert rows == {"e1": (True, "pinned on e1: 4 misreads"), "e2": (False, "the default version of digits")}
+    assert hub.orders(hub.push(model_set("digits", "2", ref="digits"))) == {str(ON_E2): "update 2"}
+    hub.push(model_set("digits", "1", ref="digits"))
+    assert ev.ORDER_EXPLAINED in types(hub.push(edge("e1", {"ring": "canary"})))
+    assert not any(row.pinned for row in status(hub.state, rfc3339(T0)).rows)
+    assert hub.turn("audit") == []
+
+
 # ── an approval is kept or refused ────────────────────────────────────────────────────────────────────────────────────
 
 
