@@ -9,9 +9,10 @@ import click
 
 from reconciler.cli.followed import settings_of
 from reconciler.cli.options import cluster, forms, repository, state
+from reconciler.errors import WorldUnavailable
 
 if TYPE_CHECKING:
-    from reconciler.history.status import Status
+    from reconciler.history.status import ObjectRow, Row, Status
     from reconciler.web.server import Door
 
 SHOWN: Final = 20
@@ -72,7 +73,12 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
             if not once:
                 hub.run()
                 return 0
-            seen = hub.once(timeout_s)
+            try:
+                seen = hub.once(timeout_s)
+            except WorldUnavailable:
+                if told.is_set():
+                    return INTERRUPTED
+                raise
     return INTERRUPTED if told.is_set() else verdict(seen)
 
 
@@ -89,11 +95,11 @@ def verdict(seen: "Status") -> int:
 
     waiting = [row for row in seen.rows if not row.settled]
     objects = [one for one in seen.objects if not one.settled]
-    unanswered = any(row.open or row.unknown_since for row in waiting) or any(one.open for one in objects)
+    is_silent = any(row.open or row.unknown_since for row in waiting) or any(one.open for one in objects)
     for row in waiting:
-        click.echo(f"{row.edge} {row.model}: {row.phase}: {row.message or 'no answer yet'}", err=True)
+        click.echo(f"{row.edge} {row.model}: {row.phase}: {_said(row)}", err=True)
     for one in objects[:SHOWN]:
-        click.echo(f"{spoken(one.key)}: {one.phase}: {one.message or one.drift or 'no answer yet'}", err=True)
+        click.echo(f"{spoken(one.key)}: {one.stands}: {_said(one)}", err=True)
     if len(objects) > SHOWN:
         click.echo(f"and {len(objects) - SHOWN} objects more", err=True)
     if seen.refused:
@@ -101,12 +107,19 @@ def verdict(seen: "Status") -> int:
 
         click.echo(render_all([Diagnostic.from_dict(dict(problem)) for problem in seen.problems]), err=True)
         return REFUSED
+    if seen.converged and not seen.suspended:
+        return 0
     if seen.held is not None:
         click.echo(f"plan {seen.held.digest} is held: {seen.held.reason}", err=True)
         return HELD
     if seen.suspended:
         click.echo(seen.suspended[0].words, err=True)
         return HELD
-    if unanswered or not seen.commit:
+    if is_silent or not (waiting or objects):  # nothing of what is known stands against it
+        click.echo(f"{seen.standing.word}: {seen.standing.why}", err=True)
         return UNANSWERED
-    return HELD if waiting or objects else 0
+    return HELD
+
+
+def _said(one: "Row | ObjectRow") -> str:
+    return one.said or one.standing.why or "no answer yet"

@@ -45,6 +45,7 @@ def show(seen: "Status") -> None:
 
     if seen.commit:
         line(f"commit {seen.commit[:7]} by {seen.author}: {seen.subject}")
+        line(_summed(seen), STYLES[seen.standing.word])
     else:
         line("no commit was read yet")
     if seen.lost:
@@ -74,27 +75,46 @@ def show(seen: "Status") -> None:
         line("\n" + render_all([Diagnostic.from_dict(dict(problem)) for problem in seen.problems]))
 
 
+def _summed(seen: "Status") -> str:
+    """`as Git says`, or which of the other two words: how many are, and why the rest are not."""
+    from reconciler.history.status import sentence
+
+    standing, counts = seen.standing, seen.tally
+    if standing.is_as_git:
+        return standing.word
+    of = f"{counts['as Git says']} of {sum(counts.values())} as Git says"
+    return f"{standing.word}: {sentence(of, standing.why, standing.way_out)}"
+
+
+STYLES: Final = {"as Git says": "green", "waits": "yellow", "failing": "red"}
 SHOWN: Final = 50  # objects that wait for something
 
 
 def _show_objects(seen: "Status") -> None:
-    """How many objects of the cluster there are and are as wanted, by kind, and those that are not."""
+    """How the objects of the cluster stand, by kind, and those of which something is to be told."""
     from reconciler.cli.draw import line, table
     from reconciler.diagnostics import printable
     from reconciler.history.keys import spoken
     from reconciler.history.status import age
 
     line("")
-    counts = ((each.kind, str(each.objects), str(each.settled)) for each in seen.counted)
-    table(("KIND", "OBJECTS", "AS WANTED"), counts)
+    counts = ((each.kind, *map(str, (each.objects, each.settled, each.waits, each.failing))) for each in seen.counted)
+    table(("KIND", "OBJECTS", "AS GIT SAYS", "WAIT", "FAILING"), counts)
     waiting = seen.unsettled
     if waiting:
         line("")
         rows = (
-            (spoken(one.key), one.wanted or "-", one.stands, age(one.since, seen.as_of), printable(one.said))
+            (
+                spoken(one.key),
+                one.wanted or "-",
+                one.there or "-",
+                one.stands,
+                age(one.since, seen.as_of),
+                printable(one.said),
+            )
             for one in waiting[:SHOWN]
         )
-        table(("OBJECT", "WANTED", "PHASE", "SINCE", "MESSAGE"), rows)
+        table(("OBJECT", "WANTED", "THERE", "PHASE", "SINCE", "MESSAGE"), rows)
     if len(waiting) > SHOWN:
         line(f"and {len(waiting) - SHOWN} more: `reconciler status --output json`")
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 BEGINS = frozenset(
-    {"serving", "applied", "drift", "wanted", "today", "held", "suspended", "problem"}
+    {"serving", "applied", "drift", "wanted", "today", "held back", "held", "suspended", "problem"}
 )  # links that no link above caused
 
 
@@ -43,8 +43,11 @@ def show(walk: "Walk") -> None:
     from reconciler.cli.status import shown
     from reconciler.diagnostics import printable
     from reconciler.history.keys import spoken
+    from reconciler.history.status import sentence
 
     line(spoken(walk.key), "bold")
+    if not walk.standing.is_as_git and not any(link.what in {"held back", "held"} for link in walk.links):
+        line(printable(f"   {walk.standing.word:<10}  {sentence(walk.standing.why, walk.standing.way_out)}"))
     for link in walk.links:
         arrow = "   " if link.what in BEGINS else " ← "
         when = f"{shown(link.time)}  " if link.time else ""

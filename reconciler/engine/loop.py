@@ -65,6 +65,7 @@ class _Running:
         self.record, self.queue = recorder.stage(stage.name), queue.stage(stage.name)
         self.plans: list[_UnderWay] = []
         self.audit: _Audit | None = None
+        self.has_looked = False  # at everything, to the end, since this began
         self.planned = Counter[str]()  # steps to do at once, by action, since this began
 
     @property
@@ -122,6 +123,11 @@ class Loop:
     def is_at_rest(self) -> bool:
         """Whether no plan and no audit is under way, and no order of a stage that runs is open."""
         return not any(running.plans or running.audit or running.is_awaited for running in self._stages.values())
+
+    @property
+    def has_looked(self) -> bool:
+        """Whether every stage has looked at everything since this began: what stands was asked for anew."""
+        return all(running.has_looked for running in self._stages.values())
 
     def turn(self, trigger: Trigger) -> None:
         """One trigger, answered. A retryable failure comes back by itself; one of the log ends the process."""
@@ -462,7 +468,7 @@ class Loop:
                 self._answer(running, reply, failure)
             audit.replies.clear()
             raise
-        running.audit = None
+        running.audit, running.has_looked = None, True
         for reply in audit.replies:
             self._answer(running, reply, plan, is_of_all=True)
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import Key, stage_of
-from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State, fingerprint
+from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State, Wish, fingerprint
 
-CODE_VERSION: Final = 12  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 13  # of the fold: snapshots made by another one are dropped
 INSTEAD: Final = "; what serves instead: "
 
 
@@ -126,6 +126,7 @@ def _held(entry: Entry, before: HeldPlan | None) -> HeldPlan:
         fleet=last.fleet if last is not None else data.get("fleet"),
         seq=before.seq if before is not None and is_known else entry.seq,
         time=before.time if before is not None and is_known else event.time,
+        wishes=(last.wishes if last is not None and "begins" not in data else {}) | dict(_wishes(data)),
     )
 
 
@@ -204,13 +205,21 @@ def _apply_succeeded(state: State, entry: Entry) -> None:
         return
     served.open, served.before = False, {}
     mine.undoes.pop(event.subject, None)
+    served.drift = _left_of(served.drift) if served.left else {}
     if not served.left:  # nothing of it is left to others any more
-        served.drift, served.fought = {}, ""
+        served.fought = ""
     if served.action == "delete":
         mine.holds.pop(event.subject, None)
         _forgotten(mine, event.subject)
         return
     _phase(served, entry, "Committed")
+
+
+def _left_of(drift: dict[str, Any]) -> dict[str, Any]:
+    """The part of a drift that a rule lets stand, once the rest was taken back."""
+    policy = drift.get("policy")
+    fields = [one for one in drift.get("fields", ()) if one.get("policy", policy) != "correct"]
+    return {**drift, "policy": "report", "fields": fields} if fields else {}
 
 
 def _apply_failed(state: State, entry: Entry) -> None:
@@ -326,11 +335,20 @@ def _state_unstable(state: State, entry: Entry) -> None:
 
 
 def _steps_waiting(state: State, entry: Entry) -> None:
-    mine = _mine(state, entry.event)
-    for reason, keys in entry.event.data["waits"].items():
+    mine, data = _mine(state, entry.event), entry.event.data
+    for reason, keys in data["waits"].items():
         for key in keys:
             _put(mine.waits, key, reason or None)
             _put(mine.behind, key, mine.behind.get(key, state.ref.accepted_seq) if reason else None)
+            mine.wishes.pop(key, None)
+    mine.wishes.update(_wishes(data))
+
+
+def _wishes(data: dict[str, Any]) -> Iterable[tuple[str, Wish]]:
+    """What is wanted of keys that wait, by key. data: of the event that says so."""
+    for one in data.get("wants", ()):
+        wish = Wish(**{name: value for name, value in one.items() if name != "keys"})
+        yield from ((key, wish) for key in one["keys"])
 
 
 def _order_explained(state: State, entry: Entry) -> None:
@@ -416,8 +434,9 @@ def _object_gone(state: State, entry: Entry) -> None:
 
 def _forgotten(mine: StageState, key: str) -> None:
     """A key is gone, with what was to be done with it."""
-    tables: tuple[dict[str, Any], ...] = (mine.keys, mine.waits, mine.behind, mine.undoes, mine.approved)
-    for table in tables:
+    waits: tuple[dict[str, Any], ...] = (mine.waits, mine.wishes, mine.behind, mine.undoes, mine.approved)
+    mine.keys.pop(key, None)
+    for table in waits:
         table.pop(key, None)
 
 

@@ -12,9 +12,11 @@ from typing import Any, Protocol
 from reconciler.history import conditions as said
 from reconciler.history.conditions import Verdict, conditions
 from reconciler.history.keys import DECLARE, DELIVER, Key
-from reconciler.history.state import FAILED, Served, State, suspended_by
+from reconciler.history.standing import FAILING, WAITS, Standing, Standings, lets_stand, tally
+from reconciler.history.state import Served, State, suspended_by
+from reconciler.history.status import standings
 from reconciler.history.summed import dataset_counts, delivery, edge_counts, members_told, model_counts, set_counts
-from reconciler.history.timeline import drift_words
+from reconciler.history.timeline import drift_words, stays_words
 from reconciler.history.times import shown
 from reconciler.model.identity import COMMIT
 
@@ -53,6 +55,7 @@ class Around:
     problems: of its document.  suspended: {actor, reason, until} where it is not to be changed.
     frozen_until: the end of the freeze that holds now.  handled: the request to look at it that was answered last.
     beside: what further stages say of it, by the type of the condition.
+    standings: of what this log keeps in the cluster; None: they are worked out.
     """
 
     now: str
@@ -64,6 +67,7 @@ class Around:
     frozen_until: str = ""
     handled: str = ""
     beside: Mapping[str, Verdict] = field(default_factory=dict)
+    standings: Standings | None = None
 
 
 def published(facts_of: "FactsOf", key: Key, state: State, seen: Seen, around: Around) -> dict[str, Any] | None:
@@ -114,17 +118,34 @@ def _beside(key: Key, state: State, around: Around, verdict: Verdict | None) -> 
     if served.fought > around.now:
         return Verdict(said.FALSE, said.CONFLICT, _fought(served), stuck=True)
     base = verdict or Verdict(said.UNKNOWN, said.APPLIED, "")
-    if around.suspended and not base.stuck:
+    is_pending = str(key) in state.stage(DECLARE).waits
+    if around.suspended and not base.stuck and not is_pending:
         return Verdict(base.ready, said.SUSPENDED, _suspended(around.suspended, base.message))
-    if served.drift.get("policy") == "report":
+    standing = _standing(key, state, around)
+    if standing.word != WAITS or served.open or base.stuck:
+        return verdict
+    if is_pending:
+        return Verdict(said.FALSE, said.SUSPENDED, _waiting(key, state, standing), going=True)
+    if served.drift and lets_stand(served):
         message = (
             f"{drift_words(served.drift)}; a drift rule of the Fleet lets it stand, since {shown(served.drift['time'])}"
         )
-        return base._replace(reason=said.DRIFT_REPORTED, message=message)
-    waits = state.stage(DECLARE).waits.get(str(key))
-    if waits and not base.stuck:
-        return Verdict(said.FALSE, said.SUSPENDED, f"a change of it waits: {waits[:512]}", going=True)
+        return Verdict(said.FALSE, said.DRIFT_REPORTED, message)
+    if stays_words(served.live, declared=True):
+        return Verdict(said.FALSE, said.CONFLICT, f"{standing.why}; {standing.ends}")
     return verdict
+
+
+def _standing(key: Key, state: State, around: Around) -> Standing:
+    known = around.standings or standings(state, DECLARE, around.now)
+    return known.of(key, state.stage(DECLARE).known(key))
+
+
+def _waiting(key: Key, state: State, standing: Standing) -> str:
+    """That a change of it waits, and which."""
+    wish = state.stage(DECLARE).wish(key)
+    git = f"; Git says {wish.version} ({wish.origin})" if wish.version else ""
+    return f"a change of it waits: {standing.why[:512]}{git}"
 
 
 def _not_from_git(key: Key) -> str:
@@ -242,15 +263,19 @@ def of_edge(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noq
 
 
 def of_fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
-    """How far the repository is carried out."""
+    """How far the repository is carried out, by the same count as `status`."""
     ref, mine = state.ref, state.stage(DECLARE)
     held = mine.held_plan
     problems = [one for one in state.all_problems if one.get("severity", "error") == "error"]
-    ours = [served for served in mine.keys.values() if served.operation]
+    ours = {text: served for text, served in mine.keys.items() if served.operation}
+    known = around.standings or standings(state, DECLARE, around.now)
+    every = {text: known.of(Key.parse(text), mine.known(text)) for text in {**ours, **mine.waits}}
     plan = {"digest": held.digest, "reason": held.reason[:512], "counts": held.counts} if held is not None else {}
+    is_done = not mine.to_begin and not mine.waits and not any(_is_to_do(served) for served in ours.values())
+    applied = _revision(around.branch, ref.accepted) if is_done else str(seen.status.get("lastAppliedRevision", ""))
     facts = {
         "lastAttemptedRevision": _revision(around.branch, ref.commit),
-        "lastAppliedRevision": _revision(around.branch, ref.accepted),
+        "lastAppliedRevision": applied,
         "commit": ref.accepted[:12],
         "objects": len(ours),
         "problems": len(problems),
@@ -258,29 +283,42 @@ def of_fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # no
         "frozenUntil": around.frozen_until,
         "suspended": _present(around.suspended),
     }
-    refused = sum(served.phase in FAILED for served in ours)
+    return facts, _of_all(state, around, every, problems)
+
+
+def _is_to_do(served: Served) -> bool:
+    """Whether what was ordered last was not done, or not well."""
+    return served.open or served.phase != "Committed"
+
+
+def _of_all(
+    state: State, around: Around, every: Mapping[str, Standing], problems: Sequence[Mapping[str, Any]]
+) -> Verdict:
+    """The verdict on all that Git declares. every: the standings, by key."""
+    ref, mine, counts = state.ref, state.stage(DECLARE), tally(every.values())
+    held = mine.held_plan
     if ref.lost:
         message = f"the branch cannot be read since {shown(ref.lost_since)}: {ref.lost}"
-        return facts, Verdict(said.FALSE, said.DEPENDENCY, message, going=True)
+        return Verdict(said.FALSE, said.DEPENDENCY, message, going=True)
     if held is not None:
         message = f"plan {held.digest} waits for a person: {held.reason[:512]}; `reconciler approve {held.digest}`"
-        return facts, Verdict(said.FALSE, said.PLAN_HELD, message, stuck=True)
+        return Verdict(said.FALSE, said.PLAN_HELD, message, stuck=True)
     if problems:
-        return facts, Verdict(said.FALSE, said.BUILD_FAILED, _problem(problems, state), stuck=True)
-    if refused:
-        message = f"{refused} of {len(ours)} objects are refused; `reconciler status`"
-        return facts, Verdict(said.FALSE, said.FAILED, message, stuck=True)
-    fought = sum(served.fought > around.now for served in ours)
+        return Verdict(said.FALSE, said.BUILD_FAILED, _problem(problems, state), stuck=True)
+    if counts[FAILING]:
+        message = f"{counts[FAILING]} of {len(every)} objects are refused; `reconciler status`"
+        return Verdict(said.FALSE, said.FAILED, message, stuck=True)
+    fought = sum(mine.known(text).fought > around.now for text in every)
     if fought:
-        message = f"{fought} of {len(ours)} objects are fought over with other writers; `reconciler status`"
-        return facts, Verdict(said.FALSE, said.CONFLICT, message, stuck=True)
-    waiting = list(mine.waits.values())
-    if waiting:
-        message = f"{len(waiting)} changes wait: {waiting[0][:512]}; `reconciler status`"
-        return facts, Verdict(said.FALSE, said.SUSPENDED, message, going=True)
+        message = f"{fought} of {len(every)} objects are fought over with other writers; `reconciler status`"
+        return Verdict(said.FALSE, said.CONFLICT, message, stuck=True)
+    if counts[WAITS]:
+        first = next(one for one in every.values() if one.word == WAITS)
+        message = f"{counts[WAITS]} of {len(every)} objects wait: {first.why[:512]}; `reconciler status`"
+        drifted = any(mine.known(text).drift for text in every)
+        return Verdict(said.FALSE, said.DRIFT_REPORTED if drifted and not mine.waits else said.SUSPENDED, message)
     if around.frozen_until:
-        return facts, Verdict(said.TRUE, said.SUSPENDED, f"frozen until {shown(around.frozen_until)}")
+        return Verdict(said.TRUE, said.SUSPENDED, f"frozen until {shown(around.frozen_until)}")
     if not ref.accepted:
-        return facts, Verdict(said.UNKNOWN, said.PROGRESSING, "no commit was accepted yet", going=True)
-    told = f"{len(ours)} objects are as commit {ref.accepted[:12]} says"
-    return facts, Verdict(said.TRUE, said.SUCCEEDED, told)
+        return Verdict(said.UNKNOWN, said.PROGRESSING, "no commit was accepted yet", going=True)
+    return Verdict(said.TRUE, said.SUCCEEDED, f"{len(every)} objects are as commit {ref.accepted[:12]} says")

@@ -66,6 +66,15 @@ class Ref(msgspec.Struct, kw_only=True, omit_defaults=True):
     ahead_since: str = ""
 
 
+class Wish(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The change of a key that waits. version: "" where it has none.  until: when it may be done (RFC 3339)."""
+
+    action: str = ""
+    version: str = ""
+    origin: str = ""
+    until: str = ""
+
+
 class HeldPlan(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Steps that wait for a person.
 
@@ -80,6 +89,7 @@ class HeldPlan(msgspec.Struct, kw_only=True, omit_defaults=True):
     fleet: dict[str, Any] | None = None
     seq: int = 0
     time: str = ""
+    wishes: dict[str, Wish] = {}
 
 
 class EdgeSeen(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -110,6 +120,7 @@ class StageState(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     keys: dict[str, Served] = {}
     waits: dict[str, str] = {}  # key -> why a change of it waits
+    wishes: dict[str, Wish] = {}  # key that waits -> the change
     behind: dict[str, int] = {}  # key that waits -> where the commit was read that stood when it began to
     undoes: dict[str, str] = {}  # key -> fingerprint of what it goes back to, by a commit that undoes: not done yet
     approved: dict[str, str] = {}  # key that is to go -> digest of the plan that was released: not done yet
@@ -123,6 +134,13 @@ class StageState(msgspec.Struct, kw_only=True, omit_defaults=True):
     def known(self, key: Key | str) -> Served:
         """The entry of `key`, to read; where there is none, one that says nothing and is not kept."""
         return self.keys.get(str(key)) or Served()
+
+    def wish(self, key: Key | str) -> Wish:
+        """What Git wants of a key that waits, by itself or with a plan that is held; nothing where none does."""
+        text, held = str(key), self.held_plan
+        if text in self.waits:
+            return self.wishes.get(text) or Wish()
+        return (held.wishes.get(text) if held is not None else None) or Wish()
 
     def served(self, key: Key | str) -> Served:
         """The entry of `key`, for the fold: made when there is none yet."""

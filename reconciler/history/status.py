@@ -9,21 +9,32 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from reconciler.history.keys import DECLARE, DELIVER, Key, scopes_of
+from reconciler.history.keys import DECLARE, DELIVER, Key
+from reconciler.history.standing import (
+    AS_GIT,
+    FAILING,
+    UNHEARD,
+    WAITS,
+    Standing,
+    Standings,
+    Stop,
+    tally,
+    untold,
+)
 from reconciler.history.state import FAILED, PINNED, EdgeSeen, Served, State, suspended_by
-from reconciler.history.timeline import drift_words, named
+from reconciler.history.timeline import drift_words, named, stays_words
 from reconciler.history.times import shown
 from reconciler.model.identity import EDGE_LABEL, GROUP
 
 NEVER = "never"  # stands where a time would: this edge has not been heard yet
-UNHEARD = EdgeSeen()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One object on one edge.
 
-    wanted: the version ordered last; "" when it is to go.  serving: the version that the edge itself answered last.
+    wanted: the version that Git wants; "" when it is to go.  serving: the version that the edge itself answered last.
+    phase: of what was ordered last; `Waiting` where a change of that waits.
     since: when `phase` began.  unknown_since: the edge is not heard since then, so the rest is what it said last; ""
     while it is heard.  last_sequence: of that edge's newest event here.  pinned: a pin chose the version.
     waits: why nothing more is ordered here: a suspension, or content that is held back; "" where nothing stops it.
@@ -48,11 +59,12 @@ class Row:
     waits: str
     unknown_since: str
     last_sequence: int
+    standing: Standing
 
     @property
     def settled(self) -> bool:
-        """Whether the edge has said that it is as wanted."""
-        return not self.open and self.phase == "Committed" and not self.unknown_since
+        """Whether the edge has said that it is as Git says."""
+        return self.standing.is_as_git
 
     @property
     def said(self) -> str:
@@ -62,10 +74,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectRow:
-    """One object of the API server, as this log keeps it. wanted: its version where it has one.
+    """One object of the API server, as this log keeps it. wanted: the version that Git wants, where it has one.
 
-    since: when `phase` began.  drift: what somebody else made of it, in words, where that stands.  pending: a change of
-    it waits; waits says for what, or by whom it is suspended.
+    there: the version that was applied last, or that somebody else made of it.  since: when `phase` began.
+    drift: what somebody else made of it, in words, where that stands.  pending: a change of it waits; waits says for
+    what, or by whom it is suspended.  stays: what of it the API server has otherwise, or somebody else keeps, in words.
     """
 
     key: str
@@ -84,11 +97,14 @@ class ObjectRow:
     waits: str
     drift: str
     pending: bool
+    there: str
+    stays: str
+    standing: Standing
 
     @property
     def settled(self) -> bool:
-        """Whether the API server has it as wanted."""
-        return not self.open and self.phase == "Committed" and not self.drift and not self.pending
+        """Whether the API server has it as Git says."""
+        return self.standing.is_as_git
 
     @property
     def stands(self) -> str:
@@ -98,16 +114,21 @@ class ObjectRow:
     @property
     def said(self) -> str:
         """What stands against it, in words; "" where nothing does."""
-        return sentence(coded(self.code, self.message), self.drift, self.waits)
+        return sentence(coded(self.code, self.message), self.drift, self.waits, self.stays)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
-    """How many objects of the API server there are of one kind, and how many of them are as wanted, wait or drifted."""
+    """How many objects of the API server there are of one kind, and how they stand.
+
+    settled: as Git says.  waits, failing: not.  pending: of which a change waits.  drifted: of which a drift stands.
+    """
 
     kind: str
     objects: int
     settled: int
+    waits: int
+    failing: int
     pending: int
     drifted: int
 
@@ -236,8 +257,8 @@ class Status:
 
     @property
     def unsettled(self) -> tuple[ObjectRow, ...]:
-        """The objects of the API server that are not as wanted or wait for something, in their order."""
-        return tuple(one for one in self.objects if not one.settled or one.waits)
+        """The objects of the API server of which something is to be told, in their order."""
+        return tuple(one for one in self.objects if not one.settled or one.waits or one.stays)
 
     @property
     def refused(self) -> bool:
@@ -250,16 +271,52 @@ class Status:
         return not any(row.unknown_since for row in self.rows)
 
     @property
+    def tally(self) -> Mapping[str, int]:
+        """How many rows and objects stand in each of the three words."""
+        return tally(self._standings)
+
+    @property
+    def _standings(self) -> list[Standing]:
+        return [*(row.standing for row in self.rows), *(one.standing for one in self.objects)]
+
+    @property
+    def standing(self) -> Standing:
+        """How all of it stands: as Git says only where nothing stands against it."""
+        counts = self.tally
+        every = sum(counts.values())
+        if self.refused:
+            return Standing(word=FAILING, why="a document is refused", ends="mend it, and push")
+        if counts[FAILING]:
+            return Standing(word=FAILING, why=f"{counts[FAILING]} of {every} are failing")
+        if self.held is not None:
+            why = f"plan {self.held.digest} is held: {self.held.reason}"
+            return Standing(word=WAITS, why=why, ends=f"reconciler approve {self.held.digest}")
+        if counts[WAITS]:
+            first = next(one for one in self._standings if one.word == WAITS)
+            return Standing(
+                word=WAITS, why=f"{counts[WAITS]} of {every} wait: {first.why}", until=first.until, ends=first.ends
+            )
+        if self.to_begin:
+            return Standing(word=WAITS, why=f"{self.to_begin} more to begin")
+        if self.lost:
+            return Standing(word=WAITS, why=f"the branch cannot be read since {shown(self.lost_since)}: {self.lost}")
+        if self.cluster_lost:
+            one = self.cluster_lost[0]
+            return Standing(word=WAITS, why=f"{one.what} cannot be read since {shown(one.since)}: {one.error}")
+        if not self.commit:
+            return Standing(word=WAITS, why="no commit was read yet")
+        return Standing()
+
+    @property
     def converged(self) -> bool:
         """Whether everything is as Git says."""
-        settled = all(row.settled for row in self.rows) and all(one.settled for one in self.objects)
-        return not self.refused and self.held is None and settled and not self.to_begin
+        return self.standing.is_as_git
 
 
 def refused_rows(state: State, now: str) -> list[Row]:
     """The rows whose order their edge refused, and nobody has ordered anything else since."""
     failed = (text for text, served in state.stage(DELIVER).keys.items() if served.phase in FAILED)
-    return _rows(state, failed, suspensions(state, now))
+    return _rows(state, failed, suspensions(state, now), now)
 
 
 def suspensions(state: State, now: str) -> tuple[Suspension, ...]:
@@ -280,6 +337,11 @@ def suspensions(state: State, now: str) -> tuple[Suspension, ...]:
     return tuple(one for one in every if not one.until or one.until > now)
 
 
+def standings(state: State, stage: str, now: str) -> Standings:
+    """How the keys of a stage stand at `now` (RFC 3339, UTC)."""
+    return Standings(state, stage, _stops(suspensions(state, now)), now)
+
+
 def status(state: State, now: str) -> Status:
     """What the log says at `now` (RFC 3339, UTC)."""
     suspended = suspensions(state, now)
@@ -293,7 +355,7 @@ def status(state: State, now: str) -> Status:
         subject=state.ref.subject,
         lost=state.ref.lost,
         lost_since=state.ref.lost_since,
-        rows=tuple(_rows(state, state.stage(DELIVER).keys, suspended)),
+        rows=tuple(_rows(state, {**state.stage(DELIVER).keys, **state.stage(DELIVER).waits}, suspended, now)),
         objects=tuple(_objects(state, suspended, now)),
         to_begin=sum(n for stage in state.stages.values() for n in stage.to_begin.values()),
         cluster_lost=tuple(
@@ -310,66 +372,84 @@ def status(state: State, now: str) -> Status:
     )
 
 
-def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...]) -> list[Row]:
-    """Those of `keys` that were ordered; by edge, models first."""
-    stopped, mine = _stops(suspended), state.stage(DELIVER)
+def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...], now: str) -> list[Row]:
+    """Those of `keys` that were ordered or wait to be; by edge, models first."""
+    mine, standings = state.stage(DELIVER), Standings(state, DELIVER, _stops(suspended), now)
     found = []
     for text in keys:
-        served = mine.keys[text]
-        if served.operation:
+        served = mine.known(text)
+        if served.operation or text in mine.waits:
             key = Key.parse(text)
             held = _quarantined(key, served, mine.holds.get(text, {}))
-            waits = sentence(_stopped(stopped, key, {}), held)
-            found.append(_row(key, served, state, waits))
+            why = mine.waits.get(text) or standings.stopped(key, served)
+            waits = sentence("" if why == coded(served.code, served.message) else why, held)
+            found.append(_row(key, served, state, waits, standings.of(key, served)))
     return sorted(found, key=lambda row: (row.edge, row.kind != "InferenceModel", row.kind, row.name))
 
 
 def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Iterable[ObjectRow]:
     """Those of the API server that were ordered or wait to be, by kind, namespace and name."""
-    stopped, mine = _stops(suspended), state.stage(DECLARE)
+    mine, standings = state.stage(DECLARE), Standings(state, DECLARE, _stops(suspended), now)
     ordered = (text for text, served in mine.keys.items() if served.operation)
     for text in sorted({*ordered, *mine.waits}):
         served = mine.known(text)
-        key, labels = Key.parse(text), served.order.get("labels", {})
-        fought = f"{served.message}, left alone until {shown(served.fought)}" if served.fought > now else ""
+        key, wish, pending = Key.parse(text), mine.wish(text), text in mine.waits
+        standing = standings.of(key, served)
+        is_fought = served.fought > now
+        there = _version_there(served)
         yield ObjectRow(
             key=text,
             kind=key.kind,
             namespace=key.namespace,
             name=key.name,
-            edge=str(labels.get(EDGE_LABEL, "")),
-            wanted=str(served.order.get("spec", {}).get("targetVersion", "")),
-            phase=served.phase if served.operation else "Waiting",
+            edge=str(served.order.get("labels", {}).get(EDGE_LABEL, "")),
+            wanted=wish.version if wish.action else str(served.order.get("spec", {}).get("targetVersion", "")),
+            phase="Waiting" if _is_waiting(served, standing, pending=pending or bool(wish.action)) else served.phase,
             since=served.phase_time,
             open=served.open,
             reason=served.reason,
-            origin=served.origin,
-            message=served.message,
+            origin=wish.origin or served.origin,
+            message="" if is_fought else served.message,
             code=served.code,
-            waits=mine.waits.get(text) or _stopped(stopped, key, labels),
-            drift=drift_words(served.drift) if served.left or served.drift.get("policy") == "report" else fought,
-            pending=text in mine.waits,
+            waits=mine.waits.get(text) or standings.stopped(key, served),
+            drift=standing.why if is_fought else drift_words(served.drift),
+            pending=pending,
+            there=there,
+            stays=stays_words(served.live),
+            standing=standing,
         )
 
 
+def _is_waiting(served: Served, standing: Standing, *, pending: bool) -> bool:
+    """Whether that a change waits is what there is to say of it: its order was answered, and well."""
+    return not served.operation or (pending and not served.open and standing.word == WAITS)
+
+
+def _version_there(served: Served) -> str:
+    """The version that an object of the API server has: as it was applied last, or as somebody made it."""
+    for one in served.drift.get("fields", ()):
+        if one["field"] == "spec.targetVersion":
+            return str(one.get("new") or "")
+    applied = served.before if served.open else served.order
+    return str(applied.get("spec", {}).get("targetVersion", ""))
+
+
 def _counted(kind: str, every: Sequence[ObjectRow]) -> Counted:
+    counts = tally(one.standing for one in every)
     return Counted(
         kind=kind,
         objects=len(every),
-        settled=sum(one.settled for one in every),
+        settled=counts[AS_GIT],
+        waits=counts[WAITS],
+        failing=counts[FAILING],
         pending=sum(one.pending for one in every),
         drifted=sum(bool(one.drift) for one in every),
     )
 
 
-def _stops(suspended: Iterable[Suspension]) -> dict[str, str]:
-    """What is suspended -> by whom, and why."""
-    return {one.scope: one.words for one in suspended}
-
-
-def _stopped(stopped: Mapping[str, str], key: Key, labels: Mapping[str, str]) -> str:
-    """By whom what belongs to a key is suspended, and why; "" where nobody did."""
-    return "; ".join(stopped[scope] for scope in scopes_of(key, labels) if scope in stopped)
+def _stops(suspended: Iterable[Suspension]) -> dict[str, Stop]:
+    """What is suspended -> by whom and why, until when, and what ends it."""
+    return {one.scope: Stop(one.words, one.until, one.ends) for one in suspended}
 
 
 def _quarantined(key: Key, served: Served, holds: Mapping[str, Any]) -> str:
@@ -380,36 +460,31 @@ def _quarantined(key: Key, served: Served, holds: Mapping[str, Any]) -> str:
     return f"{what} is held back until `reconciler release {key.edge} {named(key, served.order)}`"
 
 
-def _untold(served: Served, seen: EdgeSeen, state: State) -> str:
-    """Why an edge does not know what was ordered last; "" where it does, or will once it is heard."""
-    if seen.refusal:
-        return f"the edge takes no orders from this log: {seen.refusal}"
-    return "" if served.ordered_seq >= state.epoch else "this log was put back: it is not ordered again yet"
-
-
-def _row(key: Key, served: Served, state: State, waits: str) -> Row:
+def _row(key: Key, served: Served, state: State, waits: str, standing: Standing) -> Row:
     order, live, seen = served.order, served.live, state.edges.get(key.edge, UNHEARD)
-    untold = _untold(served, seen, state)
+    silent, mine = untold(key, served, state), state.stage(DELIVER)
+    wish = mine.wish(key)
     return Row(
         key=str(key),
         edge=key.edge,
         kind=key.kind,
         name=key.name,
         model=named(key, order),
-        wanted=str(order.get("version", "")),
+        wanted=wish.version if wish.action else str(order.get("version", "")),
         serving=str(live.get("version", "")),
-        phase=served.phase,
+        phase="Waiting" if _is_waiting(served, standing, pending=bool(wish.action)) else served.phase,
         since=served.phase_time,
-        open=served.open or bool(untold),
+        open=served.open or bool(silent),
         pinned=served.reason.startswith(PINNED),
         reason=served.reason,
-        origin=served.origin,
+        origin=wish.origin or served.origin,
         url=str(live.get("url", "")),
-        message=seen.error or untold or served.message,
-        code="" if seen.error or untold else served.code,
+        message=seen.error or silent or served.message,
+        code="" if seen.error or silent else served.code,
         waits=waits,
         unknown_since="" if seen.present else seen.since or NEVER,
         last_sequence=seen.last_sequence,
+        standing=standing,
     )
 
 

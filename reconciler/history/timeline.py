@@ -4,8 +4,8 @@ In: events.  Out: words, to `history`, `run` and `why`. Every type in history.ev
 newer release has its type.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 from reconciler.history import events as ev
 from reconciler.history.events import Event
@@ -125,7 +125,9 @@ def _short(value: object) -> str:
 def _succeeded(event: Event) -> str:
     live = event.data.get("live") or {}
     recovered = ", found after a restart" if event.data.get("recovered") else ""
-    return f"done, {_version(event.data)} is there{recovered}" if live.get("version") else f"done{recovered}"
+    there = f", {_version(event.data)} is there" if live.get("version") else ""
+    stays = f"; but {said}" if (said := stays_words(live)) else ""
+    return f"done{there}{recovered}{stays}"
 
 
 def _abandoned(event: Event) -> str:
@@ -142,6 +144,38 @@ def _fields(data: Data) -> str:
 def drift_words(data: Data) -> str:
     """`changed by kubectl-edit: spec.targetVersion by kubectl-edit`; "" where there is no drift."""
     return f"{data['what']} by {data['writer'] or 'somebody'}: {_fields(data) or 'the object'}" if data else ""
+
+
+class Stay(NamedTuple):
+    """A field that is otherwise than it was asked for. None: it is not there.
+
+    manager: whose it is; "" where it is ours, and the API server answered another value.
+    """
+
+    field: str
+    asked: Any
+    there: Any
+    manager: str
+
+    @property
+    def words(self) -> str:
+        """`spec.replicas stays 3, which is helm's; Git says 2`."""
+        git = "" if self.asked is None else f"; Git says {_short(self.asked)}"
+        if self.manager:
+            return f"{self.field} stays {_short(self.there)}, which is {self.manager}'s{git}"
+        return f"the API server has {self.field} {_short(self.there)}{git}"
+
+
+def stays(live: Data) -> Iterator[Stay]:
+    """What an outcome says of fields that are otherwise than they were asked for. live: see apply.succeeded."""
+    for path, (asked, there, *whose) in sorted(live.get("mutated", {}).items()):
+        yield Stay(path, asked, there, *(whose or [""]))
+
+
+def stays_words(live: Data, *, declared: bool = False) -> str:
+    """The same in words, of many fields the first three. declared: only those in which Git does not get its way."""
+    every = [one.words for one in stays(live) if not declared or (one.manager and one.asked is not None)]
+    return "; ".join(every[:3]) + (f"; and {len(every) - 3} more" if len(every) > 3 else "")
 
 
 def _waiting(event: Event) -> str:

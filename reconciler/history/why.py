@@ -13,6 +13,7 @@ from reconciler.history.events import Entry, Event
 from reconciler.history.keys import DELIVER, Key, scopes_of, stream_of
 from reconciler.history.state import Served, StageState, State, suspended_by
 from reconciler.history.timeline import drift_words, words
+from reconciler.history.times import is_over
 
 Find = Callable[[str], Entry | None]
 Stream = Callable[[str], Iterable[Entry]]
@@ -23,8 +24,8 @@ class WhyLink:
     """One step of the walk.
 
     what: `serving`, `activation`, `outcome`, `order`, `plan`, `approval`, `commit`, `line`, `cause`, `wanted`, `today`,
-    `held`, `suspended`, `problem`, or another event's type.  seq and id: of the event in the log asked; 0 and "" where
-    the fold says it.  place: `path:line` in `commit`.
+    `held back`, `held`, `suspended`, `problem`, or another event's type.  seq and id: of the event in the log asked; 0
+    and "" where the fold says it.  place: `path:line` in `commit`.
     """
 
     what: str
@@ -57,14 +58,15 @@ def why(  # noqa: PLR0917  # where to look, then what to look with
     mine = state.stage(stage)
     served = mine.keys.get(str(key))
     if served is None:
-        return [*_problems(key, mine)]
+        return [*_held_back(key, state, mine, asked), *_problems(key, mine)]
     past = list(stream(stream_of(stage, key)))
     walk = _on_edge if stage == DELIVER else _object
     return [
         *walk(served, past, find, stream),
         *_today(asked, _said(served, past), state, find, stream),
+        *_held_back(key, state, mine, asked),
         *_held(key, mine),
-        *_suspended(key, state, served),
+        *_suspended(key, state, served, mine),
         *_problems(key, mine),
     ]
 
@@ -264,12 +266,25 @@ def _held(key: Key, mine: StageState) -> Iterator[WhyLink]:
         yield WhyLink(what="held", text=text, time=plan.time, seq=plan.seq, commit=plan.commit)
 
 
-def _suspended(key: Key, state: State, served: Served) -> Iterator[WhyLink]:
+def _held_back(key: Key, state: State, mine: StageState, asked: Asked | None) -> Iterator[WhyLink]:
+    """What Git wants of a key by now, and for what that waits."""
+    why, wish = mine.waits.get(str(key)), mine.wish(key)
+    if not why:
+        return
+    version = wish.version or (asked.version if asked is not None else "")
+    git = "that it goes" if wish.action == "delete" else version or "otherwise"
+    place = wish.origin or (asked.place if asked is not None else "")
+    text = f"{why}; Git says {git}" + (f" ({place})" if place else "")
+    yield WhyLink(what="held back", text=text, place=place, commit=state.ref.commit)
+
+
+def _suspended(key: Key, state: State, served: Served, mine: StageState) -> Iterator[WhyLink]:
+    """Who suspended it, whether a change waits for that or not: what waits says so itself."""
+    told = mine.waits.get(str(key), "")
     for scope in scopes_of(key, served.order.get("labels", {})):
-        found = state.suspended.get(scope)
-        if found is not None and (served.open or not served.order):
-            text = suspended_by(found)
-            yield WhyLink(what="suspended", text=text, time=found.get("time", ""))
+        found = state.suspensions().get(scope) or state.annotated.get(scope)
+        if found is not None and not is_over(found.get("until", ""), state.time) and suspended_by(found) != told:
+            yield WhyLink(what="suspended", text=suspended_by(found), time=found.get("time", ""))
 
 
 def _problems(key: Key, mine: StageState) -> Iterator[WhyLink]:

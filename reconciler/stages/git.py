@@ -18,13 +18,13 @@ from reconciler.errors import ReconcilerError, WorldRefused, WorldUnavailable
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
-from reconciler.history.state import PINNED, HeldPlan, fingerprint
+from reconciler.history.state import PINNED, HeldPlan, Wish, fingerprint
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.deliver import unmatched_pins
 from reconciler.planning.desired import Desired, Expansion, Frozen
 from reconciler.planning.gate import Judgement, judge_by
-from reconciler.planning.plan import BATCH, Plan, counts_of
+from reconciler.planning.plan import BATCH, Plan, Step, counts_of
 from reconciler.planning.versions import Circumstances
 from reconciler.ports import Workers
 
@@ -313,7 +313,7 @@ class GitSource:
         if plan.held:
             keys = sorted(str(key) for key in plan.holds)
             data = {"held": plan.held, "keys": keys, "counts": counts_of(plan.on_hold), "begins": counts_of(plan.ready)}
-            data |= {"accepted": True} if is_accepted else {}
+            data |= {"wants": wants(plan.on_hold)} | ({"accepted": True} if is_accepted else {})
         if facts.approved and not plan.held:
             released = {str(step.key): facts.approved for step in plan.steps if step.action == "delete"}
             data |= {"releases": facts.approved, "approved": released}
@@ -479,13 +479,38 @@ def noticed(record: StageRecorder, expansions: Iterable[Expansion]) -> Sequence[
 
 
 def waiting(record: StageRecorder, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
-    """Which of these keys wait, and for what, where that differs from what the log says."""
-    known, now = record.mine.waits, {str(step.key): step.waits for step in plan.steps if step.waits}
+    """Which of these keys wait, for what, and what is wanted of them, where that differs from what the log says."""
+    now, mine = {str(step.key): step for step in plan.waiting}, record.mine
     changed: dict[str, list[str]] = {}
+    steps: list[Step] = []
     for text in sorted(str(expansion.key) for expansion in expansions):
-        if now.get(text, "") != known.get(text, ""):
-            changed.setdefault(now.get(text, ""), []).append(text)
-    return [record.event(ev.STEPS_WAITING, f"waits/{record.name}", {"waits": changed})] if changed else []
+        step = now.get(text)
+        why, wish = (step.waits, _wish(step)) if step is not None else ("", Wish())
+        if why != mine.waits.get(text, "") or (wish != mine.wishes.get(text, Wish())):
+            changed.setdefault(why, []).append(text)
+            steps += [step] if step is not None else []
+    if not changed:
+        return []
+    data = {"waits": changed} | ({"wants": wants(steps)} if steps else {})
+    return [record.event(ev.STEPS_WAITING, f"waits/{record.name}", data)]
+
+
+def wants(steps: Iterable[Step]) -> list[dict[str, Any]]:
+    """What steps would do, as events have it: those alike stand together."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for step in steps:
+        wish = _wish(step)
+        groups.setdefault((wish.action, wish.version, wish.origin, wish.until), []).append(str(step.key))
+    names = ("action", "version", "origin", "until")
+    return [
+        {name: value for name, value in zip(names, said, strict=True) if value} | {"keys": keys}
+        for said, keys in groups.items()
+    ]
+
+
+def _wish(step: Step) -> Wish:
+    version = step.spec.get("version") or step.spec.get("spec", {}).get("targetVersion") or ""
+    return Wish(action=step.action, version=str(version), origin=step.origin, until=step.until)
 
 
 def explained(record: StageRecorder, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:

@@ -132,11 +132,8 @@ class Keeping(Source, ABC):
 
     def notice(self, expansions: Sequence[Expansion], plan: Plan) -> Sequence[Event]:
         """Problems of objects, and what waits, where they differ from what the log says."""
-        return [
-            *noticed(self._record, expansions),
-            *waiting(self._record, expansions, plan),
-            *self._at_rest(expansions, plan),
-        ]
+        waits = waiting(self._record, expansions, plan)
+        return [*noticed(self._record, expansions), *waits, *self._at_rest(expansions, plan)]
 
     def announce(self, change: Change, plan: Plan) -> Mapping[str, Any] | None:  # noqa: ARG002  # see engine.stage.Source
         """A plan of many steps is, with nothing more."""
@@ -303,6 +300,7 @@ def _told(drift: Drift) -> dict[str, Any]:
     """A drift as its event carries it. Values are shortened: the order and the object have them whole."""
     fields: list[Mapping[str, Any]] = [
         {"field": one.path, "manager": one.manager, "old": _short(one.old), "new": _short(one.new)}
+        | ({"policy": one.policy} if one.policy != CORRECT else {})
         for one in drift.fields
         if one.policy != IGNORE
     ]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from reconciler.errors import NameUnknown, UsageError
 from reconciler.history.events import rfc3339
 from reconciler.history.keys import DECLARE, DELIVER, Key
+from reconciler.history.standing import Standing
 from reconciler.history.state import State, ordering
-from reconciler.history.status import Held, Status, status
+from reconciler.history.status import Held, Status, standings, status
 from reconciler.history.timeline import named
 from reconciler.history.why import Asked, WhyLink, why
 from reconciler.model.identity import EDGE_LABEL
@@ -29,10 +30,11 @@ Arguments = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Walk:
-    """From what one key serves back to Git."""
+    """From what one key serves back to Git, and how it stands now."""
 
     key: str
     links: tuple[WhyLink, ...]
+    standing: Standing
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,13 @@ def ask_why(past: "Past", said: Arguments) -> Why:
     stage = DELIVER if edge and DECLARE not in ordering(now) else DECLARE
     keys = keys_of(edge, model, now) if stage == DELIVER else objects_of(edge, model, now)
     asked = {key: _asked(expansion) for key, expansion in past.asked(now, stage, keys).items()}
-    walks = (Walk(str(key), tuple(why(stage, key, now, past.log.find, past.stream, asked.get(key)))) for key in keys)
-    return Why(tuple(walks))
+    standing = standings(now, stage, rfc3339(time.time()))
+
+    def walk(key: Key) -> Walk:
+        links = tuple(why(stage, key, now, past.log.find, past.stream, asked.get(key)))
+        return Walk(str(key), links, standing.of(key, now.stage(stage).known(key)))
+
+    return Why(tuple(map(walk, keys)))
 
 
 def ask_plan(past: "Past", said: Arguments) -> PlanAnswer:  # noqa: ARG001  # every question takes both

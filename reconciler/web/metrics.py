@@ -8,7 +8,7 @@ kind, a verb, a word of ours, an edge or a hub's machine; an object, a commit, a
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,9 +27,9 @@ import reconciler
 from reconciler.errors import ReconcilerError
 from reconciler.eventlog.segments import sealed_files
 from reconciler.history.events import rfc3339
-from reconciler.history.keys import DECLARE, DELIVER, Key
-from reconciler.history.state import FAILED, Served, State, ordering
-from reconciler.history.status import ObjectRow, Status, status, suspensions
+from reconciler.history.keys import DECLARE
+from reconciler.history.state import FAILED, State, ordering
+from reconciler.history.status import ObjectRow, Row, Status, status, suspensions
 from reconciler.web.counters import BOUNDS_S, Counts, Durations, Tally
 from reconciler.wiring.vitals import Vitals
 
@@ -102,13 +102,19 @@ def _fleet(state: State, counts: Counts, now: float) -> Iterator[Metric]:
         labels=["kind", "type", "status"],
     )
     text = rfc3339(now)
-    cluster = status(state, text) if DECLARE in ordering(state) else None
-    counted = _conditions(state) if cluster is None else _conditions_of(cluster.objects)
-    for labels, many in sorted(counted.items()):
+    seen, is_cluster = status(state, text), DECLARE in ordering(state)
+    rows: Sequence[Row | ObjectRow] = seen.objects if is_cluster else seen.rows
+    for labels, many in sorted(_conditions(rows, "Applied" if is_cluster else "Ready").items()):
         conditions.add_metric(list(labels), many)
     yield conditions
-    if cluster is not None:
-        yield from _unsettled(cluster)
+    standings = GaugeMetricFamily(
+        PREFIX + "standing", "How many are as Git says, wait, or are failing.", labels=["word"]
+    )
+    for word, many in seen.tally.items():
+        standings.add_metric([word], many)
+    yield standings
+    if is_cluster:
+        yield from _unsettled(seen)
     suspended = GaugeMetricFamily(
         PREFIX + "suspend_status", "Whether nothing more is ordered: for everything (*), or an edge.", labels=["scope"]
     )
@@ -126,8 +132,8 @@ def _fleet(state: State, counts: Counts, now: float) -> Iterator[Metric]:
         "From an edge's newest event to its copy here; while an edge is not heard, since then.",
         labels=["edge"],
     )
-    for edge, seen in sorted(state.edges.items()):
-        silent = 0.0 if seen.present or not seen.since else max(0.0, now - _seconds(seen.since))
+    for edge, heard in sorted(state.edges.items()):
+        silent = 0.0 if heard.present or not heard.since else max(0.0, now - _seconds(heard.since))
         lag.add_metric([edge], max(silent, counts.lags.get(edge, 0.0)))
     yield lag
 
@@ -194,42 +200,20 @@ def _log(past: "Past", state: State, now: float) -> Iterator[Metric]:
         yield _gauge("last_sync_timestamp_seconds", "When the newest commit was read.", at)
 
 
-def _conditions_of(objects: Iterable[ObjectRow]) -> Counter[tuple[str, str, str]]:
-    """The same of what is kept in a cluster, Applied for Ready: whether the object is as Git says, not what it serves.
+def _conditions(rows: Iterable[Row | ObjectRow], type_: str) -> Counter[tuple[str, str, str]]:
+    """(kind, type, status) -> rows: Applied or Ready is one of three; Reconciling and Stalled only where True.
 
-    Unknown while an answer is out, False while anything stands against it.
+    Unknown while an answer is out, or the edge is not heard; False while anything else stands against it.
     """
     found: Counter[tuple[str, str, str]] = Counter()
-    for one in objects:
-        applied = "Unknown" if one.open else "True" if one.settled else "False"
-        found[one.kind, "Applied", applied] += 1
-        if one.open or one.pending:
+    for one in rows:
+        is_out = one.open if isinstance(one, ObjectRow) else bool(one.unknown_since)
+        found[one.kind, type_, "Unknown" if is_out else "True" if one.settled else "False"] += 1
+        if one.open or (isinstance(one, ObjectRow) and one.pending):
             found[one.kind, "Reconciling", "True"] += 1
         if one.phase in FAILED:
             found[one.kind, "Stalled", "True"] += 1
     return found
-
-
-def _conditions(state: State) -> Counter[tuple[str, str, str]]:
-    """(kind, type, status) -> objects on edges: Ready is one of three; Reconciling and Stalled only where True."""
-    found: Counter[tuple[str, str, str]] = Counter()
-    for text, served in state.stage(DELIVER).keys.items():
-        if not served.operation:
-            continue  # only reported, never ordered
-        key = Key.parse(text)
-        kind, seen = key.kind, state.edges.get(key.edge)
-        found[kind, "Ready", _ready(served, is_heard=seen is not None and seen.present)] += 1
-        if served.open:
-            found[kind, "Reconciling", "True"] += 1
-        if served.phase in FAILED:
-            found[kind, "Stalled", "True"] += 1
-    return found
-
-
-def _ready(served: Served, *, is_heard: bool) -> str:
-    if not is_heard:
-        return "Unknown"
-    return "True" if not served.open and served.phase == "Committed" else "False"
 
 
 def _buckets(each: Durations) -> list[tuple[str, float]]:

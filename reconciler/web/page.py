@@ -11,7 +11,7 @@ from typing import Final
 
 from reconciler.diagnostics import Diagnostic, printable, render
 from reconciler.history.keys import spoken
-from reconciler.history.state import FAILED
+from reconciler.history.standing import AS_GIT, FAILING, WAITS
 from reconciler.history.status import NEVER, ObjectRow, Row, Status, age, sentence
 from reconciler.history.timeline import counted, labelled
 
@@ -42,6 +42,7 @@ POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 REFRESH_S: Final = 10
+COLORS: Final = {AS_GIT: "good", WAITS: "wait", FAILING: "bad"}
 
 
 def rendered(seen: Status) -> str:
@@ -59,12 +60,11 @@ def rendered(seen: Status) -> str:
 def _verdict(seen: Status) -> str:
     if not seen.commit:
         return "no commit was read yet"
-    return "as Git says" if seen.converged else "not yet as Git says"
+    return seen.standing.word
 
 
 def _head(seen: Status) -> Iterator[str]:
-    color = "good" if seen.commit and seen.converged else "wait"
-    yield f'<header><h1>reconciler</h1><span class="{color}">{_verdict(seen)}</span>'
+    yield f'<header><h1>reconciler</h1><span class="{COLORS[seen.standing.word]}">{_verdict(seen)}</span>'
     if seen.commit:
         yield f"<span><code>{_safe(seen.commit[:7])}</code> {_safe(seen.subject)}"
         yield f' <span class="dim">by {_safe(seen.author)}</span></span>'
@@ -72,15 +72,15 @@ def _head(seen: Status) -> Iterator[str]:
 
 
 def _cards(seen: Status) -> Iterator[str]:
-    every: list[Row | ObjectRow] = [*seen.rows, *seen.objects]
-    rows, settled = len(every), sum(one.settled for one in every)
+    counts = seen.tally
+    rows, settled = sum(counts.values()), counts[AS_GIT]
     present = sum(edge.present for edge in seen.edges)
-    failed = sum(one.phase in FAILED for one in every)
     yield '<section class="cards">'
-    yield _card("as wanted", f"{settled} of {rows}", "good" if settled == rows else "wait")
+    yield _card(AS_GIT, f"{settled} of {rows}", "good" if settled == rows else "wait")
+    yield _card(WAITS, str(counts[WAITS]), "wait" if counts[WAITS] else "")
+    yield _card(FAILING, str(counts[FAILING]), "bad" if counts[FAILING] else "")
     if seen.edges:
         yield _card("edges heard", f"{present} of {len(seen.edges)}", "good" if present == len(seen.edges) else "wait")
-    yield _card("refused or rolled back", str(failed), "bad" if failed else "")
     yield _card("problems in Git", str(len(seen.problems)), "bad" if seen.refused else "wait" if seen.problems else "")
     yield "</section>"
 
@@ -113,30 +113,34 @@ def _note(inside: str, color: str = "") -> str:
 
 
 def _objects(seen: Status) -> Iterator[str]:
-    """How many objects of the cluster are as wanted, by kind, and those that are not."""
+    """How the objects of the cluster stand, by kind, and those of which something is to be told."""
     if not seen.objects:
         return
     yield "<h2>Objects of the cluster</h2>"
     yield from _grid(
-        ("kind", "objects", "as wanted"),
-        ([_safe(each.kind), str(each.objects), str(each.settled)] for each in seen.counted),
+        ("kind", "objects", AS_GIT, WAITS, FAILING),
+        (
+            [_safe(each.kind), *map(str, (each.objects, each.settled, each.waits, each.failing))]
+            for each in seen.counted
+        ),
     )
     waiting = seen.unsettled
     if not waiting:
         return
-    yield "<h2>Not as wanted</h2>"
+    yield "<h2>Of which something is to be said</h2>"
     yield from _grid(
-        ("object", "wanted", "phase", "since", "message"), (_object_cells(one, seen) for one in waiting[:ROWS])
+        ("object", "wanted", "there", "phase", "since", "message"), (_object_cells(one, seen) for one in waiting[:ROWS])
     )
     if len(waiting) > ROWS:
         yield f'<p class="dim">and {len(waiting) - ROWS} more, all in <code>reconciler status</code></p>'
 
 
 def _object_cells(one: ObjectRow, seen: Status) -> list[str]:
-    color = "bad" if one.phase in FAILED else "busy" if one.open else "wait"
+    color = "busy" if one.open else COLORS[one.standing.word]
     return [
         _safe(spoken(one.key)),
         _safe(one.wanted) or "-",
+        _safe(one.there) or "-",
         f'<span class="{color}">{_safe(one.stands)}</span>',
         _safe(age(one.since, seen.as_of)),
         _safe(one.said),
@@ -178,11 +182,7 @@ def _cells(row: Row, seen: Status) -> list[str]:
 
 
 def _color(row: Row) -> str:
-    if row.unknown_since:
-        return "wait"
-    if row.phase in FAILED or row.phase == "Degraded":
-        return "bad"
-    return "good" if row.settled else "busy"
+    return "busy" if row.open and not row.unknown_since else COLORS[row.standing.word]
 
 
 def _edges(seen: Status) -> Iterator[str]:

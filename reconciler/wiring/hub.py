@@ -17,7 +17,7 @@ from reconciler.edge.paths import StateDirectory
 from reconciler.engine.loop import Loop
 from reconciler.engine.queue import Cause, Queue, Trigger
 from reconciler.engine.retry import jittered
-from reconciler.errors import GitUnavailable, HubUnreachable, SettingInvalid
+from reconciler.errors import GitUnavailable, HubUnreachable, SettingInvalid, WorldUnavailable
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history.events import rfc3339
 from reconciler.history.keys import DECLARE, DELIVER
@@ -145,7 +145,8 @@ class HubProcess:
     def once(self, timeout_s: float) -> Status:
         """Read the branch, and reconcile until everything is as it says or the time is over.
 
-        Raises what kept it from beginning: GitUnavailable, ApiUnavailable, LeaseLost.
+        Raises what kept it from looking at all that there is: GitUnavailable, ApiUnavailable, LeaseLost. What the log
+        says of earlier runs is no answer.
         """
         timer = threading.Timer(timeout_s, self.stop)
         git, loop = self.stage.source.git, self._loop
@@ -156,10 +157,12 @@ class HubProcess:
             loop.until(lambda: git.has_answered or loop.failure is not None)
             timer.start()
             if git.failure is None:
-                loop.until(lambda: git.has_answered and loop.is_at_rest and self._seen().is_heard)
+                loop.until(lambda: git.has_answered and loop.has_looked and loop.is_at_rest and self._seen().is_heard)
             failure = git.failure or loop.failure
-            if failure is not None and not git.has_begun:
+            if failure is not None and not (git.has_begun and loop.has_looked):
                 raise failure
+            if not loop.has_looked:
+                raise WorldUnavailable(f"not everything was looked at within {timeout_s:.0f} s")
             return self._seen()
         finally:
             timer.cancel()

@@ -245,7 +245,7 @@ def test_reported_drift_names_who_did_it(world: World) -> None:
     rule = {"kinds": ["InferenceModel"], "fields": ["spec.servingPort"], "policy": "report"}
     started(world, fleet(drift=[rule]), model("one", servingPort=1))
     world.edit("one", {"spec": {"servingPort": 2}})
-    world.wait(lambda: ready(world, "one") == ("Unknown", "DriftReported"), "told")
+    world.wait(lambda: ready(world, "one") == ("False", "DriftReported"), "told")
     assert "spec.servingPort by kubectl-edit" in conditions(world, "one")["Ready"]["message"]
     (one,) = [one for one in told(world, "one") if one["reason"] == "DriftReported"]
     assert one["regarding"]["uid"] == (world.there("one") or {})["metadata"]["uid"]

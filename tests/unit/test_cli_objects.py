@@ -31,7 +31,7 @@ def test_objects_are_counted_by_kind_and_only_those_that_wait_are_listed(capsys:
     show(seen(a=served(), b=served(phase="Rejected", code="RX411", message="quota"), c=served(open=True)))
     said = capsys.readouterr().out
     assert "InferenceModel  3        1" in said
-    assert "InferenceModel/default/b  2       Rejected   5m     RX411: quota" in said
+    assert "InferenceModel/default/b  2       2      Rejected   5m     RX411: quota" in said
     assert "InferenceModel/default/c" in said
     assert "InferenceModel/default/a" not in said
 

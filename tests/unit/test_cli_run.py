@@ -50,7 +50,7 @@ def test_once_without_an_answer_ends_with_4(once: Once, world: World) -> None:
     world.repository.commit(FILES)
     said = once(world)
     assert said.code == 4
-    assert "berlin-07 defect: Desired: no answer yet" in said.err
+    assert "berlin-07 defect: Desired: berlin-07 was never heard" in said.err
 
 
 def test_once_without_a_repository_ends_with_4(call: Call, tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_reported_drift_names_who_and_which_fields(log: Log) -> None:
     fields = [{"field": "spec.servingPort", "manager": "kubectl-edit", "old": 1, "new": 2}]
     log.add(ev.DRIFT_DETECTED, PLAIN, what="changed", writer="kubectl-edit", policy="report", fields=fields)
     status = ask(log)
-    assert told(status) == ("Unknown", "DriftReported", "")
+    assert told(status) == ("False", "DriftReported", "")
     assert "spec.servingPort by kubectl-edit" in words(status)
 
 

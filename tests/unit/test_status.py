@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from reconciler.history.keys import DECLARE, DELIVER
-from reconciler.history.state import EdgeSeen, HeldPlan, Served, StageState, State
+from reconciler.history.state import EdgeSeen, HeldPlan, Ref, Served, StageState, State
 from reconciler.history.status import NEVER, Counted, Row, age, status
 
 NOW = "2026-11-30T15:00:00.000000Z"
@@ -16,7 +16,7 @@ ORDER = {"version": "2", "model": "defect"}
 
 def a_state(**served: object) -> State:
     known = {"order": ORDER, "operation": "o", "phase": "Committed", "phase_time": "2026-11-30T14:00:00.000000Z"}
-    state = State(seq=7, time="2026-11-30T14:30:00.000000Z")
+    state = State(seq=7, time="2026-11-30T14:30:00.000000Z", ref=Ref(commit="c", accepted="c"))
     state.stage(DELIVER).keys[KEY] = Served(**known | {"live": {"version": "2", "url": "http://x"}} | served)  # type: ignore[arg-type]  # test data
     state.edges["a"] = EdgeSeen(present=True, since="2026-11-30T13:00:00.000000Z", last_sequence=4)
     return state
@@ -173,8 +173,8 @@ def test_objects_are_counted_by_kind_and_those_that_wait_are_listed_with_all_tha
     )
     seen = status(state, NOW)
     assert seen.counted == (
-        Counted(kind="Edge", objects=1, settled=0, pending=1, drifted=0),
-        Counted(kind="InferenceModel", objects=4, settled=2, pending=1, drifted=1),
+        Counted(kind="Edge", objects=1, settled=0, waits=1, failing=0, pending=1, drifted=0),
+        Counted(kind="InferenceModel", objects=4, settled=1, waits=2, failing=1, pending=1, drifted=1),
     )
     assert [(one.name, one.stands, one.said) for one in seen.unsettled] == [
         ("e", "Waiting", "frozen"),

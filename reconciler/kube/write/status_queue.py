@@ -16,6 +16,8 @@ from reconciler.history.conditions import FAILED, UNKNOWN, Verdict, conditions
 from reconciler.history.events import Entry, rfc3339
 from reconciler.history.keys import DECLARE, DELIVER, Key, set_scope, stage_of
 from reconciler.history.object_status import Around, published
+from reconciler.history.standing import Standings
+from reconciler.history.status import standings
 from reconciler.history.times import is_over
 from reconciler.kube.client.resources import OURS
 from reconciler.kube.watch.cache import Cache
@@ -62,6 +64,7 @@ class StatusQueue:
         self.beside: dict[str, Beside] = {}  # by the type of a condition, what a further stage says of an object
         self._now = ""  # of this turn, as is what annotations suspend
         self._wide: Mapping[str, Mapping[str, str]] = {}
+        self._standings: Standings | None = None
 
     # ── what may have changed ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -136,6 +139,7 @@ class StatusQueue:
     def begin(self, now: str) -> None:
         """From here on it is `now`; what is due by then is told anew too. Raises ApiUnavailable."""
         self._now, self._wide = now, self._asked.suspended()
+        self._standings = standings(self._record.state, DECLARE, now)
         for key in [key for key, until in self._due.items() if until <= now]:
             del self._due[key]
             self.dirty[key] = None
@@ -175,6 +179,7 @@ class StatusQueue:
             suspended=why,
             frozen_until=ends,
             beside={type_: said for type_, say in self.beside.items() if (said := say(key))},
+            standings=self._standings,
             handled=self._asked.handled.get(key) or str(live.status.get("lastHandledReconcileAt", "")),
         )
 

@@ -1,0 +1,158 @@
+"""How keys stand against Git, in one word of three: as Git says, waits, failing. May import: history. Pure.
+
+In: what the fold knows of one stage, what is suspended, and the time.  Out: `Standing`, from which status, page,
+metrics, `why`, conditions and exit codes take what they say and count. It is told nowhere else.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from reconciler.history.keys import Key, scopes_of
+from reconciler.history.state import FAILED, EdgeSeen, Served, State
+from reconciler.history.timeline import drift_words, named, stays_words
+from reconciler.history.times import shown
+
+AS_GIT, WAITS, FAILING = "as Git says", "waits", "failing"
+WORDS: Final = (AS_GIT, WAITS, FAILING)
+UNSTABLE_S: Final = 600.0  # a window in which what is served and lost is counted: see edge.stability
+UNHEARD: Final = EdgeSeen()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How one key stands. word: one of WORDS.  why: in words, "" where it is as Git says.
+
+    until: when it ends by itself (RFC 3339), "" where no time does.  ends: what a person says or does to end it, ""
+    where it is for the world to.
+    """
+
+    word: str = AS_GIT
+    why: str = ""
+    until: str = ""
+    ends: str = ""
+
+    @property
+    def is_as_git(self) -> bool:
+        """Whether it is as Git says."""
+        return self.word == AS_GIT
+
+    @property
+    def way_out(self) -> str:
+        """What ends it, as a clause: a command in quotes; "" where nobody has to."""
+        is_command = self.ends.startswith(("reconciler ", "kubectl "))
+        return f"`{self.ends}` ends it" if is_command else self.ends
+
+
+class Stop(NamedTuple):
+    """A suspension. words: by whom, until when and why.  until, ends: see Standing."""
+
+    words: str
+    until: str = ""
+    ends: str = ""
+
+
+class Standings:
+    """The standings of the keys of one stage, at one time."""
+
+    def __init__(self, state: State, stage: str, stops: Mapping[str, Stop], now: str) -> None:
+        """stops: by scope, those that are not over at `now` (RFC 3339, UTC)."""
+        self._state, self._mine, self._stops, self._now = state, state.stage(stage), stops, now
+        held = self._mine.held_plan
+        self._held = frozenset(held.keys) if held is not None else frozenset()
+
+    def of(self, key: Key, served: Served) -> Standing:
+        """How a key stands of which this is known."""
+        return self._unheard(key) or self._failing(served) or self._waiting(key, served) or Standing()
+
+    def stopped(self, key: Key, served: Served) -> str:
+        """By whom what belongs to a key is suspended, and why, whether anything waits for that or not; "" by nobody."""
+        return "; ".join(stop.words for stop in self._stopping(key, served))
+
+    def _stopping(self, key: Key, served: Served) -> Iterable[Stop]:
+        if not self._stops:
+            return ()
+        scopes = scopes_of(key, served.order.get("labels", {}))
+        return (self._stops[scope] for scope in scopes if scope in self._stops)
+
+    def _unheard(self, key: Key) -> Standing | None:
+        if not key.edge or (seen := self._state.edges.get(key.edge, UNHEARD)).present:
+            return None
+        since = f"is not heard since {shown(seen.since)}" if seen.since else "was never heard"
+        return Standing(word=WAITS, why=f"{key.edge} {since}", ends=f"start the agent of {key.edge}")
+
+    def _failing(self, served: Served) -> Standing | None:
+        code = f"{served.code}: " if served.code else ""
+        if served.phase in FAILED and not served.open:
+            return Standing(word=FAILING, why=f"{code}{served.message}")
+        if served.phase == "Degraded" or self._is_unstable(served):
+            return Standing(word=FAILING, why=f"{code}{served.message or 'it is served and lost again and again'}")
+        return None
+
+    def _is_unstable(self, served: Served) -> bool:
+        if not served.unstable:
+            return False
+        return _seconds(self._now) - _seconds(served.unstable) < UNSTABLE_S
+
+    def _waiting(self, key: Key, served: Served) -> Standing | None:
+        text, mine = str(key), self._mine
+        if silent := untold(key, served, self._state):
+            return Standing(word=WAITS, why=silent)
+        if served.open:
+            code = f"{served.code}: " if served.code else ""
+            return Standing(word=WAITS, why=f"{code}{served.message}" if served.message else f"it is {served.phase}")
+        if why := mine.waits.get(text):
+            until, ends = mine.wish(text).until, next((stop.ends for stop in self._stopping(key, served)), "")
+            if not ends and mine.holds.get(text):
+                ends = f"reconciler release {key.edge} {named(key, served.order)}"
+            return Standing(word=WAITS, why=why, until=until, ends=ends)
+        if text in self._held and mine.held_plan is not None:
+            held = mine.held_plan
+            why = f"plan {held.digest} is held: {held.reason}"
+            return Standing(word=WAITS, why=why, ends=f"reconciler approve {held.digest}")
+        if served.fought > self._now:
+            why = f"{served.message}{over(served)}, left alone until {shown(served.fought)}"
+            return Standing(word=WAITS, why=why, until=served.fought, ends="stop one of the two, or add a drift rule")
+        if served.drift:
+            ends = "undo it, take it up in Git, or let a drift rule say `ignore`" if lets_stand(served) else ""
+            return Standing(word=WAITS, why=drift_words(served.drift), ends=ends)
+        if stays := stays_words(served.live, declared=True):
+            return Standing(word=WAITS, why=stays, ends="take it up in Git, or let a drift rule say `correct`")
+        if served.phase != "Committed":
+            return Standing(word=WAITS, why=f"it is {served.phase}")
+        for stop in self._stopping(key, served):  # whoever edits it by hand is not hindered: nothing keeps it so
+            return Standing(word=WAITS, why=stop.words, until=stop.until, ends=stop.ends)
+        return None
+
+
+def untold(key: Key, served: Served, state: State) -> str:
+    """Why an edge does not know what was ordered last; "" where it does, or will once it is heard."""
+    if not key.edge:
+        return ""
+    if refusal := state.edges.get(key.edge, UNHEARD).refusal:
+        return f"the edge takes no orders from this log: {refusal}"
+    return "" if served.ordered_seq >= state.epoch else "this log was put back: it is not ordered again yet"
+
+
+def over(served: Served) -> str:
+    """` (spec.replicas)`: the fields of a drift; "" where it is about none."""
+    fields = ", ".join(str(one["field"]) for one in served.drift.get("fields", ())[:3])
+    return f" ({fields})" if fields else ""
+
+
+def lets_stand(served: Served) -> bool:
+    """Whether a rule of the Fleet lets the drift of an object stand."""
+    return served.left or served.drift.get("policy") == "report"
+
+
+def tally(standings: Iterable[Standing]) -> Counter[str]:
+    """How many stand in each of the words."""
+    counts = Counter(dict.fromkeys(WORDS, 0))
+    counts.update(one.word for one in standings)
+    return counts
+
+
+def _seconds(time: str) -> float:
+    return datetime.fromisoformat(time).timestamp()
