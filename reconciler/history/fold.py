@@ -107,7 +107,7 @@ def _change_planned(state: State, entry: Entry) -> None:
         state.fleet = data["fleet"]
     is_older = data.get("releases") and event.gitcommit != state.ref.commit  # released beside a newer one
     if event.gitcommit and not is_older:
-        state.ref.accepted, state.ref.accepted_seq, state.ref.rewritten_from = event.gitcommit, state.ref.seq, ""
+        state.ref.accepted, state.ref.rewritten_from = event.gitcommit, ""
 
 
 def _held(entry: Entry, before: HeldPlan | None) -> HeldPlan:
@@ -153,10 +153,9 @@ def _apply_intended(state: State, entry: Entry) -> None:
         return
     if event.causationid in mine.to_begin:
         _begun(mine, event.causationid, 1)
-    if data["spec"] != served.order:  # else it only restores
-        mine.behind.pop(event.subject, None)
-        if event.subject in mine.undoes and mine.undoes[event.subject] != fingerprint(data["spec"]):
-            del mine.undoes[event.subject]
+    is_restored = data["spec"] == served.order
+    if event.subject in mine.undoes and not is_restored and mine.undoes[event.subject] != fingerprint(data["spec"]):
+        del mine.undoes[event.subject]
     if served.order and not served.open and served.phase not in FAILED:
         served.before = served.order
     served.order, served.policy, served.action = data["spec"], data.get("policy", {}), data["action"]
@@ -339,7 +338,6 @@ def _steps_waiting(state: State, entry: Entry) -> None:
     for reason, keys in data["waits"].items():
         for key in keys:
             _put(mine.waits, key, reason or None)
-            _put(mine.behind, key, mine.behind.get(key, state.ref.accepted_seq) if reason else None)
             mine.wishes.pop(key, None)
     mine.wishes.update(_wishes(data))
 
@@ -434,7 +432,7 @@ def _object_gone(state: State, entry: Entry) -> None:
 
 def _forgotten(mine: StageState, key: str) -> None:
     """A key is gone, with what was to be done with it."""
-    waits: tuple[dict[str, Any], ...] = (mine.waits, mine.wishes, mine.behind, mine.undoes, mine.approved)
+    waits: tuple[dict[str, Any], ...] = (mine.waits, mine.wishes, mine.undoes, mine.approved)
     mine.keys.pop(key, None)
     for table in waits:
         table.pop(key, None)

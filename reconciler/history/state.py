@@ -52,7 +52,6 @@ class Ref(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     commit: str = ""
     accepted: str = ""
-    accepted_seq: int = 0  # where the accepted commit was read
     time: str = ""
     author: str = ""
     subject: str = ""
@@ -121,7 +120,6 @@ class StageState(msgspec.Struct, kw_only=True, omit_defaults=True):
     keys: dict[str, Served] = {}
     waits: dict[str, str] = {}  # key -> why a change of it waits
     wishes: dict[str, Wish] = {}  # key that waits -> the change
-    behind: dict[str, int] = {}  # key that waits -> where the commit was read that stood when it began to
     undoes: dict[str, str] = {}  # key -> fingerprint of what it goes back to, by a commit that undoes: not done yet
     approved: dict[str, str] = {}  # key that is to go -> digest of the plan that was released: not done yet
     problems: dict[str, list[dict[str, Any]]] = {}  # key -> diagnostics in force

@@ -16,7 +16,7 @@ from reconciler.engine.recorder import StageRecorder
 from reconciler.engine.stage import Change
 from reconciler.errors import ReconcilerError, WorldRefused, WorldUnavailable
 from reconciler.history import events as ev
-from reconciler.history.events import Event, rfc3339
+from reconciler.history.events import Entry, Event, rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.state import PINNED, HeldPlan, Wish, fingerprint
 from reconciler.model.identity import Identity
@@ -29,6 +29,7 @@ from reconciler.planning.versions import Circumstances
 from reconciler.ports import Workers
 
 LATER: Final = Change(is_later=True)
+NOW: Final = 1 << 62  # behind every entry
 DEADLINE_S: Final = 900.0  # of a look at the branch, whose own steps have shorter ones
 
 
@@ -237,7 +238,7 @@ class GitSource:
         waited = {Key.parse(text) for text in mine.waits}  # for something else: it is not of this commit
         fleet = self.policy(self.repository.declared, self.unreadable())
         about = audit.keys - waited
-        undone = self._unhindered(about, ref.accepted_seq) if ref.reverts else frozenset()
+        undone = about if ref.reverts else frozenset()
         facts = replace(self._facts(), fleet=fleet, about=about, undone=undone)
         return replace(
             audit, keys=audit.keys | audit.kept, kept=frozenset(), commit=self._record.state.ref.commit, facts=facts
@@ -387,28 +388,31 @@ class GitSource:
         """
         new = {read.commit for read in reading.commits}
         last = {path: str(read.facts.get("reverts") or "") for read in reading.commits for path in read.files}
-        back: dict[str, set[Identity]] = {}
+        past = self._reads() if any(last.values()) else []
+        back: dict[int | None, set[Identity]] = {}
         for identity in reading.changed:
             places = (before.get(identity), reading.declared.get(identity))
-            ends = {last.get(one.path, "") for one in places if one is not None}
-            end = ends.pop() if len(ends) == 1 else ""
-            back.setdefault("" if end in new else end, set()).add(identity)
-        plain = self._expand.affected(before, reading.declared, back.pop("", ()))
+            ends = {(last.get(one.path, ""), one.path) for one in places if one is not None}
+            stood = [_stood(past, end, path) if end and end not in new else None for end, path in ends]
+            back.setdefault(None if None in stood else max(filter(None, stood), default=0), set()).add(identity)
+        plain = self._expand.affected(before, reading.declared, back.pop(None, ()))
         found: set[Key] = set()
-        for end, identities in back.items():
+        for until, identities in back.items():
             keys = frozenset(self._expand.affected(before, reading.declared, identities)) - plain
-            found |= self._unhindered(keys, self._read_at(end) if self._record.mine.behind else 0)
+            found |= keys - self._waited_at(until or 0)
         return frozenset(found)
 
-    def _unhindered(self, keys: frozenset[Key], end: int) -> frozenset[Key]:
-        """Those of which what stood at the entry `end` was ordered: none that had begun to wait before."""
-        behind = self._record.mine.behind
-        return frozenset(key for key in keys if end <= behind.get(str(key), end)) if behind else keys
+    def _waited_at(self, seq: int) -> frozenset[Key]:
+        """The keys that waited at an entry of the log: what was wanted of them then did not run."""
+        waits: dict[str, str] = {}
+        for entry in self._record.log.read(upto=seq, stream=f"waits/{self._record.name}") if seq else ():
+            for why, keys in entry.event.data.get("waits", {}).items():
+                waits.update(dict.fromkeys(keys, why))
+        return frozenset(Key.parse(text) for text, why in waits.items() if why)
 
-    def _read_at(self, commit: str) -> int:
-        """The entry by which a commit was read; 0 where it is older than this log."""
-        read = self._record.log.read(stream="git")
-        return next((e.seq for e in read if e.event.type == ev.REF_ADVANCED and e.event.data["commit"] == commit), 0)
+    def _reads(self) -> list[Entry]:
+        """Every commit that was read."""
+        return [one for one in self._record.log.read(stream="git") if one.event.type == ev.REF_ADVANCED]
 
     def _pin_problems(self, reading: Reading, keys: Iterable[Key]) -> dict[str, list[dict[str, Any]]]:
         """Pins that act on nothing, by Edge, where that changed. Costs the edges that the commit concerns."""
@@ -429,7 +433,7 @@ class GitSource:
             **read.facts,
             "files": dict(read.files),
             "documents": dict(reading.documents) if is_newest else {},
-        }
+        } | ({} if is_newest else {"more": True})  # it was read with the next one, and has no plan of its own
         return self._record.event(ev.REF_ADVANCED, "git", data, gitcommit=read.commit, actor=str(read.facts["author"]))
 
 
@@ -524,6 +528,26 @@ def explained(record: StageRecorder, expansions: Iterable[Expansion], plan: Plan
         if known.operation and known.order == one.spec and known.reason != one.because and is_pinned:
             found[str(one.key)] = {"reason": one.because, "origin": one.origin}
     return [record.event(ev.ORDER_EXPLAINED, f"waits/{record.name}", {"keys": found})] if found else []
+
+
+def _stood(past: Sequence[Entry], commit: str, path: str) -> int | None:
+    """The last entry before something else was read, of those that the file was planned in as it stood at `commit`.
+
+    None where it never was: it was changed again in what was read with it. 0: before anything that was read.
+    """
+    at = next((n for n in range(len(past) - 1, -1, -1) if past[n].event.data["commit"] == commit), None)
+    if at is None:
+        return 0
+    start = end = at
+    while start and past[start - 1].event.data.get("more"):
+        start -= 1
+    while past[end].event.data.get("more"):
+        end += 1
+    if not any(path in one.event.data["files"] for one in past[at + 1 : end + 1]):
+        return past[end + 1].seq - 1 if end + 1 < len(past) else NOW
+    if any(path in one.event.data["files"] for one in past[start : at + 1]):
+        return None
+    return past[start].seq - 1 if start else 0
 
 
 def _problems(expansion: Expansion) -> Sequence[Diagnostic]:

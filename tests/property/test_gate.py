@@ -251,5 +251,5 @@ def test_what_meets_at_the_gate_is_judged_as_each_alone(scope: str, acts: list[t
     world.let_go()
     mine, state = world.hub.mine, world.hub.state
     assert {text: served.order for text, served in mine.keys.items()} == wanted(world.trees[-1])
-    assert (mine.held_plan, mine.waits, mine.behind, mine.undoes, mine.approved) == (None, {}, {}, {}, {})
+    assert (mine.held_plan, mine.waits, mine.undoes, mine.approved) == (None, {}, {}, {})
     assert (state.ref.accepted, state.fleet) == (state.ref.commit, world.trees[-1]["fleet"].spec)
