@@ -404,8 +404,8 @@ def test_a_reading_ends_at_a_commit_that_changes_the_policy_and_says_what_change
     assert found[0].commits[0].commit == first
     # what stands in a file that changes again is left to what is read next
     assert [sorted(map(str, one.later)) if one.later is not None else None for one in found] == [
-        ["Edge/e1", "Edge/e2", "Fleet/fleet"],
-        ["Edge/e2"],
+        ["Edge//e1", "Edge//e2", "Fleet//fleet"],
+        ["Edge//e2"],
         None,
     ]
 
