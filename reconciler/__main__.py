@@ -1,17 +1,26 @@
 """`reconciler` and `python -m reconciler`: the guard that covers even the imports, for Python's own exit code is 1."""
 
+import contextlib
 import gc
+import os
 import sys
+import tempfile
 import traceback
 
 STAY = {"run", "agent", "demo"}  # commands that go on until they are told to stop
+GOES_ON = {
+    "run": "its agents and runtimes go on, and the next `reconciler run` finds them",
+    "agent": "its runtimes go on, and the next agent finds them",
+}
 
 
 def main() -> int:
     """The exit code of a command (see cli.main)."""
-    if not STAY & set(sys.argv[1:2]):
+    name = next(iter(sys.argv[1:2]), "")
+    _open_streams(stays=name in STAY)
+    if name not in STAY:
         gc.disable()  # what ends soon need not look for cycles; a seventh of the time of a large plan
-    elif sys.argv[1:2] == ["run"]:
+    elif name == "run":
         gc.set_threshold(10_000)  # a hub makes many objects and hardly a cycle; a tenth of the time of a large apply
     try:
         from reconciler.cli.main import main as run
@@ -19,9 +28,42 @@ def main() -> int:
         return run()
     except KeyboardInterrupt:
         return 130
-    except Exception:  # noqa: BLE001  # a bug keeps its traceback, and is never mistaken for "differences"
-        traceback.print_exc()
+    except Exception as bug:  # noqa: BLE001  # a bug keeps its traceback, and is never mistaken for "differences"
+        _tell(bug, GOES_ON.get(name, "nothing that runs was touched"))
         return 70
+
+
+def _open_streams(*, stays: bool) -> None:
+    """See that 0, 1 and 2 are streams, whoever closed them: the next file that is opened would get that number.
+
+    What stays writes to nowhere then; of the others an answer that cannot be written is an error. What a stream's
+    encoding lacks is written as its code, as is what of a file's name is no text.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if number == 1 and not stays else os.O_RDWR)  # the lowest number is taken
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+        with contextlib.suppress(AttributeError, ValueError):
+            getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def _tell(bug: Exception, goes_on: str) -> None:
+    """One line about a bug, with its traceback in a file; where none can be written, on stderr."""
+    text = traceback.format_exc()
+    try:
+        number, place = tempfile.mkstemp(prefix="reconciler-bug-", suffix=".txt")
+        with open(number, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123  # it is open
+            file.write(text)
+    except OSError:
+        print(text, file=sys.stderr)
+        place = "above"
+    said = " ".join(f"{type(bug).__name__}: {bug}".split())
+    print(
+        f"error[RX600]: this is a bug: {said}\n help: report it with the traceback in {place}; {goes_on}",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

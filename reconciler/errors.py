@@ -1,12 +1,14 @@
 """Every failure that the product can name. Imports only diagnostics.
 
     ReconcilerError              code   exit  retry
-    |- UsageError                RX1xx     2  no
+    |- UsageError                RX1xx     2  person
     |  |- SettingInvalid         RX102
     |  |- NameUnknown            RX103
-    |  '- HubUnreachable         RX104
-    |- RepositoryRefused         RX2xx     3  no
-    |- WorldUnavailable          RX3xx     4  yes
+    |  |- HubUnreachable         RX104
+    |  |- SourceMissing          RX105
+    |  '- MachineUnfit           RX106
+    |- RepositoryRefused         RX2xx     3  person
+    |- WorldUnavailable          RX3xx     4  soon
     |  |- GitUnavailable         RX301
     |  |- ArtifactUnavailable    RX302
     |  |- RuntimeUnavailable     RX303
@@ -14,30 +16,30 @@
     |  |- ApiUnavailable         RX305
     |  |- CredentialsRefused     RX306
     |  '- LeaseLost              RX307
-    |- WorldRefused              RX4xx     5  at the next audit
-    |  |- DigestMismatch         RX401
-    |  |- ArchiveRefused         RX402
+    |- WorldRefused              RX4xx     5  later
+    |  |- DigestMismatch         RX401        rarely
+    |  |- ArchiveRefused         RX402        content
     |  |- AddressRefused         RX403
-    |  |- ProbeFailed            RX404
-    |  |- PreflightRefused       RX405
-    |  |- PortTaken              RX406
+    |  |- ProbeFailed            RX404        content
+    |  |- PreflightRefused       RX405        content
+    |  |- PortTaken              RX406        seen
     |  |- GitRefused             RX407
-    |  |- PlanHeld               RX409
+    |  |- PlanHeld               RX409        person
     |  |- ArtifactRefused        RX410
     |  |- ApiRefused             RX411
     |  |- FieldConflict          RX412
     |  |- RightMissing           RX413
     |  '- KindMissing            RX414
-    '- HistoryError              RX5xx     6  no
-    |  |- WrongExpectedVersion   RX501
+    '- HistoryError              RX5xx     6  person
+    |  |- WrongExpectedVersion   RX501        soon
     |  |- ChainBroken            RX502
     |  |- SecondWriter           RX503
     |  |- ForkFound              RX504
-    |  |- GapFound               RX505
+    |  |- GapFound               RX505        soon
     |  |- PointUnknown           RX506
     |  |- LogTooNew              RX507
     |  '- LogWriteFailed         RX508
-    '- Defect                     RX6xx    70  no
+    '- Defect                     RX6xx    70  later
 
 A *diagnostic* (the user's files are wrong) is a value, listed in DIAGNOSTICS below; a *failure* is an exception from
 this tree; anything else is a bug and keeps its traceback. An adapter translates: no foreign exception passes a port.
@@ -45,23 +47,41 @@ this tree; anything else is a bug and keeps its traceback. An adapter translates
 
 import traceback
 from collections.abc import Sequence
+from enum import Enum
+from functools import cache
 from typing import ClassVar
 
 from reconciler.diagnostics import Diagnostic
 
 
+class Retry(Enum):
+    """When a running reconciler tries again what failed so (decision 8), in words. How soon: engine.retry."""
+
+    SOON = "by itself within minutes, for ever, or at once by `reconciler reconcile`"
+    LATER = "by itself when `reconciler status` says, or at once by `reconciler reconcile`, a restart or another commit"
+    RARELY = "by itself, seldom, when `reconciler status` says, or at once by `reconciler reconcile` or a restart"
+    SEEN = "by itself as soon as what is in the way is seen to be gone, or at once by `reconciler reconcile`"
+    CONTENT = "only with other content, or when `reconciler release EDGE MODEL` lets it"
+    PERSON = "only when somebody has acted"
+
+
 class ReconcilerError(Exception):
-    """A failure with a code, an exit code, whether trying again can help, and a hint naming the next step."""
+    """A failure with a code, an exit code, when trying again can help, and a hint naming the next step."""
 
     code: ClassVar[str] = "RX000"
     exit_code: ClassVar[int] = 70
-    retryable: ClassVar[bool] = False
+    retry: ClassVar[Retry] = Retry.LATER
     hint: ClassVar[str] = "run `reconciler doctor`"
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.advice = hint or type(self).hint
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the world may answer another time, so that nothing is over by this failure."""
+        return self.retry is Retry.SOON
 
     def as_dict(self) -> dict[str, object]:
         """JSON form, as `--output json` prints it on stderr and events carry it."""
@@ -71,7 +91,7 @@ class ReconcilerError(Exception):
 class UsageError(ReconcilerError):
     """A wrong argument or setting: what was typed cannot be meant."""
 
-    code, exit_code, hint = "RX101", 2, "see `reconciler COMMAND --help`"
+    code, exit_code, retry, hint = "RX101", 2, Retry.PERSON, "see `reconciler COMMAND --help`"
 
 
 class SettingInvalid(UsageError):
@@ -92,10 +112,24 @@ class HubUnreachable(UsageError):
     code, hint = "RX104", "start one with `reconciler run --repo REPO`, or name its --state directory"
 
 
+class SourceMissing(UsageError):
+    """The Git remote answered, and has no such repository, branch or folder. Where nothing was read of it yet, the
+    reconciler ends with this; what was followed and vanishes is waited for, or its plan is held.
+    """
+
+    code, hint = "RX105", "name what there is, by --repo, --branch and --path"
+
+
+class MachineUnfit(UsageError):
+    """Something that the command needs of this machine is missing, full or not permitted: a directory, an output."""
+
+    code, hint = "RX106", "`reconciler doctor` looks at this machine"
+
+
 class RepositoryRefused(ReconcilerError):
     """One or more files in Git are wrong. Carries the diagnostics; what they declared keeps its last good state."""
 
-    code, exit_code, hint = "RX200", 3, "mend the lines shown, commit and push"
+    code, exit_code, retry, hint = "RX200", 3, Retry.PERSON, "mend the lines shown, commit and push"
 
     def __init__(self, problems: Sequence[Diagnostic], *, hint: str = "") -> None:
         super().__init__(f"{len(problems)} problem(s) in the repository", hint=hint)
@@ -105,7 +139,8 @@ class RepositoryRefused(ReconcilerError):
 class WorldUnavailable(ReconcilerError):
     """Git, a store, a server or a runtime did not answer. Tried again with back-off, for ever."""
 
-    code, exit_code, retryable, hint = "RX300", 4, True, "it is tried again by itself; `reconciler status` shows when"
+    code, exit_code, retry = "RX300", 4, Retry.SOON
+    hint = "it is tried again by itself; `reconciler status` shows when"
 
 
 class GitUnavailable(WorldUnavailable):
@@ -160,7 +195,7 @@ class LeaseLost(WorldUnavailable):
 
 
 class WorldRefused(ReconcilerError):
-    """The world said no and would say it again. Waits for new input or for the next audit."""
+    """The world said no, and would until somebody acts. What stands is kept meanwhile."""
 
     code, exit_code, hint = "RX400", 5, "change what was asked for; `reconciler why` shows who asked"
 
@@ -168,16 +203,15 @@ class WorldRefused(ReconcilerError):
 class DigestMismatch(WorldRefused):
     """The bytes that arrived are not those that Git pinned. They were thrown away; the old version keeps serving."""
 
-    code, hint = (
-        "RX401",
-        "compare `sha256sum` of the file with the manifest; publish a changed file under a new version",
-    )
+    code, retry = "RX401", Retry.RARELY
+    hint = "compare `sha256sum` of the file with the manifest; publish a changed file under a new version"
 
 
 class ArchiveRefused(WorldRefused):
     """An archive has a member that could harm (link, device, path outside, duplicate, bomb) or is damaged."""
 
-    code, hint = "RX402", "pack regular files and directories only, for example with `tar czf model.tar.gz -C DIR .`"
+    code, retry = "RX402", Retry.CONTENT
+    hint = "pack regular files and directories only, for example with `tar czf model.tar.gz -C DIR .`"
 
 
 class AddressRefused(WorldRefused):
@@ -187,28 +221,28 @@ class AddressRefused(WorldRefused):
 
 
 class ProbeFailed(WorldRefused):
-    """The new version answered its golden inputs wrongly, or not at all. The edge went back to the previous slot."""
+    """The new version answered its golden inputs wrongly, or ended its runtime. The edge keeps the version before."""
 
-    code, hint = (
-        "RX404",
-        "fix the model and publish a new version; `reconciler release EDGE MODEL` tries this one again",
-    )
+    code, retry = "RX404", Retry.CONTENT
+    hint = "fix the model and publish a new version; `reconciler release EDGE MODEL` tries this one again"
 
 
 class PreflightRefused(WorldRefused):
     """The model cannot run here: no model file, an unsupported framework, opset or output type, changed inputs."""
 
-    code, hint = "RX405", "export the model as one ONNX file with tensor outputs (scikit-learn: zipmap=False)"
+    code, retry = "RX405", Retry.CONTENT
+    hint = "export the model to ONNX with tensor outputs (scikit-learn: zipmap=False)"
 
 
 class PortTaken(WorldRefused):
     """The serving port on the edge's address belongs to another process, or needs rights that the agent lacks."""
 
-    code, hint = "RX406", "choose another servingPort, or stop what listens there (`ss -ltnp`)"
+    code, retry = "RX406", Retry.SEEN
+    hint = "choose another servingPort or --listen, or stop what listens there (`ss -ltnp`)"
 
 
 class GitRefused(WorldRefused):
-    """A repository, URL, ref or setting that could make Git run or read something else. Refused before Git starts."""
+    """A repository, URL, ref or setting could make Git run or read something else, or Git has no name to commit by."""
 
     code, hint = "RX407", "use an https or ssh URL, or a local path given on the command line"
 
@@ -216,7 +250,7 @@ class GitRefused(WorldRefused):
 class PlanHeld(WorldRefused):
     """A plan waits for a person: it deletes more than Fleet allows, or follows rewritten history."""
 
-    code, hint = "RX409", "`reconciler plan` shows it; `reconciler approve DIGEST` releases it"
+    code, retry, hint = "RX409", Retry.PERSON, "`reconciler plan` shows it; `reconciler approve DIGEST` releases it"
 
 
 class ArtifactRefused(WorldRefused):
@@ -259,13 +293,13 @@ class KindMissing(WorldRefused):
 class HistoryError(ReconcilerError):
     """The event log cannot be trusted or written as asked. Nothing is applied until a person has looked."""
 
-    code, exit_code, hint = "RX500", 6, "run `reconciler log verify`"
+    code, exit_code, retry, hint = "RX500", 6, Retry.PERSON, "run `reconciler log verify`"
 
 
 class WrongExpectedVersion(HistoryError):
     """Somebody appended to this stream first. The caller reads again and plans again."""
 
-    code, retryable, hint = "RX501", True, "it is planned again by itself"
+    code, retry, hint = "RX501", Retry.SOON, "it is planned again by itself"
 
 
 class ChainBroken(HistoryError):
@@ -289,7 +323,7 @@ class ForkFound(HistoryError):
 class GapFound(HistoryError):
     """A source's events do not follow the last one held. Only this source waits until the gap is filled."""
 
-    code, retryable, hint = "RX505", True, "it is filled by itself once the source can be read"
+    code, retry, hint = "RX505", Retry.SOON, "it is filled by itself once the source can be read"
 
 
 class PointUnknown(HistoryError):
@@ -374,7 +408,30 @@ DIAGNOSTICS: dict[str, tuple[str, str]] = {
     ),
     "RX224": ("node-mismatch", "nodeName and nodeSelector do not lead to exactly the edge that is meant."),
     "RX225": ("replicas-ignored", "A warning: an edge runs one replica of a model, whatever the number asked for."),
+    "RX230": (
+        "unproven",
+        (
+            "A warning: the model serves, but its archive has no golden.json, so no edge can tell a right answer from "
+            "a wrong one, and none goes back by itself. Pack a golden.json beside the model, with a question of your "
+            'own and its answer, and publish it as a new version: {"inputs": [{"name": "x", "shape": [1, 2], '
+            '"datatype": "FP32", "data": [0.5, 1]}], "outputs": [{"name": "y", "shape": [1], "datatype": "INT64", '
+            '"data": [7]}], "tolerance": "0.001"}; several stand in {"cases": [...]}. The served model says its names, '
+            "shapes and datatypes at its URL."
+        ),
+    ),
 }
+
+
+def retry_of(code: str) -> Retry:
+    """When what failed with this code is tried again; of a code that no class has, as of any failure."""
+    if code in DIAGNOSTICS:
+        return RepositoryRefused.retry
+    return _retries().get(code, ReconcilerError.retry)
+
+
+@cache
+def _retries() -> dict[str, Retry]:
+    return {cls.code: cls.retry for cls in reversed(error_classes())}
 
 
 def error_classes() -> list[type[ReconcilerError]]:

@@ -188,13 +188,17 @@ class Cancelled(Exception):
 
 
 class Artifact(NamedTuple):
-    """Bytes to have: sha256 (64 lower-case hex; empty only where policy trusts the first use), from where, how many."""
+    """Bytes to have: sha256 (64 lower-case hex; empty only where policy trusts the first use), from where, how many.
+
+    anew: what was refused last is fetched whole once more, also where the server says that it has not changed.
+    """
 
     sha256: str
     url: str
     size: int | None = None
     allow_loopback: bool = False
     allow_file: bool = False
+    anew: bool = False
 
 
 class Staged(NamedTuple):
@@ -253,13 +257,15 @@ class ArtifactStore(Protocol):
 class Answer(NamedTuple):
     """What a runtime itself says that it serves: from the bytes it loaded, never from what it was told to load.
 
-    digest: sha256 of the model file's bytes as loaded.  version: the label it answers with; empty when unloaded.
+    digest: sha256 of the model file's bytes as loaded; the tree hash of all files where its weights lie beside it.
+    version: the label it answers with; empty when unloaded.  unproven: why nobody knows that it answers rightly.
     """
 
     model: str
     version: str
     digest: str
     ready: bool
+    unproven: str = ""
 
 
 class Runtime(Protocol):
@@ -270,7 +276,7 @@ class Runtime(Protocol):
         ...
 
     def load(self, path: Path, version: str) -> Answer:
-        """Load beside what serves, run the golden inputs on the new one; it serves nobody yet. Returns what was loaded.
+        """Load beside what serves, ask the new one its golden inputs; it serves nobody yet. Returns what was loaded.
 
         Raises PreflightRefused, ProbeFailed, RuntimeUnavailable.
         """

@@ -17,10 +17,20 @@ PREFIX: Final = "RECONCILER_"
 
 
 def default_state_dir(environ: Mapping[str, str]) -> Path:
-    """Where state is kept unless a setting says otherwise (XDG Base Directory Specification 0.8)."""
+    """Where state is kept unless a setting says otherwise (XDG Base Directory Specification 0.8).
+
+    Raises SettingInvalid for a user without a home.
+    """
     given = environ.get("XDG_STATE_HOME", "")
-    base = Path(given) if given.startswith("/") else Path(environ.get("HOME") or "~").expanduser() / ".local" / "state"
-    return base / "reconciler"
+    if given.startswith("/"):
+        return Path(given) / "reconciler"
+    try:
+        return Path(environ.get("HOME") or "~").expanduser() / ".local" / "state" / "reconciler"
+    except RuntimeError as error:
+        raise SettingInvalid(
+            "this user has no home directory to keep state in: HOME is not set",
+            hint="name a directory by --state, or by the variable RECONCILER_STATE or XDG_STATE_HOME",
+        ) from error
 
 
 class Settings(BaseModel):
@@ -96,7 +106,7 @@ class Settings(BaseModel):
 
         Raises SettingInvalid naming every option or variable that is wrong, never its value: it may be a secret.
         """
-        given: dict[str, Any] = {"state_dir": default_state_dir(environ)}
+        given: dict[str, Any] = {}
         origin = {name: f"--{name.replace('_', '-')}" for name in cls.model_fields}
         for name in cls.model_fields:
             variable = PREFIX + name.upper()
@@ -104,6 +114,8 @@ class Settings(BaseModel):
                 given[name] = options[name]
             elif environ.get(variable):
                 given[name], origin[name] = environ[variable], variable
+        if "state_dir" not in given:
+            given["state_dir"] = default_state_dir(environ)
         try:
             return cls.model_validate(given)
         except ValidationError as error:

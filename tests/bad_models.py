@@ -50,7 +50,9 @@ def _files(kind: Kind) -> dict[str, bytes]:
             return {"model.onnx": _network(opset=4711)}
         case "two_models":
             return {"a.onnx": _network(), "b.onnx": _network()}
-        case "nan" | "sequence_map":
+        case "nan":
+            return {"model.onnx": _network(ending=kind), "golden.json": _golden(label=0)}
+        case "sequence_map":
             return {"model.onnx": _network(ending=kind)}
 
 

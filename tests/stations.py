@@ -246,7 +246,7 @@ class ToyWork:
         self.silent: set[Key] = set()  # runtimes that do not answer
         self.jobs: dict[Key, tuple[dict[str, Any] | None, str]] = {}
         self.cancelled: list[Key] = []
-        self.put_off: list[Key] = []  # keys to be looked at again after a while
+        self.taken: set[int] = set()  # ports that somebody else has
         self.begun: list[tuple[str, str]] = []  # key, version ("" for a removal)
 
     def observe(self, key: Key) -> dict[str, Any] | None:
@@ -266,8 +266,8 @@ class ToyWork:
     def finish(self, key: Key) -> None:
         del self.jobs[key]
 
-    def later(self, key: Key) -> None:
-        self.put_off.append(key)
+    def may_listen(self, spec: Mapping[str, Any]) -> bool:
+        return spec["port"] not in self.taken
 
     def cancel(self, key: Key) -> None:
         self.cancelled.append(key)
@@ -292,11 +292,9 @@ class ToyWork:
         data = {"error": "it cannot be", "code": code, "phase": phase, "live": self.live(key)}
         return self._ended(key, ev.APPLY_FAILED, data | ({"quarantine": quarantine} if quarantine else {}))
 
-    def stumble(self, key: Key, delay_s: float = 8.0) -> list[Entry]:
+    def stumble(self, key: Key) -> list[Entry]:
         """The worker of `key` ends with a transient failure and will be tried again."""
-        self._station.queue.add(Trigger(Cause.KEYS, str(key)), delay_s)
-        data = {"error": "no answer", "code": "RX302", "live": self.live(key), "retryMs": round(1000 * delay_s)}
-        return self._ended(key, ev.APPLY_ABANDONED, data)
+        return self._ended(key, ev.APPLY_ABANDONED, {"error": "no answer", "code": "RX302", "live": self.live(key)})
 
     def give_up(self, key: Key) -> list[Entry]:
         """The worker of `key` ends because it was told to."""

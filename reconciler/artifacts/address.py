@@ -85,6 +85,18 @@ def resolve(hop: Hop, *, allow_loopback: bool) -> list[str]:
     return addresses
 
 
+def resolve_proxy(host: str, port: int) -> list[str]:
+    """The addresses of a proxy, which is the operator's own setting and may stand anywhere. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def is_loopback(text: str) -> bool:
+    """Whether an address, also one inside another, is of this machine."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return (embedded(address) or address).is_loopback
+
+
 def refusal(address: Address, *, allow_loopback: bool) -> str:
     """Why policy forbids this address; empty where it is allowed. Private ranges are: the digest protects."""
     inner = embedded(address)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from reconciler.artifacts.budget import Budget
 from reconciler.artifacts.limits import UnpackLimits
-from reconciler.artifacts.names import Names
+from reconciler.artifacts.names import Names, is_left_behind
 from reconciler.artifacts.stream import Stream
 from reconciler.artifacts.tree import Tree
 from reconciler.errors import ArchiveRefused
 
 BLOCK = 512
-REGULAR, DIRECTORY = b"0", b"5"
+REGULAR, DIRECTORY, CONTIGUOUS = b"0", b"5", b"7"
 PAX, PAX_GLOBAL, GNU_LONG_NAME = b"x", b"g", b"L"
 KINDS = {
     b"1": "a hard link",
@@ -26,8 +26,10 @@ KINDS = {
     b"K": "a link with a long name",
     b"S": "a sparse file",
 }
-EXTENSION_BYTES = 64 << 10
+EXTENSION_BYTES = 1 << 20  # macOS keeps attributes of a file there
 SET_ID = 0o6000
+LINKS_HINT = "pack what the links lead to: `tar czf model.tar.gz --dereference --hard-dereference -C DIR .`"
+SPARSE_HINT = "pack it without `--sparse` (GNU tar), or with `--no-read-sparse` (bsdtar)"
 
 
 @dataclass
@@ -87,17 +89,23 @@ class TarExtractor:
         size = header.size if extension.size is None else extension.size
         shown = repr(raw[:80].decode("utf-8", "backslashreplace"))
         if header.kind not in {REGULAR, DIRECTORY}:
-            raise ArchiveRefused(f"{shown} is {KINDS.get(header.kind, f'of unknown type {header.kind!r}')}")
+            what = KINDS.get(header.kind, f"of unknown type {header.kind!r}")
+            hint = LINKS_HINT if "link" in what else SPARSE_HINT if "sparse" in what else ""
+            raise ArchiveRefused(f"{shown} is {what}", hint=hint)
+        if header.kind == DIRECTORY and size:
+            raise ArchiveRefused(f"directory {shown} has a size")
+        left_out = is_left_behind(raw)
         if header.kind == DIRECTORY:
-            if size:
-                raise ArchiveRefused(f"directory {shown} has a size")
-            self._tree.directory(self._names.claim(raw, directory=True))
+            if not left_out:
+                self._tree.directory(self._names.claim(raw, directory=True))
             return
         if header.mode & SET_ID:
-            raise ArchiveRefused(f"{shown} is setuid or setgid")
-        parts = self._names.claim(raw, directory=False)
+            raise ArchiveRefused(f"{shown} is setuid or setgid", hint="take it off with `chmod a-s`, and pack it anew")
+        parts = () if left_out else self._names.claim(raw, directory=False)
         self._budget.spend(size)
-        if self._tree.file(parts, size, self._budget.watched(self._stream, size)) != size:
+        pieces = self._budget.watched(self._stream, size)
+        came = sum(map(len, pieces)) if left_out else self._tree.file(parts, size, pieces)
+        if came != size:
             raise ArchiveRefused(f"the tar archive ends inside {shown}")
         self._padding(size)
 
@@ -112,8 +120,10 @@ class TarExtractor:
             extension.say("path", data.removesuffix(b"\0"))
             return
         for key, value in pax_records(data):
-            if key.startswith(b"GNU.sparse") or key in {b"linkpath", b"hdrcharset"}:
-                raise ArchiveRefused(f"an extended tar header has {key!r}")
+            if key.startswith(b"GNU.sparse"):
+                raise ArchiveRefused("the archive has a sparse file", hint=SPARSE_HINT)
+            if key == b"linkpath":
+                raise ArchiveRefused("the archive has a link, in an extended header (linkpath)", hint=LINKS_HINT)
             if key in {b"path", b"size"}:
                 if header.kind == PAX_GLOBAL:
                     raise ArchiveRefused(f"a global tar header sets {key!r} for every member")
@@ -148,7 +158,7 @@ def read_header(block: bytes) -> Header:
     prefix = block[345:500].partition(b"\0")[0] if block[257:263] == b"ustar\0" else b""
     if prefix:
         name = prefix + b"/" + name
-    kind = block[156:157]
+    kind = REGULAR if block[156:157] == CONTIGUOUS else block[156:157]
     if kind == b"\0":
         kind = DIRECTORY if name.endswith(b"/") else REGULAR
     return Header(name, kind, number(block[124:136]), number(block[100:108]))

@@ -14,16 +14,18 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from reconciler.artifacts.address import Hop, follow, parse, shown
 from reconciler.artifacts.limits import FetchLimits
 from reconciler.artifacts.pace import Interrupted, Pace, Watch
 from reconciler.artifacts.partial import CHUNK, FetchOrigin, Partial
+from reconciler.artifacts.refusal import NOT_MODIFIED, Refusal
 from reconciler.artifacts.room import Room
 from reconciler.artifacts.wire import get
 from reconciler.engine.retry import retry_delay_s
-from reconciler.errors import AddressRefused, ArtifactRefused, ArtifactUnavailable
+from reconciler.errors import AddressRefused, ArtifactRefused, ArtifactUnavailable, DigestMismatch
 from reconciler.ports import Artifact
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -32,9 +34,20 @@ STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
+class Answer(NamedTuple):
+    """Validators and length of a body that a server sends; "" and None where it says none."""
+
+    etag: str = ""
+    modified: str = ""
+    length: int | None = None
+
+
 @dataclass
 class Download:
-    """One artifact on its way into `partial`. received: bytes of bodies that came over the network."""
+    """One artifact on its way into `partial`. received: bytes of bodies that came over the network.
+
+    refused: what came from there last and was not what is pinned.  answer: what the server said of what it sends now.
+    """
 
     artifact: Artifact
     partial: Partial
@@ -42,7 +55,9 @@ class Download:
     limits: FetchLimits
     watch: Watch
     jitter: Callable[[], float] = random.random
+    refused: Refusal | None = None
     received: int = 0
+    answer: Answer = field(default_factory=Answer)
     encoded: bool = field(default=False)  # the server compressed the body although it was asked not to
 
     def run(self) -> None:
@@ -80,6 +95,8 @@ class Download:
         headers = {"Accept-Encoding": "identity", "Accept": "*/*"}
         if have and self.partial.origin:
             headers |= {"Range": f"bytes={have}-", "If-Range": self.partial.origin.etag}
+        elif self.refused is not None:
+            headers |= self.refused.conditions()
         with ExitStack() as stack:
             response = self._ask(parse(self.artifact.url), headers, pace, stack)
             return self._take(response, have)
@@ -106,16 +123,22 @@ class Download:
             return False
         if status == 206 and have:
             return self._continue(response, have)
+        total = content_length(response) if status == 200 else None
+        again = self.refused if not have and status in {200, NOT_MODIFIED} else None
+        if again is not None and again.is_still_so(status, dict(response.headers), total):
+            raise DigestMismatch(again.message)
         if status != 200:
             raise ArtifactRefused(f"{where} answered {status} {response.reason}")
         if have:
             self.partial.restart()
-        total = content_length(response)
         coding = response.headers.get("Content-Encoding", "identity").lower()
         if coding not in {"identity", "gzip", "x-gzip"}:
             raise ArtifactRefused(f"{where} sends Content-Encoding {coding} although identity was asked for")
         self.encoded = coding != "identity"
         etag = response.headers.get("ETag", "")
+        self.answer = Answer(etag, response.headers.get("Last-Modified", ""), total)
+        if not self.encoded:
+            self._check_size(total)
         strong = etag if STRONG_ETAG.fullmatch(etag) and not self.encoded else ""
         self.partial.describe(FetchOrigin(where, strong, total))
         if self.artifact.size is None and total is not None:
@@ -137,7 +160,13 @@ class Download:
         if not fits or match is None:
             self.partial.restart()
             return False
+        self._check_size(int(match[3]))
         return self._body(response, int(match[2]) + 1) and self.partial.length >= int(match[3])
+
+    def _check_size(self, length: int | None) -> None:
+        """Raises DigestMismatch where less is to come than is declared, before a byte is fetched for nothing."""
+        if length is not None and self.artifact.size is not None and length < self.artifact.size:
+            raise DigestMismatch(wrong_size(self.artifact, length))
 
     def _body(self, response: http.client.HTTPResponse, end: int | None) -> bool:
         """Read until the pinned size, the announced end, or the end of the stream. True, or Interrupted."""
@@ -212,6 +241,11 @@ class Download:
                 return
             self.partial.append(chunk)
             self.watch.tell("downloading", self.partial.length, size)
+
+
+def wrong_size(artifact: Artifact, length: int) -> str:
+    """That a URL has another length than Git declares."""
+    return f"{shown(artifact.url)} has {length} bytes, and {artifact.size} are declared: correct its `size`"
 
 
 def content_length(response: http.client.HTTPResponse) -> int | None:

@@ -1,17 +1,16 @@
 """What a file is, by its first bytes; never by its name or Content-Type. Standard library and errors only."""
 
 import os
-from typing import Literal
+from typing import Final, Literal
 
 from reconciler.artifacts.extract_tar import BLOCK, is_header
-from reconciler.artifacts.stream import Inflated
+from reconciler.artifacts.stream import MAGIC, Inflated
 from reconciler.errors import ArchiveRefused
 
-Kind = Literal["tar", "tar.gz", "zip", "file"]
+Kind = Literal["tar", "tar.gz", "tar.xz", "tar.bz2", "zip", "file"]
 
-UNREADABLE = {
-    b"\xfd7zXZ\x00": "xz",
-    b"BZh": "bzip2",
+CODINGS: Final[dict[str, Kind]] = {"gzip": "tar.gz", "xz": "tar.xz", "bzip2": "tar.bz2"}  # as stream names them
+UNREADABLE: Final = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"\x04\x22\x4d\x18": "lz4",
     b"7z\xbc\xaf\x27\x1c": "7z",
@@ -20,17 +19,20 @@ UNREADABLE = {
 
 
 def kind_of(fd: int) -> Kind:
-    """Archive or plain file. Raises ArchiveRefused for a compression that is not read here, and for a pickle."""
+    """Archive or plain file, which what is compressed and no tar is too. Raises ArchiveRefused for a pickle, and for
+    what may be an archive and cannot be looked into here.
+    """
     head = os.pread(fd, BLOCK, 0)
     if head[:4] in {b"PK\x03\x04", b"PK\x05\x06"}:
         return "zip"
-    if head[:3] == b"\x1f\x8b\x08":
-        return "tar.gz" if is_header(first_block(fd)) else "file"
+    for coding, kind in CODINGS.items():
+        if head.startswith(MAGIC[coding]):
+            return kind if is_header(first_block(fd, coding)) else "file"
     if is_header(head[:BLOCK]):
         return "tar"
     for magic, name in UNREADABLE.items():
         if head.startswith(magic):
-            raise ArchiveRefused(f"the archive is {name}; tar, tar.gz and zip are read")
+            raise ArchiveRefused(f"it is packed by {name}; tar, tar.gz, tar.xz, tar.bz2 and zip are read")
     if is_pickle(head):
         raise ArchiveRefused("the file is a Python pickle, which can run code when loaded", hint=PICKLE_HINT)
     return "file"
@@ -47,9 +49,9 @@ def is_pickle(head: bytes) -> bool:
     return len(head) > 2 and head[0] == 0x80 and 2 <= head[1] <= 5 and head[2] != 0
 
 
-def first_block(fd: int) -> bytes:
-    """The first 512 bytes inside a gzip file; fewer where it is damaged."""
+def first_block(fd: int, coding: str) -> bytes:
+    """The first 512 bytes inside a compressed file; fewer where it is damaged, or this Python cannot read it."""
     try:
-        return Inflated(fd, BLOCK).take(BLOCK)
+        return Inflated(fd, coding, BLOCK).take(BLOCK)
     except ArchiveRefused:
         return b""

@@ -1,4 +1,5 @@
-"""Names of archive members: which are refused, and which clash. Standard library, limits and errors only.
+"""Names of archive members: which are left out, which are refused, and which clash. Standard library, limits and
+errors only.
 
 In: names as an archive has them.  Out: path components that can be created below a directory, each path once.
 """
@@ -10,6 +11,13 @@ from reconciler.artifacts.limits import UnpackLimits
 from reconciler.errors import ArchiveRefused
 
 Parts = tuple[str, ...]
+
+# What file managers leave in folders, and so in archives: macOS, Windows. In lower case, as some spell them otherwise.
+LEFT_BEHIND = frozenset(
+    b"__macosx .ds_store .appledouble .apdisk .localized .spotlight-v100 .trashes .fseventsd .temporaryitems "
+    b"thumbs.db ehthumbs.db ehthumbs_vista.db desktop.ini $recycle.bin".split()
+) | {b"icon\r", b"system volume information"}
+SIDECAR = b"._"  # AppleDouble: what of a file another file system cannot hold. Source: RFC 1740
 
 
 class Names:
@@ -45,8 +53,8 @@ class Names:
         spelled, before = self._spelled[folded]
         if spelled != parts:
             raise ArchiveRefused(f"{'/'.join(spelled)!r} and {'/'.join(parts)!r} are one name on some file systems")
-        if "file" in {before, kind} or (before == kind == "directory"):
-            raise ArchiveRefused(f"{'/'.join(parts)!r} is in the archive twice")
+        if "file" in {before, kind}:
+            raise ArchiveRefused(f"{'/'.join(parts)!r} is in the archive twice", hint="pack it anew, each file once")
         if before == "implied":
             self._spelled[folded] = (parts, kind)
 
@@ -58,6 +66,13 @@ def fold(path: str) -> str:
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
 
 
+def is_left_behind(raw: bytes) -> bool:
+    """Whether a member is a file manager's own and no part of what somebody packed. Such a one is never created."""
+    *above, last = raw.rstrip(b"/").split(b"/")
+    is_sidecar = last.startswith(SIDECAR) and not raw.endswith(b"/")
+    return is_sidecar or any(part.lower() in LEFT_BEHIND for part in (*above, last))
+
+
 def components(raw: bytes, limits: UnpackLimits, *, directory: bool) -> Parts:
     """The components of a name, `.` left out. Raises ArchiveRefused for whatever could lead elsewhere."""
     shown = repr(raw[:80].decode("utf-8", "backslashreplace"))
@@ -66,16 +81,16 @@ def components(raw: bytes, limits: UnpackLimits, *, directory: bool) -> Parts:
     try:
         name = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ArchiveRefused(f"name {shown} is not UTF-8") from error
+        raise ArchiveRefused(f"name {shown} is not UTF-8", hint="rename it, or pack with --format=pax") from error
     if "\\" in name or any(unicodedata.category(char) == "Cc" for char in name):
         raise ArchiveRefused(f"name {shown} has a backslash or a control character")
     if name.startswith("/") or re.match(r"[A-Za-z]:", name):
         raise ArchiveRefused(f"name {shown} is absolute")
-    if name.endswith("/") and directory:
-        name = name[:-1]
-    parts = [part for part in name.split("/") if part != "."]
-    if any(part in {"", ".."} for part in parts):
-        raise ArchiveRefused(f"name {shown} has an empty part or '..'")
+    if name.endswith("/") and not directory:
+        raise ArchiveRefused(f"name {shown} is a file's and ends as a directory's")
+    parts = [part for part in name.split("/") if part not in {"", "."}]
+    if ".." in parts:
+        raise ArchiveRefused(f"name {shown} has '..', which leads out of its directory")
     if any(len(part.encode()) > 255 for part in parts):
         raise ArchiveRefused(f"name {shown} has a part of more than 255 bytes")
     if len(parts) > limits.max_depth:

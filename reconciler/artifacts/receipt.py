@@ -1,4 +1,4 @@
-"""What is in one store entry, written when it is complete; and whether it still is. Standard library only.
+"""What is in one store entry, written when it is complete; and whether it still is. Standard library, tree_hash.
 
 In: the files that were written, with their hashes.  Out: `receipt.json` beside them, read back at every question.
 """
@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from reconciler.tree_hash import tree_hash
 
 NAME = "receipt.json"
 READ = 1 << 18
@@ -44,14 +46,6 @@ def make_receipt(sha256: str, size: int, kind: str, files: Iterable[File]) -> Re
     """The receipt of these files, sorted."""
     ordered = tuple(sorted(files))
     return Receipt(sha256, size, kind, tree_hash(ordered), ordered)
-
-
-def tree_hash(files: Iterable[File]) -> str:
-    """sha256 over path, size and sha256 of files in order, each field ended by a NUL."""
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"{file.path}\0{file.size}\0{file.sha256}\0".encode())
-    return digest.hexdigest()
 
 
 def write_receipt(receipt: Receipt, directory: int) -> None:

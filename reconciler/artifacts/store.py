@@ -3,6 +3,7 @@
     <sha256>/files/...         what is served; <sha256>/receipt.json says what it is
     <sha256>.tmp/              being unpacked, or being removed; swept at the start
     <sha256>.partial[.json]    being downloaded; named by the URL's hash where no digest is known yet
+    <sha256>.refused.json      what came in its place last, so that it is not fetched again unchanged
 
 In: an Artifact.  Out: a Staged. An entry exists when its directory has its final name, which is one rename of a
 synced tree. One directory has one Store at a time, in one process.
@@ -24,7 +25,7 @@ from reconciler.artifacts.limits import MIB, FetchLimits, UnpackLimits
 from reconciler.artifacts.pace import SLICE_S, Watch
 from reconciler.artifacts.partial import remove_partial
 from reconciler.artifacts.room import Room, disk_errors
-from reconciler.errors import ArtifactRefused
+from reconciler.errors import ArtifactRefused, DigestMismatch
 from reconciler.ports import Artifact, Clock, FetchProgress, Staged
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -71,7 +72,13 @@ class Store:
         watch = Watch(self._clock, progress, cancelled, self._sleep)
         key = artifact.sha256 or "url-" + hashlib.sha256(artifact.url.encode()).hexdigest()
         with self._turn(key, watch):
-            staged = self.staged(artifact.sha256) or self._fetch(artifact, self._directory / f"{key}.partial", watch)
+            staged = self.staged(artifact.sha256)
+            if staged is not None and artifact.size not in {None, staged.size}:
+                raise DigestMismatch(
+                    f"sha256 {artifact.sha256[:12]} has {staged.size} bytes, and {artifact.size} are declared: "
+                    "correct its `size`"
+                )
+            staged = staged or self._fetch(artifact, self._directory / f"{key}.partial", watch)
         watch.tell("staged", staged.size, staged.size)
         return staged
 
@@ -111,6 +118,7 @@ class Store:
 
         must_be_sha256(sha256)
         remove_partial(self._directory / f"{sha256}.partial")
+        (self._directory / f"{sha256}.refused.json").unlink(missing_ok=True)
         with disk_errors(self._directory):
             remove_entry(self._directory / sha256)
 

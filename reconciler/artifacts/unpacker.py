@@ -20,6 +20,7 @@ from reconciler.artifacts.budget import Budget
 from reconciler.artifacts.extract_tar import TarExtractor
 from reconciler.artifacts.extract_zip import extract_zip
 from reconciler.artifacts.flush import sync_all
+from reconciler.artifacts.kind import CODINGS
 from reconciler.artifacts.limits import UnpackLimits
 from reconciler.artifacts.receipt import File, make_receipt, write_receipt
 from reconciler.artifacts.stream import Inflated, Stream
@@ -113,7 +114,8 @@ def unpack_all(job: UnpackJob) -> None:
             if job.kind == "zip":
                 extract_zip(ARCHIVE, tree, job.limits, budget)
             else:
-                stream = Inflated(ARCHIVE) if job.kind == "tar.gz" else Stream(ARCHIVE)
+                coding = next((coding for coding, kind in CODINGS.items() if kind == job.kind), "")
+                stream = Inflated(ARCHIVE, coding) if coding else Stream(ARCHIVE)
                 TarExtractor(stream, tree, job.limits, budget).run()
             files = tree.finish()
         top = sole_directory(root)

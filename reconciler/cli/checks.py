@@ -43,7 +43,17 @@ class Finding:
 
 def every(state_dir: Path) -> list[Finding]:
     """Every check, in order."""
-    return [python(), git(), author(), sqlite(), onnx(), *directory(state_dir), *log(state_dir), *processes(state_dir)]
+    return [
+        python(),
+        git(),
+        author(),
+        sqlite(),
+        onnx(),
+        proxies(),
+        *directory(state_dir),
+        *log(state_dir),
+        *processes(state_dir),
+    ]
 
 
 def python() -> Finding:
@@ -89,6 +99,17 @@ def onnx() -> Finding:
         return Finding("ok", "onnxruntime", "can be imported")
     fix = "pip install 'reconciler[onnx]'; needed where models are served"
     return Finding("warn", "onnxruntime", f"missing: {', '.join(missing)}", fix)
+
+
+def proxies() -> Finding:
+    """How downloads leave this machine."""
+    from reconciler.artifacts.proxy import described
+
+    try:
+        said = described()
+    except ReconcilerError as error:
+        return Finding("fail", "proxies", error.message, error.advice)
+    return Finding("ok", "proxies", "; ".join(said) or "none: downloads go straight")
 
 
 def directory(state_dir: Path) -> Iterator[Finding]:

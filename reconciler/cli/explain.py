@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Explanation:
-    """One code. exit_code: of a command that ends with it."""
+    """One code. exit_code: of a command that ends with it.  retried: by itself.  retry: when, in words."""
 
     code: str
     name: str
@@ -21,6 +21,7 @@ class Explanation:
     help: str
     exit_code: int
     retried: bool
+    retry: str
 
 
 @click.command(epilog="Example: reconciler explain RX401")
@@ -51,16 +52,20 @@ def explanations() -> list[Explanation]:
     from reconciler.errors import DIAGNOSTICS, RepositoryRefused, error_classes
 
     refused = RepositoryRefused.exit_code
+    words = RepositoryRefused.retry.value
     problems = [
-        Explanation(code, name, meaning, RepositoryRefused.hint, refused, retried=False)
+        Explanation(code, name, meaning, RepositoryRefused.hint, refused, retried=False, retry=words)
         for code, (name, meaning) in DIAGNOSTICS.items()
     ]
     return sorted([*(_of(cls) for cls in error_classes()), *problems], key=lambda one: one.code)
 
 
 def _of(cls: "type[ReconcilerError]") -> Explanation:
+    from reconciler.engine.retry import PACES
+
     meaning = " ".join((cls.__doc__ or "").split())
-    return Explanation(cls.code, cls.__name__, meaning, cls.hint, cls.exit_code, cls.retryable)
+    retried = cls.retry in PACES
+    return Explanation(cls.code, cls.__name__, meaning, cls.hint, cls.exit_code, retried, cls.retry.value)
 
 
 def _show(found: Explanation) -> None:
@@ -69,5 +74,4 @@ def _show(found: Explanation) -> None:
     line(f"{found.code} {found.name}", "bold")
     line(f"\n{found.meaning}\n")
     line(f"help: {found.help}")
-    again = "it is tried again by itself" if found.retried else "it is not tried again before something changes"
-    line(f"exit code: {found.exit_code}; {again}")
+    line(f"exit code: {found.exit_code}; tried again: {found.retry}")

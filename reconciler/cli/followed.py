@@ -24,9 +24,9 @@ def followed(state_dir: Path, *, repo: str | None, branch: str | None, path: str
 
     options: dict[str, Any] = {"repo": repo, "branch": branch, "path": path, "state_dir": state_dir, **world}
     if not repo and not os.environ.get("RECONCILER_REPO"):
-        running = _running(state_dir)
-        options |= {name: options.get(name) or value for name, value in running.items()}
-        if not running and (Path.cwd() / ".git").exists():
+        there = running(state_dir)
+        options |= {name: options.get(name) or value for name, value in there.items()}
+        if not there and (Path.cwd() / ".git").exists():
             _require_read(state_dir, Path.cwd())
             options["repo"] = "."
         if not options["repo"]:
@@ -62,7 +62,7 @@ def settings_of(options: dict[str, Any]) -> "Settings":
     return settings
 
 
-def _running(state_dir: Path) -> dict[str, str]:
+def running(state_dir: Path) -> dict[str, str]:
     """What the reconciler that runs there follows; {} when none does."""
     from reconciler import control_socket
     from reconciler.edge.paths import StateDirectory

@@ -2,16 +2,19 @@
 
 Imports click and light modules only, so that `--help` stays fast; a command's file is imported when it is called.
 
-    0 done, or no difference    1 differences (`plan` only)    2 usage    3 documents refused    4 no answer
-    5 refused or held    6 the log    70 a bug, with its traceback    130 interrupted    141 nobody reads the output
+    0 done, or no difference    1 differences (`plan`), failing (`wait`)    2 usage    3 documents refused
+    4 no answer, or not in time    5 refused or held    6 the log    70 a bug, with its traceback
+    130 interrupted    141 nobody reads the output
 """
 
+import errno
 import importlib
 import itertools
 import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import click
@@ -19,10 +22,17 @@ import click
 import reconciler
 from reconciler.cli.options import FORM
 from reconciler.diagnostics import render_all
-from reconciler.errors import ReconcilerError, RepositoryRefused, UsageError
+from reconciler.errors import MachineUnfit, ReconcilerError, RepositoryRefused, UsageError
 from reconciler.web import document
 
 BUG, INTERRUPTED, UNREAD = 70, 130, 141
+UNWRITTEN: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO})
+LACKING: Final = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOTDIR, errno.EISDIR),
+        *(errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE),
+    }
+)
 
 # name -> what it is for, in the order in which --help lists them. A command `x` is `command` of cli/x.py.
 COMMANDS: Final[dict[str, str]] = {
@@ -39,7 +49,8 @@ COMMANDS: Final[dict[str, str]] = {
     "release": "try a quarantined version again",
     "suspend": "order nothing for a while",
     "resume": "the end of a suspension",
-    "reconcile": "look at everything now, or at one edge or object",
+    "reconcile": "look at everything now, or at one edge or object, and try again what waits",
+    "wait": "until a commit is live, or what holds it",
     "state": "what every edge had at any point of the log",
     "log": "verify, export, seal or back up the event log",
     "explain": "what a code means and what to do",
@@ -48,6 +59,10 @@ COMMANDS: Final[dict[str, str]] = {
     "agent": "keep one edge of this machine",
     "completion": "the shell finishes commands and options",
 }
+
+
+class _Unread(Exception):
+    """Nobody reads the output any more."""
 
 
 class Commands(click.Group):
@@ -77,9 +92,9 @@ class Commands(click.Group):
         except ReconcilerError as failure:
             tell(failure, ctx.meta.get(FORM, "table"))
             ctx.exit(failure.exit_code)
-        except BrokenPipeError:  # `reconciler history | head`; click would make it 1
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes nowhere
-            ctx.exit(UNREAD)
+        except BrokenPipeError as error:  # `reconciler history | head`; click would make it 1
+            _is_written()
+            raise _Unread from error
         return result
 
 
@@ -109,17 +124,61 @@ def _asks_for_json(words: Sequence[str]) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; its exit code. What is no failure of ours is a bug and rises."""
+    """Run a command; its exit code. What is no failure of ours, nor of the machine, is a bug and rises."""
+    form = "json" if _asks_for_json(sys.argv[1:] if arguments is None else arguments) else "table"
+    try:
+        code = _run(arguments, form)
+        sys.stdout.flush()
+    except OSError as error:
+        unread = not _is_written() or (error.filename is None and error.errno in UNWRITTEN)
+        failure = _unfit(error, unread=unread)
+        if failure is None:
+            raise
+        tell(failure, form)
+        return failure.exit_code
+    return code
+
+
+def _run(arguments: Sequence[str] | None, form: str) -> int:
     try:
         result = cli.main(args=arguments, prog_name="reconciler", standalone_mode=False)
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.Abort:
         return INTERRUPTED
+    except _Unread:
+        return UNREAD
     except click.ClickException as wrong:
-        if _asks_for_json(sys.argv[1:] if arguments is None else arguments):
+        if form == "json":
             tell(UsageError(wrong.format_message()), "json")
         else:
             wrong.show()
         return 2
     return result if isinstance(result, int) else 0
+
+
+def _is_written() -> bool:
+    """Whether stdout takes what was written; if not, what is left in its buffer goes nowhere from now on."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
+
+
+def _unfit(error: OSError, *, unread: bool) -> MachineUnfit | None:
+    """What the machine lacks; None where the error is of something else. unread: stdout takes nothing."""
+    if unread:
+        hint = "give it an output that is open and has room, or send it to /dev/null"
+        return MachineUnfit(f"the output cannot be written: {error.strerror}", hint=hint)
+    if not isinstance(error.filename, str) or error.errno not in LACKING:
+        return None
+    place = Path(error.filename)
+    there = next((one for one in (place, *place.parents) if one.exists()), place)
+    why = f"{error.strerror}"
+    if there != place and not there.is_dir():
+        why = f"{there} is a file"
+    elif error.errno in {errno.EACCES, errno.EPERM}:
+        why = f"user {os.getuid()} may not write in {there}" if there != place else f"user {os.getuid()} may not"
+    return MachineUnfit(f"{place} cannot be used: {why}", hint="name another place, such as a directory by --state")

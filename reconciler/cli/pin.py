@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import forms, repository, state
+from reconciler.cli.wait import committed, waits
 
 if TYPE_CHECKING:
     from reconciler.cli.pins import Pinnable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 @click.option("--remove", is_flag=True, help="Remove the pin: the edge follows the others again.")
 @click.option("--reason", help="Why, for whoever reads the file or `status`.  [default: as the pin says already]")
 @click.option("--expires", metavar="TIME", help="When it ends by itself: a date or RFC 3339 time.  [default: likewise]")
+@waits
 @repository
 @state
 @forms
@@ -28,17 +30,17 @@ def command(
     remove: bool,
     reason: str | None,
     expires: str | None,
+    wait_s: float | None,
     state_dir: Path,
     form: str,
     **where: str | None,
-) -> None:
+) -> int:
     """Write a pin for MODEL (a model, or a dataset) into the file of EDGE, and commit it; without VERSION, what it has.
 
     In a local work tree the commit is made there, refused while the file has changes of its own; else it is pushed.
     """
     from reconciler.cli.followed import followed
     from reconciler.cli.pins import edge_of, pinned_until, subject_of, text_at
-    from reconciler.cli.verbs import answered
     from reconciler.errors import UsageError
     from reconciler.sources.commit import Files, Message
     from reconciler.sources.edit import remove_pin, set_pin
@@ -68,7 +70,8 @@ def command(
         what = f"Unpin {subject.called} on {edge}" if remove else f"Pin {subject.called} on {edge} to {version}"
         commit = publish(ahead.mirror, edit, Message(f"{what}\n\n{reason or ''}"))
     answer = {"commit": commit, "path": home.path, "edge": edge, **subject.words(), "version": version}
-    answered(form, "Pin", answer, f"{what}: {home.path} in commit {commit[:7]}")
+    words = f"{what}: {home.path} in commit {commit[:7]}"
+    return committed(state_dir, wait_s, form=form, kind="Pin", answer=answer, words=words)
 
 
 def _require_ahead(expires: str) -> None:

@@ -126,8 +126,12 @@ def _step(step: "Step") -> dict[str, Any]:
 def _notes(ahead: "Preview") -> Iterator[str]:
     from reconciler.history.events import rfc3339
     from reconciler.history.keys import spoken
+    from reconciler.history.state import switch
     from reconciler.history.status import status
 
+    ref = ahead.state.ref
+    if said := switch(ref.switched, ref.source):
+        yield said
     if ahead.loses_policy:
         yield NO_POLICY
     for edge, known in sorted(ahead.state.edges.items()):

@@ -1,33 +1,94 @@
-"""`reconciler reconcile`: look now."""
+"""`reconciler reconcile`: look now, and try again what was refused or waits."""
+
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from reconciler.cli.options import forms, where
 from reconciler.cli.where import Where
 
+if TYPE_CHECKING:
+    from reconciler.history.awaited import Awaited
+    from reconciler.history.status import Status
 
-@click.command(epilog="Example: reconciler reconcile im/digits-edge-1 --wait")
+
+@click.command(epilog="Example: reconciler reconcile edge-1 digits --wait")
 @click.argument("scope", required=False)
-@click.option("--wait", is_flag=True, help="Until it was looked at and what differs was ordered; tell what that was.")
+@click.argument("model", required=False)
+@click.option("--wait", is_flag=True, help="Until it was looked at, and what that ordered is done or cannot be.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), default=60.0, show_default=True, help="For that.")
 @where
 @forms
-def command(*, scope: str | None, wait: bool, where: Where, form: str) -> None:
-    """Have the running reconciler look now at SCOPE instead of at its next change or audit.
+def command(*, scope: str | None, model: str | None, wait: bool, timeout_s: float, where: Where, form: str) -> int:
+    """Have the running reconciler look now at SCOPE, and try now what of it was refused or waits for the world.
 
-    SCOPE is an edge, or an object as im/faces or InferenceModel/default/faces; without one, the repository and
-    everything.
+    SCOPE is an edge, with a MODEL of it or without, or an object as im/faces or InferenceModel/default/faces; without
+    one, the repository and everything. What is held back for its content is not tried: that is for `release`. The exit
+    codes with --wait are those of `reconciler wait`.
     """
     from reconciler.cli.scopes import scope_of
     from reconciler.cli.verbs import answered, ask
     from reconciler.history.timeline import counted
 
-    spelled = [*(["--wait"] if wait else []), *(["--", scope] if scope else [])]
-    answer = ask(where, "reconcile", spelled, scope=scope_of(scope), wait=wait)
+    spelled = [*(["--wait"] if wait else []), *(["--", scope] if scope else []), *([model] if model else [])]
+    named = scope_of(scope)
+    answer = ask(where, "reconcile", spelled, scope=named, model=model, wait=wait)
+    what = " ".join(filter(None, (scope, model))) or "everything"
+    told = {"scope": scope or "*"} | ({"model": model} if model else {})
+    if where.actor:  # the command that called this one waits, and tells
+        answered(form, "Reconciliation", {**told, **answer}, what)
+        return 0
     if not wait:
-        answered(
-            form, "Reconciliation", {"scope": scope or "*", "asked": True}, f"it looks at {scope or 'everything'} now"
-        )
-        return
+        left = _left(where.ask("status", {}), named, model)
+        words = "".join(f"\n  {one}" for one in left)
+        answered(form, "Reconciliation", {**told, "asked": True, "left": left}, f"it looks at {what} now{words}")
+        return 0
     held = f"; the plan is held: {answer['held']}" if answer.get("held") else ""
-    words = f"looked at {scope or 'everything'}: {counted(answer['counts'])}{held}"
-    answered(form, "Reconciliation", {"scope": scope or "*", **answer}, words)
+    words = f"looked at {what}: {counted(answer['counts'])}{held}"
+    seen = _served(where, {"edge": _edge(named), "model": model or ""}, timeout_s, shows=form == "table")
+    return _tell(seen, form, {**told, **answer}, words)
+
+
+def _edge(scope: str) -> str:
+    """The edge or object that an answer is to be about; "" for all there is, also of a set, which is many."""
+    return "" if scope == "*" or scope.startswith("InferenceModelSet/") else scope
+
+
+def _served(where: Where, said: dict[str, str], timeout_s: float, *, shows: bool) -> "Awaited":
+    """How it stands once all of it is as Git says, or nothing more comes of waiting."""
+    from reconciler.cli.wait import until_live, within
+    from reconciler.web.answers import EVERYTHING
+
+    def look(patience_s: float, before: "Awaited | None") -> "Awaited":  # noqa: ARG001  # all of it each time
+        found: Awaited = within(patience_s, lambda: where.ask("wait", {**said, "commit": EVERYTHING}))
+        return found
+
+    return until_live(look, timeout_s, shows=shows)
+
+
+def _tell(seen: "Awaited", form: str, told: dict[str, Any], words: str) -> int:
+    """Say what came of it; the exit code."""
+    from reconciler.cli.draw import line
+    from reconciler.cli.verbs import answered
+    from reconciler.cli.wait import CODES
+    from reconciler.diagnostics import printable
+    from reconciler.web.document import plain
+
+    answered(form, "Reconciliation", {**told, "word": seen.word, "holds": plain(seen.holds)}, words)
+    for hold in seen.holds if form == "table" else ():
+        line(printable(f"  {hold.words}"))
+    return CODES[seen.word]
+
+
+def _left(seen: "Status", scope: str, model: str | None) -> list[str]:
+    """What a look does not change, in words: what is held back for its content, and refused documents."""
+    from reconciler.errors import Retry, retry_of
+
+    quarantined = [
+        f"{row.edge} {row.model} is not tried: {row.said}"
+        for row in seen.rows
+        if row.phase in {"Rejected", "RolledBack"} and retry_of(row.code) is Retry.CONTENT
+        if scope in {"*", row.edge, row.key.partition("@")[0]} and model in {None, row.model, row.name}
+    ]
+    refused = sum(problem.get("severity", "error") == "error" for problem in seen.problems)
+    return quarantined + ([f"{refused} documents are refused: `reconciler status`"] if refused else [])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import forms, repository, state
+from reconciler.cli.wait import committed, waits
 
 if TYPE_CHECKING:
     from reconciler.history.state import State
@@ -40,6 +41,7 @@ class Way:
 )
 @click.option("--edge", default="", help="Only this edge, by pins in its file to the versions it had then.")
 @click.option("--yes", is_flag=True, help="Do it without asking.")
+@waits
 @repository
 @state
 @forms
@@ -48,10 +50,11 @@ def command(
     to: str,
     edge: str,
     yes: bool,
+    wait_s: float | None,
     state_dir: Path,
     form: str,
     **where: str | None,
-) -> None:
+) -> int:
     """Show which files change, ask, then restore them, byte for byte from the log, in one commit on top of the branch.
 
     Nothing is rewritten: `git revert` takes it back. In a local work tree the commit is made there, else it is pushed.
@@ -77,12 +80,14 @@ def command(
             _show(first)
         if not first.files:
             answered(form, "Rollback", {"commit": "", "changes": []}, f"nothing differs from {at}")
-            return
+            return 0
         _agree(yes)
         what = f"Roll back{f' {edge}' if edge else ''} to {at}"
         commit = publish(ahead.mirror, lambda head: way(head).files, Message(what))
     changes = [{"path": one.path, "action": one.action, "detail": one.detail} for one in first.changes]
-    answered(form, "Rollback", {"commit": commit, "changes": changes}, f"{what}: commit {commit[:7]}")
+    answer = {"commit": commit, "changes": changes}
+    words = f"{what}: commit {commit[:7]}"
+    return committed(state_dir, wait_s, form=form, kind="Rollback", answer=answer, words=words)
 
 
 def to_files(then: "State", past: "Past", ahead: "Preview", head: str, folder: str) -> Way:

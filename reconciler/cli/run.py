@@ -95,7 +95,7 @@ def verdict(seen: "Status") -> int:
 
     waiting = [row for row in seen.rows if not row.settled]
     objects = [one for one in seen.objects if not one.settled]
-    is_silent = any(row.open or row.unknown_since for row in waiting) or any(one.open for one in objects)
+    is_silent = any(row.under_way for row in waiting) or any(one.open for one in objects)
     for row in waiting:
         click.echo(f"{row.edge} {row.model}: {row.phase}: {_said(row)}", err=True)
     for one in objects[:SHOWN]:

@@ -78,7 +78,7 @@ class ServedModel(Holding):
             "sha256": spec["sha256"] if known else "",
             "digest": answer.digest,
             "url": url,
-        }
+        } | ({"unproven": answer.unproven} if answer.unproven else {})
 
     def adopt(self, key: Key, spec: dict[str, Any]) -> None:
         """Find the runtime that an earlier agent left."""
@@ -125,7 +125,8 @@ class ServedModel(Holding):
             _prove(runtime.activate(), spec, staged)
         except ReconcilerError as failure:
             flipped = slots.current() != standing
-            innocent = isinstance(failure, RuntimeUnavailable) and runtime.exited(SEEN_S) and not runtime.end.at_fault
+            ended = isinstance(failure, RuntimeUnavailable) and runtime.exited(SEEN_S)
+            innocent = ended and not runtime.end.at_fault
             if reused is None:
                 runtime.stop()
             elif isinstance(failure, RuntimeUnavailable) or self._tools.runtimes.answer(job.key) is None:
@@ -139,6 +140,8 @@ class ServedModel(Holding):
                 if slots.previous() is None:  # then it is tried again and again
                     raise RuntimeUnavailable(failure.message) from failure
                 self._go_back(job)  # a crash came between its flip and its first answer, or it can serve no more
+            elif standing != spec and ended and not innocent:  # the same bytes would end it again
+                raise ProbeFailed(f"loading version {spec['version']}, the runtime {runtime.end.how}") from failure
             raise
         reached("edge.activated")
         if standing != spec:
@@ -224,8 +227,8 @@ class ServedModel(Holding):
 
 
 def _is_of(answer: Answer, staged: Staged) -> bool:
-    """Whether what a runtime has loaded is a file of this artifact."""
-    return answer.digest in staged.files.values()
+    """Whether what a runtime has loaded is a file of this artifact, or all of them."""
+    return bool(answer.digest) and answer.digest in {staged.tree, *staged.files.values()}
 
 
 def _only_moved(standing: dict[str, Any], spec: dict[str, Any]) -> bool:

@@ -5,18 +5,20 @@ Source and target of the same loop that the hub runs; here "observed" is the dis
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from reconciler.edge.stability import Stability
 from reconciler.engine.queue import Cause, Queue, Trigger
 from reconciler.engine.recorder import Recorder
+from reconciler.engine.retry import PACES
 from reconciler.engine.stage import Change, Order, Source, Target
-from reconciler.errors import HistoryError, LogWriteFailed, PortTaken
+from reconciler.errors import HistoryError, LogWriteFailed, PortTaken, Retry
 from reconciler.history import events as ev
-from reconciler.history.events import Event
+from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.readers import HUB
-from reconciler.history.state import FAILED
+from reconciler.history.state import FAILED, Served
 from reconciler.planning.desired import Desired, Expansion, Gone, content_digest
 from reconciler.planning.diff import Observed
 from reconciler.planning.gate import Judgement
@@ -25,6 +27,7 @@ from reconciler.ports import Link, Workers
 from reconciler.stages.replication import Heard, Replication
 
 ORDERS: Final = Trigger(Cause.ORDERS)
+LEAST_S: Final = 1.0  # between two tries to have a port
 
 
 class Work(Protocol):
@@ -46,8 +49,8 @@ class Work(Protocol):
         """The spec that a worker is busy with; {} for a removal; None when no worker is."""
         ...
 
-    def later(self, key: Key) -> None:
-        """Have the key looked at again after a while, longer each time in a row."""
+    def may_listen(self, spec: Mapping[str, Any]) -> bool:
+        """Whether the port that a spec is to be served on can be had now. Waits for nothing."""
         ...
 
     def finish(self, key: Key) -> None:
@@ -71,7 +74,7 @@ class Keeper(Source, Target):
     ) -> None:
         self._edge, self._record, self._work = edge, recorder.stage(DELIVER), work
         self._queue = queue.stage(DELIVER)
-        self._again: set[Key] = set()  # an audit tries refused orders once more
+        self._again: set[Key] = set()  # a start tries refused orders once more
         self._stability = Stability(self._record)
         self._is_starting = (
             False  # nothing is begun before the hub's log was looked at: what was ordered may be withdrawn
@@ -84,9 +87,9 @@ class Keeper(Source, Target):
         """What the trigger means (see engine.stage.Source)."""
         match trigger.cause:
             case Cause.START:
-                self._is_starting = True
+                self._is_starting, self._again = True, set(self._all())
                 self._queue.add(ORDERS)
-                return Change(events=tuple(self._settle()))
+                return Change(events=(*self._settle(), *self._silent()))
             case Cause.ORDERS:
                 heard = self._hearing.hear("hub", trigger)
                 return Change() if heard is None else self._heard(heard)
@@ -96,10 +99,13 @@ class Keeper(Source, Target):
                 keys = {Key.parse(trigger.subject)} if trigger.subject else set()
                 return self._change(keys, self._stability.sift(trigger.events))
             case Cause.KEYS:
-                return self._change({Key.parse(trigger.subject)})
+                key = Key.parse(trigger.subject)
+                if self._waits_for_port(key) and not self._may_listen(key):
+                    self._queue.add(trigger, PACES[Retry.SEEN].base_s)  # somebody else still has it
+                    return Change()
+                return self._change({key})
             case _:
                 self._queue.add(ORDERS)
-                self._again = set(self._all())
                 return self._change(self._all(), self._stability.due())
 
     def _change(self, keys: Iterable[Key], events: Iterable[Event] = ()) -> Change:
@@ -145,8 +151,8 @@ class Keeper(Source, Target):
     def _done(self, key: Key, outcomes: Sequence[Event]) -> Change:
         """A worker has ended. What it leaves to be done: a newer order, or after a refusal what stands instead.
 
-        After success nothing is, and a transient failure is tried again in its own time. What succeeded may have left
-        a port that another key was refused.
+        After success nothing is, and a failure is tried again in its own time. What succeeded may have left a port that
+        another key was refused.
         """
         tried, served = self._work.under_way(key), self._record.mine.known(key)
         newer = tried is not None and not self._is_meant(key, tried)
@@ -154,15 +160,12 @@ class Keeper(Source, Target):
         self._work.finish(key)
         self._again.discard(key)
         due = {key} if newer else set()
-        if any(outcome.type == ev.APPLY_FAILED for outcome in outcomes):
-            if tried != self._work.current(key):
-                due.add(key)  # what stands is kept instead
-            else:
-                self._work.later(key)  # what stands cannot be had either: in its own time, never in a loop
+        if any(outcome.type == ev.APPLY_FAILED for outcome in outcomes) and tried != self._work.current(key):
+            due.add(key)  # what stands is kept instead; where that is what was tried, it is in its own time
         if any(outcome.type == ev.APPLY_SUCCEEDED for outcome in outcomes):
-            waiting = {one for one in self._all() if self._record.mine.known(one).code == PortTaken.code}
-            self._again |= waiting
-            due |= waiting
+            free = {one for one in self._all() if self._waits_for_port(one) and self._may_listen(one)}
+            self._again |= free
+            due |= free
         return self._change(due, outcomes)
 
     def _all(self) -> frozenset[Key]:
@@ -198,6 +201,16 @@ class Keeper(Source, Target):
             events.append(self._record.event(type_, key, data, operationid=served.own))
         return events
 
+    def _silent(self) -> list[Event]:
+        """What serves no more since the agent before ended: it is served again, and until then it is not so."""
+        events = []
+        for key in sorted(self._all()):
+            served, live = self._record.mine.known(key), self._work.live(key)
+            if served.order and served.live.get("version") and not live.get("version"):
+                data = {"error": "its agent began anew, and it is served again", "live": live, "began": True}
+                events.append(self._record.event(ev.MODEL_DEGRADED, key, data))
+        return events
+
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
         """What the newest order for each key says; what is quarantined gives way to what stands."""
         expansions: list[Expansion] = []
@@ -222,10 +235,26 @@ class Keeper(Source, Target):
         return order | {"sha256": self._record.state.digests.get(f"{order['url']} {order['version']}", "")}
 
     def _gives_way(self, key: Key) -> bool:
-        """Whether the order was refused: then what stands is kept, until there is a new order or the next audit."""
+        """Whether the order was refused: then what stands is kept, until there is a new order or its time has come."""
         served = self._record.mine.known(key)
         refused = not served.open and served.phase in FAILED and key not in self._again
-        return refused or self._quarantined(key) is not None
+        return (refused and not self._is_due(key, served)) or self._quarantined(key) is not None
+
+    def _is_due(self, key: Key, served: Served) -> bool:
+        """Whether what was refused is tried again: its time has come, or the port that it waits for is free."""
+        now, retry = self._record.clock.now(), served.retry
+        if self._waits_for_port(key):
+            if not self._may_listen(key):
+                return False
+            retry = rfc3339(datetime.fromisoformat(served.phase_time).timestamp() + LEAST_S)  # never in a loop
+        return bool(retry) and not served.phase_time <= rfc3339(now) < retry  # before it: the clock went back
+
+    def _may_listen(self, key: Key) -> bool:
+        return self._work.may_listen(self._record.mine.known(key).order)
+
+    def _waits_for_port(self, key: Key) -> bool:
+        served = self._record.mine.known(key)
+        return not served.open and served.code == PortTaken.code and bool(served.order)
 
     def _quarantined(self, key: Key) -> Mapping[str, Any] | None:
         """The hold on what is ordered: by its digest, or by what names it as long as its digest is not known."""

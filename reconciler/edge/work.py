@@ -16,18 +16,16 @@ from reconciler.edge.holding import Bytes, Holding
 from reconciler.edge.job import Job, Tools
 from reconciler.engine.failpoints import reached
 from reconciler.engine.queue import Cause, Trigger
-from reconciler.engine.retry import Backoff
-from reconciler.errors import ArchiveRefused, PreflightRefused, ProbeFailed, ReconcilerError, StorageExhausted
+from reconciler.errors import ReconcilerError, Retry, StorageExhausted
 from reconciler.history import events as ev
 from reconciler.history.keys import Key
 from reconciler.planning.desired import content_digest
 from reconciler.planning.kinds import KINDS
 from reconciler.ports import Artifact, Cancelled, Staged, Workers
+from reconciler.serving.holder import is_free
 from reconciler.serving.process import End
 
-LATER_S = 5.0  # at least, before what stands and cannot be had is tried again
 TOLD = {"downloading": ev.DOWNLOAD_STARTED, "resuming": ev.DOWNLOAD_RESUMED, "unpacking": ev.ARTIFACT_VERIFIED}
-QUARANTINED = (ProbeFailed, PreflightRefused, ArchiveRefused)  # the content is at fault: the same bytes fail again
 
 
 class EdgeWork:
@@ -39,8 +37,6 @@ class EdgeWork:
         self._served = ServedModel(tools, self._stage)
         self._holdings: dict[str, Holding] = {"service": self._served, "bytes": Bytes(tools, self._stage)}
         self._jobs: dict[Key, Job] = {}
-        self._begun: dict[Key, str] = {}  # the newest operation: another one begins with the shortest delay
-        self._failures, self._refusals = Backoff(sample=tools.sample), Backoff(sample=tools.sample)
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -82,14 +78,11 @@ class EdgeWork:
     def begin(self, key: Key, spec: dict[str, Any] | None, policy: Mapping[str, Any], operation: str) -> None:
         """Start a worker for the key. The keeper sees to it that there is only one."""
         job = self._jobs[key] = Job(key, spec, policy, operation)
-        if self._begun.get(key) != operation:
-            self._begun[key] = operation
-            self._failures.succeeded(key)
         self._workers.submit(partial(self._run, job))
 
-    def later(self, key: Key) -> None:
-        """Have the key looked at again after a while, longer each time in a row; success begins anew."""
-        self._tools.post(Trigger(Cause.KEYS, str(key)), LATER_S + self._refusals.failed(key))
+    def may_listen(self, spec: Mapping[str, Any]) -> bool:
+        """Whether the port that a spec is to be served on can be had now."""
+        return is_free(spec["address"], spec["port"])
 
     def finish(self, key: Key) -> None:
         """The outcome of the key's worker has come through: another may begin."""
@@ -117,21 +110,16 @@ class EdgeWork:
 
     def _run(self, job: Job) -> None:
         """Do the job and post exactly one outcome."""
-        again_s = None
         try:
             type_, data = ev.APPLY_SUCCEEDED, self._do(job)
-            self._failures.succeeded(job.key)
-            self._refusals.succeeded(job.key)
         except Cancelled:
             type_, data = ev.APPLY_ABANDONED, {"reason": "superseded by a newer order, or the agent ends"}
         except ReconcilerError as failure:
-            type_, data, again_s = self._failed(job, failure)
+            type_, data = self._failed(job, failure)
         except Exception as bug:  # noqa: BLE001  # a bug in one job must not stop the others; the log tells it
             type_, data = ev.APPLY_FAILED, {"error": f"{type(bug).__name__}: {bug}", "code": "RX000"}
         outcome = self._tools.event(type_, job.key, data, operationid=job.operation)
         self._tools.post(Trigger(Cause.DONE, str(job.key), (outcome,)), 0.0)
-        if again_s is not None:
-            self._tools.post(Trigger(Cause.KEYS, str(job.key)), again_s)
 
     def _do(self, job: Job) -> dict[str, Any]:
         if job.spec is None:
@@ -143,15 +131,15 @@ class EdgeWork:
         self._evict(self._tools.cap_bytes)
         return {"live": self.live(job.key)}
 
-    def _failed(self, job: Job, failure: ReconcilerError) -> tuple[str, dict[str, Any], float | None]:
-        """The outcome of a failure: tried again by itself, or terminal until there is new input or an audit."""
-        data: dict[str, Any] = {"error": failure.message, "code": failure.code, "live": self.live(job.key)}
+    def _failed(self, job: Job, failure: ReconcilerError) -> tuple[str, dict[str, Any]]:
+        """The outcome of a failure: the order stays open, or what stands is kept; of content, for good."""
+        said = failure.message if failure.advice == type(failure).hint else f"{failure.message}; {failure.advice}"
+        data: dict[str, Any] = {"error": said, "code": failure.code, "live": self.live(job.key)}
         if failure.retryable:
-            delay_s = self._failures.failed(job.key)
-            return ev.APPLY_ABANDONED, data | {"retryMs": round(delay_s * 1000)}, delay_s
-        if isinstance(failure, QUARANTINED) and job.spec is not None:
+            return ev.APPLY_ABANDONED, data
+        if failure.retry is Retry.CONTENT and job.spec is not None:
             data["quarantine"] = content_digest(job.spec)
-        return ev.APPLY_FAILED, data | {"phase": "RolledBack" if job.went_back else "Rejected"}, None
+        return ev.APPLY_FAILED, data | {"phase": "RolledBack" if job.went_back else "Rejected"}
 
     def _stage(self, job: Job, spec: dict[str, Any]) -> Staged:
         """Have the artifact on disk; where there is no room, what nobody needs makes room."""

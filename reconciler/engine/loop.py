@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.engine.failpoints import reached
 from reconciler.engine.queue import NEEDED, Cause, Queue, Trigger
 from reconciler.engine.recorder import Recorder
-from reconciler.engine.retry import Backoff, Sample
+from reconciler.engine.retry import Backoff, Sample, order_delay_s
 from reconciler.engine.stage import AHEAD, Change, Considered, Order, Stage
-from reconciler.errors import Defect, HistoryError, ReconcilerError
+from reconciler.errors import Defect, HistoryError, ReconcilerError, Retry, retry_of
 from reconciler.history import events as ev
 from reconciler.history.events import Event, event_id
 from reconciler.history.keys import Key
@@ -31,6 +33,7 @@ from reconciler.planning.plan import BATCH, Plan, Step, make_plan, waits_now
 
 SLICE = 100  # keys that are compared in one turn of an audit
 NOTHING = Plan(())
+UNDONE: Final = frozenset({ev.APPLY_FAILED, ev.APPLY_ABANDONED})
 
 Reply = Future[dict[str, Any]]
 
@@ -95,7 +98,7 @@ class Loop:
 
         followers: what follows the log on this thread beside the stages, by the name that its triggers have as stage.
         """
-        self._record, self.queue, self._backoff = recorder, queue, Backoff(sample=sample)
+        self._record, self.queue, self._backoff, self._sample = recorder, queue, Backoff(sample=sample), sample
         self._stages = {stage.name: _Running(stage, recorder, queue) for stage in stages}
         self._first = next(iter(self._stages.values()))
         self._asked: dict[Reply, Counter[str]] = {}  # what had been planned when each verb was taken first
@@ -180,12 +183,31 @@ class Loop:
             return NOTHING
         if trigger.cause is Cause.START:
             running.record.append(self._ended(running))
-        change = self._meant(running, trigger)
+        change = self._timed(running, self._meant(running, trigger))
         if change.is_later:
             return None
         if change.look:
             return self._looked(running, change, trigger.reply)
         return self._reconcile(running, change)
+
+    def _timed(self, running: _Running, change: Change) -> Change:
+        """The same; what was not done says when it is tried again, and its key is due then (decision 8)."""
+        if not any(event.type in UNDONE for event in change.events):
+            return change
+        return replace(change, events=tuple(self._due_again(running, event) for event in change.events))
+
+    def _due_again(self, running: _Running, event: Event) -> Event:
+        code = event.data.get("code")
+        if event.type not in UNDONE or not code or event.data.get("waits"):  # or its end is seen by itself
+            return event
+        retry, tries = retry_of(code), running.record.mine.known(event.subject).tries
+        delay_s = order_delay_s(retry, tries, self._sample)
+        if delay_s is None:
+            return event
+        running.queue.add(Trigger(Cause.KEYS, event.subject), delay_s)
+        if retry is Retry.SEEN:
+            return event
+        return msgspec.structs.replace(event, data={**event.data, "retryMs": round(delay_s * 1000)})
 
     def _meant(self, running: _Running, trigger: Trigger) -> Change:
         """What a trigger means. Where a bug keeps that from being said, it is a problem of the key it is about."""

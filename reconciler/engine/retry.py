@@ -1,15 +1,45 @@
-"""Back-off before something is tried again: exponential, with full jitter. Imports nothing of ours.
+"""Back-off before something is tried again: exponential, with full jitter. May import: errors.
 
 In: failures in a row, by the name of what failed, and `sample`: chance, uniform in [0, 1), which a simulation brings
 itself.  Out: seconds until the next try.  Source: Exponential Backoff And Jitter, AWS Architecture Blog, 2015.
 """
 
 from collections.abc import Callable, Hashable
-from typing import Final
+from typing import Final, NamedTuple
+
+from reconciler.errors import Retry
 
 RETRY_BASE_S: Final = 1.0
 RETRY_CAP_S: Final = 300.0
 _SPREAD: Final = 0.2
+
+
+class Pace(NamedTuple):
+    """How soon an order is tried again, first and last. spread: anywhere up to that, else give or take a fifth."""
+
+    base_s: float
+    cap_s: float
+    spread: bool = False
+
+
+# What is tried again by itself (decision 8). Of what is SEEN to change, how often it is looked at.
+PACES: Final[dict[Retry, Pace]] = {
+    Retry.SOON: Pace(RETRY_BASE_S, RETRY_CAP_S, spread=True),
+    Retry.LATER: Pace(2.0, 900.0),
+    Retry.RARELY: Pace(300.0, 6 * 3600.0),
+    Retry.SEEN: Pace(5.0, 5.0),
+}
+
+
+def order_delay_s(retry: Retry, tries: int, sample: Callable[[], float]) -> float | None:
+    """Seconds until an order that failed so is tried again; None where it is not. tries: failures in a row before."""
+    pace = PACES.get(retry)
+    if pace is None:
+        return None
+    if pace.spread:
+        return retry_delay_s(tries, sample(), pace.base_s, pace.cap_s)
+    return jittered(retry_delay_s(tries, 1.0, pace.base_s, pace.cap_s), sample)
+
 
 Sample = Callable[[], float]
 

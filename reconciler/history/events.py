@@ -31,6 +31,7 @@ STEPS_WAITING: Final = "steps.waiting.v1"  # which steps wait, and for what, whe
 ORDER_EXPLAINED: Final = "order.explained.v1"  # what was ordered is wanted for another reason now; nothing is done
 HOLD_PLACED: Final = "hold.placed.v1"  # a digest is not given to an edge until its content changes or it is released
 HOLD_LIFTED: Final = "hold.lifted.v1"
+RETRY_ASKED: Final = "retry.asked.v1"  # what was refused or waits is ordered once more: a person, or a start, asks it
 RECONCILE_SUSPENDED: Final = "reconcile.suspended.v1"
 RECONCILE_RESUMED: Final = "reconcile.resumed.v1"
 # Kubernetes

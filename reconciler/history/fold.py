@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from reconciler.history import events as ev
-from reconciler.history.events import Entry, Event
+from reconciler.history.events import Entry, Event, rfc3339
 from reconciler.history.keys import Key, stage_of
 from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State, Wish, fingerprint
 
-CODE_VERSION: Final = 13  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 15  # of the fold: snapshots made by another one are dropped
 INSTEAD: Final = "; what serves instead: "
 
 
@@ -57,6 +57,10 @@ def _ref_advanced(state: State, entry: Entry) -> None:
     state.ref.reverts = bool(data.get("reverts")) and unbroken
     state.ref.commit, state.ref.seq, state.ref.event = data["commit"], entry.seq, event.id
     state.ref.time, state.ref.author, state.ref.subject = data["committed"], data["author"], data["subject"]
+    state.ref.missing = data.get("missing", "")
+    if "source" in data:
+        state.ref.switched = state.ref.switched or state.ref.source
+        state.ref.source = data["source"]
     for path, oid in data["files"].items():
         _put(state.files, path, oid)
     for path, oids in data["documents"].items():
@@ -80,7 +84,8 @@ def _ref_lost(state: State, entry: Entry) -> None:
 
 
 def _ref_found(state: State, entry: Entry) -> None:  # noqa: ARG001  # every handler takes both
-    state.ref.lost = state.ref.lost_since = state.ref.ahead = state.ref.ahead_since = ""
+    state.ref.lost = state.ref.lost_since = state.ref.ahead_since = ""
+    state.ref.ahead = []
 
 
 def _manifests_checked(state: State, entry: Entry) -> None:
@@ -107,7 +112,8 @@ def _change_planned(state: State, entry: Entry) -> None:
         state.fleet = data["fleet"]
     is_older = data.get("releases") and event.gitcommit != state.ref.commit  # released beside a newer one
     if event.gitcommit and not is_older:
-        state.ref.accepted, state.ref.rewritten_from = event.gitcommit, ""
+        state.ref.accepted, state.ref.rewritten_from, state.ref.missing = event.gitcommit, "", ""
+        state.ref.switched = {}
 
 
 def _held(entry: Entry, before: HeldPlan | None) -> HeldPlan:
@@ -158,6 +164,7 @@ def _apply_intended(state: State, entry: Entry) -> None:
         del mine.undoes[event.subject]
     if served.order and not served.open and served.phase not in FAILED:
         served.before = served.order
+    served.tries = served.tries if served.order == data["spec"] else 0
     served.order, served.policy, served.action = data["spec"], data.get("policy", {}), data["action"]
     served.operation, served.ordered_seq, served.ordered_id = event.operationid, entry.seq, event.id
     served.reason, served.origin, served.open = data["reason"], data.get("origin", ""), True
@@ -180,7 +187,14 @@ def _not_deleted(mine: StageState, served: Served) -> None:
 
 def _phase(served: Served, entry: Entry, phase: str) -> None:
     served.phase, served.phase_seq, served.phase_time = phase, entry.seq, entry.event.time
-    served.message = served.code = ""
+    served.message = served.code = served.retry = ""
+
+
+def _undone(served: Served, event: Event) -> None:
+    """It is not so, for what reason, and when it is tried again."""
+    served.message, served.code = event.data["error"], event.data.get("code", "")
+    again = timedelta(milliseconds=event.data["retryMs"]) if "retryMs" in event.data else None
+    served.retry = rfc3339((datetime.fromisoformat(event.time) + again).timestamp()) if again is not None else ""
 
 
 def _is_current(served: Served, event: Event) -> bool:
@@ -202,7 +216,7 @@ def _apply_succeeded(state: State, entry: Entry) -> None:
     if not _is_current(served, event):
         served.message = _refusal(served)
         return
-    served.open, served.before = False, {}
+    served.open, served.before, served.tries = False, {}, 0
     mine.undoes.pop(event.subject, None)
     served.drift = _left_of(served.drift) if served.left else {}
     if not served.left:  # nothing of it is left to others any more
@@ -231,12 +245,13 @@ def _apply_failed(state: State, entry: Entry) -> None:
             "seq": entry.seq,
             "time": event.time,
         }
+    served.tries += 1
     if not _is_current(served, event):
         return
     served.open = False
     _not_deleted(mine, served)
     _phase(served, entry, data.get("phase", "Rejected"))
-    served.message, served.code = data["error"], data["code"]
+    _undone(served, event)
 
 
 def _apply_abandoned(state: State, entry: Entry) -> None:
@@ -250,7 +265,8 @@ def _apply_abandoned(state: State, entry: Entry) -> None:
         served.open, served.order, served.before = False, served.before, {}
         served.action = "update" if served.order else served.action
     if data.get("error"):
-        served.message, served.code = data["error"], data.get("code", "")
+        served.tries += 1
+        _undone(served, event)
 
 
 def _progressed(phase: str) -> "Handler":
@@ -308,7 +324,10 @@ def _model_rolledback(state: State, entry: Entry) -> None:
 def _model_degraded(state: State, entry: Entry) -> None:
     served = _served(state, entry.event)
     served.live = entry.event.data["live"]
-    _flipped(served, entry)
+    if entry.event.data.get("began"):  # whoever ends an agent does not make what it serves unstable
+        served.flips = []
+    else:
+        _flipped(served, entry)
     if served.phase not in FAILED:  # an order that was refused stays refused; what stands instead is `live`
         _phase(served, entry, "Degraded")
     _befell(served, entry.event.data["error"])
@@ -358,6 +377,10 @@ def _order_explained(state: State, entry: Entry) -> None:
 
 def _hold_lifted(state: State, entry: Entry) -> None:
     _mine(state, entry.event).holds.pop(entry.event.subject, None)
+    _served(state, entry.event).lifted = True
+
+
+def _retry_asked(state: State, entry: Entry) -> None:
     _served(state, entry.event).lifted = True
 
 
@@ -416,7 +439,8 @@ def _object_adopted(state: State, entry: Entry) -> None:
     served = _served(state, event)
     served.live = {name: data[name] for name in ("uid", "resourceVersion") if name in data}
     if data.get("ahead"):
-        state.ref.ahead, state.ref.ahead_since = data["ahead"], event.time
+        state.ref.ahead = [*(one for one in state.ref.ahead if one != data["ahead"]), data["ahead"]]
+        state.ref.ahead_since = event.time
     if data.get("spec"):  # as it was found, so that nothing is sent for what is as wanted
         operation = event.operationid or event.id
         served.order, served.operation, served.action = data["spec"], operation, "create"
@@ -466,6 +490,7 @@ def _cluster_found(state: State, entry: Entry) -> None:
 
 def _lease(state: State, entry: Entry) -> None:
     data, held = entry.event.data, entry.event.type == ev.LEASE_ACQUIRED
+    state.cluster = data.get("cluster") or state.cluster
     state.lease = Leading(
         held=held, holder=data.get("holder", ""), transitions=data["transitions"], since=entry.event.time
     )
@@ -506,6 +531,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     ev.MODEL_DEGRADED: _model_degraded,
     ev.STATE_UNSTABLE: _state_unstable,
     ev.HOLD_LIFTED: _hold_lifted,
+    ev.RETRY_ASKED: _retry_asked,
     ev.STEPS_WAITING: _steps_waiting,
     ev.ORDER_EXPLAINED: _order_explained,
     ev.RECONCILE_SUSPENDED: _suspended,

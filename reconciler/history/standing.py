@@ -19,14 +19,15 @@ AS_GIT, WAITS, FAILING = "as Git says", "waits", "failing"
 WORDS: Final = (AS_GIT, WAITS, FAILING)
 UNSTABLE_S: Final = 600.0  # a window in which what is served and lost is counted: see edge.stability
 UNHEARD: Final = EdgeSeen()
+TRY_NOW: Final = "reconciler reconcile "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """How one key stands. word: one of WORDS.  why: in words, "" where it is as Git says.
 
-    until: when it ends by itself (RFC 3339), "" where no time does.  ends: what a person says or does to end it, ""
-    where it is for the world to.
+    until: when it ends by itself or is tried again (RFC 3339), "" where no time says.  ends: what a person says or does
+    to end it or to have it tried now, "" where it is for the world to.
     """
 
     word: str = AS_GIT
@@ -40,8 +41,19 @@ class Standing:
         return self.word == AS_GIT
 
     @property
+    def again(self) -> str:
+        """When it is tried again by itself, and how to have it tried now; "" of what is not."""
+        if not self.ends.startswith(TRY_NOW):
+            return ""
+        return (
+            f"tried again {f'at {shown(self.until)}' if self.until else 'as soon as it can be'}, or now: `{self.ends}`"
+        )
+
+    @property
     def way_out(self) -> str:
         """What ends it, as a clause: a command in quotes; "" where nobody has to."""
+        if self.again:
+            return self.again
         is_command = self.ends.startswith(("reconciler ", "kubectl "))
         return f"`{self.ends}` ends it" if is_command else self.ends
 
@@ -65,7 +77,7 @@ class Standings:
 
     def of(self, key: Key, served: Served) -> Standing:
         """How a key stands of which this is known."""
-        return self._unheard(key) or self._failing(served) or self._waiting(key, served) or Standing()
+        return self._unheard(key) or self._failing(key, served) or self._waiting(key, served) or Standing()
 
     def stopped(self, key: Key, served: Served) -> str:
         """By whom what belongs to a key is suspended, and why, whether anything waits for that or not; "" by nobody."""
@@ -83,10 +95,17 @@ class Standings:
         since = f"is not heard since {shown(seen.since)}" if seen.since else "was never heard"
         return Standing(word=WAITS, why=f"{key.edge} {since}", ends=f"start the agent of {key.edge}")
 
-    def _failing(self, served: Served) -> Standing | None:
+    def _tried(self, key: Key, served: Served) -> dict[str, str]:
+        """When what failed is tried again, and the command to have it now; of content, the one that lets it."""
+        what = f"{key.edge} {named(key, served.order)}" if key.edge else str(key)
+        if not served.is_tried_again:
+            return {"ends": f"reconciler release {what}"} if served.phase in FAILED else {}
+        return {"until": served.retry if served.retry > self._now else "", "ends": TRY_NOW + what}
+
+    def _failing(self, key: Key, served: Served) -> Standing | None:
         code = f"{served.code}: " if served.code else ""
         if served.phase in FAILED and not served.open:
-            return Standing(word=FAILING, why=f"{code}{served.message}")
+            return Standing(word=FAILING, why=f"{code}{served.message}", **self._tried(key, served))
         if served.phase == "Degraded" or self._is_unstable(served):
             return Standing(word=FAILING, why=f"{code}{served.message or 'it is served and lost again and again'}")
         return None
@@ -102,7 +121,8 @@ class Standings:
             return Standing(word=WAITS, why=silent)
         if served.open:
             code = f"{served.code}: " if served.code else ""
-            return Standing(word=WAITS, why=f"{code}{served.message}" if served.message else f"it is {served.phase}")
+            said = f"{code}{served.message}" if served.message else f"it is {served.phase}"
+            return Standing(word=WAITS, why=said, **self._tried(key, served))
         if why := mine.waits.get(text):
             until, ends = mine.wish(text).until, next((stop.ends for stop in self._stopping(key, served)), "")
             if not ends and mine.holds.get(text):

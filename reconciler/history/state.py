@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from reconciler.errors import Retry, retry_of
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.times import shown
 
@@ -35,9 +36,11 @@ class Served(msgspec.Struct, kw_only=True, omit_defaults=True):
     phase_time: str = ""
     message: str = ""
     code: str = ""
+    retry: str = ""  # when what failed is tried again by itself
+    tries: int = 0  # failures in a row of what is ordered
     live: dict[str, Any] = {}  # what the edge observed last: version, sha256, url, ...; from the runtime itself
     previous: str = ""  # version served before
-    lifted: bool = False  # a hold on what was ordered was lifted: it is ordered once more
+    lifted: bool = False  # a person lets or has it tried again: it is ordered once more
     own: str = ""  # operation of this log's own open intent
     own_spec: dict[str, Any] = {}
     flips: list[str] = []  # times of the last flips that were recorded one by one
@@ -45,6 +48,12 @@ class Served(msgspec.Struct, kw_only=True, omit_defaults=True):
     drift: dict[str, Any] = {}  # what somebody else last made of it, and what was done: fields, writer, policy, time
     fought: str = ""  # until when its contested fields are left alone
     left: bool = False  # the newest order left fields to others, as rules say
+
+    @property
+    def is_tried_again(self) -> bool:
+        """Whether it failed, and what failed so is tried again by itself, so that somebody may have that now."""
+        refused = self.phase in FAILED and retry_of(self.code) is not Retry.CONTENT
+        return refused or (self.open and bool(self.code))
 
 
 class Ref(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -57,12 +66,29 @@ class Ref(msgspec.Struct, kw_only=True, omit_defaults=True):
     subject: str = ""
     seq: int = 0
     event: str = ""
+    source: dict[str, str] = {}  # what it was read from: repo, branch, path; {} in a log of before this was kept
+    switched: dict[str, str] = {}  # the source that was accepted last, until one commit of the new one is
+    missing: str = ""  # that the followed folder is gone, until a plan that says so is approved
     rewritten_from: str = ""
     reverts: bool = False  # every commit read since the accepted one brings earlier files back
     lost: str = ""  # why the branch cannot be read, and since when
     lost_since: str = ""
-    ahead: str = ""  # a commit that another reconciler applied and this log never read: Git is asked first
+    ahead: list[str] = []  # commits that another reconciler applied and this log never read: Git is asked first
     ahead_since: str = ""
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the newest commit is, as it was read last."""
+        return self.commit == self.accepted and not (self.rewritten_from or self.missing or self.switched)
+
+    @property
+    def waits_for_git(self) -> str:
+        """What Git is asked before anything is changed, in words; "" where nothing is."""
+        if not self.ahead:
+            return ""
+        more = f" and {len(self.ahead) - 1} more" if len(self.ahead) > 1 else ""
+        applied = f"commit {self.ahead[-1][:12]}{more} was applied by another one"
+        return f"{applied}, and is not known here before Git was read"
 
 
 class Wish(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -170,6 +196,7 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
     suspended: dict[str, dict[str, Any]] = {}  # "*" or an edge -> {actor, reason, until}
     annotated: dict[str, dict[str, Any]] = {}  # the same by annotation on a live object, and which object
     lost: dict[str, dict[str, str]] = {}  # what of the cluster cannot be read -> {error, code, since}
+    cluster: str = ""  # the one that is kept: uid of its namespace kube-system
     lease: Leading = msgspec.field(default_factory=Leading)
     digests: dict[str, str] = {}  # "<url> <version>" -> sha256, where policy trusted the first use
 
@@ -182,9 +209,9 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     def suspensions(self) -> dict[str, dict[str, Any]]:
         """What keeps scopes from being changed beside annotations, over by its time or not."""
-        if not self.ref.ahead:
+        why = self.ref.waits_for_git
+        if not why:
             return self.suspended
-        why = f"commit {self.ref.ahead[:12]} was applied by another one, and is not known here before Git was read"
         return {**self.suspended, "*": {"actor": "reconciler", "reason": why, "time": self.ref.ahead_since}}
 
     def stage(self, name: str) -> StageState:
@@ -211,6 +238,17 @@ def suspended_by(why: Mapping[str, Any]) -> str:
     """A suspension in words, wherever it is told. why: {actor, until, reason}."""
     until = f" until {shown(why['until'])}" if why.get("until") else ""
     return f"suspended by {why.get('actor') or 'somebody'}{until}: {why.get('reason') or 'no reason given'}"
+
+
+def switch(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    """A switch of source in words; "" where it is none. before, after: {repo, branch, path}."""
+    words = {"path": "folder {}", "branch": "branch {}", "repo": "{}"}
+    differs = [name for name in words if before and before.get(name) != after.get(name)]
+
+    def named(source: Mapping[str, str]) -> str:
+        return " of ".join(words[name].format(source[name]) if source.get(name) else "all folders" for name in differs)
+
+    return f"the source was switched from {named(before)} to {named(after)}" if differs else ""
 
 
 def ordering(state: State) -> frozenset[str]:

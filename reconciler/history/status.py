@@ -22,10 +22,11 @@ from reconciler.history.standing import (
     untold,
 )
 from reconciler.history.state import FAILED, PINNED, EdgeSeen, Served, State, suspended_by
-from reconciler.history.timeline import drift_words, named, stays_words
+from reconciler.history.timeline import drift_words, named, stays_words, unproven_words
 from reconciler.history.times import shown
 from reconciler.model.identity import EDGE_LABEL, GROUP
 
+UNPROVEN = "RX230"  # nothing stands against such a row; `reconciler explain` says how to prove it
 NEVER = "never"  # stands where a time would: this edge has not been heard yet
 
 
@@ -67,9 +68,14 @@ class Row:
         return self.standing.is_as_git
 
     @property
+    def under_way(self) -> bool:
+        """Whether its edge has still to say that what it was given stands, or why it does not."""
+        return self.open or bool(self.unknown_since) or self.phase not in {"Committed", "Waiting", *FAILED}
+
+    @property
     def said(self) -> str:
-        """What stands against it, in words; "" where nothing does."""
-        return sentence(coded(self.code, self.message), self.waits)
+        """What stands against it, in words, and when it is tried again; "" where nothing does."""
+        return sentence(coded(self.code, self.message), self.waits, self.standing.again)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +119,8 @@ class ObjectRow:
 
     @property
     def said(self) -> str:
-        """What stands against it, in words; "" where nothing does."""
-        return sentence(coded(self.code, self.message), self.drift, self.waits, self.stays)
+        """What stands against it, in words, and when it is tried again; "" where nothing does."""
+        return sentence(coded(self.code, self.message), self.drift, self.waits, self.stays, self.standing.again)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -464,6 +470,7 @@ def _row(key: Key, served: Served, state: State, waits: str, standing: Standing)
     order, live, seen = served.order, served.live, state.edges.get(key.edge, UNHEARD)
     silent, mine = untold(key, served, state), state.stage(DELIVER)
     wish = mine.wish(key)
+    against, unproven = seen.error or silent or served.message, unproven_words(live)
     return Row(
         key=str(key),
         edge=key.edge,
@@ -479,8 +486,8 @@ def _row(key: Key, served: Served, state: State, waits: str, standing: Standing)
         reason=served.reason,
         origin=wish.origin or served.origin,
         url=str(live.get("url", "")),
-        message=seen.error or silent or served.message,
-        code="" if seen.error or silent else served.code,
+        message=against or unproven,
+        code="" if seen.error or silent else UNPROVEN if unproven and not against else served.code,
         waits=waits,
         unknown_since="" if seen.present else seen.since or NEVER,
         last_sequence=seen.last_sequence,

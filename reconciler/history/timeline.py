@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from reconciler.history import events as ev
 from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key, spoken, stage_of
+from reconciler.history.state import switch
 from reconciler.history.times import shown
 
 Data = Mapping[str, Any]
@@ -73,7 +74,10 @@ def _ref_advanced(event: Event) -> str:
     data = event.data
     reverts = f", back to {str(data['reverts'])[:7]}" if data.get("reverts") else ""
     files = len(data.get("files", {}))
-    return f"{_commit(event)} by {data['author']}: {data['subject']} ({files} file{'s' * (files != 1)}{reverts})"
+    said = f"{_commit(event)} by {data['author']}: {data['subject']} ({files} file{'s' * (files != 1)}{reverts})"
+    empty = "nothing is declared there" if data.get("empty") else ""
+    further = (switch(data.get("before", {}), data.get("source", {})), data.get("missing", "") or empty)
+    return "; ".join(filter(None, (said, *further)))
 
 
 def _manifests_checked(event: Event) -> str:
@@ -130,9 +134,24 @@ def _succeeded(event: Event) -> str:
     return f"done{there}{recovered}{stays}"
 
 
+def _failed(event: Event) -> str:
+    data = event.data
+    return ("rolled back" if data.get("phase") == "RolledBack" else "rejected") + _reason(data) + _again(data)
+
+
 def _abandoned(event: Event) -> str:
-    later = f"; again in {event.data['retryMs'] / 1000:.1f} s" if "retryMs" in event.data else ""
-    return f"not done{_reason(event.data)}{later}"
+    return f"not done{_reason(event.data)}{_again(event.data)}"
+
+
+def _again(data: Data) -> str:
+    """`; again in 3.2 s`, `; again in 2 h`; "" where nobody says."""
+    if "retryMs" not in data:
+        return ""
+    seconds = data["retryMs"] / 1000
+    for size_s, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * size_s:
+            return f"; again in {seconds / size_s:.0f} {unit}"
+    return f"; again in {seconds:.1f} s"
 
 
 def _fields(data: Data) -> str:
@@ -223,9 +242,15 @@ def _download(what: str) -> Callable[[Event], str]:
     return said
 
 
+def unproven_words(live: Data) -> str:
+    """Why nobody knows that what serves answers rightly; "" where golden inputs say so."""
+    return f"unproven: {live['unproven']}" if live.get("unproven") else ""
+
+
 def _activated(event: Event) -> str:
     previous = event.data.get("previous")
-    return f"serves {_version(event.data)}" + (f" (before: {previous})" if previous else "")
+    unproven = ", unproven" if unproven_words(event.data.get("live") or {}) else ""
+    return f"serves {_version(event.data)}{unproven}" + (f" (before: {previous})" if previous else "")
 
 
 def _unstable(event: Event) -> str:
@@ -244,12 +269,13 @@ WORDS: Final[dict[str, Callable[[Event], str]]] = {
     ev.CHANGE_APPROVED: lambda e: f"{e.actor} approved plan {e.newdigest}",
     ev.APPLY_INTENDED: _intended,
     ev.APPLY_SUCCEEDED: _succeeded,
-    ev.APPLY_FAILED: lambda e: ("rolled back" if e.data.get("phase") == "RolledBack" else "rejected") + _reason(e.data),
+    ev.APPLY_FAILED: _failed,
     ev.APPLY_ABANDONED: _abandoned,
     ev.STEPS_WAITING: _waiting,
     ev.ORDER_EXPLAINED: _explained,
     ev.HOLD_PLACED: lambda e: f"held back{_reason(e.data)}",
     ev.HOLD_LIFTED: lambda e: f"{e.actor} released what was held",
+    ev.RETRY_ASKED: lambda e: f"{e.actor} has it tried again",
     ev.RECONCILE_SUSPENDED: _suspended,
     ev.RECONCILE_RESUMED: _resumed,
     ev.APPLY_CONFLICTED: lambda e: f"not taken by force: {_fields(e.data)}",

@@ -12,7 +12,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import DELIVER, Key, scopes_of, stream_of
 from reconciler.history.state import Served, StageState, State, suspended_by
-from reconciler.history.timeline import drift_words, words
+from reconciler.history.timeline import drift_words, unproven_words, words
 from reconciler.history.times import is_over
 
 Find = Callable[[str], Entry | None]
@@ -134,6 +134,7 @@ def _serving(served: Served, running: Entry) -> WhyLink:
     digest = str(live.get("digest") or live.get("sha256") or "")
     where = f" at {live['url']}" if live.get("url") else ""
     text = f"answers version {live['version']}{where}" + (f", from bytes {digest[:12]}" if digest else "")
+    text += f"; {unproven}" if (unproven := unproven_words(live)) else ""
     return WhyLink(what="serving", text=text, time=running.event.time)
 
 

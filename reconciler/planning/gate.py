@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from reconciler.history.keys import Key, scopes_of
-from reconciler.history.state import Served, StageState, State, fingerprint, suspended_by
+from reconciler.history.state import Served, StageState, State, fingerprint, suspended_by, switch
 from reconciler.history.times import is_over, is_time, shown
 from reconciler.planning.desired import content_digest
 from reconciler.planning.freeze import Freeze, frozen
@@ -25,7 +25,8 @@ class Judgement:
     holds: key -> quarantined content digests with the reason.  suspended: "*" or edge -> reason.
     unreadable: lines that cannot be read, so that nothing may be pruned.  deleted_lately: deletes within the last hour.
     inventory: how many keys there were when it began; asked only where there are deletes.
-    rewritten_from: the commit that the branch no longer contains.
+    rewritten_from: the commit that the branch no longer contains.  missing: that the followed folder is gone.
+    switched: from which source to which it was, where nothing of the new one was accepted yet.
     approved: the digest that a person has released.  held_bytes: edge -> digests on its disk.
     freeze: the window that is open now; what was ordered is still kept so.  ordered: what was ordered, by key.
     edges_of: (key, what is ordered) -> the edges on which an object of the API server is to run.
@@ -42,6 +43,8 @@ class Judgement:
     deleted_lately: int = 0
     inventory: Callable[[], int] = lambda: 0
     rewritten_from: str = ""
+    missing: str = ""
+    switched: str = ""
     approved: str = ""
     held_bytes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     freeze: Freeze | None = None
@@ -89,6 +92,8 @@ def judge_by(
         deleted_lately=lately,
         inventory=lambda: _there(mine) + lately,  # so that ten small commits meet the same limit as one
         rewritten_from="" if is_asked else state.ref.rewritten_from,
+        missing="" if is_asked else state.ref.missing,
+        switched=switch(state.ref.switched, state.ref.source),
         approved=approved,
         held_bytes={name: edge.artifacts for name, edge in state.edges.items()},
         freeze=frozen(fleet, now),
@@ -196,12 +201,25 @@ def hold(judged_by: Judgement, steps: Iterable[tuple[Key, str, bool]], digest: C
     every = frozenset(key for key, _, _ in steps)
     doubt = _doubt(judged_by) if every else ""
     if doubt and judged_by.approved != digest(every):
-        return Hold(doubt, every, is_whole=True)
+        found = Hold(doubt, every, is_whole=True)
+    else:
+        found = _too_many(judged_by, steps)
+    return found._replace(why=f"{found.why}; {judged_by.switched}") if found.why and judged_by.switched else found
+
+
+def _doubt(judged_by: Judgement) -> str:
+    """Why nothing that a commit asks for is done before a person has looked; "" where it may be."""
+    if judged_by.rewritten_from:
+        return f"history was rewritten: commit {judged_by.rewritten_from[:12]} is no longer in the branch"
+    return judged_by.missing
+
+
+def _too_many(judged_by: Judgement, steps: Iterable[tuple[Key, str, bool]]) -> Hold:
+    """The deletes that are above the limit, with those that wait for a person already."""
     if judged_by.limits is None or judged_by.approved:
         return Hold()
-    deletes = [
-        (key, stops) for key, action, stops in steps if action == "delete" and str(key) not in judged_by.released
-    ]
+    deletes = [(key, stops) for key, action, stops in steps if action == "delete"]
+    deletes = [(key, stops) for key, stops in deletes if str(key) not in judged_by.released]
     waited = frozenset(key for key, _ in deletes) & judged_by.waited
     new = frozenset(key for key, stops in deletes if not stops) - waited
     if not (waited or new):
@@ -217,12 +235,6 @@ def hold(judged_by: Judgement, steps: Iterable[tuple[Key, str, bool]], digest: C
     number, share = judged_by.limits.get("maxDeletes", 20), judged_by.limits.get("maxShare", "10%")
     allowed = f"Fleet allows {limit} an hour (maxDeletes {number}, maxShare {share} of {inventory})"
     return Hold(f"it deletes {len(keys)} of {inventory}{after}; {allowed}", keys)
-
-
-def _doubt(judged_by: Judgement) -> str:
-    """Why nothing that a commit asks for is done before a person has looked; "" where it may be."""
-    gone = judged_by.rewritten_from[:12]
-    return f"history was rewritten: commit {gone} is no longer in the branch" if gone else ""
 
 
 def delete_limit(limits: Mapping[str, Any], inventory: int) -> int:

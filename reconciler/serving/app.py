@@ -1,6 +1,7 @@
-"""The public endpoint: the Open Inference Protocol v2 over REST. May import: service, tensors.
+"""The public endpoint: the Open Inference Protocol v2 over REST. May import: service, tensors, binary, body.
 
-In: HTTP requests.  Out: answers that name the version and the digest that gave them; errors as {"error": text}.
+In: HTTP requests.  Out: answers that name the version and the digest that gave them; errors as {"error": text} that
+say what to change. Parameters that nobody here knows change nothing, as the protocol has it.
 Source: https://github.com/kserve/open-inference-protocol, specification/protocol/inference_rest.md.
 """
 
@@ -15,22 +16,26 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from reconciler import __version__
+from reconciler.serving import binary, body
 from reconciler.serving.loaded import Loaded
 from reconciler.serving.service import Service
-from reconciler.serving.tensors import Tensor, TensorRefused, to_array, to_tensor
+from reconciler.serving.tensors import NAMES, Tensor, TensorRefused, to_tensor
 
-BODY_CAP: Final = 64 << 20  # bytes of one request
-DRAIN_CAP: Final = 4 * BODY_CAP  # a longer body is read so far, and dropped, so that its sender hears why
+HEADER: Final = "Inference-Header-Content-Length"  # bytes of JSON, before those of tensors
+
+Parameters = dict[str, Any] | None
 
 
 class _Wanted(msgspec.Struct):
     name: str
+    parameters: Parameters = None
 
 
 class _Asked(msgspec.Struct):
     inputs: list[Tensor]
-    id: str = ""
-    outputs: list[_Wanted] = []
+    id: str | None = None
+    outputs: list[_Wanted] | None = None
+    parameters: Parameters = None
 
 
 _decode: Final = msgspec.json.Decoder(_Asked).decode
@@ -56,7 +61,7 @@ def application(service: Service) -> Starlette:
 
 
 async def _server(_: Request) -> Response:
-    return _json({"name": "reconciler", "version": __version__, "extensions": []})
+    return _json({"name": "reconciler", "version": __version__, "extensions": ["binary_tensor_data"]})
 
 
 async def _live(_: Request) -> Response:
@@ -77,7 +82,8 @@ async def _metadata(request: Request) -> Response:
             "platform": "onnx_onnxruntime",
             "inputs": loaded.inputs if loaded else [],
             "outputs": loaded.outputs if loaded else [],
-            "parameters": {"digest": loaded.digest if loaded else ""},
+            "parameters": {"digest": loaded.digest if loaded else ""}
+            | ({"unproven": loaded.unproven} if loaded and loaded.unproven else {}),
         }
     )
 
@@ -89,9 +95,11 @@ async def _model_ready(request: Request) -> Response:
 
 async def _infer(request: Request) -> Response:
     loaded = _serving(request)
-    asked = _parsed(await _body(request))
-    answer = await run_in_threadpool(_answered, loaded, asked)
-    return _json({"model_name": request.path_params["model"]} | answer)
+    whole = memoryview(await body.read(request))
+    length = _json_length(request.headers.get(HEADER), len(whole))
+    asked = _parsed(whole[:length])
+    said = {"model_name": request.path_params["model"]}
+    return await run_in_threadpool(_answered, loaded, asked, whole[length:], said, request)
 
 
 def _serving(request: Request) -> Loaded:
@@ -115,40 +123,55 @@ def _asked_of(request: Request) -> Loaded | None:
     return loaded
 
 
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    read = 0
-    async for chunk in request.stream():
-        read += len(chunk)
-        if read <= BODY_CAP:
-            body += chunk
-        elif read > DRAIN_CAP:
-            break
-    if read > BODY_CAP:
-        raise HTTPException(413, f"a request holds at most {BODY_CAP} bytes")
-    return bytes(body)
+def _json_length(header: str | None, whole: int) -> int:
+    """How many bytes of a body are its JSON. Raises HTTPException."""
+    if header is None:
+        return whole
+    if not header.isascii() or not header.isdigit() or int(header) > whole:
+        raise HTTPException(400, f"{HEADER} is {header!r}, and should be how many of the {whole} bytes are JSON")
+    return int(header)
 
 
-def _parsed(body: bytes) -> _Asked:
+def _parsed(text: memoryview) -> _Asked:
     try:
-        return _decode(body)
+        return _decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise HTTPException(400, f"not a v2 inference request: {error}") from error
     except RecursionError as error:
         raise HTTPException(400, "not a v2 inference request: nested too deeply") from error
 
 
-def _answered(loaded: Loaded, asked: _Asked) -> dict[str, Any]:
-    inputs = {tensor.name: to_array(tensor) for tensor in asked.inputs}
-    if len(inputs) != len(asked.inputs):
-        raise TensorRefused("two inputs have the same name")
-    outputs = loaded.infer(inputs, [wanted.name for wanted in asked.outputs])
-    return {
-        "model_version": loaded.version,
-        "id": asked.id,
-        "parameters": {"digest": loaded.digest},
-        "outputs": [to_tensor(name, array) for name, array in outputs.items()],
-    }
+def _answered(loaded: Loaded, asked: _Asked, behind: memoryview, said: dict[str, Any], request: Request) -> Response:
+    """The answer, with the outputs that were asked for so as bytes behind its JSON."""
+    wanted = {each.name: each.parameters or {} for each in asked.outputs or ()}
+    for name, parameters in wanted.items():
+        if parameters.get("classification"):
+            raise TensorRefused(f"{name}: classes are not named here; ask for the output without `classification`")
+        if "shared_memory_region" in parameters:
+            raise TensorRefused(f"{name}: there is no shared memory here; ask for the output without it")
+    results = loaded.infer(binary.to_arrays(asked.inputs, behind), list(wanted))
+    as_bytes = binary.is_wanted(asked.parameters, binary.ALL_WANTED)
+    outputs, parts = [], []
+    for name, array in results.items():
+        if binary.is_wanted(wanted.get(name), binary.WANTED, as_bytes):
+            parts.append(binary.to_bytes(array))
+            size = {binary.SIZE: len(parts[-1])}
+            outputs.append(Tensor(name, list(array.shape), NAMES[array.dtype], parameters=size))
+        else:
+            outputs.append(to_tensor(name, array))
+    text = msgspec.json.encode(
+        said
+        | {
+            "model_version": loaded.version,
+            "id": asked.id or "",
+            "parameters": {"digest": loaded.digest},
+            "outputs": outputs,
+        }
+    )
+    headers = {HEADER: str(len(text))} if parts else {}
+    content, coding = body.deflated(b"".join((text, *parts)), request.headers.get("Accept-Encoding", ""))
+    headers |= {"Content-Encoding": coding} if coding else {}
+    return Response(content, 200, headers, "application/octet-stream" if parts else "application/json")
 
 
 def _json(content: Any, status: int = 200) -> Response:

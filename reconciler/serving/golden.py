@@ -2,9 +2,10 @@
 
 In: `golden.json` of an archive, `{"inputs": [v2 tensors], "outputs": [v2 tensors], "tolerance": "0.001"}` or several
 such under `cases`.  Out: silence, or ProbeFailed with what was expected and what was found.
-Without the file there is one case: a zero input, any finite answer.
+Without the file nobody knows what is right: zeros are asked, and whatever comes of it the version is `unproven`.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -37,10 +38,10 @@ class Case(msgspec.Struct, frozen=True):
 
 
 def cases(loaded: Loaded) -> list[Case]:
-    """The probes of a loaded version, at least one. Raises PreflightRefused when its golden.json cannot be read."""
+    """The probes of a loaded version; none without a golden.json. Raises PreflightRefused when it cannot be read."""
     found = sorted(loaded.directory.rglob(FILE))
     if not found:
-        return [Case("zero input", loaded.zeros(), {}, 0.0)]
+        return []
     try:
         written = msgspec.json.decode(found[0].read_bytes(), type=_Written)
         many = written.cases or [written]
@@ -49,6 +50,25 @@ def cases(loaded: Loaded) -> list[Case]:
         raise PreflightRefused(
             f"{FILE} cannot be used: {error}", hint="write v2 tensors under inputs and outputs"
         ) from error
+
+
+def unproven(loaded: Loaded) -> str:
+    """Why nobody knows that this version, which has no golden.json, answers rightly. A crash while it is asked zeros
+    is the process's; a good model may refuse zeros in the smallest shape, or answer them with NaN.
+    """
+    try:
+        zeros = loaded.zeros()
+        asked = ", ".join(f"{name} {list(array.shape)}" for name, array in zeros.items())
+        answers = loaded.infer(zeros)
+    except TensorRefused as error:
+        came = "are refused"
+        print(f"zeros are refused: {error}", file=sys.stderr)  # the runtime's log
+    except (MemoryError, ValueError):
+        asked, came = "its smallest input", "do not fit into memory"
+    else:
+        came = "are answered" if all(map(finite, answers.values())) else "are answered with NaN or infinity"
+    how = "`reconciler explain RX230` shows one"
+    return f"no {FILE} in the archive, so nothing says what it must answer ({how}); zeros ({asked}) {came}"
 
 
 def probe(version: str, probes: list[Case], ask: Ask) -> None:

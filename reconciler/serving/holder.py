@@ -14,6 +14,18 @@ from reconciler.errors import PortTaken
 
 def check_free(address: str, port: int) -> None:
     """Raises PortTaken: another process listens there, the port needs rights, or the address is not of this machine."""
+    error = _probed(address, port)
+    if error is not None:
+        raise PortTaken(f"{address} port {port}: {_reason(error, address, port)}") from error
+
+
+def is_free(address: str, port: int) -> bool:
+    """Whether the port can be had. Two system calls: it is asked again and again."""
+    return _probed(address, port) is None
+
+
+def _probed(address: str, port: int) -> Exception | None:
+    """Why nobody can listen there now."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -21,7 +33,8 @@ def check_free(address: str, port: int) -> None:
             probe.bind((address, port))
             probe.listen()
         except (OSError, OverflowError) as error:
-            raise PortTaken(f"{address} port {port}: {_reason(error, address, port)}") from error
+            return error
+    return None
 
 
 def pid_of(address: str, port: int) -> int | None:

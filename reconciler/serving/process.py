@@ -98,9 +98,10 @@ class RuntimeProcess:
         try:
             said = endpoint.metadata(self.spec.url, ANSWER_S)
             versions, digest = said["versions"], said["parameters"]["digest"]
+            unproven = said["parameters"].get("unproven", "")
         except (WorldRefused, LookupError, TypeError) as error:  # something else listens there
             raise RuntimeUnavailable(f"{self.spec.url} is not served by our runtime: {error}") from error
-        return Answer(self.spec.model, versions[0] if versions else "", digest, ready=bool(versions))
+        return Answer(self.spec.model, versions[0] if versions else "", digest, ready=bool(versions), unproven=unproven)
 
     def status(self) -> dict[str, Any]:
         """Which versions it holds (`serving`, `standby`, `previous`; empty: none) and its `pid`, by its own socket."""

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import uvicorn
 
 from reconciler import control_socket
@@ -24,6 +25,7 @@ from reconciler.serving.service import Service
 from reconciler.serving.tensors import Tensor, to_array, to_tensor
 
 GRACE_S = 25  # for answers in flight after SIGTERM
+ASKED_S = 60.0  # for an answer to a golden input through the public endpoint
 
 
 def main() -> int:
@@ -74,8 +76,7 @@ def _verb(service: Service, request: dict[str, Any]) -> dict[str, Any]:
 
 def _asked_publicly(spec: RuntimeSpec, inputs: Arrays) -> Arrays:
     tensors = [to_tensor(name, array) for name, array in inputs.items()]
-    request = {"inputs": [{field: getattr(each, field) for field in each.__struct_fields__} for each in tensors]}
-    answer = endpoint.infer(spec.url, request)
+    answer = endpoint.infer(spec.url, {"inputs": msgspec.to_builtins(tensors)}, ASKED_S)
     return {each["name"]: to_array(Tensor(**each)) for each in answer["outputs"]}
 
 

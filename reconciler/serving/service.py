@@ -35,7 +35,10 @@ class Service:
         if self.serving is not None and not allow_signature_change:
             check_same_inputs(loaded, self.serving)
         probes = golden.cases(loaded)
-        golden.probe(version, probes, loaded.infer)
+        if probes:
+            golden.probe(version, probes, loaded.infer)
+        else:
+            loaded.unproven = golden.unproven(loaded)
         self._standby = loaded, probes
         return self._answer(loaded)
 
@@ -73,7 +76,7 @@ class Service:
     def _answer(self, loaded: Loaded | None) -> Answer:
         if loaded is None:
             return Answer(self.model, "", "", ready=False)
-        return Answer(self.model, loaded.version, loaded.digest, ready=True)
+        return Answer(self.model, loaded.version, loaded.digest, ready=True, unproven=loaded.unproven)
 
     def status(self) -> dict[str, Any]:
         """The labels of what serves, stands by and served before."""

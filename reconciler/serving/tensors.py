@@ -37,29 +37,36 @@ class TensorRefused(ValueError):
     """A tensor is not what it says, or not what the model takes. The text names it."""
 
 
-class Tensor(msgspec.Struct, frozen=True):
-    """One tensor in JSON. data is flat in row-major order, or nested as shape says."""
+class Tensor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One tensor in JSON. data is flat in row-major order, or nested as shape says; None where it is elsewhere."""
 
     name: str
     shape: list[int]
     datatype: str
-    data: Any
+    data: Any = None
+    parameters: dict[str, Any] | None = None
 
 
-class Signature(msgspec.Struct, frozen=True):
-    """What one input or output of a model is: -1 in shape stands for any size."""
+class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one input or output of a model is: -1 in shape stands for any size. optional: a request may leave it out.
+
+    unranked: the model says nothing of its shape.
+    """
 
     name: str
     datatype: str
     shape: list[int]
+    optional: bool = False
+    unranked: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} {self.datatype}{self.shape}"
 
     def takes(self, shape: Sequence[int]) -> bool:
         """Whether a tensor of this shape fits."""
-        return len(shape) == len(self.shape) and all(
-            mine in (-1, size) for mine, size in zip(self.shape, shape, strict=True)
+        return self.unranked or (
+            len(shape) == len(self.shape)
+            and all(mine in (-1, size) for mine, size in zip(self.shape, shape, strict=True))
         )
 
     def zeros(self) -> Array:
@@ -75,6 +82,8 @@ def to_array(tensor: Tensor) -> Array:
         raise TensorRefused(f"{tensor.name}: unknown datatype {tensor.datatype!r}; known: {', '.join(DATATYPES)}")
     if any(size < 0 for size in tensor.shape):
         raise TensorRefused(f"{tensor.name}: shape {tensor.shape} has a negative size")
+    if tensor.data is None:
+        raise TensorRefused(f"{tensor.name}: it has no data")
     try:
         values = _typed(tensor.data, dtype)
     except (ValueError, OverflowError, TypeError) as error:
@@ -92,7 +101,9 @@ def to_array(tensor: Tensor) -> Array:
 def to_tensor(name: str, array: Array) -> Tensor:
     """The array as the protocol writes it, flat. Raises TensorRefused when it holds what JSON cannot: NaN, infinity."""
     if not finite(array):
-        raise TensorRefused(f"{name}: the result has NaN or infinite values")
+        raise TensorRefused(
+            f"{name}: the result has NaN or infinite values, which JSON cannot say; ask for binary_data"
+        )
     return Tensor(name, list(array.shape), NAMES[array.dtype], array.ravel().tolist())
 
 

@@ -219,6 +219,7 @@ def environment(
         config.append((f"http.https://{urlsplit(remote.url).netloc}/.extraHeader", header))
     ca_file = remote.credentials.ca_file
     return {
+        "LC_ALL": "C",  # what Git says is read: it says it in one language
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_ASKPASS": "",
         "SSH_ASKPASS": "",

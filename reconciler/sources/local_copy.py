@@ -9,17 +9,24 @@ Nothing is checked out, so hooks, filters, links and submodules of the repositor
 """
 
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import GitRefused, GitUnavailable
+from reconciler.errors import GitRefused, GitUnavailable, ReconcilerError, SourceMissing
 from reconciler.sources.git import Git, deadline_passed
 from reconciler.sources.git_safety import Remote, checked_branch, is_object_id
+from reconciler.sources.unknown import there_is
 
 HEAD_DEADLINE_S: Final = 30.0
+# How servers say that there is no such repository: over https, at GitHub by ssh, by git itself at the other end.
+_NO_REPOSITORY: Final = re.compile(
+    r"repository '.*' not found|repository not found|does not appear to be a git repository", re.IGNORECASE
+)
 
 
 class LocalCopy:
@@ -53,8 +60,10 @@ class LocalCopy:
         Does nothing when it is here already, else fetches, else (and always when `afresh`) makes a fresh copy.
         Raises GitUnavailable, GitRefused; the copy in use stays then.
         """
-        here = None if afresh else self._head(self.git)
-        return head if here == head else (here and self._fetched()) or self._replace(len(head))
+        if not afresh and (self._directory / "current").exists():  # with the history of what was followed before
+            here = self._head(self.git)
+            return head if here == head else self._fetched() or self._replace(len(head))
+        return self._replace(len(head))
 
     def remote_head(self) -> str:
         """The commit id of the branch at the remote; for a local path read there, without a connection."""
@@ -65,13 +74,19 @@ class LocalCopy:
         answer = self._on(None).ask(
             "ls-remote", "--", self.remote.url, self._ref, deadline_s=HEAD_DEADLINE_S, authenticated=True
         )
+        if answer.status and _NO_REPOSITORY.search(answer.words):
+            advice = "check the address; to who may not read it, a private repository is not there either (--token-env)"
+            raise SourceMissing(f"there is no repository {self.remote}: {answer.words}", hint=advice)
         if answer.status:
             raise GitUnavailable(f"{self.remote} did not answer: {answer.words}")
-        for line in answer.output.decode("utf-8", "replace").splitlines():
-            oid, _, name = line.partition("\t")
-            if name == self._ref and is_object_id(oid):
-                return oid
-        raise GitUnavailable(f"{self.remote} has no branch {self.branch} with a commit")
+        heads = _heads(answer.output)
+        if self._ref in heads:
+            return heads[self._ref]
+        words = ("ls-remote", "--", self.remote.url, "refs/heads/*")
+        every = self._on(None).ask(*words, deadline_s=HEAD_DEADLINE_S, authenticated=True)
+        if every.status:
+            raise GitUnavailable(f"{self.remote} did not answer: {every.words}")
+        raise self._branch_missing(_heads(every.output))
 
     def _local_head(self, path: Path) -> str:
         if not path.is_dir():
@@ -83,7 +98,17 @@ class LocalCopy:
             return oid
         if answer.words:
             raise GitUnavailable(f"{path} cannot be read as a Git repository: {answer.words}")
-        raise GitUnavailable(f"{path} has no branch {self.branch} with a commit")
+        every = git.run("for-each-ref", "--format=%(objectname)%09%(refname)", "refs/heads/")
+        raise self._branch_missing(_heads(every))
+
+    def _branch_missing(self, heads: Iterable[str]) -> ReconcilerError:
+        """That there is no such branch, with what there is. A repository without any waits for its first push."""
+        names = sorted(name.removeprefix("refs/heads/") for name in heads)
+        if not names:
+            advice = f"it is read as soon as a commit is pushed to {self.branch}"
+            return GitUnavailable(f"{self.remote} is empty: no branch has a commit yet", hint=advice)
+        hint = there_is(self.branch, names, "its branches")
+        return SourceMissing(f"{self.remote} has no branch {self.branch}", hint=hint)
 
     def _on(self, git_dir: Path | None) -> Git:
         return Git(directory=self._directory, remote=self.remote, git_dir=git_dir, global_config=self._config)
@@ -158,3 +183,9 @@ class LocalCopy:
         answer = git.ask("rev-parse", "--verify", "--quiet", f"{self._ref}^{{commit}}")
         head = answer.output.decode("ascii", "replace").strip()
         return head if answer.status == 0 and git.ask("cat-file", "-e", f"{head}^{{tree}}").status == 0 else None
+
+
+def _heads(output: bytes) -> dict[str, str]:
+    """Full name of a branch -> commit id, of what `ls-remote` prints."""
+    lines = (line.partition("\t") for line in output.decode("utf-8", "replace").splitlines())
+    return {name: oid for oid, _, name in lines if is_object_id(oid)}

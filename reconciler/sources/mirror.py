@@ -12,7 +12,7 @@ from typing import Final
 
 from reconciler.errors import GitUnavailable
 from reconciler.sources.git import Git, deadline_passed
-from reconciler.sources.git_safety import Remote, checked_folder, checked_oid
+from reconciler.sources.git_safety import Remote, checked_folder, checked_oid, is_object_id
 from reconciler.sources.local_copy import LocalCopy
 from reconciler.sources.tree import (
     FILE_LIMIT,
@@ -97,6 +97,36 @@ class Mirror:
     def rewritten(self, old: str, new: str) -> bool:
         """Whether going from `old` to `new` leaves commits behind (a force push)."""
         return not self.is_ancestor(old, new)
+
+    def related(self, old: str, new: str) -> bool:
+        """Whether two commits have history in common. False when `old` is not here."""
+        return self.has(old) and self.git.ask("merge-base", checked_oid(old), checked_oid(new)).status == 0
+
+    def beyond(self, commits: Iterable[str], head: str) -> frozenset[str]:
+        """Those of `commits` that `head` does not have in its history, or that are not here at all.
+
+        What is no object id, as somebody may have written it by hand, is no commit.
+        """
+        wanted = [commit for commit in commits if is_object_id(commit)]
+        if not wanted:
+            return frozenset()
+        lines = "".join(f"{oid}^{{commit}}\n" for oid in wanted).encode()
+        output = self._read("cat-file", "--batch-check=%(objectname)", stdin=lines)
+        here = {oid for oid in output.decode("ascii", "replace").split() if oid in set(wanted)}
+        lines = "".join(f"{oid}\n" for oid in [*sorted(here), f"^{checked_oid(head)}"]).encode()
+        left = self._read("rev-list", "--stdin", stdin=lines).decode("ascii").split() if here else []
+        return (frozenset(wanted) - here) | (here & frozenset(left))
+
+    def folder(self, commit: str, folder: str) -> str:
+        """What stands at `folder` in a commit: its mode, "" where nothing does."""
+        words = ("ls-tree", "-z", "--full-tree", checked_oid(commit), *_within(checked_folder(folder)))
+        return self._read(*words).split(b" ")[0].decode("ascii") if folder else "040000"
+
+    def folders(self, commit: str, *, deep: bool = False) -> list[str]:
+        """The folders at the top of a commit; deep: all of them."""
+        words = ("-r",) if deep else ()
+        output = self._read("ls-tree", "-d", "-z", "--name-only", "--full-tree", *words, checked_oid(commit))
+        return [name for name in output.decode("utf-8", "replace").split("\0") if name]
 
     def commits(self, old: str | None, new: str) -> list[CommitFacts]:
         """Every commit that `new` has and `old` has not, parents before children; only `new` where old is None.

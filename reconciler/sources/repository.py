@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
-from reconciler.errors import HistoryError
+from reconciler.errors import GitUnavailable, HistoryError, SourceMissing
 from reconciler.history.state import State
 from reconciler.model.declaration import Declaration, declare, identity_of
 from reconciler.model.document import Document
@@ -26,6 +26,7 @@ from reconciler.sources.cache import DocumentCache
 from reconciler.sources.documents import read_documents
 from reconciler.sources.mirror import CommitFacts, Mirror
 from reconciler.sources.tree import FileChange, ManifestFile
+from reconciler.sources.unknown import there_is
 from reconciler.stages.git import CommitRead, Reading
 
 
@@ -63,9 +64,15 @@ class DocumentRepository:
         blob: Callable[[str], bytes | None],
         cache: DocumentCache,
         folder: str = "",
+        *,
+        repo: str = "",
     ) -> None:
-        """state: the live fold of the log, which says what was read last.  blob: source files in the log."""
+        """state: the live fold of the log, which says what was read last.  blob: source files in the log.
+
+        repo: what the log calls the repository, where a copy of it is read; "" where that is itself.
+        """
         self._mirror, self._state, self._blob, self._cache, self._folder = mirror, state, blob, cache, folder
+        self._repo = repo
         self._kinds = models()
         self._files = self._remembered()
         self._declared = Declared(slot.object for slots in self._files.values() for slot in slots if slot.object)
@@ -75,21 +82,37 @@ class DocumentRepository:
         """What the last adopted reading declares."""
         return self._declared
 
+    @property
+    def _source(self) -> dict[str, str]:
+        """What is followed, as the log names it."""
+        return {"repo": self._repo or str(self._mirror.remote), "branch": self._mirror.branch, "path": self._folder}
+
+    @property
+    def _is_new(self) -> bool:
+        """Whether nothing was read of what is followed yet; a log of before sources were kept is of this one."""
+        ref = self._state.ref
+        return ref.source != self._source if ref.source else not ref.commit
+
     def reading(self) -> Callable[[], Reading | None]:
         """See stages.git.Repository. What else it needs changes only by `adopt`."""
-        return partial(self._read, dict(self._state.problems))
+        return partial(self._read, dict(self._state.problems), frozenset(self._state.ref.ahead))
 
-    def _read(self, in_force: Problems) -> Reading | None:
-        """in_force: the problems that the log knows."""
-        newest, old = self._mirror.fetch(), self._state.ref.commit
-        if newest == old:
+    def _read(self, in_force: Problems, ahead: frozenset[str]) -> Reading | None:
+        """in_force: the problems that the log knows.  ahead: the commits that it does not, and another one applied."""
+        ref, source = self._state.ref, self._source
+        newest, old = self._head(), ref.commit
+        if newest == old and source == ref.source and not ahead:
             return None
-        head, later = self._judged_alike(old, newest)
-        changes = self._changes(old, head)
+        head, later = self._judged_alike(old, newest) if source == ref.source else (newest, frozenset())
+        missing, is_whole = self._missing(head), self._folder != ref.source.get("path")
+        is_left = bool(old) and self._mirror.rewritten(old, head)
+        is_other = is_left and not self._mirror.related(old, head)
+        is_rewritten = is_other or (is_left and source["branch"] == ref.source.get("branch", source["branch"]))
+        changes = self._changes(old, head, is_whole=is_whole)
         candidates, problems, parsed = self._parse([*changes, *self._conflicting(changes, in_force)])
         files = self._judge(candidates, problems, {change.path for change in changes if change.new_oid is None})
         declared, changed = self._declare(files)
-        commits, blobs = self._commits(old, head, changes)
+        commits, blobs = self._commits("" if is_other else old, head, changes, is_whole=is_whole)
         return Reading(
             commits=commits,
             declared=declared,
@@ -98,11 +121,41 @@ class DocumentRepository:
             problems=self._changed_problems(files, problems, in_force),
             unreadable=self._unreadable(files, problems, in_force),
             blobs=blobs,
-            rewritten_from=old if old and self._mirror.rewritten(old, head) else "",
+            rewritten_from=old if is_rewritten else min(self._mirror.beyond(ahead, head), default=""),
+            source=source if source != ref.source else None,
+            missing=missing or self._empty(declared),
+            ahead=ahead,
             later=self._declared_at(later, files) if head != newest else None,
             parsed=parsed,
             files=files,
         )
+
+    def _head(self) -> str:
+        """The branch's newest commit. Of a branch that was read before it is waited for."""
+        try:
+            return self._mirror.fetch()
+        except SourceMissing as missing:
+            if self._is_new:
+                raise
+            raise GitUnavailable(missing.message, hint=missing.advice) from missing
+
+    def _empty(self, declared: Declared) -> str:
+        """That another source than before declares nothing at all, in words."""
+        is_other = bool(self._state.ref.source) and self._is_new
+        place = self._folder or "the repository"
+        return f"nothing is declared in {place}" if is_other and not len(declared) else ""
+
+    def _missing(self, head: str) -> str:
+        """That the followed folder is gone, in words. Raises SourceMissing where it never was there."""
+        mode = self._mirror.folder(head, self._folder)
+        if mode in {"040000", "120000", "160000"}:  # of what leads elsewhere it is said that it is not followed
+            return ""
+        there = f"{self._folder} is a file, and no folder," if mode else f"there is no folder {self._folder}"
+        if not self._is_new:
+            return f"{there} in commit {head[:12]} any more"
+        top, every = self._mirror.folders(head), self._mirror.folders(head, deep=True)
+        hint = there_is(self._folder, top, "folders at its top", every)
+        raise SourceMissing(f"{there} in commit {head[:12]} of {self._mirror.branch}", hint=hint)
 
     def adopt(self, reading: Reading) -> None:
         """Make a reading the one that stands."""
@@ -141,9 +194,12 @@ class DocumentRepository:
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _changes(self, old: str, head: str) -> list[FileChange]:
-        """What differs between what was read last and `head`, also when the old commit has left the repository."""
-        if old and self._mirror.has(old):
+    def _changes(self, old: str, head: str, *, is_whole: bool = False) -> list[FileChange]:
+        """What differs between what was read last and `head`, also when the old commit has left the repository.
+
+        is_whole: what was read last is of another folder.
+        """
+        if old and not is_whole and self._mirror.has(old):
             return self._mirror.changes(old, head, self._folder)
         there = self._mirror.changes(None, head, self._folder)
         paths = {change.path for change in there}
@@ -195,13 +251,13 @@ class DocumentRepository:
         ]
 
     def _commits(
-        self, old: str, head: str, changes: list[FileChange]
+        self, old: str, head: str, changes: list[FileChange], *, is_whole: bool
     ) -> tuple[tuple[CommitRead, ...], dict[str, bytes]]:
         """Every commit from old to head with the files it changed since the one before it, and the files' bytes."""
         facts = self._mirror.commits(old or None, head) or [self._mirror.facts(head)]  # none: the head went back
         reads, blobs, before = [], {}, old
-        for fact in facts:
-            its = changes if len(facts) == 1 else self._changes(before, fact.commit)
+        for n, fact in enumerate(facts):
+            its = changes if len(facts) == 1 else self._changes(before, fact.commit, is_whole=is_whole and n == 0)
             wanted = [change.new_oid for change in its if change.new_oid and change.problem is None]
             blobs.update(self._mirror.blobs(wanted))
             files = {change.path: change.new_oid for change in its}

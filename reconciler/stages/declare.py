@@ -69,6 +69,7 @@ class Declare(FromGit, Keeping):
                 change = self._verbs.change(trigger)
                 if change.keys | change.kept or change.look:
                     self._cluster.may_write()  # what is asked is done, or refused before anything is recorded
+                    change = replace(change, then=(*change.then, Trigger(Cause.AGAIN)))  # what got no answer, too
                 return change
             case _:
                 return Keeping.take(self, trigger)

@@ -4,6 +4,7 @@ In: commits (through `Repository`), what edges said (through links), verbs of pe
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from reconciler.engine.queue import Cause, Queue, StageQueue, Trigger
@@ -23,7 +24,7 @@ from reconciler.planning.reach import affected, every
 from reconciler.ports import Peers, Workers
 from reconciler.stages.git import Expand, FromGit, GitSource, Repository, explained, noticed, waiting
 from reconciler.stages.replication import Replication
-from reconciler.stages.verbs import Verbs
+from reconciler.stages.verbs import Verbs, asked_again
 
 
 class Said(NamedTuple):
@@ -43,6 +44,7 @@ class Edges(Target):
 
     def __init__(self, record: StageRecorder, queue: StageQueue, workers: Workers, peers: Peers) -> None:
         self._record, self._peers, self._last_words = record, peers, dict[str, str]()
+        self.alive: set[str] = set()  # edges whose agent was there when their log was read last, by this process
 
         def edge(name: str) -> Trigger:
             return Trigger(Cause.EDGE, name)
@@ -58,6 +60,7 @@ class Edges(Target):
         if heard is None:
             return None
         entries, events, alive = heard
+        (self.alive.add if alive else self.alive.discard)(edge)
         words = self._last_words.pop(edge, "")
         keys = {Key.parse(entry.event.subject) for entry in entries if entry.event.type in ev.OUTCOMES}
         present = self._record.state.edges.get(edge)
@@ -83,8 +86,8 @@ class Edges(Target):
     def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
         """What was ordered last: an open order is under way, so waiting never orders twice.
 
-        An order that failed, and was released since, counts as what the edge has instead; so does what an edge has
-        that this log never ordered (the log before was lost), or in an epoch that no edge follows any more.
+        An order that failed or waits, and was released or asked for since, counts as what the edge has instead; so does
+        what an edge has that this log never ordered (the log before was lost), or in an epoch that no edge follows.
         """
         found = {}
         for key in keys:
@@ -97,8 +100,8 @@ class Edges(Target):
                 found[key] = Observed(_has(served))
             elif served is not None and served.operation:
                 failed, deleting = served.phase in FAILED, served.action == "delete"
-                lifted = failed and served.lifted and not deleting
-                instead = _has(served) if lifted else {}
+                lifted = served.lifted and (failed or served.open) and not deleting
+                instead = _instead(served) if lifted else {}
                 found[key] = Observed(served.order | instead, served.policy, served.open, failed, deleting)
         return found
 
@@ -106,6 +109,12 @@ class Edges(Target):
         """Tell their edges. Answers come back through the links."""
         for edge in sorted({order.step.key.edge for order in orders}):
             self._peers.ring(edge)
+
+
+def _instead(served: Served) -> dict[str, str]:
+    """What an edge has instead of what it was ordered; nothing, where the two differ in something else."""
+    has = _has(served)
+    return has if any(served.order.get(name) != value for name, value in has.items()) else dict.fromkeys(has, "")
 
 
 def _has(served: Served) -> dict[str, str]:
@@ -141,7 +150,9 @@ class Deliver(FromGit, Edges, Source):
                 self.git.start()
                 return Change()
             case Cause.COMMIT if self.git.is_starting:
-                return self._followed(self.git.started(trigger, Trigger(Cause.AUDIT)))
+                change = self.git.started(trigger, Trigger(Cause.AUDIT))
+                asked = () if change.is_later else asked_again(self._record, self.git.everything())
+                return self._followed(replace(change, events=(*change.events, *asked)))
             case Cause.COMMIT:
                 return self._followed(self.git.commit(trigger))
             case Cause.EDGE if not trigger.subject:

@@ -14,7 +14,7 @@ from reconciler.engine.question import Question
 from reconciler.engine.queue import Cause, StageQueue, Trigger
 from reconciler.engine.recorder import StageRecorder
 from reconciler.engine.stage import Change
-from reconciler.errors import ReconcilerError, WorldRefused, WorldUnavailable
+from reconciler.errors import ReconcilerError, SourceMissing, WorldRefused, WorldUnavailable
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event, rfc3339
 from reconciler.history.keys import Key
@@ -48,6 +48,9 @@ class Reading:
 
     documents: path -> where the last good content of each of its documents stands, None when the file is gone.
     problems: slot -> diagnostics, only for slots where they changed; empty when a slot is mended.
+    rewritten_from: a commit that was read or applied before and is not in the branch.  source: the place that it was
+    read from, where the log names another.  missing: that the followed folder is gone, in words.  ahead: the commits
+    applied by another reconciler that were looked for in the branch.
     later: what changes again behind it, where it ends at a commit that changes the policy: what comes then is judged by
     that, and read next. None where it ends at the newest commit.
     """
@@ -60,6 +63,9 @@ class Reading:
     unreadable: tuple[str, ...] = ()
     blobs: Mapping[str, bytes] = field(default_factory=dict)
     rewritten_from: str = ""
+    source: Mapping[str, str] | None = None
+    missing: str = ""
+    ahead: frozenset[str] = frozenset()
     later: frozenset[Identity] | None = None
     parsed: int = 0  # documents that had to be parsed
     files: Mapping[str, Any] = field(default_factory=dict)  # what the repository itself keeps of it
@@ -76,7 +82,8 @@ class Repository(Protocol):
     def reading(self) -> Callable[[], Reading | None]:
         """A look at the branch, to be made beside the loop: what it needs of the log is taken now.
 
-        What is new since the last adopted reading; None when the branch has not moved. Raises GitUnavailable.
+        What is new since the last adopted reading; None when the branch has not moved, is the one that the log names,
+        and no commit is `ahead`. Raises GitUnavailable, SourceMissing where nothing was read of this source yet.
         """
         ...
 
@@ -143,12 +150,17 @@ class GitSource:
             answer = self._question.answer(trigger)
         except ReconcilerError as failure:
             self._answered(failure)
+            if isinstance(failure, SourceMissing):
+                self._queue.fail(failure)  # what was typed is not there: who typed it is told at once
             raise
         if answer is None:
             return LATER
+        ref = self._record.state.ref
+        if not answer.value.ahead.issuperset(ref.ahead) if answer.value is not None else ref.ahead:
+            self._queue.add(Trigger(Cause.COMMIT))  # told since: they are looked for too
+            return LATER
         if answer.value is None or answer.value.later is None:
             self._answered()
-        ref = self._record.state.ref
         found = (self._record.event(ev.REF_FOUND, "git", {}),) if ref.lost or ref.ahead else ()
         change = self.change(events=found) if answer.value is None else self._adopt(answer.value, found)
         return replace(change, then=(*change.then, Trigger(Cause.AUDIT))) if ref.ahead else change
@@ -202,8 +214,8 @@ class GitSource:
         return Change(events=change.events) if self.is_starting and not change.is_later else change
 
     def lost(self, failure: ReconcilerError) -> Sequence[Event]:
-        """That the branch cannot be read, once for each reason."""
-        if self._record.state.ref.lost == failure.message:
+        """That the branch cannot be read, once for each reason; of what was never followed nothing is lost."""
+        if self._record.state.ref.lost == failure.message or isinstance(failure, SourceMissing):
             return ()
         return (self._record.event(ev.REF_LOST, "git", {"error": failure.message, "code": failure.code}),)
 
@@ -228,7 +240,8 @@ class GitSource:
     def is_finished(self) -> bool:
         """Whether the commit that was read last is accepted, or held."""
         ref, held = self._record.state.ref, self._record.mine.held_plan
-        return ref.commit == ref.accepted or (held is not None and held.commit == ref.commit)
+        is_held = held is not None and held.commit == ref.commit and held.seq > ref.seq
+        return ref.is_accepted or is_held
 
     def unfinished(self, audit: Change) -> Change:
         """The commit that was read but neither accepted nor held when the process ended, or the audit alone."""
@@ -361,7 +374,8 @@ class GitSource:
         about -= self._left
         undone = self._undone(reading, before) & about
         keys = about | self.held_keys()
-        if self.unreadable() and not reading.unreadable:  # what could not be pruned while a line was unreadable
+        is_over = self.unreadable() and not reading.unreadable  # what could not be pruned while a line was unreadable
+        if is_over or reading.ahead:  # what another reconciler made is compared with this commit as a whole
             keys |= {*self._expand.every(reading.declared), *self.everything()}
         problems = {**reading.problems, **self._pin_problems(reading, keys)}
         events = [self._ref_advanced(reading, n) for n in range(len(reading.commits))]
@@ -433,7 +447,14 @@ class GitSource:
             **read.facts,
             "files": dict(read.files),
             "documents": dict(reading.documents) if is_newest else {},
-        } | ({} if is_newest else {"more": True})  # it was read with the next one, and has no plan of its own
+        }
+        data |= {} if is_newest else {"more": True}  # it was read with the next one, and has no plan of its own
+        if reading.source is not None and n == 0:
+            before = self._record.state.ref.source
+            data |= {"source": dict(reading.source)} | ({"before": before} if before else {})
+        if is_newest:
+            data |= {"missing": reading.missing} if reading.missing else {}
+            data |= {} if len(reading.declared) else {"empty": True}
         return self._record.event(ev.REF_ADVANCED, "git", data, gitcommit=read.commit, actor=str(read.facts["author"]))
 
 

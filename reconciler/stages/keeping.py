@@ -8,7 +8,7 @@ from abc import ABC
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from reconciler.engine.queue import Cause, Trigger
 from reconciler.engine.recorder import StageRecorder
@@ -26,6 +26,8 @@ from reconciler.planning.gate import stopped
 from reconciler.planning.look import Drift, Look
 from reconciler.planning.plan import BATCH, Plan, Step
 from reconciler.stages.git import noticed, waiting
+
+NAMESPACE: Final = "Namespace"
 
 
 class Annotations(Protocol):
@@ -185,7 +187,16 @@ class Keeping(Source, ABC):
         return self.change(stale, outcomes)
 
     def _changed(self, key: Key) -> Change:
-        """An object is not as it was seen last: looked at, if it is one of ours."""
+        """An object is not as it was seen last; what was refused for the namespace that it is, is tried again."""
+        change = self._seen_otherwise(key)
+        if key.kind != NAMESPACE:
+            return change
+        refused = (Key.parse(text) for text, served in self._record.mine.keys.items() if served.phase in FAILED)
+        again = self.change(one for one in refused if one.namespace == key.name)
+        return replace(change, keys=change.keys | again.keys, kept=change.kept | again.kept)
+
+    def _seen_otherwise(self, key: Key) -> Change:
+        """An object is looked at, if it is one of ours."""
         known, look = self._record.mine.keys.get(str(key)), self._look(key)
         if known is None or not known.operation:
             events = []

@@ -4,7 +4,7 @@ In: requests (through the control socket, or by a command where no hub runs).  O
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from reconciler.engine.recorder import StageRecorder
 from reconciler.engine.stage import Change
 from reconciler.errors import NameUnknown, PlanHeld, UsageError
 from reconciler.history import events as ev
-from reconciler.history.events import rfc3339
+from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import DECLARE, SETS, Key, spoken
 from reconciler.history.state import ordering
 from reconciler.history.status import suspensions
@@ -21,6 +21,16 @@ from reconciler.history.timeline import named
 from reconciler.history.times import is_time
 from reconciler.stages.git import GitSource
 from reconciler.stages.scopes import known, there, within
+
+
+# Of people and of a start alike: an order that is given once more is durable, and open until it is answered.
+def asked_again(record: StageRecorder, keys: Iterable[Key], actor: str = "") -> Iterator[Event]:
+    """That what was refused, or waits for the world, is tried now. What is held back for its content is not."""
+    for key in sorted(set(keys)):
+        served = record.mine.known(key)
+        if served.is_tried_again and not served.lifted and served.action != "delete":
+            yield record.event(ev.RETRY_ASKED, key, {}, **({"actor": actor} if actor else {}))
+
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")  # of bytes that were no UTF-8
 TEXT_MAX: Final = 1000  # characters; a reason is shown in one line and written to each object's status
@@ -84,7 +94,7 @@ class Verbs:
                 "no plan is held", hint="nothing waits for approval; `reconciler plan` shows what is next"
             )
         if request["digest"] != held.digest:
-            known = self._known(request["digest"])
+            known = self._was_held(request["digest"])
             which = f"the plan that is held is {held.digest}, not {request['digest']}"
             raise PlanHeld(f"{which}: {_changed(known, held.keys)}; {held.reason}")
         if not self._git.is_finished:  # its Fleet is not the one that was looked at
@@ -100,7 +110,7 @@ class Verbs:
         facts = replace(facts, fleet=fleet, approved=held.digest)
         return Change(keys, (), event.id, held.commit, facts=facts, approval=event)
 
-    def _known(self, digest: str) -> Sequence[str] | None:
+    def _was_held(self, digest: str) -> Sequence[str] | None:
         """The keys of a plan that was held under this digest; None where none was."""
         held = (e.event for e in self._record.log.read(stream=f"plan/{self._record.name}"))
         return next((e.data["keys"] for e in held if e.newdigest == digest and e.data.get("held")), None)
@@ -151,15 +161,35 @@ class Verbs:
         return replace(audit, events=(event,), cause=event.id)
 
     def _reconcile(self, request: Mapping[str, Any]) -> Change:
-        """Look now: at the branch and everything, or at what belongs to a scope. check: only whether there is such."""
-        scope = self._scope(request)
+        """Look now: at the branch and everything, or at what belongs to a scope; what waits or was refused is tried.
+
+        model: of an edge only what goes by this name.  check: only whether there is such.
+        """
+        scope, model = self._scope(request), str(request.get("model") or "")
+        if model:
+            self._known(scope, model)
         if request.get("check"):
             return Change()
         if scope == "*":
-            return self._git.audit()
+            audit = self._git.audit()
+            return replace(audit, events=tuple(asked_again(self._record, self._git.everything(), request["actor"])))
         declared, state = self._git.repository.declared, self._record.state
-        mine = (key for key in self._git.everything() if within(scope, key, declared, state))
-        return self._git.change(mine, cause=state.ref.event)
+        mine = {key for key in self._git.everything() if within(scope, key, declared, state)}
+        if model:
+            mine = {key for key in mine if model in self._names(key)}
+        events = tuple(asked_again(self._record, mine, request["actor"]))
+        return self._git.change(mine, events, events[0].id if events else state.ref.event)
+
+    def _names(self, key: Key) -> set[str]:
+        """What people call the object of a key."""
+        return {key.name, str(key), named(key, self._record.mine.known(key).order)}
+
+    def _known(self, edge: str, model: str) -> None:
+        """Raises NameUnknown where nothing on the edge goes by this name."""
+        there = [key for key in self._git.everything() if key.edge == edge]
+        if not any(model in self._names(key) for key in there):
+            names = sorted({named(key, self._record.mine.known(key).order) for key in there})
+            raise NameUnknown(f"{edge} has no {model}", hint=f"it has {', '.join(names) or 'nothing'}")
 
     def _scope(self, request: Mapping[str, Any]) -> str:
         scope = str(request["scope"])

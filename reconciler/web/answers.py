@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from reconciler.errors import NameUnknown, UsageError
+from reconciler.history.awaited import Awaited, Line, awaited, unread
 from reconciler.history.events import rfc3339
 from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.standing import Standing
@@ -91,6 +92,36 @@ def ask_plan(past: "Past", said: Arguments) -> PlanAnswer:  # noqa: ARG001  # ev
     return PlanAnswer(status(past.replay.at(), rfc3339(time.time())).held)
 
 
+EVERYTHING: Final = "*"  # in place of a commit
+
+
+def ask_wait(past: "Past", said: Arguments) -> Awaited:
+    """How it stands with a commit: the newest one where none is named, with everything where it is `*`.
+
+    edge, model: of what alone.  after: what an earlier answer gave as `seq`, so that less is looked through. Raises
+    NameUnknown.
+    """
+    state, now = past.replay.at(), rfc3339(time.time())
+    seen, asked = status(state, now), said.get("commit", "") or state.ref.commit
+    after = int(said["after"]) if said.get("after", "").isdigit() else 0
+    if asked == EVERYTHING and state.ref.commit:
+        return awaited(seen, Line(()), (), "", edge=said.get("edge", ""), model=said.get("model", ""))
+    if not state.ref.commit:
+        return unread(seen, asked if asked != EVERYTHING else "", state.ref.lost or "the hub has read no commit yet")
+    if not said.get("commit"):
+        after = after or state.ref.seq - 1
+    line = Line(past.log.read(after, stream="git"))
+    found = line.named(asked.lower())
+    if len(found) > 1:
+        raise NameUnknown(f"{len(found)} commits begin with {asked}", hint="name more of it")
+    if not found:
+        newest = f"the hub has read {state.ref.commit[:12]} ({state.ref.subject}), and not this one"
+        return unread(seen, asked, f"{newest}: {state.ref.lost}" if state.ref.lost else newest)
+    since = line.commits[found[0]].seq
+    entries = past.log.read(since)
+    return awaited(seen, line, entries, found[0], edge=said.get("edge", ""), model=said.get("model", ""), seq=since - 1)
+
+
 def ask_problems(past: "Past", said: Arguments) -> Problems:  # noqa: ARG001  # every question takes both
     """What is wrong in Git."""
     return Problems(tuple(past.replay.at().all_problems))
@@ -109,6 +140,7 @@ QUESTIONS: Final[Mapping[str, Query]] = {
     "status": Query("Status", Status, ask_status, frozenset({"asOf"})),
     "state": Query("State", Status, ask_state, frozenset({"at"})),
     "why": Query("Why", Why, ask_why, frozenset({"edge", "model"})),
+    "wait": Query("Awaited", Awaited, ask_wait, frozenset({"commit", "edge", "model", "after"})),
     "plan": Query("HeldPlan", PlanAnswer, ask_plan),
     "problems": Query("Problems", Problems, ask_problems),
 }

@@ -125,6 +125,7 @@ def _fleet(state: State, counts: Counts, now: float) -> Iterator[Metric]:
     yield _gauge(
         "plan_held", "Whether a plan waits for a person.", any(stage.held_plan for stage in state.stages.values())
     )
+    yield _gauge("branch_lost", "Whether the branch that is followed cannot be read.", bool(state.ref.lost))
     problems = len(state.all_problems)
     yield _gauge("manifest_problems", "Problems in the files of the last commit that was read.", problems)
     lag = GaugeMetricFamily(

@@ -29,6 +29,7 @@ from reconciler.wiring.process import AUDIT_S, Pool, SystemClock, recorded
 
 ORDERS_S: Final = 60.0  # an edge looks for orders this often even when nobody rings
 CAP_BYTES: Final = 10 << 30
+HELLO: Final = "hello"
 WORKERS: Final = 4  # keys that are worked on side by side
 
 
@@ -44,6 +45,7 @@ class EdgeAgent:
         self.log = SqliteLog(self._home.log, f"/edge/{edge}", clock)
         self._inode = _inode(self._home.log)
         self._lost: LogWriteFailed | None = None
+        self._has_begun = False
         self._stopping = threading.Event()
         self._record = recorded(self.log, self._home, clock, f"edge/{edge}")
         stage = self._record.stage(DELIVER)
@@ -75,7 +77,8 @@ class EdgeAgent:
             Cause.ORDERS: lambda: jittered(ORDERS_S, random.random),
             Cause.AUDIT: lambda: jittered(AUDIT_S, random.random),
         }
-        self._loop = Loop([Stage(DELIVER, keeper, keeper, every)], self._record, self.queue, sample=random.random)
+        stages, hello = [Stage(DELIVER, keeper, keeper, every)], {HELLO: self._say_hello}
+        self._loop = Loop(stages, self._record, self.queue, sample=random.random, followers=hello)
         self.log.subscribe(lambda entries: _tell(self._hub, edge, entries))
         self._keys = [Key.parse(text) for text in stage.mine.keys]
         self._control = control_socket.serve(self._home.control, self._answer)
@@ -91,6 +94,14 @@ class EdgeAgent:
                 self.queue.stage(DELIVER).add(Trigger(Cause.ORDERS))
         return {"pid": os.getpid()}
 
+    def _say_hello(self) -> None:
+        """Tell the hub that this edge is there, even where there is nothing to do, once what does not serve is told."""
+        if self._has_begun:
+            control_socket.ring(self._hub.control, self._edge)
+            return
+        self._has_begun = True
+        self.queue.stage(HELLO).add(Trigger(Cause.FOLLOW))  # behind the start, which waits already
+
     def _look_after_log(self) -> None:
         """End when the log's file was taken away: what is appended from then on is seen by nobody."""
         if _inode(self._home.log) != self._inode:
@@ -104,7 +115,7 @@ class EdgeAgent:
         """
         for key in self._keys:
             self.work.adopt(key)
-        control_socket.ring(self._hub.control, self._edge)  # we are there, even where there is nothing to do
+        self.queue.stage(HELLO).add(Trigger(Cause.FOLLOW))
         try:
             self._loop.run()
             if self._lost is not None:

@@ -4,18 +4,19 @@ One connection serves all: requests of the loop's workers, one watch a kind, the
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from reconciler.engine.queue import Cause, Queue, StageQueue, Trigger
 from reconciler.engine.recorder import Recorder
 from reconciler.engine.stage import Stage
-from reconciler.errors import ReconcilerError
+from reconciler.errors import ReconcilerError, SettingInvalid
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import DECLARE, Key, stage_of
 from reconciler.kube.client.api import Api
 from reconciler.kube.client.connection import Connection
+from reconciler.kube.client.identity import same_cluster
 from reconciler.kube.client.resources import OURS, Resource
 from reconciler.kube.watch.cache import Cache
 from reconciler.kube.watch.object import Live
@@ -60,12 +61,14 @@ class ClusterStage:
         )
         self._free = free = Api(self.connection, None, vitals.called)
         identity = new_identity()
+        self._cluster = ""  # which one it is, once that is known
         self.lease = Lease(
             free,
             namespace=settings.lease_namespace,
             name=settings.lease,
             identity=identity,
             changed=self._led,
+            may_take=self._know_cluster,
         )
         self.api = api = free.within(self.lease.permit)
         self._kept: list[tuple[Cache, ClusterTarget]] = []
@@ -100,7 +103,7 @@ class ClusterStage:
             recorder.log.subscribe(self._done)
         vitals.lease = lambda: self.lease.held
         vitals.cached = self._cached
-        vitals.waits = lambda: [] if self._listed() else ["the watch cache is not filled yet"]  # a standby is ready
+        vitals.waits = self._waits
         self._told: tuple[bool, str] = (False, "")  # whether it is held, and by whom where another one holds it
         self._closing = threading.Event()
 
@@ -113,6 +116,10 @@ class ClusterStage:
         while wanted() and waited < LISTED_S and not (self.lease.held and self._listed()):
             self._closing.wait(LOOK_S)
             waited += LOOK_S
+
+    def is_heard(self, edges: Iterable[str]) -> bool:  # noqa: ARG002  # none has an agent here
+        """Yes: what the API server answers is the orders' outcome."""
+        return True
 
     def close(self, *, orderly: bool) -> None:  # noqa: ARG002  # nothing of the cluster ends with this process
         """Send nothing more, let a successor begin."""
@@ -163,6 +170,20 @@ class ClusterStage:
         self._kept.append((cache, target))
         return cache, target
 
+    def _know_cluster(self) -> None:
+        """Learn which cluster this is; another one than the log keeps ends the process before anything is written."""
+        try:
+            self._cluster = same_cluster(self._free, self.record.state.cluster)
+        except SettingInvalid as another:
+            self._queue.fail(another)
+            raise
+
+    def _waits(self) -> list[str]:
+        """What this hub is not ready for; a standby is."""
+        waits = [] if self._listed() else ["the watch cache is not filled yet"]
+        git = self.record.state.ref.waits_for_git
+        return [*waits, git] if git else waits
+
     def _listed(self) -> bool:
         return all(cache.wait(0) for cache, _ in self._kept)
 
@@ -189,6 +210,7 @@ class ClusterStage:
     def _led(self, held: bool, transitions: int, holder: str) -> None:
         """The Lease was won, lost, or cannot be had; a standby tells once for whom it waits."""
         data: dict[str, Any] = {"holder": holder, "transitions": transitions}
+        data |= {"cluster": self._cluster} if held and self._cluster else {}
         self.record.epoch = f"lease/{transitions}" if held else ""
         told = (held, "" if held or holder == self.lease.identity else holder)
         if told[0] != self._told[0] or (told != self._told and told[1]):

@@ -1,6 +1,6 @@
 """The hub's stage without Kubernetes, put together. In: a repository, a log.  Out: `EdgeStage`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from reconciler import control_socket
@@ -58,6 +58,10 @@ class EdgeStage:
 
     def start(self, wanted: Callable[[], bool]) -> None:
         """Nothing: agents are started when it is known which there should be."""
+
+    def is_heard(self, edges: Iterable[str]) -> bool:
+        """Whether the agents of these edges were heard since this began."""
+        return self.source.alive >= set(edges)
 
     def close(self, *, orderly: bool) -> None:
         """End the agents, unless the hub itself ended otherwise: then they serve on, and the next hub finds them."""

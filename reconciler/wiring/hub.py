@@ -54,15 +54,15 @@ class HubProcess:
         self.vitals = Vitals()
         self._state = StateDirectory(Path(settings.state_dir))
         home, remote = self._state.hub, remote_of(settings)
-        if remote.path is not None and not remote.path.exists() and not home.log.exists():
-            raise SettingInvalid(
-                f"--repo: there is no {remote.path}", hint="name a repository; `reconciler init` makes one"
-            )
+        if not home.log.exists():
+            require_there(remote)
         home.directory.mkdir(parents=True, exist_ok=True)
         clock = SystemClock()
         self.queue = Queue(clock)
         self.log = SqliteLog(home.log, "/hub", clock)
         self.record = recorded(self.log, home, clock, "hub")
+        if self.record.state.ref.source.get("repo", str(remote)) != str(remote):
+            require_there(remote)  # another one than was followed: nothing was read of it yet
         mirror = _CountedMirror(self._state.mirror, remote, settings.branch)
         mirror.vitals = self.vitals
         repository = DocumentRepository(
@@ -157,7 +157,15 @@ class HubProcess:
             loop.until(lambda: git.has_answered or loop.failure is not None)
             timer.start()
             if git.failure is None:
-                loop.until(lambda: git.has_answered and loop.has_looked and loop.is_at_rest and self._seen().is_heard)
+                loop.until(
+                    lambda: (
+                        git.has_answered
+                        and loop.has_looked
+                        and self.queue.is_quiet
+                        and loop.is_at_rest
+                        and self._is_served()
+                    )
+                )
             failure = git.failure or loop.failure
             if failure is not None and not (git.has_begun and loop.has_looked):
                 raise failure
@@ -167,6 +175,11 @@ class HubProcess:
         finally:
             timer.cancel()
             self._close(orderly=True)
+
+    def _is_served(self) -> bool:
+        """Whether every edge has said, since this began, that what it was given stands or cannot be had."""
+        seen = self._seen()
+        return self.stage.is_heard(row.edge for row in seen.rows) and not any(row.under_way for row in seen.rows)
 
     def _seen(self) -> Status:
         return status(self.record.state, rfc3339(time.time()))
@@ -209,6 +222,13 @@ def same_world(settings: Any, state: State) -> None:
     if not settings.has_cluster and DECLARE in ordered:
         message = "the log in this state directory keeps a cluster"
         raise SettingInvalid(message, hint="say which: --context NAME, --kubeconfig FILE or --in-cluster")
+
+
+def require_there(remote: Remote) -> None:
+    """Refuse a local repository that is not there. Raises SettingInvalid."""
+    if remote.path is not None and not remote.path.exists():
+        advice = "name a repository; `reconciler init` makes one"
+        raise SettingInvalid(f"--repo: there is no {remote.path}", hint=advice)
 
 
 def remote_of(settings: Any) -> Remote:

@@ -22,6 +22,7 @@ from reconciler.planning.plan import Plan
 from reconciler.sources.cache import DocumentCache
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
+from reconciler.sources.revision import revision
 from reconciler.sources.uncommitted import Uncommitted
 from reconciler.stages.declare import Declare
 from reconciler.stages.deliver import Deliver
@@ -52,9 +53,16 @@ class Preview:
         same_world(settings, state)
         self._record = Recorder(MemoryLog("/hub", clock), clock, state, "hub")
         kind = Uncommitted if uncommitted else Mirror
-        mirror = kind(place.root / "preview.git", remote_of(settings), settings.branch)
+        remote, source = remote_of(settings), state.ref.source
+        mirror = kind(place.root / "preview.git", remote, settings.branch)
         blob = past.log.blob if past else self._record.log.blob
-        repository = DocumentRepository(mirror, state, blob, DocumentCache(place.cache), settings.path)
+        # A clone of what is followed is no other repository, and its folder is the one that is followed.
+        is_same = source.get("repo") == str(remote) or (
+            bool(source) and remote.path is not None and bool(revision(state.ref.commit, remote.path))
+        )
+        folder = source["path"] if is_same and "path" not in settings.model_fields_set else settings.path
+        repo = source["repo"] if is_same else ""
+        repository = DocumentRepository(mirror, state, blob, DocumentCache(place.cache), folder, repo=repo)
         self.mirror, self.state, self._repository = mirror, state, repository
         self._stage: Deliver | Declare
         queue = Queue(clock)
@@ -72,6 +80,7 @@ class Preview:
         """Source and target that read only what is asked for, and need no Lease. Raises SettingInvalid."""
         from reconciler.kube.client.api import Api  # a preview of edges needs no Kubernetes client
         from reconciler.kube.client.connection import Connection
+        from reconciler.kube.client.identity import same_cluster
         from reconciler.kube.watch.uncached import Uncached
         from reconciler.kube.write.apply import MANAGER
         from reconciler.kube.write.target import ClusterTarget
@@ -80,6 +89,8 @@ class Preview:
             kubeconfig=settings.kubeconfig, context=settings.context, in_cluster=settings.in_cluster
         )
         api = Api(stack.enter_context(contextlib.closing(opened)))
+        if self.state.cluster:
+            same_cluster(api, self.state.cluster)
         target = ClusterTarget(
             api,
             Uncached(api, MANAGER),

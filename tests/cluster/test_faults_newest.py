@@ -1,13 +1,22 @@
 """Only what is wanted now is done: not what was wanted before, by a retry, at a start, or for want of a read."""
 
+import contextlib
 import json
+import shutil
 from typing import Any
 
 import pytest
 
+from reconciler.engine.recorder import Recorder
+from reconciler.errors import SettingInvalid
+from reconciler.eventlog.sqlite import SqliteLog
+from reconciler.history import events as ev
+from reconciler.history.state import State
 from reconciler.kube.client.resources import OURS
 from reconciler.wiring import cluster as wiring
 from reconciler.wiring.hub import ask
+from reconciler.wiring.preview import preview
+from reconciler.wiring.process import SystemClock
 from tests.api_proxy import GONE, Answer, Delay, Rule
 from tests.cluster.cluster_hub import World, fleet, key, model, models, port, started, uid
 
@@ -291,3 +300,79 @@ def test_a_hub_with_an_older_log_takes_over_what_another_one_made_where_git_answ
     assert world.events("drift.detected") == []
     assert not world.state.ref.ahead
     assert world.status().converged
+
+
+def test_a_log_that_was_put_back_waits_for_git_and_what_git_has_no_longer_is_held(world: World) -> None:
+    started(world, {**model("one"), **model("same")})
+    known = world.repository.head()
+    world.stop()
+    backup = world.root / "backup"
+    shutil.copytree(world.state_dir.root, backup)
+    lost = world.commit(model("one", "2"))
+    world.hub()
+    world.wait_settled()
+    world.stop()
+    shutil.rmtree(world.state_dir.root)
+    backup.rename(world.state_dir.root)
+    world.forget()
+    away = world.repository.path.rename(world.root / "away")
+    hub = world.hub()
+    world.wait(lambda: world.state.ref.ahead == [lost] and world.state.ref.lost, "it waits for Git")
+    world.look()
+    assert any(lost[:12] in one and "before Git was read" in one for one in hub.vitals.waits())
+    assert world.versions() == {"one": "2", "same": "1"}
+    away.rename(world.repository.path)
+    world.repository.reset(known)
+    world.look("commit")
+    world.wait(lambda: world.status().held, "held")
+    held = world.status().held
+    assert held is not None
+    assert held.reason == f"history was rewritten: commit {lost[:12]} is no longer in the branch"
+    assert (hub.vitals.waits(), world.versions()) == ([], {"one": "2", "same": "1"})
+    assert world.events("drift.detected") == []
+    ask(hub.queue, {"verb": "approve", "digest": held.digest, "actor": "ada"})
+    world.wait(lambda: world.versions() == {"one": "1", "same": "1"}, "as the branch says")
+    world.wait_settled()
+    assert not world.status().held
+
+
+def test_a_log_that_is_lost_too_holds_what_would_undo_a_commit_that_git_does_not_have(world: World) -> None:
+    started(world, model("one", "2"))
+    lost = world.repository.head()
+    world.stop()
+    shutil.rmtree(world.state_dir.root)
+    world.forget()
+    world.repository.git("commit", "--quiet", "--amend", "-m", "Forced")
+    world.commit(model("one", "1"))
+    world.hub()
+    world.wait(lambda: world.status().held, "held")
+    held = world.status().held
+    assert held is not None
+    assert lost[:12] in held.reason
+    world.look()
+    assert world.versions() == {"one": "2"}
+
+
+def test_another_cluster_under_the_same_state_is_refused_before_anything_is_written(world: World) -> None:
+    started(world, model("one"))
+    uid = world.plane.request("GET", "/api/v1/namespaces/kube-system")[1]["metadata"]["uid"]
+    assert world.state.cluster == uid
+    world.stop()
+    with contextlib.closing(SqliteLog(world.state_dir.hub.log, "/hub", SystemClock())) as log:
+        record = Recorder(log, SystemClock(), State(), "hub")
+        data = {"holder": "x", "transitions": 9, "cluster": "of another one"}
+        record.append([record.event(ev.LEASE_ACQUIRED, "cluster", data)])
+    world.commit(model("one", "2"))
+    world.proxy.forget()
+    hub = world.hub()
+    world.hubs[-1][1].join(30)
+    assert not world.hubs[-1][1].is_alive()
+    (failure,) = world.failures
+    world.failures.clear()
+    assert isinstance(failure, SettingInvalid)
+    assert "of another one" in failure.message
+    assert uid in failure.message
+    assert "--state" in failure.advice
+    assert world.writes() == []
+    with pytest.raises(SettingInvalid, match="keeps another cluster"), preview(hub.settings):
+        pass

@@ -245,7 +245,9 @@ def test_the_command_line_suspends_and_resumes_one_object(world: World, call: Ca
     world.edit("two", {"spec": {"servingPort": 2}})
     world.wait(lambda: port(world, "two") == 1, "the other one")
     heard(world, "one")
-    assert call("reconcile", "--wait", *state).out == "looked at everything: 1 waiting\n"
+    said = call("reconcile", "--wait", *state)
+    assert (said.code, said.out.splitlines()[0]) == (5, "looked at everything: 1 waiting")
+    assert "InferenceModel/default/one: waits: suspended by" in said.out
     assert port(world) == 2
     assert "is measured" in call("status", *state).out
     said = call("resume", "InferenceModel/default/one", *state)

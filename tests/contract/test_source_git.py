@@ -9,7 +9,7 @@ from typing import Any
 import git.cmd
 import pytest
 
-from reconciler.errors import GitRefused, GitUnavailable
+from reconciler.errors import GitRefused, GitUnavailable, SourceMissing
 from reconciler.sources.commit import Message
 from reconciler.sources.git_safety import Credentials, Remote
 from reconciler.sources.mirror import Mirror
@@ -117,14 +117,35 @@ class SourceContract:
         assert mirror.rewritten("0" * 40, other)  # a commit that never was here
 
     def test_fault_050_no_commits_yet_then_a_branch_lost(self, repository: Repository, mirror: Mirror) -> None:
-        with pytest.raises(GitUnavailable, match="no branch main"):
+        with pytest.raises(GitUnavailable, match="is empty") as empty:
             mirror.fetch()
+        assert not isinstance(empty.value, SourceMissing)
         head = repository.commit({"a.yaml": "a: 1\n"})
         assert mirror.fetch() == head
-        repository.git("branch", "-m", "main", "trunk")
-        with pytest.raises(GitUnavailable, match="no branch main"):
+        repository.git("branch", "-m", "main", "mian")
+        with pytest.raises(SourceMissing, match="no branch main") as missing:
             mirror.fetch()
+        assert missing.value.advice == "did you mean mian? its branches: mian"
         assert mirror.read(mirror.changes(None, head))[0].content == b"a: 1\n"
+
+    def test_the_history_of_what_was_followed_before_stays(self, repository: Repository, remote: Remote) -> None:
+        first = repository.commit({"a.yaml": "a: 1\n"})
+        repository.git("switch", "--quiet", "-c", "prod")
+        prod = repository.commit({"a.yaml": "a: 2\n"})
+        repository.git("switch", "--quiet", "main")
+        main = repository.commit({"a.yaml": "a: 3\n"})
+        directory = repository.path.parent / "mirror"
+        assert Mirror(directory, remote).fetch() == main
+        other = Mirror(directory, remote, "prod")
+        assert other.fetch() == prod
+        assert (other.rewritten(main, prod), other.related(main, prod), other.related("0" * 40, prod)) == (
+            True,
+            True,
+            False,
+        )
+        gone = "1" * 40
+        assert other.beyond([first, prod, main, gone, "by-hand"], prod) == {main, gone}
+        assert other.beyond([first], prod) == other.beyond([], prod) == frozenset()
 
     def test_fault_056_merges_have_their_parents(self, repository: Repository, mirror: Mirror) -> None:
         first = repository.commit({"a.yaml": "a: 1\n"})

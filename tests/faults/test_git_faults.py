@@ -13,7 +13,7 @@ from typing import Any
 import git.cmd
 import pytest
 
-from reconciler.errors import GitRefused, GitUnavailable
+from reconciler.errors import GitRefused, GitUnavailable, SourceMissing
 from reconciler.sources.commit import Message
 from reconciler.sources.git import Git, deadline_passed
 from reconciler.sources.git_safety import Credentials, Remote
@@ -105,6 +105,19 @@ class TestRemote:
         assert contents(mirror, head) == {"a.yaml": b"a: 1\n"}
         (tmp_path / "elsewhere").rename(repository.path)
         assert mirror.fetch() == head
+
+    @pytest.mark.slow
+    def test_fault_050_a_repository_that_the_server_does_not_have_is_told_from_one_out_of_reach(
+        self, tmp_path: Path, server: GitServer, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FLEET_TOKEN", TOKEN)
+        monkeypatch.setenv("LANGUAGE", "de")  # whatever language Git speaks here
+        remote = Remote.parse(server.url("nowhere"), Credentials(ca_file=certificate, token_env="FLEET_TOKEN"))
+        with pytest.raises(SourceMissing, match="there is no repository"):
+            Mirror(tmp_path / "mirror", remote).fetch()
+        with pytest.raises(GitUnavailable) as refused:
+            over_https(tmp_path, server, certificate).fetch()  # without the token
+        assert not isinstance(refused.value, SourceMissing)
 
     def test_fault_052_a_stale_lock_is_left_behind_by_a_fresh_copy(
         self, tmp_path: Path, repository: Repository, mirror: Mirror

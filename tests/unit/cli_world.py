@@ -149,7 +149,8 @@ class World:
             self.record = Recorder(log, self.clock, State(), "hub")
             mirror = Mirror(self.place.mirror, Remote.parse(str(self.repository.path)))
             cache = DocumentCache(self.place.cache)
-            documents = DocumentRepository(mirror, self.record.state, log.blob, cache)
+            named = "https://git.example.com/fleet.git"  # whose clone is read: what the log says is the same anywhere
+            documents = DocumentRepository(mirror, self.record.state, log.blob, cache, repo=named)
 
             self._queue = Queue(self.clock)
             hub = Deliver(documents, self.record, self._queue, Inline(), Peers(self.place, log, stack))

@@ -217,7 +217,7 @@ def test_a_second_answer_reads_only_what_is_new(fresh: Served) -> None:
 
 def test_the_api_says_what_it_takes(served: Served) -> None:
     answer, body = served.get("/api/v1")
-    assert set(json.loads(body)["questions"]) == {"status", "state", "why", "plan", "problems", "history"}
+    assert set(json.loads(body)["questions"]) == {"status", "state", "why", "wait", "plan", "problems", "history"}
     for path, status in (
         ("/api/v1/status?nope=1", 400),
         ("/api/v1/why", 400),

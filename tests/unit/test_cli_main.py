@@ -15,7 +15,8 @@ import yaml
 from reconciler.cli import explain
 from reconciler.cli.main import COMMANDS
 from reconciler.diagnostics import Diagnostic
-from reconciler.errors import RepositoryRefused, error_classes
+from reconciler.errors import RepositoryRefused, SettingInvalid, error_classes
+from reconciler.settings import Settings, default_state_dir
 from tests.unit.cli_world import World
 from tests.unit.conftest import Call
 
@@ -148,6 +149,62 @@ def test_the_kinds_come_as_json_too(call: Call) -> None:
     assert (listed["kind"], listed["items"]) == ("List", list(made))
 
 
+def shell(words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command as a shell starts it, with its redirections."""
+    line = f"exec {sys.executable} -m reconciler {words}"
+    return subprocess.run(
+        ["/bin/sh", "-c", line], capture_output=True, text=True, env=os.environ | environment, check=False
+    )
+
+
+@pytest.mark.parametrize("command", ["--help", "explain RX404", "status", "doctor", "crds -o json"])
+@pytest.mark.parametrize(
+    ("how", "said"), [(">&-", "Bad file descriptor"), (">/dev/full", "No space left"), (">&- <&-", "descriptor")]
+)
+def test_an_output_that_takes_nothing_is_said_with_a_code(settled: World, command: str, how: str, said: str) -> None:
+    done = shell(f"{command} {how}", RECONCILER_STATE=str(settled.place.root))
+    assert done.returncode == 2
+    assert ("RX106" in done.stderr, "the output cannot be written" in done.stderr) == (True, True)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("how", ["2>&-", "<&-", "2>&- <&-", "2>/dev/full"])
+def test_a_stream_that_nobody_needs_may_be_closed(how: str) -> None:
+    whole = shell("explain RX404").stdout
+    assert (whole != "", shell(f"explain RX404 {how}").stdout) == (True, whole)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
+def test_what_an_encoding_lacks_is_written_as_its_code(settled: World, encoding: str) -> None:
+    state = str(settled.place.root)
+    done = shell("history", RECONCILER_STATE=state, PYTHONIOENCODING=encoding, PYTHONUTF8="0", LC_ALL="C")
+    assert (done.returncode, "Traceback" in done.stderr, bool(done.stdout)) == (0, False, True)
+    json.loads(shell("status -o json", RECONCILER_STATE=state, PYTHONIOENCODING=encoding).stdout)
+
+
+@pytest.mark.parametrize("command", ["run --repo . --once --listen off", "plan --repo .", "status", "log verify"])
+def test_a_state_directory_that_cannot_be_is_no_crash(command: str, tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", "-b", "main", tmp_path], check=True)
+    (tmp_path / "file").touch()
+    done = shell(f"{command} --state {tmp_path / 'file' / 'state'}")
+    assert done.returncode == 2
+    assert str(tmp_path / "file") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_user_without_a_home_is_told_what_to_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", nobody)
+    with pytest.raises(SettingInvalid, match="no home directory"):
+        default_state_dir({})
+    assert default_state_dir({"XDG_STATE_HOME": "/x"}) == Path("/x/reconciler")
+    given = {"repo": "https://git.example.com/fleet.git", "state_dir": "/state"}
+    assert Settings.load(given, {}).state_dir == Path("/state")
+
+
 def test_a_bug_ends_with_70_and_keeps_its_traceback() -> None:
     code = (
         "from reconciler.cli import explain\n"
@@ -156,14 +213,29 @@ def test_a_bug_ends_with_70_and_keeps_its_traceback() -> None:
     )
     done = process(code, "explain")
     assert done.returncode == 70
-    assert "Traceback" in done.stderr
-    assert "a bug" in done.stderr
+    first, rest = done.stderr.split("\n", 1)
+    assert first == "error[RX600]: this is a bug: KeyError: 'a bug'"
+    place = Path(rest.partition("traceback in ")[2].partition(";")[0])
+    assert "Traceback" in place.read_text()
+    place.unlink()
+    assert "nothing that runs was touched" in rest
 
 
-def test_an_import_that_fails_is_a_bug_too_and_never_reads_as_differences() -> None:
-    done = process("sys.modules['reconciler.cli.main'] = None\nsys.exit(main())", "plan")
+def test_a_traceback_that_can_be_kept_nowhere_is_printed() -> None:
+    code = (
+        "import tempfile\ntempfile.tempdir = '/nonexistent'\nfrom reconciler.cli import explain\n"
+        "def fail(**_):\n    raise KeyError('a bug')\n"
+        "explain.command.callback = fail\nsys.exit(main())"
+    )
+    done = process(code, "explain")
+    assert (done.returncode, "Traceback" in done.stderr) == (70, True)
+
+
+def test_an_import_that_fails_is_a_bug_too_and_never_reads_as_differences(tmp_path: Path) -> None:
+    done = process("sys.modules['reconciler.cli.main'] = None\nsys.exit(main())", "plan", TMPDIR=str(tmp_path))
     assert done.returncode == 70
-    assert "Traceback" in done.stderr
+    (kept,) = tmp_path.iterdir()
+    assert "ModuleNotFoundError" in kept.read_text()
 
 
 def test_an_interrupt_ends_with_130() -> None:

@@ -184,6 +184,22 @@ def test_rewritten_history_is_held(plan: PlanOf, settled: World) -> None:
     assert "held: history was rewritten" in plan().out
 
 
+def test_another_folder_is_said_with_what_it_would_change(plan: PlanOf, settled: World) -> None:
+    settled.repository.commit({"b/note.yaml": "", "b/defect.yaml": SET % "2"})
+    said = plan("--path", "b")
+    assert "note: the source was switched from all folders to folder b" in said.out
+    assert "held: it deletes 4 of 4" in said.out
+    assert plan("--path", "bb").code == 2
+
+
+def test_a_clone_is_planned_in_the_folder_that_is_followed(call: Call, settled: World, tmp_path: Path) -> None:
+    """It is no other repository: it has the commit that was read last."""
+    clone = tmp_path / "clone"
+    settled.repository.git("clone", "--quiet", ".", str(clone))
+    said = call("plan", "--repo", clone, "--state", settled.place.root)
+    assert (said.code, "switched" in said.out) == (0, False)
+
+
 def test_the_repository_is_the_work_tree_that_it_is_called_in(
     call: Call, settled: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -60,6 +60,36 @@ def test_once_without_a_repository_ends_with_4(call: Call, tmp_path: Path) -> No
     assert "error[RX301]" in said.err
 
 
+@pytest.mark.parametrize("words", [("--path", "modles"), ("--branch", "mian")])
+@pytest.mark.parametrize("is_followed", [False, True])
+def test_once_with_what_is_not_there_ends_with_2_and_what_there_is(
+    once: Once, world: World, settled: World, words: tuple[str, str], is_followed: bool
+) -> None:
+    if not is_followed:
+        world.repository.commit(FILES)
+    at = settled if is_followed else world
+    said = once(at, *words)
+    assert said.code == 2
+    assert "error[RX105]" in said.err
+    assert f"did you mean {'models' if words[0] == '--path' else 'main'}?" in said.err
+    assert "cannot be read" not in said.out
+
+
+def test_another_repository_that_is_not_there_ends_with_2_where_one_is_followed(call: Call, settled: World) -> None:
+    words = ("--once", "--no-agents", "--timeout", "0.5", "--state", settled.place.root)
+    said = call("run", "--repo", settled.place.root / "nowhere", *words)
+    assert (said.code, "error[RX102]" in said.err) == (2, True)
+
+
+def test_once_with_another_folder_of_the_same_commit_acts(once: Once, settled: World) -> None:
+    settled.repository.commit({"b/edge.yaml": FILES["edges/berlin-07.yaml"]})
+    said = once(settled, "--path", "b")
+    assert "the source was switched from" in said.out
+    assert "from all folders of https://git.example.com/fleet.git to folder b of" in said.out
+    assert said.code == 5
+    assert "is held: it deletes 4 of 4" in said.err
+
+
 def test_once_with_a_held_plan_ends_with_5(once: Once, settled: World) -> None:
     settled.repository.commit({"edges/berlin-08.yaml": None, "edges/berlin-07.yaml": None})
     said = once(settled)
@@ -101,6 +131,7 @@ def test_the_verdict_over_every_way_to_end() -> None:
         (seen(), 0),
         (broken, 3),
         (seen(open=True, phase="Downloading"), 4),
+        (seen(phase="Staged"), 4),  # it was served before, and is not served again yet
         (lost, 4),
         (seen(phase="Rejected", message="no", code="RX401"), 5),
         (held, 5),

@@ -263,7 +263,56 @@ def test_https_is_verified_against_the_name(tmp_path: Path, stager: Stager, monk
 def test_a_mismatch_removes_the_partial(server: ArtifactServer, stager: Stager) -> None:
     with pytest.raises(DigestMismatch):
         stager.stage(server.url("/model.onnx"), "0" * 64)
-    assert stager.left == []
+    assert stager.left == [f"{'0' * 64}.refused.json"]
+
+
+@pytest.mark.parametrize("how", ["etag", "date", "length", "etag of a server that ignores it"])
+def test_bytes_that_were_refused_are_not_fetched_again_while_they_are_the_same(
+    server: ArtifactServer, stager: Stager, how: str
+) -> None:
+    dated = (("Last-Modified", "Sun, 22 Nov 2026 10:00:00 GMT"),)
+    first = Bend(etag="", headers=dated if how == "date" else ()) if how in {"date", "length"} else Bend()
+    server.bend(first, first if how != "etag" else Bend(status=304))
+    messages = []
+    for _ in range(2):  # the second store is that of a new process
+        stager.told.clear()
+        with pytest.raises(DigestMismatch) as told:
+            stager.stage(server.url("/model.onnx"), "0" * 64)
+        messages.append(str(told.value))
+    assert messages[0] == messages[1]
+    asked = server.requests[1].headers
+    wanted = {"date": ("if-modified-since", dated[0][1]), "length": ("if-none-match", None)}
+    name, value = wanted.get(how, ("if-none-match", '"v1"'))
+    assert asked.get(name) == value
+    assert stager.told == []  # no byte of a body was taken
+
+
+def test_what_has_changed_since_it_was_refused_is_fetched(server: ArtifactServer, stager: Stager) -> None:
+    server.bend(Bend(body=b"wrong" * 10, etag='"v0"'))
+    with pytest.raises(DigestMismatch):
+        stager.stage(server.url("/model.onnx"), SHA256)
+    assert stager.stage(server.url("/model.onnx"), SHA256).fetched == len(DATA)
+    assert server.requests[1].headers["if-none-match"] == '"v0"'
+    assert stager.left == [SHA256]
+
+
+def test_a_person_has_refused_bytes_fetched_anew(server: ArtifactServer, stager: Stager) -> None:
+    server.bend(Bend(body=bytes(len(DATA))))  # the same length, and the same tag as the right ones
+    with pytest.raises(DigestMismatch):
+        stager.stage(server.url("/model.onnx"), SHA256)
+    with pytest.raises(DigestMismatch):
+        stager.stage(server.url("/model.onnx"), SHA256)
+    artifact = Artifact(SHA256, server.url("/model.onnx"), allow_loopback=True, anew=True)
+    assert stager.store().stage(artifact, lambda *_: None, lambda: False).fetched == len(DATA)
+
+
+def test_another_pin_is_not_what_was_refused(server: ArtifactServer, stager: Stager) -> None:
+    with pytest.raises(DigestMismatch, match="has 1000003 bytes, and 2000000 are declared: correct its `size`"):
+        stager.stage(server.url("/model.onnx"), SHA256, 2_000_000)
+    assert server.sent < len(DATA)
+    assert stager.stage(server.url("/model.onnx"), SHA256, len(DATA)).fetched == len(DATA)
+    with pytest.raises(DigestMismatch, match="correct its `size`"):  # also of what is here by now
+        stager.stage(server.url("/model.onnx"), SHA256, 2_000_000)
 
 
 def test_the_same_url_without_digest_is_kept_once(server: ArtifactServer, stager: Stager) -> None:

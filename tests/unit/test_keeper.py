@@ -2,9 +2,11 @@
 
 import pytest
 
-from reconciler.errors import ForkFound
+from reconciler.errors import ForkFound, NameUnknown
 from reconciler.history import events as ev
+from reconciler.history.events import rfc3339
 from reconciler.history.keys import Key
+from reconciler.history.status import status
 from tests.fleets import catalogue, edge, fleet, model_set, plain
 from tests.stations import EdgeStation, HubStation, settle, types
 
@@ -143,11 +145,13 @@ def test_a_transient_failure_is_tried_again_in_its_own_time_and_not_before(
 ) -> None:
     order(hub, station, "2")
     begun = len(station.work.begun)
-    assert types(station.work.stumble(KEY, 8.0)) == [ev.APPLY_ABANDONED]
+    (outcome,) = station.work.stumble(KEY)
+    delay_s = outcome.event.data["retryMs"] / 1000
+    assert (outcome.event.type, 0 < delay_s <= 1) == (ev.APPLY_ABANDONED, True)
     assert len(station.work.begun) == begun
-    station.clock.seconds += 7.9
+    station.clock.seconds += delay_s - 0.01
     assert station.turn("keys", NOBODY) == []
-    station.clock.seconds += 0.2
+    station.clock.seconds += 0.02
     assert types(station.turn("keys", NOBODY)) == [ev.APPLY_INTENDED]
     assert len(station.work.begun) == begun + 1
     settle(hub, station)
@@ -157,16 +161,18 @@ def test_a_transient_failure_is_tried_again_in_its_own_time_and_not_before(
 def test_a_newer_order_need_not_wait_for_an_older_one_s_next_try(hub: HubStation, station: EdgeStation) -> None:
     order(hub, station, "2")
     order(hub, station, "3")
-    assert types(station.work.stumble(KEY, 300.0)) == [ev.APPLY_ABANDONED, ev.APPLY_INTENDED]
+    assert types(station.work.stumble(KEY)) == [ev.APPLY_ABANDONED, ev.APPLY_INTENDED]
     assert station.work.begun[-1] == (str(KEY), "3")
 
 
-def test_a_refusal_waits_for_new_input_or_the_audit(hub: HubStation, station: EdgeStation) -> None:
+def test_a_refusal_waits_for_its_time_or_new_input(hub: HubStation, station: EdgeStation) -> None:
     order(hub, station, "2")
-    assert types(station.work.refuse(KEY, "RX401")) == [ev.APPLY_FAILED]
-    assert station.turn("orders") == []
-    assert types(station.turn("audit")) == [ev.APPLY_INTENDED]
-    station.work.refuse(KEY, "RX401")
+    (refused,) = station.work.refuse(KEY, "RX410")
+    assert refused.event.type == ev.APPLY_FAILED
+    assert station.turn("orders") == station.turn("audit") == []  # an audit is no reason to ask again
+    station.clock.seconds += refused.event.data["retryMs"] / 1000
+    assert types(station.turn("keys", NOBODY)) == [ev.APPLY_INTENDED]
+    station.work.refuse(KEY, "RX410")
     assert order(hub, station, "3") == [ev.APPLY_INTENDED]
     assert station.work.begun[1:] == [(str(KEY), "2"), (str(KEY), "2"), (str(KEY), "3")]
 
@@ -178,8 +184,10 @@ def test_a_model_that_was_refused_a_port_has_it_when_the_one_before_is_gone() ->
     settle(hub, station)
     hub.push(new, without=[old])
     station.turn("orders")
+    station.work.taken.add(8080)
     first, second = (Key("InferenceModel", "default", name, "e1") for name in ("new", "old"))
     assert types(station.work.refuse(first, "RX406")) == [ev.APPLY_FAILED]
+    station.work.taken.clear()
     assert types(station.work.succeed(second)) == [ev.APPLY_SUCCEEDED, ev.APPLY_INTENDED]
     settle(hub, station)
     assert list(station.work.stands) == [first]
@@ -190,9 +198,104 @@ def test_two_models_that_a_stranger_keeps_from_their_port_do_not_take_turns() ->
     hub.push(edge("e1"), *(plain(name, nodeName="e1", servingPort=port) for name, port in (("a", 9001), ("b", 9002))))
     station = EdgeStation("e1", hub)
     station.turn("orders")
+    station.work.taken |= {9001, 9002}
     for key in list(station.work.jobs):
         station.work.refuse(key, "RX406")
     assert (station.work.jobs, len(station.work.begun)) == ({}, 2)
+
+
+def test_a_port_that_became_free_is_noticed_by_itself_and_nothing_is_told_before(
+    hub: HubStation, station: EdgeStation
+) -> None:
+    hub.push(plain("other", nodeName="e1", servingPort=9001))
+    station.turn("orders")
+    key = Key("InferenceModel", "default", "other", "e1")
+    station.work.taken.add(9001)
+    station.work.refuse(key, "RX406")
+    for _ in range(20):
+        station.clock.seconds += 6.0
+        assert station.turn("keys", NOBODY) == []
+    station.work.taken.clear()
+    station.clock.seconds += 6.0
+    assert types(station.turn("keys", NOBODY)) == [ev.APPLY_INTENDED]
+    settle(hub, station)
+    assert hub.mine.known(key).phase == "Committed"
+
+
+def test_a_port_that_can_be_had_and_yet_is_refused_is_not_asked_in_a_loop(
+    hub: HubStation, station: EdgeStation
+) -> None:
+    order(hub, station, "2")
+    assert types(station.work.refuse(KEY, "RX406")) == [ev.APPLY_FAILED]
+
+
+def test_each_failure_in_a_row_waits_longer_also_over_a_restart(hub: HubStation, station: EdgeStation) -> None:
+    order(hub, station, "2")
+    waited = []
+    for n in range(6):
+        (refused,) = station.work.refuse(KEY, "RX401")
+        waited.append(refused.event.data["retryMs"] / 1000)
+        if n == 2:
+            station = station.again(hub)
+            assert types(station.turn("start")) == [ev.APPLY_INTENDED]  # a start asks once
+        else:
+            station.clock.seconds += waited[-1]
+            assert types(station.turn("keys", NOBODY)) == [ev.APPLY_INTENDED]
+    assert waited == [300, 600, 1200, 2400, 4800, 9600]
+    station.work.succeed(KEY)
+    assert (station.mine.known(KEY).tries, station.mine.known(KEY).retry) == (0, "")
+
+
+def test_what_is_quarantined_has_no_next_time(hub: HubStation, station: EdgeStation) -> None:
+    order(hub, station, "2")
+    refused = station.work.refuse(KEY, "RX404", quarantine=DIGEST["2"])[0].event
+    assert "retryMs" not in refused.data
+    station.clock.seconds += 1e6
+    assert station.turn("audit") == []
+    assert station.again(hub).turn("start") == []
+
+
+def test_reconcile_tries_now_what_was_refused_or_waits_and_leaves_what_is_quarantined(
+    hub: HubStation, station: EdgeStation
+) -> None:
+    order(hub, station, "2")
+    station.work.refuse(KEY, "RX410")
+    hub.turn("edge", "e1")
+    assert types(hub.verb("reconcile", scope="e1", model="digits")) == [ev.RETRY_ASKED, ev.APPLY_INTENDED]
+    assert hub.mine.known(KEY).open
+    assert types(station.turn("orders")) == [ev.APPLY_INTENDED]
+    station.work.stumble(KEY)
+    hub.turn("edge", "e1")
+    assert types(hub.verb("reconcile", scope="*")) == [ev.RETRY_ASKED, ev.APPLY_INTENDED]
+    assert types(station.turn("orders")) == [ev.APPLY_INTENDED]
+    station.work.refuse(KEY, "RX404", quarantine=DIGEST["2"])
+    hub.turn("edge", "e1")
+    assert hub.verb("reconcile", scope="e1") == []
+
+
+def test_another_port_that_was_refused_is_asked_for_again_where_the_version_is_the_same(
+    hub: HubStation, station: EdgeStation
+) -> None:
+    hub.push(model_set("digits", "1", ref="digits", servingPort=9001))
+    station.work.taken.add(9001)
+    station.turn("orders")
+    station.work.refuse(KEY, "RX406")
+    hub.turn("edge", "e1")
+    assert types(hub.verb("reconcile", scope="e1")) == [ev.RETRY_ASKED, ev.APPLY_INTENDED]
+
+
+def test_a_start_of_the_hub_has_tried_now_what_was_refused(hub: HubStation, station: EdgeStation) -> None:
+    order(hub, station, "2")
+    station.work.refuse(KEY, "RX410")
+    hub.turn("edge", "e1")
+    after = hub.again()
+    assert types(after.turn("start"))[-2:] == [ev.RETRY_ASKED, ev.APPLY_INTENDED]
+
+
+def test_who_reconciles_what_an_edge_does_not_have_is_told_what_it_has(hub: HubStation) -> None:
+    with pytest.raises(NameUnknown, match="e1 has no gone") as caught:
+        hub.verb("reconcile", scope="e1", model="gone")
+    assert caught.value.advice == "it has digits"
 
 
 def test_fault_91_a_way_back_that_fails_too_is_no_ping_pong(hub: HubStation, station: EdgeStation) -> None:
@@ -248,7 +351,7 @@ def test_a_job_that_trusts_the_first_use_is_not_stopped_by_what_it_finds_out() -
     station.work.say(KEY, ev.ARTIFACT_STAGED, staged, operation)
     station.turn("orders")
     station.turn("audit")
-    station.work.stumble(KEY, 1.0)
+    station.work.stumble(KEY)
     station.clock.seconds += 2
     station.turn("keys", NOBODY)  # the second try knows the digest
     assert station.work.jobs[KEY][0] is not None
@@ -305,8 +408,49 @@ def test_an_edge_that_starts_without_its_hub_brings_back_what_was_ordered(
     station.work.silent.add(KEY)
     after = station.again(hub)
     after.link.is_away = True
-    assert types(after.turn("start")) == [ev.APPLY_INTENDED]
+    assert types(after.turn("start")) == [ev.MODEL_DEGRADED, ev.APPLY_INTENDED]  # until it serves again it does not
     assert after.work.begun[-1] == (str(KEY), "1")
+
+
+def test_a_fleet_that_was_served_before_is_under_way_until_its_edges_serve_again(
+    hub: HubStation, station: EdgeStation
+) -> None:
+    station.work.silent.add(KEY)  # the agent before has ended its runtimes
+    after = station.again(hub)
+    after.turn("start")
+    hub.turn("edge", "e1")
+    operation = hub.mine.known(KEY).operation
+    for said in ({}, {"sha256": DIGEST["1"], "size": 9}):
+        if said:
+            after.work.say(KEY, ev.ARTIFACT_STAGED, said, operation)
+            hub.turn("edge", "e1")
+        (row,) = status(hub.state, rfc3339(hub.clock.now())).rows
+        assert (row.under_way, row.open, row.serving) == (True, False, "")
+    after.work.succeed(KEY)
+    hub.turn("edge", "e1")
+    (row,) = status(hub.state, rfc3339(hub.clock.now())).rows
+    assert (row.under_way, row.settled, row.serving) == (False, True, "1")
+
+
+def test_agents_that_are_started_again_and_again_make_nothing_unstable(hub: HubStation, station: EdgeStation) -> None:
+    for _ in range(8):
+        station.work.silent.add(KEY)
+        station = station.again(hub)
+        station.turn("start")
+        station.work.say(KEY, ev.MODEL_ACTIVATED, FLIP, hub.mine.known(KEY).operation)
+        station.work.succeed(KEY)
+    assert ev.STATE_UNSTABLE not in types(station.log.read())
+    assert len(station.mine.known(KEY).flips) == 1
+
+
+def test_an_edge_counts_as_heard_by_what_this_process_saw_and_not_by_the_log(hub: HubStation) -> None:
+    settle(hub, EdgeStation("e1", hub))
+    assert hub.hub.alive == {"e1"}
+    after = hub.again()
+    assert after.hub.alive == set()  # though the log says that the agent answers
+    assert after.state.edges["e1"].present
+    after.turn("edge", "e1")
+    assert after.hub.alive == {"e1"}
 
 
 # ── flips that come too often ─────────────────────────────────────────────────────────────────────────────────────────
@@ -365,10 +509,12 @@ def test_fault_22_what_stands_and_cannot_be_had_is_put_off_and_never_tried_in_a_
     station.work.silent.add(KEY)
     assert types(station.turn("audit")) == [ev.APPLY_INTENDED]
     assert types(station.work.refuse(KEY, "RX406")) == [ev.APPLY_FAILED]  # and nothing is begun again
-    assert station.work.put_off == [KEY]
-    assert types(station.turn("keys", str(KEY))) == [ev.APPLY_INTENDED]  # its own time has come
-    assert types(station.work.refuse(KEY, "RX406")) == [ev.APPLY_FAILED]
-    assert types(station.turn("keys", str(KEY))) == [ev.APPLY_INTENDED]
+    station.work.taken.add(8080)
+    station.clock.seconds += 6.0
+    assert station.turn("keys", NOBODY) == []  # it is looked at, and nothing is told
+    station.work.taken.clear()
+    station.clock.seconds += 6.0
+    assert types(station.turn("keys", NOBODY)) == [ev.APPLY_INTENDED]
     station.work.succeed(KEY)
     hub.turn("edge", "e1")
     assert (hub.mine.served(KEY).phase, hub.mine.served(KEY).code) == ("Committed", "")  # the status tells it

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from reconciler.errors import ApiRefused, ApiUnavailable, FieldConflict, LeaseLost, ReconcilerError, RightMissing
+from reconciler.errors import (
+    ApiRefused,
+    ApiUnavailable,
+    FieldConflict,
+    LeaseLost,
+    ReconcilerError,
+    RightMissing,
+    SettingInvalid,
+)
 from reconciler.kube.client.clock import awake_or_not
 from reconciler.kube.client.resources import Resource
 from reconciler.kube.write.lease import Lease, new_identity
@@ -93,7 +101,7 @@ class World:
         self.clock, self.server = Clock(), Server()
         self.told: dict[str, list[tuple[bool, int, str]]] = {}
 
-    def lease(self, identity: str) -> Lease:
+    def lease(self, identity: str, may_take: Callable[[], None] = lambda: None) -> Lease:
         told = self.told.setdefault(identity, [])
         return Lease(
             self.server,
@@ -101,6 +109,7 @@ class World:
             name="reconciler",
             identity=identity,
             changed=lambda *state: told.append(state),
+            may_take=may_take,
             clock=self.clock,
         )
 
@@ -135,6 +144,27 @@ def test_nobody_may_write_before_the_lease_is_held(world: World) -> None:
     with pytest.raises(LeaseLost, match="fleet/reconciler is not held yet"):
         lease.permit()
     assert (lease.held, world.server.calls) == (False, [])
+
+
+def test_it_is_asked_whether_the_lease_may_be_taken_until_that_is_answered_and_never_again(world: World) -> None:
+    answers: list[ReconcilerError | None] = [None, SettingInvalid("another cluster"), ApiUnavailable("no answer")]
+
+    def may_take() -> None:
+        answer = answers.pop()
+        if answer is not None:
+            raise answer
+
+    lease = world.lease("a", may_take)
+    for trouble in ("no answer", "another cluster"):
+        lease._turn()
+        assert (lease.held, world.server.calls) == (False, [])
+        with pytest.raises(LeaseLost, match=trouble):
+            lease.permit()
+        world.clock.now += 2
+    lease._turn()
+    assert (lease.held, answers) == (True, [])
+    world.pass_by(30, lease)
+    assert lease.held
 
 
 def test_what_keeps_a_lease_from_being_had_is_said_with_its_fix(world: World) -> None:

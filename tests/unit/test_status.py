@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.errors import DIAGNOSTICS
 from reconciler.history.keys import DECLARE, DELIVER
 from reconciler.history.state import EdgeSeen, HeldPlan, Ref, Served, StageState, State
 from reconciler.history.status import NEVER, Counted, Row, age, status
@@ -38,6 +39,16 @@ def test_serving_is_what_the_edge_answered_not_what_was_ordered() -> None:
     row = only(a_state(live={}, phase="Downloading", open=True))
     assert (row.wanted, row.serving) == ("2", "")
     assert not row.settled
+
+
+def test_a_model_that_nobody_has_asked_a_real_question_is_settled_and_said_to_be_unproven() -> None:
+    live = {"version": "2", "unproven": "no golden.json in the archive"}
+    row = only(a_state(live=live))
+    assert (row.settled, row.said) == (True, "RX230: unproven: no golden.json in the archive")
+    assert status(a_state(live=live), NOW).converged
+    failed = only(a_state(live=live, phase="RolledBack", message="it misreads", code="RX404"))
+    assert failed.said == "RX404: it misreads"  # what stands against the order comes first
+    assert "RX230" in DIAGNOSTICS
 
 
 def test_an_edge_that_is_lost_is_unknown_since_then() -> None:
@@ -176,9 +187,10 @@ def test_objects_are_counted_by_kind_and_those_that_wait_are_listed_with_all_tha
         Counted(kind="Edge", objects=1, settled=0, waits=1, failing=0, pending=1, drifted=0),
         Counted(kind="InferenceModel", objects=4, settled=1, waits=2, failing=1, pending=1, drifted=1),
     )
+    now = "reconciler reconcile InferenceModel/default/b"
     assert [(one.name, one.stands, one.said) for one in seen.unsettled] == [
         ("e", "Waiting", "frozen"),
-        ("b", "Rejected", "RX411: quota; frozen"),
+        ("b", "Rejected", f"RX411: quota; frozen; tried again as soon as it can be, or now: `{now}`"),
         ("c", "Drifted", "changed by kubectl: the object"),
         ("d", "Committed", "suspended by ada: moving"),
     ]

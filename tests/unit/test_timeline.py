@@ -36,6 +36,7 @@ DATA: dict[str, dict[str, Any]] = {
     ev.ORDER_EXPLAINED: {"keys": {"InferenceModel/default/a@e1": {"reason": "pinned on e1", "origin": "a.yaml:7"}}},
     ev.HOLD_PLACED: {"reason": "failed elsewhere"},
     ev.HOLD_LIFTED: {},
+    ev.RETRY_ASKED: {},
     ev.RECONCILE_SUSPENDED: {"scope": "*", "reason": "night", "until": "2026-12-01T00:00:00Z"},
     ev.RECONCILE_RESUMED: {"scope": "berlin-07"},
     ev.EDGE_FOUND: {"edge": "berlin-07"},
@@ -96,6 +97,8 @@ def test_words_say_what_matters() -> None:
     assert words(event(ev.APPLY_ABANDONED)) == "not done: RX302: no route; again in 1.5 s"
     assert words(event(ev.RECONCILE_SUSPENDED)) == "ada@host suspended everything until 2026-12-01T00:00:00Z: night"
     assert words(event(ev.MODEL_ACTIVATED)) == "serves version 2 (before: 1)"
+    unproven = {"live": LIVE | {"unproven": "no golden.json"}}
+    assert words(event(ev.MODEL_ACTIVATED, data=unproven)) == "serves version 2, unproven"
     assert words(event(ev.DATASET_SYNCED)) == "has version 7 (metadata only)"
     assert words(event(ev.DOWNLOAD_RESUMED)) == "resumes https://x.example.com/a at 1.0 KiB"
 

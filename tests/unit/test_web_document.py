@@ -17,6 +17,7 @@ SAID = {
     "status": {"asOf": NOW},
     "state": {"at": "20"},
     "why": {"edge": "berlin-08", "model": "defect"},
+    "wait": {"commit": "*"},
     "plan": {},
     "problems": {},
 }

@@ -52,6 +52,7 @@ def test_the_fold_of_the_log_is_told(story: World) -> None:
     }
     assert found["reconciler_suspend_status"] == {("*",): 0}
     assert found["reconciler_manifest_problems"] == {(): 1}
+    assert found["reconciler_branch_lost"] == {(): 0}
     assert found["reconciler_log_entries"][()] > 30
     assert found["reconciler_log_size_bytes"][()] > 10_000
     assert set(found["reconciler_log_lag_seconds"]) == {("berlin-07",), ("berlin-08",)}

@@ -19,6 +19,7 @@ from reconciler.errors import (
     ArtifactUnavailable,
     DigestMismatch,
     PortTaken,
+    PreflightRefused,
     ProbeFailed,
     ReconcilerError,
     RuntimeUnavailable,
@@ -100,7 +101,7 @@ class ToyRuntime:
         if self.ended:
             raise RuntimeUnavailable("it ended")
         version, digest = self.serving
-        return Answer(self.spec.model, version, digest, bool(version))
+        return Answer(self.spec.model, version, digest, bool(version), self._world.unproven)
 
     def load(self, path: Path, version: str) -> Answer:
         self.loads.append(version)
@@ -135,6 +136,7 @@ class ToyRuntimes:
         self.running: dict[Key, ToyRuntime] = {}
         self.started: list[ToyRuntime] = []
         self.failures: dict[tuple[str, str], ReconcilerError] = {}
+        self.unproven = ""
         self.ends: dict[tuple[str, str], End] = {}
         self.taken: dict[int, bool] = {}  # port -> whether who has it goes when it is waited for
 
@@ -331,16 +333,11 @@ def test_a_full_disk_at_the_flip_is_no_fault_of_the_version(bench: Bench, monkey
     assert [runtime.ended for runtime in bench.runtimes.started] == [False, True]  # no process is left behind
 
 
-def test_a_transient_failure_says_when_it_is_tried_again_and_longer_each_time(bench: Bench) -> None:
-    delays = []
-    bench.store.failures = [ArtifactUnavailable("cut") for _ in range(4)]
-    for operation in ("op", "op", "op", "newer"):
-        outcome, _ = bench.do(KEY, spec("1"), operation)
-        trigger, delay_s = bench.posted.get(timeout=30)
-        assert (outcome.type, trigger) == (ev.APPLY_ABANDONED, Trigger(Cause.KEYS, str(KEY)))
-        assert outcome.data["retryMs"] == round(1000 * delay_s)
-        delays.append(delay_s)
-    assert delays == [0.5, 1.0, 2.0, 0.5]  # a newer order begins with the shortest
+def test_a_transient_failure_leaves_the_order_open_and_the_loop_says_when_it_is_tried_again(bench: Bench) -> None:
+    bench.store.failures = [ArtifactUnavailable("cut")]
+    outcome, _ = bench.do(KEY, spec("1"))
+    assert (outcome.type, outcome.data["code"]) == (ev.APPLY_ABANDONED, "RX302")
+    assert bench.posted.empty()
 
 
 @pytest.mark.parametrize("failure", [DigestMismatch("other bytes"), PortTaken("8080 is somebody else's")])
@@ -442,16 +439,53 @@ def test_a_version_that_stood_long_enough_is_started_again_at_once(bench: Bench)
 
 @pytest.mark.parametrize(("end", "type_"), [(KILLED, ev.APPLY_ABANDONED), (FAULT, ev.APPLY_FAILED)])
 @pytest.mark.parametrize("before", [True, False])
-def test_who_is_killed_while_it_is_asked_is_asked_again(bench: Bench, end: End, type_: str, *, before: bool) -> None:
+@pytest.mark.parametrize("step", ["load", "activate"])
+def test_who_is_killed_while_it_is_asked_is_asked_again(
+    bench: Bench, end: End, type_: str, step: str, *, before: bool
+) -> None:
+    """One that ends by its own fault is not: the same bytes would end it again."""
     if before:
         bench.do(KEY, spec("1"))
-    bench.runtimes.failures["activate", "2"] = RuntimeUnavailable("it broke off")
-    bench.runtimes.ends["activate", "2"] = end
+    bench.runtimes.failures[step, "2"] = RuntimeUnavailable("it broke off")
+    bench.runtimes.ends[step, "2"] = end
     outcome, _ = bench.do(KEY, spec("2", port=9000))
     assert (outcome.type, "quarantine" in outcome.data) == (type_, type_ == ev.APPLY_FAILED)
     bench.runtimes.failures.clear()
     outcome, _ = bench.do(KEY, spec("2", port=9000))
     assert (outcome.type, bench.work.observe(KEY)) == (ev.APPLY_SUCCEEDED, spec("2", port=9000))
+
+
+def test_a_version_that_ends_the_runtime_that_serves_is_refused_and_what_stood_is_had_again(bench: Bench) -> None:
+    bench.do(KEY, spec("1"))
+    bench.runtimes.failures["load", "2"] = RuntimeUnavailable("it broke off")
+    bench.runtimes.ends["load", "2"] = FAULT
+    outcome, _ = bench.do(KEY, spec("2"))
+    assert (outcome.type, outcome.data["phase"]) == (ev.APPLY_FAILED, "Rejected")
+    assert outcome.data["error"] == f"loading version 2, the runtime {FAULT.how}"
+    assert bench.do(KEY, spec("1"))[0].data["live"]["version"] == "1"
+
+
+def test_the_way_out_of_this_very_refusal_is_said_with_it(bench: Bench) -> None:
+    bench.runtimes.failures["load", "1"] = PreflightRefused("it has two models", hint="pack one")
+    assert bench.do(KEY, spec("1"))[0].data["error"] == "it has two models; pack one"
+
+
+def test_what_the_runtime_calls_unproven_is_told_with_what_is_live(bench: Bench) -> None:
+    outcome, _ = bench.do(KEY, spec("1"))
+    assert "unproven" not in outcome.data["live"]
+    bench.runtimes.unproven = "no golden.json in the archive"
+    outcome, _ = bench.do(KEY, spec("2"))
+    assert (outcome.type, outcome.data["live"]["unproven"]) == (ev.APPLY_SUCCEEDED, "no golden.json in the archive")
+
+
+def test_an_artifact_whose_weights_lie_beside_the_model_is_known_by_all_its_files(bench: Bench) -> None:
+    bench.do(KEY, spec("1"))
+    digest = spec("1")["sha256"]
+    bench.store.there[digest] = bench.store.there[digest]._replace(tree="all of them")
+    bench.runtimes.running[KEY].serving = "1", "all of them"
+    assert bench.work.observe(KEY) == spec("1")
+    bench.runtimes.running[KEY].serving = "1", ""
+    assert bench.work.observe(KEY) != spec("1")
 
 
 def test_the_only_version_that_cannot_be_loaded_again_just_now_is_kept_and_tried_again(bench: Bench) -> None:

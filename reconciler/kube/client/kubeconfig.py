@@ -172,7 +172,10 @@ def _documents(where: str, *, named: bool) -> _Files:
 
     found: _Files = []
     for one in filter(None, where.split(os.pathsep)):
-        path = Path(one).expanduser()
+        try:
+            path = Path(one).expanduser()
+        except RuntimeError:  # this user has no home
+            continue
         try:
             text = path.read_text()
         except FileNotFoundError:

@@ -7,7 +7,7 @@ stands apart: a person runs them, the reconciler does not.
 
 from typing import Final, NamedTuple
 
-from reconciler.kube.client.resources import CRDS, EVENTS, LEASES, OURS
+from reconciler.kube.client.resources import CRDS, EVENTS, LEASES, NAMESPACES, OURS
 
 
 class PolicyRule(NamedTuple):
@@ -51,6 +51,7 @@ RULES: Final = (
         for resource in OURS.values()
     ),
     PolicyRule(EVENTS.group, EVENTS.plural, ("create", "patch"), why="to tell of changes in `kubectl get events`"),
+    PolicyRule(NAMESPACES.group, NAMESPACES.plural, ("get",), why="to know this cluster from another one"),
     PolicyRule(CRDS.group, CRDS.plural, ("get",), why="to see whether the kinds are installed and current"),
 )
 HOME: Final = (

@@ -97,6 +97,7 @@ class Lease:
         name: str,
         identity: str,
         changed: Callable[[bool, int, str], None],
+        may_take: Callable[[], None] = lambda: None,
         duration_s: float = DURATION_S,
         renew_s: float = RENEW_S,
         retry_s: float = RETRY_S,
@@ -104,6 +105,7 @@ class Lease:
     ) -> None:
         """changed(held, transitions, holder): from the Lease's thread, also when `trouble` came or went.
 
+        may_take: asked there until it has not raised; before that the Lease is neither read nor taken.
         duration_s: how long others wait after a renewal.  renew_s: after how long without one nothing is sent any more.
         Raises ValueError where retry_s < renew_s < duration_s does not hold.
         """
@@ -113,6 +115,7 @@ class Lease:
         self.transitions, self.holder = 0, ""
         self.trouble: ReconcilerError | None = None
         self._api, self._changed, self._clock = api.within(self._request_s), changed, clock
+        self._may_take: Callable[[], None] | None = may_take
         self._duration_s, self._renew_s, self._retry_s = duration_s, renew_s, retry_s
         self._document: dict[str, Any] | None = None  # as last seen; whole, so that a write drops nothing
         self._looked = False  # whether _document is what the last answer said
@@ -198,6 +201,9 @@ class Lease:
         return self._pause()
 
     def _attempt(self) -> None:
+        if self._may_take is not None:
+            self._may_take()
+            self._may_take = None
         if not self._looked or self._renewed_at is None:
             self._see(self._api.get(LEASES, self.name, self.namespace))
         if self.holder != self.identity and self._renewed_at is not None and self._document is not None:

@@ -84,7 +84,7 @@ class ClusterTarget(Dispatcher):
         """The commit of which another reconciler made an object last, where this log never read it; else ""."""
         commit, ref = live.annotations.get(COMMIT, ""), self._record.state.ref
         ours = live.annotations.get(OPERATION) == served.operation or commit in {"", ref.commit, ref.accepted}
-        if ours or not ref.commit:  # nothing was read yet: all is taken over as it is
+        if ours:
             return ""
         if commit not in self._read:
             new, self._read_upto = self._record.log.read(self._read_upto, stream="git"), self._record.state.seq

@@ -1,0 +1,181 @@
+"""Whether a commit is live, and else what holds it. May import: history. Pure.
+
+In: the status at one time, and the log since the commit was read.  Out: Awaited. Live is a commit that is accepted, or
+that a newer one contains which is, when none of what was planned since it is still to be begun, open, waiting, refused
+or drifted. Of nothing else is said whether it is as Git says: that is what `status` is for.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from reconciler.history import events as ev
+from reconciler.history import standing as standings
+from reconciler.history.events import Entry
+from reconciler.history.status import ObjectRow, Row, Status
+from reconciler.history.times import shown
+
+LIVE, MOVING, WAITS, FAILING, REFUSED, UNREAD = "live", "under way", "waits", "failing", "refused", "unread"
+WORST: Final = (REFUSED, FAILING, WAITS, UNREAD, MOVING)  # of several things that hold it the first one is told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """One thing that holds it.
+
+    word: one of `under way`, `waits`, `failing`, `refused`, `unread`.  by_itself: whether it may end without anybody.
+    until: when that is looked at next (RFC 3339), "" where it is no matter of time.  ends: the command that ends it.
+    """
+
+    what: str
+    word: str
+    why: str
+    by_itself: bool = False
+    until: str = ""
+    ends: str = ""
+
+    @property
+    def words(self) -> str:
+        """It, in one line."""
+        tried = f"; again at {shown(self.until)}" if self.until else ""
+        return f"{self.what}: {self.word}: {self.why}{tried}" + (f"; `{self.ends}`" if self.ends else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Awaited:
+    """How it stands with a commit. accepted, read: the hub's newest ones.  keys: how many things it is about.
+
+    seq: behind which entry of the log it was read; 0 where that is not known.
+    """
+
+    commit: str
+    accepted: str
+    read: str
+    word: str
+    keys: int
+    holds: tuple[Hold, ...] = ()
+    seq: int = 0
+
+
+class Line:
+    """The commits that the followed branch had, in the order in which they were read, as far as it still has them."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        """entries: of the stream `git`."""
+        self.commits: dict[str, Entry] = {}
+        is_rewritten = False
+        for entry in entries:
+            if entry.event.type == ev.REF_REWRITTEN:
+                is_rewritten = True
+            elif entry.event.type == ev.REF_ADVANCED:
+                if is_rewritten:
+                    self._back_to(entry.event.data.get("parents", ()))
+                    is_rewritten = False
+                self.commits[entry.event.gitcommit] = entry
+
+    def _back_to(self, parents: Iterable[str]) -> None:
+        """Forget what the branch has no more: what was read behind a parent of the first new commit."""
+        known = list(self.commits)
+        last = max((known.index(parent) for parent in parents if parent in self.commits), default=-1)
+        for commit in known[last + 1 :]:
+            del self.commits[commit]
+
+    def named(self, text: str) -> list[str]:
+        """The commits whose ids begin so."""
+        return [commit for commit in self.commits if commit.startswith(text)]
+
+    def since(self, commit: str) -> list[str]:
+        """It, and what was read behind it: all of that contains it, or is contained by what does."""
+        known = list(self.commits)
+        return known[known.index(commit) :]
+
+
+def awaited(  # one question
+    seen: Status, line: Line, entries: Iterable[Entry], commit: str, *, edge: str = "", model: str = "", seq: int = 0
+) -> Awaited:
+    """How it stands with a commit that was read, or ("") with everything.
+
+    entries: of the log, behind where the commit was read.  edge, model: of what alone is asked.  seq: see Awaited.
+    """
+    newer = line.since(commit) if commit else []
+    keys = _planned(entries, frozenset(newer)) if commit else None
+    every: tuple[Row | ObjectRow, ...] = (*seen.rows, *seen.objects)
+    rows = [one for one in every if (keys is None or one.key in keys) and _is_of(one, edge, model)]
+    mine = frozenset(one.key for one in rows) if keys is None else keys
+    holds = [
+        *_of_documents(seen, [line.commits[one] for one in newer], mine),
+        *_of_plans(seen, newer, is_all=not commit),
+        *(hold for hold in map(_of_row, rows) if hold is not None),
+    ]
+    return replace(_judged(seen, commit or seen.commit, holds, len(rows)), seq=seq)
+
+
+def unread(seen: Status, commit: str, why: str, *, is_never: bool = False) -> Awaited:
+    """How it stands with a commit that the hub has not read. is_never: nor will."""
+    hold = Hold(what=f"commit {commit[:12]}", word=UNREAD, why=why, by_itself=not is_never)
+    return _judged(seen, commit, [hold], 0)
+
+
+def _judged(seen: Status, commit: str, holds: list[Hold], keys: int) -> Awaited:
+    words = {hold.word for hold in holds}
+    word = next((one for one in WORST if one in words), LIVE)
+    return Awaited(commit=commit, accepted=seen.accepted, read=seen.commit, word=word, keys=keys, holds=tuple(holds))
+
+
+def _planned(entries: Iterable[Entry], commits: frozenset[str]) -> frozenset[str]:
+    """The keys that the plans of these commits are about: what they order, and what of them waits or is held."""
+    keys: set[str] = set()
+    for _, _, event, origin in entries:
+        if event.type == ev.STEPS_WAITING:
+            keys |= {key for reason, those in event.data["waits"].items() if reason for key in those}
+        if origin is not None or event.gitcommit not in commits:
+            continue
+        if event.type == ev.APPLY_INTENDED:
+            keys.add(event.subject)
+        elif event.type == ev.CHANGE_PLANNED:
+            keys |= set(event.data.get("keys", ()))
+    return frozenset(keys)
+
+
+def _is_of(one: Row | ObjectRow, edge: str, model: str) -> bool:
+    names = {one.name, one.key, one.key.partition("@")[0], one.model if isinstance(one, Row) else ""}
+    return (not edge or edge in {one.edge, one.key, one.key.partition("@")[0]}) and (not model or model in names)
+
+
+def _of_documents(seen: Status, read: Sequence[Entry], keys: frozenset[str]) -> Iterable[Hold]:
+    """What is refused in a file that these commits changed, or of these keys; all of it where it is about no commit."""
+    files = {path for entry in read for path in entry.event.data.get("files", ())}
+    for problem in seen.problems:
+        if problem.get("severity", "error") != "error":
+            continue
+        path = str(problem.get("path", ""))
+        if not read or path in files or path in keys:
+            place = f"{path}:{problem.get('line', 1)}"
+            why = f"{problem['code']}: {problem['message']}"
+            yield Hold(what=place, word=REFUSED, why=why)
+
+
+def _of_plans(seen: Status, newer: list[str], *, is_all: bool) -> Iterable[Hold]:
+    held = seen.held
+    if held is not None and (is_all or held.commit in newer):
+        why, ends = f"it is held: {held.reason}", f"reconciler approve {held.digest}"
+        yield Hold(what=f"plan {held.digest}", word=WAITS, why=why, ends=ends)
+    elif (seen.commit != seen.accepted) if is_all else seen.accepted not in newer:
+        why = seen.lost or "it was read and has no plan yet"
+        yield Hold(what=f"commit {seen.commit[:12]}", word=MOVING, why=why, by_itself=True)
+    if seen.to_begin:
+        yield Hold(what="the plan", word=MOVING, why=f"{seen.to_begin} more to begin", by_itself=True)
+    for lost in seen.cluster_lost:
+        why = f"it cannot be read since {shown(lost.since)}: {lost.error}"
+        yield Hold(what=lost.what, word=MOVING, why=why, by_itself=True)
+
+
+def _of_row(one: Row | ObjectRow) -> Hold | None:
+    """What holds a row; None where it is as Git says."""
+    standing, what = one.standing, f"{one.edge} {one.model}" if isinstance(one, Row) else one.key
+    if standing.is_as_git:
+        return None
+    is_under_way = one.under_way if isinstance(one, Row) else one.open
+    word = FAILING if standing.word == standings.FAILING else MOVING if is_under_way else WAITS
+    by_itself = is_under_way or bool(standing.until or standing.again)
+    return Hold(what=what, word=word, why=standing.why, by_itself=by_itself, until=standing.until, ends=standing.ends)
