@@ -49,7 +49,7 @@ import traceback
 from collections.abc import Sequence
 from enum import Enum
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from reconciler.diagnostics import Diagnostic
 
@@ -282,6 +282,7 @@ class RightMissing(WorldRefused):
     """The API server knows who asks and does not allow it. The message has the RBAC rule that would."""
 
     code, hint = "RX413", "grant the rule shown; `reconciler doctor` lists every right that is missing"
+    right: Any = None  # (the rule, the namespace where it was asked for), where the answer says so
 
 
 class KindMissing(WorldRefused):

@@ -56,6 +56,11 @@ class Settings(BaseModel):
     in_cluster: bool = Field(False, description="Be the service account of the Pod that this runs in.")
     lease_namespace: str = Field("reconciler-system", description="Where the Lease is that only one reconciler holds.")
     lease: str = Field("reconciler", description="The name of that Lease.")
+    install: str = Field(
+        "",
+        pattern=r"^([!-~]{1,253})?$",
+        description="What its objects carry; absent, NAMESPACE/NAME of the Lease.",
+    )
 
     listen: str = Field(
         "127.0.0.1:9484", description="HOST:PORT of the page, /api/v1, /metrics and health, or `off`; port 0 is any."
@@ -99,6 +104,11 @@ class Settings(BaseModel):
     def has_cluster(self) -> bool:
         """Whether a cluster is kept, and not the edges of this machine."""
         return bool(self.kubeconfig or self.context or self.in_cluster)
+
+    @property
+    def install_name(self) -> str:
+        """By what its objects are told from those of another install in the same cluster."""
+        return self.install or f"{self.lease_namespace}/{self.lease}"
 
     @classmethod
     def load(cls, options: Mapping[str, Any], environ: Mapping[str, str]) -> "Settings":

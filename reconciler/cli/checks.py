@@ -15,20 +15,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, Literal
 
 from reconciler import control_socket
 from reconciler.edge.paths import Home, StateDirectory
-from reconciler.errors import HubUnreachable, ReconcilerError
+from reconciler.errors import HubUnreachable, ReconcilerError, UsageError
 from reconciler.history.events import rfc3339
 
 if TYPE_CHECKING:
     from reconciler.history.state import State
+    from reconciler.settings import Settings
     from reconciler.wiring.past import Past
 
 PYTHON, GIT, SQLITE = (3, 11), (2, 36), (3, 51, 3)
 TAIL: Final = 1000  # entries at the end of the log whose hashes are compared
 AHEAD_S: Final = 5.0
+LOOK_S: Final = 10.0  # for a remote to answer
 
 
 @dataclass(frozen=True)
@@ -41,19 +44,12 @@ class Finding:
     fix: str = ""
 
 
-def every(state_dir: Path) -> list[Finding]:
-    """Every check, in order."""
-    return [
-        python(),
-        git(),
-        author(),
-        sqlite(),
-        onnx(),
-        proxies(),
-        *directory(state_dir),
-        *log(state_dir),
-        *processes(state_dir),
-    ]
+def every(state_dir: Path, *, in_cluster: bool = False) -> list[Finding]:
+    """Every check, in order. in_cluster: a cluster is looked at too, so that none is spoken of here."""
+    settings = _followed(state_dir)
+    found = [python(), git(), author(), sqlite(), onnx(), proxies(), repository(settings), *directory(state_dir)]
+    found += [*log(state_dir), *processes(state_dir), listener(state_dir, settings)]
+    return found if in_cluster else [*found, cluster()]
 
 
 def python() -> Finding:
@@ -112,6 +108,65 @@ def proxies() -> Finding:
     return Finding("ok", "proxies", "; ".join(said) or "none: downloads go straight")
 
 
+def _followed(state_dir: Path) -> "Settings | ReconcilerError":
+    """The settings of a hub that began here now; why there can be none, where that is so."""
+    from reconciler.cli.followed import followed
+
+    try:
+        return followed(state_dir, repo=None, branch=None, path=None)
+    except ReconcilerError as error:
+        return error
+
+
+def repository(settings: "Settings | ReconcilerError") -> Finding:
+    """Whether the repository answers that would be followed here. One look, and nothing is fetched."""
+    if isinstance(settings, ReconcilerError):
+        fix = "`reconciler init fleet` begins one; else set RECONCILER_REPO, or call this in your work tree"
+        named = "none is named" if isinstance(settings, UsageError) else f"{settings.code}: {settings.message}"
+        return Finding("warn", "repository", named, fix if isinstance(settings, UsageError) else settings.advice)
+    from reconciler.sources.local_copy import LocalCopy
+    from reconciler.wiring.hub import remote_of
+
+    try:
+        with TemporaryDirectory() as place:
+            copy = LocalCopy(Path(place), remote_of(settings), settings.branch, LOOK_S)
+            head = copy.remote_head()
+    except ReconcilerError as error:
+        return Finding("fail", "repository", f"{error.code}: {error.message}", error.advice)
+    return Finding("ok", "repository", f"{remote_of(settings)}, {settings.branch} is at {head[:12]}")
+
+
+def listener(state_dir: Path, settings: "Settings | ReconcilerError") -> Finding:
+    """Whether the hub can have, or has, the address of its page, metrics and health."""
+    given = os.environ.get("RECONCILER_LISTEN") or "127.0.0.1:9484"
+    place = given if isinstance(settings, ReconcilerError) else settings.listen
+    if place == "off":
+        return Finding("ok", "listener", "off")
+    host, _, port = place.rpartition(":")
+    if _alive(StateDirectory(state_dir).hub):
+        return Finding("ok", "listener", f"http://{place}, if the hub that runs was not told otherwise")
+    if port != "0" and _listens(host.strip("[]"), int(port)):
+        fix = "`reconciler run --listen HOST:PORT` takes another; `ss -ltnp` names who has it"
+        return Finding("warn", "listener", f"{place} is taken", fix)
+    return Finding("ok", "listener", f"{place} is free")
+
+
+def cluster() -> Finding:
+    """That none is needed; where one can be named."""
+    home = os.environ.get("HOME", "")
+    named = os.environ.get("KUBECONFIG") or (f"{home}/.kube/config" if home else "")
+    files = [Path(one) for one in named.split(os.pathsep) if one]
+    there = [str(one) for one in files if one.is_file()]
+    said = (
+        f"contexts are in {', '.join(there)}"
+        if there
+        else "no kubeconfig, and none is needed for edges of this machine"
+    )
+    return Finding(
+        "ok", "cluster", f"not looked at: {said}", "`reconciler doctor --context NAME` looks" if there else ""
+    )
+
+
 def directory(state_dir: Path) -> Iterator[Finding]:
     """The state directory: there, ours, closed to others, with room."""
     try:
@@ -140,7 +195,9 @@ def log(state_dir: Path) -> Iterator[Finding]:
     try:
         with opened(state_dir) as past:
             yield _tail(past)
-            last = past.replay.at().time
+            now = past.replay.at()
+            last = now.time
+            yield _standing(now)
     except HubUnreachable:
         yield Finding("warn", "log", "there is none yet", "`reconciler run --repo REPO` begins one")
         return
@@ -151,6 +208,19 @@ def log(state_dir: Path) -> Iterator[Finding]:
     fix = "set the clock (`timedatectl`); order does not depend on it, but ages and expiries do"
     said = f"behind the log's last entry, {last}" if ahead else "not behind the log"
     yield Finding("warn" if ahead else "ok", "clock", said, fix if ahead else "")
+
+
+def _standing(now: "State") -> Finding:
+    """How all of it stands, as `status` says it."""
+    from reconciler.history.standing import FAILING
+    from reconciler.history.status import status
+
+    seen = status(now, rfc3339(time.time()))
+    standing, counts = seen.standing, seen.tally
+    found = f"{standing.word}: {standing.why}" if standing.why else f"{sum(counts.values())} {standing.word}"
+    verdict: Literal["ok", "warn", "fail"] = "ok" if standing.is_as_git else "fail" if seen.refused else "warn"
+    fix = standing.way_out or ("`reconciler status` says which" if standing.word == FAILING else "`reconciler status`")
+    return Finding(verdict, "fleet", found, "" if standing.is_as_git else fix)
 
 
 def _tail(past: "Past") -> Finding:

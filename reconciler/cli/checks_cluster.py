@@ -4,20 +4,30 @@ In: which cluster, as whom.  Out: findings. A check only reads, and never raises
 """
 
 import json
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from reconciler.cli.checks import Finding
 from reconciler.diagnostics import printable
 from reconciler.errors import ReconcilerError, RightMissing
+from reconciler.history.events import rfc3339
+from reconciler.history.times import shown
 from reconciler.kube.client.api import Api
 from reconciler.kube.client.connection import Connection
 
+SOON_S: Final = 3 * 86_400.0  # before the end of credentials, that they are spoken of
+
 
 def of_cluster(
-    home: str, lease: str, *, kubeconfig: Path | None, context: str | None, in_cluster: bool | None
+    home: str, lease: str, install: str, *, kubeconfig: Path | None, context: str | None, in_cluster: bool | None
 ) -> list[Finding]:
-    """Every check, in order; those behind a failure that they need are left out. home: the namespace of the Lease."""
+    """Every check, in order; those behind a failure that they need are left out. home: the namespace of the Lease.
+
+    install: the name of this one; "" is that of the Lease.
+    """
     try:
         connection = Connection.open(kubeconfig=kubeconfig, context=context or "", in_cluster=bool(in_cluster))
     except ReconcilerError as error:
@@ -26,7 +36,8 @@ def of_cluster(
         api = Api(connection)
         found = [_answers(api)]
         if found[0].verdict == "ok":
-            found += [*_trust(connection), *_kinds(api), *_rights(api, home), _lease(api, home, lease)]
+            found += [*_trust(connection), *_expiry(connection), *_kinds(api), *_rights(api, home)]
+            found += [_lease(api, home, lease), *_installs(api, install or f"{home}/{lease}")]
         return found
     finally:
         connection.close()
@@ -55,6 +66,35 @@ def _trust(connection: Connection) -> Iterator[Finding]:
         yield Finding("warn", "certificate", "nobody checks whether the server is the one that is meant", fix)
 
 
+def _expiry(connection: Connection) -> Iterator[Finding]:
+    """When a token says that it ends (RFC 7519, `exp`). What is renewed by itself is not spoken of."""
+    ends = connection.expires
+    if ends is None:
+        return
+    left_s, fix = ends - time.time(), "`reconciler crds kubeconfig FILE --replace` makes a new one"
+    soon = left_s < SOON_S
+    said = f"good until {shown(rfc3339(ends))}"
+    yield Finding("warn" if soon else "ok", "credentials", said, fix if soon else "")
+
+
+def _installs(api: Api, install: str) -> Iterator[Finding]:
+    """What other installs have in this cluster, by the label that each object carries; nothing where none is there."""
+    from reconciler.kube.client.resources import OURS
+    from reconciler.kube.watch.object import annotations_of
+    from reconciler.model.identity import INSTALL, install_label
+
+    others = f"{INSTALL},{INSTALL}!={install_label(install)}"
+    found: Counter[str] = Counter()
+    try:
+        for resource in OURS.values():
+            found.update(annotations_of(one).get(INSTALL, "") for one in api.everything(resource, others))
+    except ReconcilerError:  # told above: of the kinds, or of the rights
+        return
+    for name, count in sorted(found.items()):
+        said = f"{printable(name)[:253]} has {count} object{'s' * (count != 1)} here, which {install} leaves alone"
+        yield Finding("ok", "install", said)
+
+
 def _kinds(api: Api) -> Iterator[Finding]:
     """Each kind: installed, current, served."""
     from reconciler.kube.admin.installed import look
@@ -71,7 +111,7 @@ def _kinds(api: Api) -> Iterator[Finding]:
             case "missing":
                 yield Finding("fail", name, "not installed", fix)
             case "other":
-                yield Finding("warn", name, "not what this release brings", fix)
+                yield Finding("warn", name, "not what this release brings", f"{fix}, unless a newer one is at work")
             case "current":
                 yield Finding("ok", name, "installed, current")
             case _:
@@ -92,7 +132,8 @@ def _rights(api: Api, home: str) -> Iterator[Finding]:
     for rule in lacking:
         place = f" in namespace {home}" if rule.namespaced else ""
         said = f"may not {', '.join(rule.verbs)} {rule.resource}{place}, {rule.why}"
-        yield Finding("fail", "right", said, rule.fix(home))
+        said += ", where Git declares any" if rule.optional else ""
+        yield Finding("warn" if rule.optional else "fail", "right", said, rule.fix(home))
     if not lacking:
         count = sum(len(rule.verbs) for rule in (*RULES, *HOME))
         yield Finding("ok", "rights", f"all {count} that are needed")

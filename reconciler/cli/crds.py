@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from reconciler.kube.client.api import Api
 
 
+def _account(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--namespace and --account: who the reconciler is in a cluster."""
+    command = click.option("--account", help="Its service account there.  [default: reconciler]")(command)
+    said = "The namespace that the reconciler runs in.  [default: reconciler-system]"
+    return click.option("--namespace", help=said)(command)
+
+
 @click.group(invoke_without_command=True, epilog="Example: reconciler crds | kubectl apply -f -")
 @click.option(
     "--write", "directory", type=click.Path(path_type=Path, file_okay=False), help="Write one file a kind here."
@@ -79,13 +86,41 @@ def remove(*, confirm: int | None, take_over: bool, form: str, **cluster: Any) -
 
 
 @command.command(epilog="Example: reconciler crds roles --namespace edge | kubectl apply -f -")
-@click.option("--namespace", help="The namespace that the reconciler runs in.  [default: reconciler-system]")
-def roles(*, namespace: str | None) -> None:
+@_account
+def roles(*, namespace: str | None, account: str | None) -> None:
     """Print the service account, roles and bindings that the reconciler needs in a cluster, and no more."""
-    from reconciler.kube.admin.rbac import NAMESPACE
+    from reconciler.kube.admin.rbac import ACCOUNT, NAMESPACE
     from reconciler.kube.admin.rbac import roles as made
 
-    click.echo(made(namespace or NAMESPACE), nl=False)
+    click.echo(made(namespace or NAMESPACE, account or ACCOUNT), nl=False)
+
+
+@command.command(epilog="Example: reconciler crds kubeconfig fleet.kubeconfig --context kind-fleet")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@_account
+@click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="How long it is to be good.")
+@click.option("--replace", is_flag=True, help="Write over FILE, as to renew it.")
+@cluster
+def kubeconfig(
+    *, file: Path, namespace: str | None, account: str | None, days: int, replace: bool, **cluster: Any
+) -> None:
+    """Make a kubeconfig for an account of its own that has the rights of `crds roles` and no more, as FILE.
+
+    For a reconciler beside the cluster: `reconciler run --kubeconfig FILE`. Name the cluster as somebody who may make
+    roles there: account, roles and bindings are made, or brought up to date. FILE is for its owner's eyes, and holds a
+    token that ends.
+    """
+    from reconciler.kube.admin.account import kubeconfig as made
+    from reconciler.kube.admin.account import write
+    from reconciler.kube.admin.rbac import ACCOUNT, NAMESPACE
+
+    home, name = namespace or NAMESPACE, account or ACCOUNT
+    with _opened(**cluster) as api, write(file, replace=replace) as into:
+        document, expires = made(api, home, name, seconds=days * 86_400)
+        into(document)
+    click.echo(f"{file}: account {home}/{name} at {api.connection.server}, good until {expires}", err=True)
+    again = f"reconciler crds kubeconfig {file} --replace"
+    click.echo(f"give it to `reconciler run --kubeconfig {file}`; before it ends, `{again}` renews it", err=True)
 
 
 @contextmanager

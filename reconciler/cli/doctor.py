@@ -24,20 +24,24 @@ BROKEN: Final = 4
 @click.option(
     "--lease", envvar="RECONCILER_LEASE", default="reconciler", show_default=True, help="The name of that Lease."
 )
+@click.option(
+    "--install", envvar="RECONCILER_INSTALL", default="", help="What its objects carry.  [default: the Lease]"
+)
 @forms
-def command(*, state_dir: Path, lease_namespace: str, lease: str, form: str, **cluster: Any) -> int:
+def command(*, state_dir: Path, lease_namespace: str, lease: str, install: str, form: str, **cluster: Any) -> int:
     """Check this machine and its state directory; every line is ok, warn or fail, with what mends it. Changes nothing.
 
-    With a cluster: whether it answers, has the kinds, and grants every right that is needed, and who holds the Lease.
+    With a cluster: whether it answers, has the kinds, and grants every right that is needed, who holds the Lease, until
+    when the account is good, and what other installs have there.
     Exit code 4: something fails.
     """
     from reconciler.cli.checks import every
 
-    findings = every(state_dir)
+    findings = every(state_dir, in_cluster=any(cluster.values()))
     if any(cluster.values()):
         from reconciler.cli.checks_cluster import of_cluster
 
-        findings += of_cluster(lease_namespace, lease, **cluster)
+        findings += of_cluster(lease_namespace, lease, install, **cluster)
     if form == "table":
         from reconciler.cli.draw import table
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from reconciler.wiring.preview import Preview
 
 DIFFERENCES, REFUSED = 1, 3
+STAYS: Final = 10  # objects that are named of which a field stays
 NO_POLICY: Final = "no Fleet is declared any more: its limits and permissions go back to the defaults"
 
 
@@ -134,12 +135,25 @@ def _notes(ahead: "Preview") -> Iterator[str]:
         yield said
     if ahead.loses_policy:
         yield NO_POLICY
+    yield from _stays(ahead.state)
     for edge, known in sorted(ahead.state.edges.items()):
         if known.refusal:
             yield f"{edge} takes no orders from this log: {known.refusal}"
     for one in status(ahead.state, rfc3339(time())).objects:
         if one.drift:
             yield f"{spoken(one.key)} is left as it is: {one.drift}"
+
+
+def _stays(state: "State") -> Iterator[str]:
+    """What of objects was answered otherwise than it was asked for, and whose it is: it is not tried again."""
+    from reconciler.history.keys import DECLARE, spoken
+    from reconciler.history.timeline import stays_words
+
+    said = {text: stays_words(served.live) for text, served in sorted(state.stage(DECLARE).keys.items())}
+    found = [f"{spoken(text)}: {words}" for text, words in said.items() if words]
+    yield from found[:STAYS]
+    if len(found) > STAYS:
+        yield f"and {len(found) - STAYS} objects more of which something stays: `reconciler status`"
 
 
 def _refused(plan: "Plan", state: "State") -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ import click
 
 from reconciler.cli.followed import settings_of
 from reconciler.cli.options import cluster, forms, repository, state
-from reconciler.errors import WorldUnavailable
+from reconciler.errors import PortTaken, WorldUnavailable
 
 if TYPE_CHECKING:
     from reconciler.history.status import ObjectRow, Row, Status
@@ -23,6 +23,7 @@ REFUSED, UNANSWERED, HELD, INTERRUPTED = 3, 4, 5, 130
 @repository
 @cluster
 @click.option("--lease-namespace", metavar="NAME", help="Where the Lease is.  [default: reconciler-system]")
+@click.option("--install", metavar="NAME", help="What its objects carry.  [default: NAMESPACE/NAME of the Lease]")
 @click.option("--poll", "poll_s", type=float, metavar="SECONDS", help="Between two looks at the remote.  [default: 30]")
 @click.option("--token-env", metavar="NAME", help="The environment variable that holds a token for https.")
 @click.option("--token-file", metavar="FILE", type=click.Path(path_type=Path), help="The file that holds one.")
@@ -54,7 +55,7 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
 
     settings = settings_of(options)
     with contextlib.ExitStack() as stack:
-        door = None if once or settings.listen == "off" else _door(settings.listen, stack)
+        door = None if once or settings.listen == "off" else _door(settings, stack)
         hub = HubProcess(settings, supervise=agents)
         click.echo(f"following {settings.branch} of {settings.repo}; state in {settings.state_dir}", err=True)
         narrator = Narrator(hub.record, options["state_dir"], form)
@@ -82,11 +83,19 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
     return INTERRUPTED if told.is_set() else verdict(seen)
 
 
-def _door(listen: str, stack: contextlib.ExitStack) -> "Door":
-    """The address, taken before anything begins. Raises PortTaken, SettingInvalid."""
+def _door(settings: Any, stack: contextlib.ExitStack) -> "Door":
+    """The address, taken before anything begins. Raises SecondWriter, PortTaken, SettingInvalid."""
+    from reconciler.edge.paths import StateDirectory
+    from reconciler.eventlog.lock import WriterLock, is_held
     from reconciler.web.server import Door
 
-    return stack.enter_context(contextlib.closing(Door(listen)))
+    try:
+        return stack.enter_context(contextlib.closing(Door(settings.listen)))
+    except PortTaken:
+        log = StateDirectory(Path(settings.state_dir)).hub.log
+        if is_held(log):  # by the hub that listens there: a second one is what is wrong
+            WriterLock(log).release()
+        raise
 
 
 def verdict(seen: "Status") -> int:

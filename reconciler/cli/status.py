@@ -19,7 +19,7 @@ def command(*, where: Where, as_of: str | None, form: str) -> None:
     """Show what every edge is to have, what it answers itself, and what waits for what."""
     seen: Status = where.ask("status", {"asOf": as_of})
     if not where.is_remote:
-        _tell_age(where, seen)
+        tell_age(where, seen.time)
     if form == "table":
         show(seen)
     else:
@@ -28,20 +28,23 @@ def command(*, where: Where, as_of: str | None, form: str) -> None:
         write(form, "Status", seen)
 
 
-def _tell_age(where: Where, seen: "Status") -> None:
-    """Say it where nobody writes the log."""
+def tell_age(where: Where, last: str = "") -> None:
+    """Say it where nobody writes the log that was asked: what it says is no answer of now. last: its newest time."""
     from reconciler.edge.paths import StateDirectory
     from reconciler.eventlog.lock import is_held
+    from reconciler.wiring.past import edge_alone
 
-    if not is_held(StateDirectory(where.state_dir).hub.log):
-        said = f"no reconciler runs at {where.state_dir}: this is what its log says, last at {shown(seen.time)}"
-        click.echo(said, err=True)
+    place, edge = StateDirectory(where.state_dir), edge_alone(where.state_dir)
+    if not is_held(place.edge(edge).log if edge else place.hub.log):
+        who, at = "agent" if edge else "reconciler", f", last at {shown(last)}" if last else ""
+        click.echo(f"no {who} runs at {where.state_dir}: this is what its log says{at}", err=True)
 
 
 def show(seen: "Status") -> None:
     """The status as a person reads it."""
     from reconciler.cli.draw import line, table
     from reconciler.diagnostics import Diagnostic, render_all
+    from reconciler.history.timeline import lost_words
 
     if seen.commit:
         line(f"commit {seen.commit[:7]} by {seen.author}: {seen.subject}")
@@ -59,7 +62,7 @@ def show(seen: "Status") -> None:
     if seen.objects:
         _show_objects(seen)
     for lost in seen.cluster_lost:
-        line(f"\n{lost.what} of the cluster cannot be read since {shown(lost.since)}: {lost.error}", "red")
+        line(f"\n{lost_words(lost.what)} since {shown(lost.since)}: {lost.error}", "red")
     for one in seen.suspended:
         ends = f"; `{one.ends}` ends it" if one.ends and not one.until else ""
         what = "everything is" if one.scope == "*" else f"{one.scope} is"
@@ -68,7 +71,7 @@ def show(seen: "Status") -> None:
         line(f"\nthe log of {link.peer} is not copied: {link.error}", "red")
     if seen.to_begin:
         line(f"\n{seen.to_begin} more to begin", "yellow")
-    if seen.held is not None:
+    if seen.held is not None and seen.held.digest not in seen.standing.why:  # else it stands above
         line(f"\nplan {seen.held.digest} is held: {seen.held.reason}", "yellow")
         line(f" help: `reconciler plan` shows it; `reconciler approve {seen.held.digest}` releases it")
     if seen.problems:

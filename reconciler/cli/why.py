@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import forms, where
+from reconciler.cli.status import tell_age
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def command(*, where: Where, names: tuple[str, ...], form: str) -> None:
     if len(names) > 2:
         raise click.UsageError(f"EDGE and MODEL, or an object alone; {len(names)} names were given")
     found = where.ask("why", {"edge": names[0] if len(names) == 2 else None, "model": names[-1]})
+    if not where.is_remote:
+        tell_age(where)
     if form != "table":
         from reconciler.cli.output import write
 

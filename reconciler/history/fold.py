@@ -12,7 +12,7 @@ from reconciler.history.events import Entry, Event, rfc3339
 from reconciler.history.keys import Key, stage_of
 from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State, Wish, fingerprint
 
-CODE_VERSION: Final = 15  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 17  # of the fold: snapshots made by another one are dropped
 INSTEAD: Final = "; what serves instead: "
 
 
@@ -492,7 +492,11 @@ def _lease(state: State, entry: Entry) -> None:
     data, held = entry.event.data, entry.event.type == ev.LEASE_ACQUIRED
     state.cluster = data.get("cluster") or state.cluster
     state.lease = Leading(
-        held=held, holder=data.get("holder", ""), transitions=data["transitions"], since=entry.event.time
+        held=held,
+        holder=data.get("holder", ""),
+        transitions=data["transitions"],
+        since=entry.event.time,
+        install=data.get("install", state.lease.install),
     )
 
 

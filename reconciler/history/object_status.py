@@ -18,7 +18,7 @@ from reconciler.history.status import standings
 from reconciler.history.summed import dataset_counts, delivery, edge_counts, members_told, model_counts, set_counts
 from reconciler.history.timeline import drift_words, stays_words
 from reconciler.history.times import shown
-from reconciler.model.identity import COMMIT
+from reconciler.model.identity import COMMIT, SERVICE
 
 
 class Seen(Protocol):
@@ -50,7 +50,7 @@ class Around:
     """What a status needs beside the log.
 
     now: RFC 3339 UTC.  branch: that is followed.  from_git: whether it is from Git, where only that has a meaning.
-    members: of a set, the objects that it makes; of a Model, those that serve it; of an Edge or a Dataset, the keys of
+    members: of a set, the objects that it makes; of a Model, those that use it; of an Edge or a Dataset, the keys of
     what an edge is given. An InferenceModel's own are its keys on edges.
     problems: of its document.  suspended: {actor, reason, until} where it is not to be changed.
     frozen_until: the end of the freeze that holds now.  handled: the request to look at it that was answered last.
@@ -222,34 +222,50 @@ def of_service(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # 
 
 
 def of_set(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
-    """What its edges have of it, counted."""
+    """What its edges have of it, counted; where no edge is told anything, what it makes."""
     counts, failures = set_counts(state, around.members)
-    return {"edges": counts}, members_told(counts["desired"], counts["ready"], counts["failed"], failures, "edges")
+    given = any(text in state.stage(DELIVER).keys for text in around.members)
+    ready, what = (counts["ready"], "edges") if given else (counts["updated"], f"{SERVICE} objects")
+    return {"edges": counts}, members_told(counts["desired"], ready, counts["failed"], failures, what)
 
 
 def of_model(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
-    """How far its versions are spread."""
+    """Who uses it, and how far its versions are spread."""
     versions = len(seen.spec.get("versions", ()))
+    users = len({text.partition("@")[0] for text in around.members})
     edges, in_use = model_counts(state, around.members)
-    told = f"{versions} version{'s' * (versions != 1)}, {edges} edge{'s' * (edges != 1)} serve it"
-    return {"versions": versions, "edges": edges, "inUse": in_use}, Verdict(said.TRUE, said.SUCCEEDED, told)
+    told = ", ".join((_many(versions, "version"), _many(users, "user"), f"{_many(edges, 'edge')} serve it"))
+    facts = {"versions": versions, "users": users, "edges": edges, "inUse": in_use}
+    return facts, Verdict(said.TRUE, said.SUCCEEDED, told)
 
 
-def of_dataset(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
-    """What its edges have of it, counted."""
+def of_dataset(key: Key, state: State, seen: Seen, around: Around) -> Facts:
+    """What its edges have of it, counted; where none is told anything, it is metadata that is as Git says."""
     if not any(text in state.stage(DELIVER).keys for text in around.members):
-        return {}, None
+        return {}, _mirrored(key, state)
     counts, version, failures = dataset_counts(state, around.members)
     facts = {"versions": len(seen.spec.get("versions", ())), "servedVersion": version, "edges": counts}
     desired = counts["bytes"] + counts["metadata"]
     return facts, members_told(desired, counts["ready"], len(failures), failures, "edges")
 
 
+def _mirrored(key: Key, state: State) -> Verdict | None:
+    """Of what stands in the cluster to be read there, whether it is as it was ordered; None where nothing was."""
+    served = state.stage(DECLARE).known(key)
+    if not served.operation or served.open or served.phase != "Committed":
+        return None
+    return Verdict(said.TRUE, said.SUCCEEDED, "as Git says; nothing was heard of it from an edge")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
+
+
 def of_edge(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # noqa: ARG001
     """Whether it is there, and what it serves."""
     heard = state.edges.get(key.name)
     if heard is None and not any(text in state.stage(DELIVER).keys for text in around.members):
-        return {}, None
+        return {}, _mirrored(key, state)
     wanted, serving, failures = edge_counts(state, around.members)
     facts: dict[str, Any] = {"models": {"wanted": wanted, "serving": serving}}
     if heard is None:
@@ -269,7 +285,8 @@ def of_fleet(key: Key, state: State, seen: Seen, around: Around) -> Facts:  # no
     problems = [one for one in state.all_problems if one.get("severity", "error") == "error"]
     ours = {text: served for text, served in mine.keys.items() if served.operation}
     known = around.standings or standings(state, DECLARE, around.now)
-    every = {text: known.of(Key.parse(text), mine.known(text)) for text in {**ours, **mine.waits}}
+    every = {text: known.of_object(text, served) for text, served in ours.items()}
+    every |= {text: known.of_object(text, mine.known(text)) for text in mine.waits}
     plan = {"digest": held.digest, "reason": held.reason[:512], "counts": held.counts} if held is not None else {}
     is_done = not mine.to_begin and not mine.waits and not any(_is_to_do(served) for served in ours.values())
     applied = _revision(around.branch, ref.accepted) if is_done else str(seen.status.get("lastAppliedRevision", ""))

@@ -58,6 +58,9 @@ class Standing:
         return f"`{self.ends}` ends it" if is_command else self.ends
 
 
+SETTLED: Final = Standing()
+
+
 class Stop(NamedTuple):
     """A suspension. words: by whom, until when and why.  until, ends: see Standing."""
 
@@ -77,7 +80,15 @@ class Standings:
 
     def of(self, key: Key, served: Served) -> Standing:
         """How a key stands of which this is known."""
-        return self._unheard(key) or self._failing(key, served) or self._waiting(key, served) or Standing()
+        return self._unheard(key) or self._failing(key, served) or self._waiting(key, served) or SETTLED
+
+    def of_object(self, text: str, served: Served) -> Standing:
+        """The same of an object of the API server, by the text of its key; cheap where it is as Git says."""
+        mine, live = self._mine, served.live
+        odd = served.open or served.drift or served.fought or served.unstable or "mutated" in live or self._stops
+        if not odd and served.phase == "Committed" and text not in mine.waits and text not in self._held:
+            return SETTLED
+        return self.of(Key.parse(text), served)
 
     def stopped(self, key: Key, served: Served) -> str:
         """By whom what belongs to a key is suspended, and why, whether anything waits for that or not; "" by nobody."""
@@ -99,7 +110,7 @@ class Standings:
         """When what failed is tried again, and the command to have it now; of content, the one that lets it."""
         what = f"{key.edge} {named(key, served.order)}" if key.edge else str(key)
         if not served.is_tried_again:
-            return {"ends": f"reconciler release {what}"} if served.phase in FAILED else {}
+            return {"ends": f"reconciler release {what}"} if key.edge and served.phase in FAILED else {}
         return {"until": served.retry if served.retry > self._now else "", "ends": TRY_NOW + what}
 
     def _failing(self, key: Key, served: Served) -> Standing | None:

@@ -138,6 +138,7 @@ class Leading(msgspec.Struct, kw_only=True, omit_defaults=True):
     holder: str = ""
     transitions: int = 0
     since: str = ""
+    install: str = ""  # the name that this one's objects carry
 
 
 class StageState(msgspec.Struct, kw_only=True, omit_defaults=True):

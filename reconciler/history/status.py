@@ -82,12 +82,14 @@ class Row:
 class ObjectRow:
     """One object of the API server, as this log keeps it. wanted: the version that Git wants, where it has one.
 
-    there: the version that was applied last, or that somebody else made of it.  since: when `phase` began.
-    drift: what somebody else made of it, in words, where that stands.  pending: a change of it waits; waits says for
-    what, or by whom it is suspended.  stays: what of it the API server has otherwise, or somebody else keeps, in words.
+    stage: that makes it.  there: the version that was applied last, or that somebody else made of it.
+    since: when `phase` began.  drift: what somebody else made of it, in words, where that stands.  pending: a change of
+    it waits; waits says for what, or by whom it is suspended.  stays: what of it the API server has otherwise, or
+    somebody else keeps, in words.
     """
 
     key: str
+    stage: str
     kind: str
     namespace: str
     name: str
@@ -263,8 +265,9 @@ class Status:
 
     @property
     def unsettled(self) -> tuple[ObjectRow, ...]:
-        """The objects of the API server of which something is to be told, in their order."""
-        return tuple(one for one in self.objects if not one.settled or one.waits or one.stays)
+        """The objects of the API server of which something is to be told; first those that are not as Git says."""
+        told = (one for one in self.objects if not one.settled or one.waits or one.stays)
+        return tuple(sorted(told, key=lambda one: one.settled))  # what is as Git says has only a remark
 
     @property
     def refused(self) -> bool:
@@ -394,17 +397,23 @@ def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...], 
 
 
 def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Iterable[ObjectRow]:
-    """Those of the API server that were ordered or wait to be, by kind, namespace and name."""
-    mine, standings = state.stage(DECLARE), Standings(state, DECLARE, _stops(suspended), now)
+    """Those of the API server that were ordered or wait to be, by stage, kind, namespace and name."""
+    for stage in sorted(state.stages.keys() - {DELIVER}, key=lambda name: (name != DECLARE, name)):
+        yield from _objects_of(state, stage, suspended, now)
+
+
+def _objects_of(state: State, stage: str, suspended: tuple[Suspension, ...], now: str) -> Iterable[ObjectRow]:
+    mine, standings = state.stage(stage), Standings(state, stage, _stops(suspended), now)
     ordered = (text for text, served in mine.keys.items() if served.operation)
     for text in sorted({*ordered, *mine.waits}):
         served = mine.known(text)
         key, wish, pending = Key.parse(text), mine.wish(text), text in mine.waits
-        standing = standings.of(key, served)
+        standing = standings.of_object(text, served)
         is_fought = served.fought > now
         there = _version_there(served)
         yield ObjectRow(
             key=text,
+            stage=stage,
             kind=key.kind,
             namespace=key.namespace,
             name=key.name,

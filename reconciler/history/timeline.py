@@ -12,6 +12,7 @@ from reconciler.history.events import Event
 from reconciler.history.keys import DELIVER, Key, spoken, stage_of
 from reconciler.history.state import switch
 from reconciler.history.times import shown
+from reconciler.model.identity import RIGHT_TO
 
 Data = Mapping[str, Any]
 
@@ -160,6 +161,15 @@ def _fields(data: Data) -> str:
     return ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
 
 
+def lost_words(what: str) -> str:
+    """What of a cluster this cannot do: `Edge cannot be read`, `the right to patch edges is missing`."""
+    return f"{what} {'is missing' if _is_right(what) else 'cannot be read'}"
+
+
+def _is_right(what: str) -> bool:
+    return what.startswith(RIGHT_TO)
+
+
 def drift_words(data: Data) -> str:
     """`changed by kubectl-edit: spec.targetVersion by kubectl-edit`; "" where there is no drift."""
     return f"{data['what']} by {data['writer'] or 'somebody'}: {_fields(data) or 'the object'}" if data else ""
@@ -193,6 +203,8 @@ def stays(live: Data) -> Iterator[Stay]:
 
 def stays_words(live: Data, *, declared: bool = False) -> str:
     """The same in words, of many fields the first three. declared: only those in which Git does not get its way."""
+    if "mutated" not in live:
+        return ""
     every = [one.words for one in stays(live) if not declared or (one.manager and one.asked is not None)]
     return "; ".join(every[:3]) + (f"; and {len(every) - 3} more" if len(every) > 3 else "")
 
@@ -284,8 +296,8 @@ WORDS: Final[dict[str, Callable[[Event], str]]] = {
     ev.DRIFT_RESOLVED: lambda _: "is as declared again",
     ev.OBJECT_GONE: lambda _: "is neither declared nor there any more",
     ev.OBJECT_ADOPTED: lambda _: "was there already, kept from now on",
-    ev.CLUSTER_LOST: lambda e: f"{e.data['what']} cannot be read{_reason(e.data)}",
-    ev.CLUSTER_FOUND: lambda e: f"{e.data['what']} can be read",
+    ev.CLUSTER_LOST: lambda e: f"{lost_words(e.data['what'])}{_reason(e.data)}",
+    ev.CLUSTER_FOUND: lambda e: f"{e.data['what']} {'is there again' if _is_right(e.data['what']) else 'can be read'}",
     ev.LEASE_ACQUIRED: lambda e: f"holds the lease (transition {e.data['transitions']})",
     ev.LEASE_LOST: lambda e: f"does not hold the lease, {e.data.get('holder') or 'nobody'} does{_reason(e.data)}",
     ev.EDGE_FOUND: lambda _: "the agent answers",

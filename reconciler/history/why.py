@@ -5,13 +5,13 @@ A link is an event with words; each is the cause of the one before it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import DELIVER, Key, scopes_of, stream_of
-from reconciler.history.state import Served, StageState, State, suspended_by
+from reconciler.history.state import EdgeSeen, Served, StageState, State, suspended_by
 from reconciler.history.timeline import drift_words, unproven_words, words
 from reconciler.history.times import is_over
 
@@ -62,13 +62,21 @@ def why(  # noqa: PLR0917  # where to look, then what to look with
     past = list(stream(stream_of(stage, key)))
     walk = _on_edge if stage == DELIVER else _object
     return [
-        *walk(served, past, find, stream),
+        *_told(walk(served, past, find, stream), key, state),
         *_today(asked, _said(served, past), state, find, stream),
         *_held_back(key, state, mine, asked),
         *_held(key, mine),
         *_suspended(key, state, served, mine),
         *_problems(key, mine),
     ]
+
+
+def _told(links: Iterable[WhyLink], key: Key, state: State) -> Iterator[WhyLink]:
+    """The same; of an edge that is not heard what it answered last."""
+    is_heard = state.source.startswith("/edge/") or state.edges.get(key.edge, EdgeSeen()).present
+    for link in links:
+        old = f"answered{link.text.removeprefix('answers')}, when it was heard last"
+        yield replace(link, text=old) if link.what == "serving" and not is_heard else link
 
 
 def _on_edge(served: Served, past: list[Entry], find: Find, stream: Stream) -> Iterator[WhyLink]:

@@ -25,6 +25,7 @@ def crds(kinds: Iterable[Kind]) -> dict[str, str]:
     return {
         f"{GROUP}_{row.plural}.yaml": _HEADER + yaml.safe_dump(definition(row), sort_keys=False, width=120)
         for row in kinds
+        if row.is_ours
     }
 
 

@@ -66,9 +66,24 @@ def identity_of(document: Document, kinds: Kinds) -> Identity | None:
         metadata = Metadata.model_validate({"name": given.get("name"), "namespace": given.get("namespace")})
     except ValidationError:
         return None
-    if group != GROUP:
+    row = row_of(data, kinds)
+    if row is None and group != GROUP:
         return Identity(kind, metadata.namespace, metadata.name)
-    return _identity(kinds[kind], metadata) if kind in kinds else None
+    return _identity(row, metadata) if row is not None else None
+
+
+def row_of(data: Any, kinds: Kinds) -> Kind | None:
+    """The kind that a document is of; None of one that is none of ours, or that there is not.
+
+    What is not of our group is ours where an annotation of our group says so.
+    """
+    row, version = kinds.get(_text(data, "kind")), _text(data, "apiVersion")
+    if row is None or row.is_ours:
+        return row if version.rpartition("/")[0] == GROUP else None
+    metadata = data.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    asked = isinstance(annotations, dict) and any(str(name).startswith(f"{GROUP}/") for name in annotations)
+    return row if asked and version == row.api_version else None
 
 
 def declare(document: Document, kinds: Kinds) -> tuple[Declaration | None, list[Diagnostic]]:
@@ -82,7 +97,7 @@ def declare(document: Document, kinds: Kinds) -> tuple[Declaration | None, list[
         advice = "begin it with `apiVersion: `, `kind: `, `metadata: ` and `spec: `, each on a line of its own"
         return None, [document.diagnostic("RX207", "a document is a mapping", document.position(()), advice=advice)]
     found = list(_head_problems(document, kinds))
-    row = kinds.get(_text(document.data, "kind"))
+    row = row_of(document.data, kinds)
     if row is None or any(problem.code == "RX209" for problem in found):
         return None, found
     found += _too_large(document)
@@ -108,19 +123,24 @@ def declare(document: Document, kinds: Kinds) -> tuple[Declaration | None, list[
 def _head_problems(document: Document, kinds: Kinds) -> Iterator[Diagnostic]:
     """What is wrong with apiVersion, kind and the names of the fields at the top."""
     version, kind = _text(document.data, "apiVersion"), _text(document.data, "kind")
+    row, ours = row_of(document.data, kinds), [name for name, one in kinds.items() if one.is_ours]
     for name, given in (("apiVersion", version), ("kind", kind)):
         if not given:
             at = document.key_position((name,) if document.has((name,)) else ())
             hint = f"a document begins with apiVersion: {API_VERSION}, then kind, metadata and spec"
             yield document.diagnostic("RX208", f"{name} cannot be read", at, advice=hint)
     group = version.rpartition("/")[0]
-    if version and group != GROUP:
-        hint = f"write apiVersion: {API_VERSION}" if kind in kinds else "keep other kinds in another folder"
+    if row is not None and not row.is_ours:
+        pass
+    elif version and group != GROUP:
+        hint = f"write apiVersion: {API_VERSION}" if kind in ours else "keep other kinds in another folder"
+        if kind in kinds and kind not in ours:
+            hint = f"an annotation of {GROUP}/ has it kept with our kinds"
         message = f"{kind:.60} of {version:.80} is not one of our kinds"
         yield document.diagnostic("RX209", message, document.position(("apiVersion",)), advice=hint)
-    elif kind and kind not in kinds:
-        meant = nearest(kind, list(kinds))
-        hint = f"did you mean {meant}?" if meant else f"there is {', '.join(kinds)}"
+    elif kind and kind not in ours:
+        meant = nearest(kind, ours)
+        hint = f"did you mean {meant}?" if meant else f"there is {', '.join(ours)}"
         yield document.diagnostic("RX209", f"there is no kind {kind:.60}", document.position(("kind",)), advice=hint)
     elif version and version != API_VERSION:
         message = f"there is no version {version.rpartition('/')[2]:.60} of our kinds"

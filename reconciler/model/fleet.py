@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 
 from reconciler.model.fields import Boolean, Count, Text, at_most, problem
 from reconciler.model.kind import AGE, MESSAGE, READY, REASON, Column, Kind
-from reconciler.model.policy import DriftRule, FreezeWindow
+from reconciler.model.policy import DriftRule, FreezeWindow, Manager
 from reconciler.model.rules import checks
 from reconciler.model.shape import Shape, matching
 from reconciler.model.status import Status, SuspensionStatus, Time
@@ -61,6 +61,9 @@ class FleetSpec(Shape):
     """What to do about live differences; the first rule that matches counts, without one the field is taken back."""
     adopt: Boolean = False
     """Whether objects that are declared, but were made by somebody else, are taken over."""
+    overrideManagers: Annotated[tuple[Manager, ...], *at_most(64)] = ()
+    """Field managers by which people apply; * stands for any text. What they have of our objects becomes ours, so that
+    what leaves Git goes. Absent, kubectl* and before-first-apply."""
     freeze: Annotated[tuple[FreezeWindow, ...], *at_most(64)] = ()
     """When nothing is to change."""
 

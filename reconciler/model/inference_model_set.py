@@ -11,7 +11,7 @@ from pydantic import ConfigDict, ValidationInfo, field_validator
 
 from reconciler.model.fields import Count, choice
 from reconciler.model.inference_model import Service
-from reconciler.model.kind import AGE, COMMIT, MESSAGE, REASON, Column, Kind
+from reconciler.model.kind import AGE, COMMIT, MESSAGE, READY, REASON, Column, Kind
 from reconciler.model.rules import checks
 from reconciler.model.shape import Selector, Shape, VersionText, default_rules, default_version
 from reconciler.model.status import Status
@@ -85,11 +85,12 @@ KIND: Final = Kind(
     "inferencemodelsets",
     ("ims",),
     (
+        READY,
         Column("Model", ".spec.template.spec.modelName"),
         Column("Default", ".spec.defaultVersion"),
         Column("Edges", ".status.edges.desired", "integer"),
         Column("Updated", ".status.edges.updated", "integer"),
-        Column("Ready", ".status.edges.ready", "integer"),
+        Column("Serving", ".status.edges.ready", "integer"),
         Column("Pinned", ".status.edges.pinned", "integer"),
         AGE,
         Column("Failed", ".status.edges.failed", "integer", wide=True),

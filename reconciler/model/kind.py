@@ -6,7 +6,7 @@ there are says the table of planning.kinds.
 
 from typing import Any, Final, Literal, NamedTuple
 
-from reconciler.model.identity import GROUP
+from reconciler.model.identity import GROUP, VERSION
 from reconciler.model.shape import Shape
 from reconciler.model.status import Status
 
@@ -36,7 +36,10 @@ COMMIT: Final = Column("Commit", rf".metadata.annotations.{_QUOTED_GROUP}/commit
 
 
 class Kind(NamedTuple):
-    """One row: how a kind is called, where its objects live, and what they say."""
+    """One row: how a kind is called, where its objects live, and what they say.
+
+    group, version: ours, but for what stands beside our kinds.
+    """
 
     name: str
     spec: type[Shape]
@@ -45,6 +48,18 @@ class Kind(NamedTuple):
     short_names: tuple[str, ...]
     columns: tuple[Column, ...]
     status: type[Status] = Status
+    group: str = GROUP
+    version: str = VERSION
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is of our group, so that there is a definition of it."""
+        return self.group == GROUP
+
+    @property
+    def api_version(self) -> str:
+        """As a document says it."""
+        return f"{self.group}/{self.version}" if self.group else self.version
 
 
 def to_json(spec: Shape, *, defaults: bool = False) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator
 
 from reconciler.model.fields import Count, Number, Text, at_most, choice, problem
 from reconciler.model.inference_model import FRAMEWORKS, ModelFile
-from reconciler.model.kind import AGE, COMMIT, Column, Kind
+from reconciler.model.kind import AGE, COMMIT, READY, Column, Kind
 from reconciler.model.rules import rule
 from reconciler.model.shape import MOST_VERSIONS, Shape, distinct
 from reconciler.model.status import Status
@@ -78,6 +78,8 @@ class ModelStatus(Status):
 
     versions: Count | None = None
     """How many versions there are."""
+    users: Count | None = None
+    """How many InferenceModels use it, those that sets make among them."""
     edges: Count | None = None
     """How many edges serve one of them."""
     inUse: Annotated[tuple[Use, ...], *at_most(50)] = ()
@@ -91,10 +93,11 @@ KIND: Final = Kind(
     "models",
     ("mdl",),
     (
+        READY,
         Column("Framework", ".spec.frameworkType"),
         Column("Task", ".spec.task"),
         Column("Versions", ".status.versions", "integer"),
-        Column("In-Use", ".status.edges", "integer"),
+        Column("In-Use", ".status.users", "integer"),
         AGE,
         COMMIT,
     ),

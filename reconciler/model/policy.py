@@ -18,7 +18,7 @@ from reconciler.model.shape import Shape, matching
 from reconciler.model.times import TIME_ADVICE, is_time
 from reconciler.model.windows import DAYS, interval
 
-DRIFTING: Final = ("InferenceModel", "InferenceModelSet", "Model", "Dataset", "Edge", "Fleet")
+DRIFTING: Final = ("InferenceModel", "InferenceModelSet", "Model", "Dataset", "Edge", "Fleet", "Namespace")
 POLICIES: Final = ("correct", "report", "ignore")
 SCOPES: Final = ("changes", "all")
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from reconciler.model.fields import Text, at_most, problem
-from reconciler.model.identity import STAMPS
+from reconciler.model.identity import INSTALL, STAMPS
 from reconciler.model.rules import Rule, checks, given, rule
 
 NAME: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
@@ -29,6 +29,7 @@ _DIGEST_ADVICE: Final = "paste the output of `sha256sum FILE`"
 _SCHEME: Final = "its scheme is none of https, http, file", "begin it with https://"
 _CREDENTIALS: Final = "it carries credentials", "remove user:password@; secrets do not belong into Git"
 _VALUE_ADVICE: Final = "at most 63 letters, digits, -, _ and ., beginning and ending with a letter or digit"
+_OWN_ADVICE: Final = "leave it out: the reconciler writes it with each apply"
 _FILE_ADVICE: Final = "a version is one file for ever: use a new one"
 
 
@@ -110,6 +111,12 @@ def _labels(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+def _not_our_own(value: dict[str, str]) -> dict[str, str]:
+    if INSTALL in value:
+        raise problem("RX213", f"the label {INSTALL} is the reconciler's own", below=(INSTALL,), advice=_OWN_ADVICE)
+    return value
+
+
 def _namespace(value: str) -> str:
     if not value or (len(value) <= 63 and re.fullmatch(LABEL_NAME, value)):
         return value
@@ -121,8 +128,7 @@ def _annotations(value: dict[str, str]) -> dict[str, str]:
     for key in value:
         _label_key(key)
         if key in STAMPS:
-            hint = "leave it out: the reconciler writes it with each apply"
-            raise problem("RX213", f"the annotation {key} is the reconciler's own", below=(key,), advice=hint)
+            raise problem("RX213", f"the annotation {key} is the reconciler's own", below=(key,), advice=_OWN_ADVICE)
     size = sum(len(key) + len(text.encode("utf-8", "replace")) for key, text in value.items())
     if size > 2**18:
         raise problem("RX213", f"the annotations have {size:,} bytes; Kubernetes keeps at most 256 KiB")
@@ -224,7 +230,7 @@ Url = Annotated[
     ),
 ]
 Namespace = Annotated[Text, AfterValidator(_namespace)]
-Labels = Annotated[dict[str, Text], AfterValidator(_labels)]
+Labels = Annotated[dict[str, Text], AfterValidator(_labels), AfterValidator(_not_our_own)]
 Annotations = Annotated[dict[str, Text], AfterValidator(_annotations)]
 LabelValue = Annotated[Text, _field(63, matching(f"^{LABEL_VALUE}$", "'{self}' is not a label's value", _VALUE_ADVICE))]
 MatchLabels = Annotated[dict[str, LabelValue], AfterValidator(_labels), *at_most(64)]

@@ -10,6 +10,7 @@ from typing import Final
 MOST: Final = 5
 WINDOW_S: Final = 60.0
 PAUSE_S: Final = 300.0
+GONE_PAUSE_S: Final = 15.0  # where it is about whether there is an object at all: without it nothing serves
 REMEMBERED: Final = 4096
 
 

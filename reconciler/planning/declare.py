@@ -168,7 +168,7 @@ def _manifest(source: Object) -> dict[str, Any]:
     found: dict[str, Any] = {"labels": {**source.labels, **OWN_LABELS}}
     if source.annotations:
         found["annotations"] = dict(source.annotations)
-    return found | {"spec": as_text(source.kind, _tidy(source.spec, row.unset))}
+    return found if row.bare else found | {"spec": as_text(source.kind, _tidy(source.spec, row.unset))}
 
 
 def _tidy(spec: Mapping[str, Any], unset: Mapping[str, Any]) -> dict[str, Any]:

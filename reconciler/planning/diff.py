@@ -22,11 +22,11 @@ class Observed:
     spec: as ordered last (on the hub) or as found (on an edge).  under_way: an answer is still to come, so `policy`
     counts too.  failed: the last answer was a refusal.
 
-    Of an object of the API server, beside that: spec is `{labels, annotations, spec}`.  foreign: others made it, and it
-    was never ordered.  found: its uid and resourceVersion.  left: leaf paths that rules leave to others, so that they
-    are not sent.  forced: leaf paths of others that rules take back.  waits: action ("": any) -> why it may not be
-    done.  seen: leaf path -> value, where that is not what the spec says (others' own fields are left out, and what
-    rules let stand counts as declared).
+    Of an object of the API server, beside that: spec is `{labels, annotations, spec}`.  foreign: it does not go when it
+    is no longer declared, as it is none of ours or of a kind that stays.  found: its uid and resourceVersion.  left:
+    leaf paths that rules leave to others, so that they are not sent.  forced: leaf paths of others that are taken back.
+    waits: action ("": any) -> why it may not be done.  seen: leaf path -> value, where that is not what the spec says
+    (others' own fields are left out, and what rules let stand counts as declared).
     """
 
     spec: Mapping[str, Any]

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 Policy = Literal["correct", "report", "ignore"]
 DEFAULT: Final[Policy] = "correct"
+PEOPLE: Final = ("kubectl*", "before-first-apply")  # field managers by which people apply
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,16 @@ def policy_of(kind: str, path: str, manager: str, rules: Iterable[Rule]) -> Poli
     return next((rule.policy for rule in rules if rule.matches(kind, path, manager)), DEFAULT)
 
 
-def policy_for(kind: str, fleet: Mapping[str, Any]) -> Callable[[str, str], Policy]:
-    """(path, manager) -> policy, for the objects of one kind."""
+def policy_for(kind: str, fleet: Mapping[str, Any]) -> Callable[[str, str], Policy | Literal[""]]:
+    """(path, manager) -> what a rule says of it, "" where none does, for the objects of one kind."""
     rules = tuple(rule for rule in rules_of(fleet) if not rule.kinds or kind in rule.kinds)
-    return lambda path, manager: policy_of(kind, path, manager, rules)
+    return lambda path, manager: next((rule.policy for rule in rules if rule.matches(kind, path, manager)), "")
+
+
+def people_of(fleet: Mapping[str, Any]) -> Callable[[str], bool]:
+    """Whether a field manager is one by which people apply: what they have of our objects is ours."""
+    patterns = tuple(_glob(pattern) for pattern in fleet.get("overrideManagers") or PEOPLE)
+    return lambda manager: any(pattern.fullmatch(manager) for pattern in patterns)
 
 
 def covers(pattern: str, path: str) -> bool:

@@ -13,7 +13,7 @@ by which fields, is a schema's to say: `MergeKeys`.
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -45,6 +45,22 @@ def managed(fields_v1: Mapping[str, Any], keys: MergeKeys = BY_VERSION) -> froze
     "Server-Side Apply", FieldsV1). What is owned inside a list that is no map is the list.
     """
     return frozenset(_owned(fields_v1, "", keys))
+
+
+def divided(
+    fields_v1: Mapping[str, Any], is_taken: Callable[[str], bool], keys: MergeKeys = BY_VERSION
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What one field manager owns, as FieldsV1: (the leaves that are taken, the rest). Empty where there is none.
+
+    What holds leaves (`.`) goes with the last of them.
+    """
+    taken, rest = _divided(fields_v1, "", is_taken, keys)
+    return taken or {}, rest or {}
+
+
+def united(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """What two field managers own together, as FieldsV1."""
+    return {**one, **{step: united(one.get(step, {}), below) for step, below in other.items()}}
 
 
 def without(tree: Mapping[str, Any], paths: Collection[str], keys: MergeKeys = BY_VERSION) -> dict[str, Any]:
@@ -116,19 +132,34 @@ def _entry_text(item: Any, fields: Mapping[str, Any]) -> str:
 def _owned(fields_v1: Mapping[str, Any], path: str, keys: MergeKeys) -> Iterator[str]:
     inside = False
     for step, below in fields_v1.items():
-        sort, _, text = step.partition(":")
-        if sort == "f":
-            if path or text != "metadata":
-                yield from _owned(below, path + _key_text(text, bool(path)), keys)
-            else:
-                yield from _owned(below, "", keys)
-        elif sort == "k" and (entry := _owned_entry(text, _fields(path, keys))):
-            yield from _owned(below, path + entry, keys)
-        else:
-            continue
-        inside = True
+        place = _owned_place(step, path, keys)
+        if place is not None:
+            yield from _owned(below, place, keys)
+            inside = True
     if path and not inside:
         yield path
+
+
+def _owned_place(step: str, path: str, keys: MergeKeys) -> str | None:
+    """The path of what a step of FieldsV1 leads to; None where that is nothing of its own."""
+    sort, _, text = step.partition(":")
+    if sort == "f":
+        return path + _key_text(text, bool(path)) if path or text != "metadata" else ""
+    entry = _owned_entry(text, _fields(path, keys)) if sort == "k" else ""
+    return path + entry if entry else None
+
+
+def _divided(
+    node: Mapping[str, Any], path: str, is_taken: Callable[[str], bool], keys: MergeKeys
+) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    inside = {step: place for step in node if (place := _owned_place(step, path, keys)) is not None}
+    if not inside:
+        return (dict(node), None) if is_taken(path) else (None, dict(node))
+    parts = {step: _divided(node[step], place, is_taken, keys) for step, place in inside.items()}
+    taken = {step: part for step, (part, _) in parts.items() if part is not None}
+    rest = {step: part for step, (_, part) in parts.items() if part is not None}
+    (rest or taken).update((step, below) for step, below in node.items() if step not in inside)
+    return taken or None, rest or None
 
 
 def _owned_entry(text: str, fields: Mapping[str, Any]) -> str:

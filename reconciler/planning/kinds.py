@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from reconciler.history import object_status as published
 from reconciler.history.keys import Key
 from reconciler.history.object_status import FactsOf
-from reconciler.model.identity import CATALOGUE, EDGE, POLICY, SERVICE, SET
+from reconciler.model.identity import CATALOGUE, EDGE, HOME, POLICY, SERVICE, SET
 from reconciler.planning.declared import Object, matches, template_of
 from reconciler.planning.refusals import SERVABLE
 
@@ -37,6 +37,7 @@ class KindRow:
     members: what its status sums up (dependents.py): what of it is `given` to edges, or what it has `on` it, has `made`
     or has for `users`.  wide: what is said of it is said of them too, of the policy of all.
     scope: by which name the log suspends what belongs to it.
+    bare: it says nothing beside its metadata.  stays: it is deleted only where an annotation asks for it.
     """
 
     name: str
@@ -54,6 +55,8 @@ class KindRow:
     members: str = "given"
     wide: bool = False
     scope: Callable[[Key], str] = str
+    bare: bool = False
+    stays: bool = False
 
     def declares(self) -> "Kind":
         """What can be declared of it; imported where it is asked for."""
@@ -162,11 +165,12 @@ _ROWS: Final = (
     KindRow(
         name=POLICY,
         model="reconciler.model.fleet",
-        unset={"drift": [], "freeze": []},
+        unset={"drift": [], "freeze": [], "overrideManagers": []},
         facts=published.of_fleet,
         from_git_only=True,
         wide=True,
         scope=lambda _: ALL_SCOPES,
     ),
+    KindRow(name=HOME, model="reconciler.model.namespace", rank=-1, bare=True, stays=True),
 )
 KINDS: Final = {row.name: row for row in _ROWS}

@@ -11,11 +11,13 @@ from typing import Any, Final, Protocol
 from reconciler.history import events as ev
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import FAILED, Served, suspended_by
-from reconciler.model.identity import GROUP, OPERATION, STAGE
+from reconciler.model.identity import COMMIT, GROUP, INSTALL, OPERATION, STAGE
 from reconciler.planning.declare import OWN_LABELS
 from reconciler.planning.diff import Observed
-from reconciler.planning.drift import CORRECT, REPORT, Field, Owners, View, view
+from reconciler.planning.drift import CORRECT, REPORT, Field, Owners, View, otherwise, view
+from reconciler.planning.drift_rules import people_of
 from reconciler.planning.fields import BY_VERSION, MergeKeys, without
+from reconciler.planning.kinds import KINDS
 
 PRUNE: Final = f"{GROUP}/prune"
 DISABLED: Final = "disabled"
@@ -72,13 +74,26 @@ class Drift:
 class Rules:
     """The rules by which drift of a kind is judged.
 
-    policy: (path, manager) -> correct, report or ignore.  adopt: whether what others made is taken over.
-    merge_keys: of its kind.
+    said: (path, manager) -> correct, report or ignore, "" where no rule speaks of it.  adopt: whether what others made
+    is taken over.  merge_keys: of its kind.  people: whether a manager is one by which people apply.
     """
 
-    policy: Callable[[str, str], str]
+    said: Callable[[str, str], str]
     adopt: bool = False
     merge_keys: MergeKeys = field(default_factory=lambda: BY_VERSION)
+    people: Callable[[str], bool] = field(default_factory=lambda: people_of({}))
+
+    def policy(self, path: str, manager: str) -> str:
+        """What is done about a leaf that is not as ordered: correct, report or ignore."""
+        return self.said(path, manager) or CORRECT
+
+    def takes(self, path: str, manager: str) -> bool:
+        """Whether the share that another manager has of a leaf is taken: people's, unless a rule says otherwise.
+
+        Of others nothing is, unless a rule says so.
+        """
+        said = self.said(path, manager)
+        return said == CORRECT or (not said and self.people(manager))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +102,9 @@ class Look:
 
     live: None where it is not there.  tree: it, in the form of an order.  suspension: who keeps the object itself from
     being changed, {} where nobody does.  is_contested: it is left alone for a while, as somebody fights over it.
-    ahead: the commit of which another reconciler made it last, where this log never read it.
+    ahead: the commit of which another reconciler made it last, where this log never read it.  install: the name of
+    this one, "" where none is told apart.  is_elsewhere: a reconciler made it last by an operation that this log does
+    not have: the log was put back.
     """
 
     key: Key
@@ -99,6 +116,8 @@ class Look:
     is_contested: bool = False
     ahead: str = ""
     stage: str = DECLARE
+    install: str = ""
+    is_elsewhere: bool = False
 
     @property
     def ordered(self) -> Mapping[str, Any]:
@@ -107,26 +126,40 @@ class Look:
 
     @property
     def is_marked(self) -> bool:
-        """Whether this stage of a reconciler made it."""
-        return self.live is not None and is_marked(self.live, self.stage)
+        """Whether this stage of this install made it."""
+        return self.live is not None and is_marked(self.live, self.stage, self.install) and not self.stays
+
+    @property
+    def holder(self) -> str:
+        """The other install whose object it is, "" where it is no other's."""
+        return "" if self.live is None else held_by(self.live, self.install)
 
     @property
     def is_theirs(self) -> bool:
-        """Whether others made it, and nothing of ours was ever done to it."""
+        """Whether another install has it, or others made it and nothing of ours was ever done to it."""
         live = self.live
-        return live is not None and not live.ours and not self.ordered and not self.served.live.get("uid")
+        if live is None or self.holder:
+            return live is not None
+        return not live.ours and not self.ordered and not self.served.live.get("uid")
 
     @property
     def is_lacking(self) -> bool:
-        """Whether there is no such object, or one that others made and that was never ordered."""
-        return self.live is None or self.is_theirs
+        """Whether there is none that could go: no such object, one of others that was never ordered, one that stays."""
+        return self.live is None or self.is_theirs or self.stays
+
+    @property
+    def stays(self) -> bool:
+        """Whether it outlives its declaration: a kind that is deleted only where its annotation asks for it."""
+        row, live = KINDS.get(self.key.kind), self.live
+        return row is not None and row.stays and live is not None and live.annotations.get(PRUNE) != ENABLED
 
     def _policy(self, path: str, manager: str) -> str:
-        said = self.rules.policy(path, manager)
+        said = REPORT if self.holder and not self.rules.adopt else self.rules.policy(path, manager)
         return REPORT if self.is_contested and said == CORRECT else said
 
     def _view(self, live: LiveObject) -> View:
-        owners, answered = Owners(live.foreign, live.writer), self.served.live.get("mutated", {})
+        owners = Owners(live.foreign, live.writer, self.rules.said, self.rules.people)
+        answered = self.served.live.get("mutated", {})
         return view(self.ordered, self.tree, owners, self._policy, answered, keys=self.rules.merge_keys)
 
     # ── what the diff is to see ───────────────────────────────────────────────────────────────────────────────────
@@ -148,7 +181,7 @@ class Look:
         return Observed(
             self.tree,
             deleting=live.deleting,
-            foreign=self.is_theirs,
+            foreign=self.is_lacking,
             found=live.found,
             left=seen.left,
             forced=seen.forced,
@@ -168,12 +201,13 @@ class Look:
             found[""] = "it is being deleted, and waits for its finalizers"
         if (said := live.annotations.get(PRUNE, ENABLED)) != ENABLED:
             found["delete"] = f"it carries {PRUNE}: {meant(said)}"
-        if not live.ours:
-            writer, made = live.writer or "somebody", self.served.live.get("uid")
+        if not live.ours or self.holder:
+            has = f"the install {self.holder} has" if self.holder else f"{live.writer or 'somebody'} made"
+            made = "" if self.holder else self.served.live.get("uid")
             if made != live.uid:
-                found["delete"] = f"{writer} made it, and not this reconciler"
+                found["delete"] = f"{has} it, and not this reconciler"
             if not made and not self.rules.adopt:
-                found["update"] = f"{writer} made it; `adopt: true` in the Fleet takes it over"
+                found["update"] = f"{has} it; `adopt: true` in the Fleet takes it over"
         return found
 
     # ── what happened to it ───────────────────────────────────────────────────────────────────────────────────────
@@ -186,7 +220,7 @@ class Look:
             return None
         if live is None:
             return Drift("deleted", "", self._policy("", ""), uid=str(made or ""))
-        if self.ahead:
+        if self.ahead or self.is_elsewhere:  # no hand edit
             return None
         again = made not in {None, live.uid}
         if self.tree == served.order and not again:
@@ -194,9 +228,10 @@ class Look:
         fields = self._view(live).fields
         if not fields and not again:
             return None
-        what = "made again" if again else "changed"
+        what = "made again" if again else "taken over" if self.holder else "changed"
         policy = View({}, fields).policy if fields else self.rules.policy("", live.writer)
         writer = next((one.manager for one in fields if one.manager), live.writer)
+        writer = f"the install {self.holder}" if self.holder else writer
         return Drift(what, writer, policy, fields, live.uid, live.version)
 
     def settled(self) -> tuple[str, dict[str, Any]]:
@@ -209,7 +244,10 @@ class Look:
         done = live is None if going else live is not None and live.annotations.get(OPERATION) == self.served.operation
         data: dict[str, Any] = {"recovered": True} if done else {"reason": "the reconciler ended before it was sent"}
         if done and live is not None:
-            data["live"] = live.told
+            before, is_ours = self.served.live.get("mutated", {}), self.served.live.get("uid")
+            kept = list(before) if is_ours else None
+            mutated = otherwise(self.ordered, self.tree, live.foreign, kept=kept, keys=self.rules.merge_keys)
+            data["live"] = {**live.told, **({"mutated": mutated} if mutated else {})}
         return ev.APPLY_SUCCEEDED if done else ev.APPLY_ABANDONED, data | {"settled": True}
 
     @property
@@ -227,8 +265,10 @@ class Look:
         if self.live is None:
             raise ValueError(f"{self.key} is not there")
         data = {**self.live.found, "spec": without(self.tree, self.live.foreign, self.rules.merge_keys)}
-        made = f"another reconciler made it so, of commit {self.ahead[:12]}"
-        return data | ({"ahead": self.ahead, "reason": made} if self.ahead else {})
+        commit = self.ahead or self.live.annotations.get(COMMIT, "")
+        made = f"another reconciler made it so, of commit {commit[:12]}"
+        told = {"reason": made} if self.ahead or self.is_elsewhere else {}
+        return data | told | ({"ahead": self.ahead} if self.ahead else {})
 
     @property
     def operation(self) -> str:
@@ -236,7 +276,18 @@ class Look:
         return "" if self.live is None else self.live.annotations.get(OPERATION, "")
 
 
-def is_marked(live: LiveObject, stage: str) -> bool:
-    """Whether this stage of a reconciler made an object: by its field manager, its label and its stamp."""
+def held_by(live: LiveObject, install: str) -> str:
+    """The other install whose mark an object carries; "" where that is `install`, or where none has marked it."""
+    mark = live.annotations.get(INSTALL, "")
+    return mark if install and mark != install else ""
+
+
+def is_marked(live: LiveObject, stage: str, install: str) -> bool:
+    """Whether this stage of an install made an object: by its field manager, its label and its stamps.
+
+    One without the mark of an install is of the time when there was none.
+    """
+    if held_by(live, install):
+        return False
     of_it = live.annotations.get(STAGE, DECLARE) == stage  # one without is of the time when there was one stage
     return live.ours and of_it and OWN_LABELS.items() <= live.labels.items()

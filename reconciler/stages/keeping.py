@@ -18,7 +18,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.state import FAILED, Served
-from reconciler.planning.contention import MOST, PAUSE_S, Fights
+from reconciler.planning.contention import GONE_PAUSE_S, MOST, PAUSE_S, Fights
 from reconciler.planning.desired import Desired, Expansion, Gone
 from reconciler.planning.diff import Observed
 from reconciler.planning.drift import CORRECT, IGNORE
@@ -207,6 +207,8 @@ class Keeping(Source, ABC):
         if known.open:
             ended = look is not None and look.has_gone and key not in self._cluster.unanswered
             return self.change({key}, [self._settle(look)] if ended and look is not None else [])
+        if look is not None and look.is_elsewhere:
+            return self.change({key}, [self._adopt(look)])
         drift = look.drift() if look is not None else None
         if drift is None:
             events = [self._record.event(ev.DRIFT_RESOLVED, key, {})] if known.drift else []
@@ -224,7 +226,7 @@ class Keeping(Source, ABC):
         whole = drift.what != "changed" and drift.policy == CORRECT and self._fights.too_often((key, drift.what), now)
         if not (over or whole):
             return None
-        until = rfc3339(self._record.clock.now() + PAUSE_S)
+        until = rfc3339(self._record.clock.now() + (PAUSE_S if over else GONE_PAUSE_S))
         fields = [{"field": one.path, "manager": one.manager or drift.writer} for one in over]
         fields += [{"field": "the object itself", "manager": drift.writer}] if whole else []
         return self._record.event(ev.DRIFT_FOUGHT, key, {"count": MOST, "fields": fields, "until": until})
@@ -249,6 +251,9 @@ class Keeping(Source, ABC):
             if not known.operation or known.open or _is_as_ordered(known, there):
                 continue
             look = self._look(key)
+            if look is not None and look.is_elsewhere:
+                found.append(self._adopt(look))
+                continue
             drift = look.drift() if look is not None else None
             event = self._detected(key, known, drift) if drift is not None else None
             found += [event] if event is not None else []

@@ -15,7 +15,7 @@ from reconciler.history.awaited import Awaited, Line, awaited, unread
 from reconciler.history.events import rfc3339
 from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.standing import Standing
-from reconciler.history.state import State, ordering
+from reconciler.history.state import Served, State, ordering
 from reconciler.history.status import Held, Status, standings, status
 from reconciler.history.timeline import named
 from reconciler.history.why import Asked, WhyLink, why
@@ -75,7 +75,7 @@ def ask_why(past: "Past", said: Arguments) -> Why:
     """The walk of a model, dataset or object on an edge, or of an API object. Raises NameUnknown, UsageError."""
     edge, model = said.get("edge", ""), _needed(said, "model")
     now = past.replay.at()
-    stage = DELIVER if edge and DECLARE not in ordering(now) else DECLARE
+    stage = DECLARE if DECLARE in ordering(now) else DELIVER
     keys = keys_of(edge, model, now) if stage == DELIVER else objects_of(edge, model, now)
     asked = {key: _asked(expansion) for key, expansion in past.asked(now, stage, keys).items()}
     standing = standings(now, stage, rfc3339(time.time()))
@@ -186,18 +186,26 @@ def _model_of(key: Key, now: State) -> str:
 
 
 def keys_of(edge: str, model: str, now: State) -> list[Key]:
-    """What is called `model` on `edge`: as requests name it, as its document does, or as its key does.
+    """What is called `model` on `edge`, or on any (""): as requests name it, as its document does, or as its key does.
 
     Raises NameUnknown.
     """
     mine = now.stage(DELIVER)
     named_there = {Key.named(text) for text in mine.keys.keys() | mine.problems.keys()}
-    there = sorted(key for key in named_there if key is not None and key.edge == edge)
+    there = sorted(key for key in named_there if key is not None and edge in {"", key.edge})
     if not there:
-        raise NameUnknown(f"nothing was ever ordered for an edge {edge}")
-    found = [key for key in there if model in {key.name, named(key, mine.known(key).order), str(key)}]
-    found.sort(key=lambda key: key.kind != "InferenceModel")  # before a dataset of this name
+        raise NameUnknown(f"nothing was ever ordered for an edge {edge}" if edge else "nothing was ever ordered")
+    found = [key for key in there if model in _names(key, mine.known(key))]
+    found.sort(key=lambda key: (key.edge, key.kind != "InferenceModel"))  # before a dataset of this name
     if not found:
-        names = ", ".join(sorted({named(key, mine.known(key).order) for key in there}))
-        raise NameUnknown(f"{edge} has no {model}", hint=f"it has {names}")
+        names = sorted({named(key, mine.known(key).order) for key in there})
+        near = names if edge else difflib.get_close_matches(model, {*names, *(key.name for key in there)}, 3)
+        hint = f"{'it has' if edge else 'there is'} {', '.join(near)}" if near else "`reconciler status` lists them"
+        raise NameUnknown(f"{edge} has no {model}" if edge else f"nothing is called {model}", hint=hint)
     return found
+
+
+def _names(key: Key, served: Served) -> set[str]:
+    """What a key of an edge may be called: by its document, its object, or as requests name it."""
+    plain = key._replace(edge="")
+    return {key.name, named(key, served.order), str(key), str(plain), f"{key.kind}/{key.name}"}

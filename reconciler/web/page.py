@@ -13,7 +13,7 @@ from reconciler.diagnostics import Diagnostic, printable, render
 from reconciler.history.keys import spoken
 from reconciler.history.standing import AS_GIT, FAILING, WAITS
 from reconciler.history.status import NEVER, ObjectRow, Row, Status, age, sentence
-from reconciler.history.timeline import counted, labelled
+from reconciler.history.timeline import counted, labelled, lost_words
 
 ROWS: Final = 500  # more are counted only: the command line shows all
 STYLE: Final = """
@@ -99,7 +99,7 @@ def _notes(seen: Status) -> Iterator[str]:
             f"<code>reconciler approve {_safe(held.digest)}</code> releases it."
         )
     for lost in seen.cluster_lost:
-        said = f"{_safe(lost.what)} of the cluster cannot be read since {_time(lost.since)}: {_safe(lost.error)}"
+        said = f"{_safe(lost_words(lost.what))} since {_time(lost.since)}: {_safe(lost.error)}"
         yield _note(said, "bad")
     for one in seen.suspended:
         what = "Everything" if one.scope == "*" else _safe(one.scope)

@@ -10,21 +10,24 @@ from typing import Any, Final
 from reconciler.engine.queue import Cause, Queue, StageQueue, Trigger
 from reconciler.engine.recorder import Recorder
 from reconciler.engine.stage import Stage
-from reconciler.errors import ReconcilerError, SettingInvalid
+from reconciler.errors import ReconcilerError, RightMissing, SettingInvalid
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import DECLARE, Key, stage_of
+from reconciler.kube.admin.access import missing
 from reconciler.kube.client.api import Api
 from reconciler.kube.client.connection import Connection
 from reconciler.kube.client.identity import same_cluster
-from reconciler.kube.client.resources import OURS, Resource
+from reconciler.kube.client.resources import KEPT, OURS, Resource
 from reconciler.kube.watch.cache import Cache
 from reconciler.kube.watch.object import Live
 from reconciler.kube.write.apply import MANAGER
+from reconciler.kube.write.denials import Denials
 from reconciler.kube.write.lease import Lease, new_identity
 from reconciler.kube.write.status_queue import StatusQueue
 from reconciler.kube.write.status_writer import StatusWriter
 from reconciler.kube.write.target import ClusterTarget
+from reconciler.model.identity import HOME
 from reconciler.stages.declare import Declare
 from reconciler.stages.git import Repository
 from reconciler.wiring.process import Pool
@@ -61,6 +64,7 @@ class ClusterStage:
         )
         self._free = free = Api(self.connection, None, vitals.called)
         identity = new_identity()
+        self.install = settings.install_name
         self._cluster = ""  # which one it is, once that is known
         self.lease = Lease(
             free,
@@ -70,11 +74,12 @@ class ClusterStage:
             changed=self._led,
             may_take=self._know_cluster,
         )
-        self.api = api = free.within(self.lease.permit)
+        self.denials = Denials(lambda rule, place: bool(missing(free, (rule,), namespace=place)), self._denied)
+        self.api = api = Api(self.connection, None, vitals.called, self.denials.heard).within(self.lease.permit)
         self._kept: list[tuple[Cache, ClusterTarget]] = []
         self._resources: dict[str, Resource] = {}
         self._further: list[StageQueue] = []
-        self.cache, self.target = self.keep(DECLARE, OURS, MANAGER)
+        self.cache, self.target = self.keep(DECLARE, KEPT, MANAGER)
         self.source = Declare(repository, recorder, queue, Pool("look", 1), self.target)
         self.telling = telling = StatusQueue(
             self.cache,
@@ -83,6 +88,7 @@ class ClusterStage:
             declared=lambda: repository.declared,
             fleet=self._fleet,
             branch=settings.branch,
+            install=self.install,
         )
         self.publisher = StatusWriter(
             api,
@@ -124,6 +130,7 @@ class ClusterStage:
     def close(self, *, orderly: bool) -> None:  # noqa: ARG002  # nothing of the cluster ends with this process
         """Send nothing more, let a successor begin."""
         self._closing.set()
+        self.denials.close()
         for _, target in self._kept:
             target.close()
         self.publisher.close()
@@ -166,6 +173,7 @@ class ClusterStage:
             declared=lambda: self.repository.declared,
             resources=resources,
             manager=manager,
+            install=self.install,
         )
         self._kept.append((cache, target))
         return cache, target
@@ -178,14 +186,24 @@ class ClusterStage:
             self._queue.fail(another)
             raise
 
-    def _waits(self) -> list[str]:
-        """What this hub is not ready for; a standby is."""
-        waits = [] if self._listed() else ["the watch cache is not filled yet"]
-        git = self.record.state.ref.waits_for_git
-        return [*waits, git] if git else waits
-
     def _listed(self) -> bool:
-        return all(cache.wait(0) for cache, _ in self._kept)
+        return not self._unheard()
+
+    def _waits(self) -> list[str]:
+        """Why this is not ready; a standby is. What the API server or a missing right keeps from it is said once."""
+        errors = [*self._unheard(), *filter(None, (self.lease.trouble,))]
+        filling = "the watch cache is not filled yet"
+        said = [filling if error is None else error.message for error in errors]
+        return list(dict.fromkeys(filter(None, (*said, self.record.state.ref.waits_for_git))))
+
+    def _unheard(self) -> list[ReconcilerError | None]:
+        """Why kinds are not heard of, None of one that is still to be listed."""
+        heard = (cache.unheard() for cache, _ in self._kept)
+        return [error for kinds in heard for kind, error in kinds.items() if not self._is_spared(kind, error)]
+
+    def _is_spared(self, kind: str, error: ReconcilerError | None) -> bool:
+        """Whether nobody misses the right to a kind: namespaces, as long as Git declares none."""
+        return kind == HOME and isinstance(error, RightMissing) and not [*self.repository.declared.of_kind(HOME)]
 
     def _follow(self, trigger: Trigger) -> None:
         for queue in self._further:
@@ -200,6 +218,8 @@ class ClusterStage:
                 self._follow(Trigger(Cause.AUDIT))
 
     def _trouble(self, queue: StageQueue, kind: str, error: ReconcilerError | None) -> None:
+        if self._is_spared(kind, error):
+            return
         if error is None:
             self._tell(ev.CLUSTER_FOUND, {"what": kind})
             queue.add(Trigger(Cause.AGAIN))  # what waits to be sent need not wait for the end of its pause
@@ -207,9 +227,19 @@ class ClusterStage:
         else:
             self._tell(ev.CLUSTER_LOST, {"what": kind, "error": error.message, "code": error.code})
 
+    def _denied(self, right: str, denial: RightMissing | None) -> None:
+        """A right was cut while this runs, or is back: what was refused for want of it is looked at again."""
+        if denial is not None:
+            self._tell(ev.CLUSTER_LOST, {"what": right, "error": denial.message, "code": denial.code})
+            return
+        self._tell(ev.CLUSTER_FOUND, {"what": right})
+        self._queue.add(Trigger(Cause.FOUND))
+        self._follow(Trigger(Cause.FOUND))
+        self.publisher.again()
+
     def _led(self, held: bool, transitions: int, holder: str) -> None:
         """The Lease was won, lost, or cannot be had; a standby tells once for whom it waits."""
-        data: dict[str, Any] = {"holder": holder, "transitions": transitions}
+        data: dict[str, Any] = {"holder": holder, "transitions": transitions, "install": self.install}
         data |= {"cluster": self._cluster} if held and self._cluster else {}
         self.record.epoch = f"lease/{transitions}" if held else ""
         told = (held, "" if held or holder == self.lease.identity else holder)
@@ -232,7 +262,7 @@ class ClusterStage:
         return self.record.event(type_, "cluster", data)
 
     def _cached(self) -> dict[str, int]:
-        return {kind: len(self.cache.all(kind)) for kind in OURS} if self.cache.wait(0) else {}
+        return {} if self.cache.unheard().keys() & OURS.keys() else {kind: len(self.cache.all(kind)) for kind in OURS}
 
 
 Further = Callable[[ClusterStage], Stage]  # makes a stage that stands on those of the cluster

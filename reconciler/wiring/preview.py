@@ -50,6 +50,7 @@ class Preview:
         """
         place, clock = StateDirectory(Path(settings.state_dir)), SystemClock()
         state = past.replay.at() if past else State()
+        self._is_first = past is None
         same_world(settings, state)
         self._record = Recorder(MemoryLog("/hub", clock), clock, state, "hub")
         kind = Uncommitted if uncommitted else Mirror
@@ -99,6 +100,7 @@ class Preview:
             fleet=lambda: declare.git.fleet(),  # noqa: PLW0108  # it is made below
             allowed=lambda: None,
             declared=lambda: self._repository.declared,
+            install=settings.install or self.state.lease.install or settings.install_name,
         )
         declare = Declare(self._repository, self._record, queue, Inline(), target)
         return declare, target
@@ -116,7 +118,7 @@ class Preview:
             change = self._stage.preview()
         plan, expansions, *_ = self._loop.consider(self._name, change)
         plan = plan.beside(before, but=change.keys)
-        if not plan.steps:  # the commit is about nothing that waits: something else may
+        if not plan.steps or self._is_first:  # the commit is about nothing that waits, or what is there is not known
             plan, expansions, *_ = self._loop.consider(self._name, self._stage.preview())
         self.loses_policy = (
             bool(self.state.fleet and not change.facts.unreadable) and self._repository.declared.fleet() is None

@@ -357,7 +357,8 @@ class World:
             ref = one.get("objectRef", {})
             if not one["user"].get("username", "").endswith(f":{self.user}") or ref.get("resource") not in PLURALS:
                 continue
-            if one["verb"] in WRITES and ref.get("subresource") is None:
+            is_share = one["verb"] == "patch" and "fieldValidation" not in one["requestURI"]  # moved to us: no effect
+            if one["verb"] in WRITES and ref.get("subresource") is None and not is_share:
                 found = Key(PLURALS[ref["resource"]], ref.get("namespace", ""), ref["name"], "")
                 yield one["requestReceivedTimestamp"], one["verb"], str(found), one["responseStatus"]["code"]
 

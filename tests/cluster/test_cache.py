@@ -51,10 +51,10 @@ class Gate(Api):
         self.shut = False
         self.between: Callable[[], None] | None = None
 
-    def pages(self, resource: Resource, *, limit: int = 500) -> Iterator[Page]:
+    def pages(self, resource: Resource, *, limit: int = 500, labels: str = "") -> Iterator[Page]:
         self._pass()
         between = self.between if resource is MODELS and limit > 1 else None
-        for page in super().pages(resource, limit=2 if between else limit):
+        for page in super().pages(resource, limit=2 if between else limit, labels=labels):
             yield page
             if between is not None and self.between is not None:
                 self.between = None

@@ -15,7 +15,7 @@ from tests.cluster.crd_documents import changed, collection, sample
 from tests.control_plane.client import Document
 from tests.control_plane.plane import ControlPlane
 
-KINDS = models()
+KINDS = {name: row for name, row in models().items() if row.is_ours}
 
 NOW = "2024-12-24T12:00:00Z"
 READY = {"type": "Ready", "status": "True", "reason": "Succeeded", "message": "serves 4", "lastTransitionTime": NOW}
@@ -32,7 +32,7 @@ STATUS: dict[str, Document] = {
     | {"phase": "Committed", "since": NOW, "suspended": SUSPENDED},
     "InferenceModelSet": COMMON | {"edges": {"desired": 30, "updated": 20, "ready": 10, "pinned": 5, "failed": 1}},
     "Model": COMMON
-    | {"versions": 7, "edges": 12, "inUse": [{"version": "4", "edges": 11}, {"version": "3", "edges": 1}]},
+    | {"versions": 7, "users": 8, "edges": 12, "inUse": [{"version": "4", "edges": 11}, {"version": "3", "edges": 1}]},
     "Dataset": COMMON
     | {"versions": 3, "servedVersion": "2026-11", "edges": {"bytes": 11, "metadata": 22, "ready": 33}},
     "Edge": COMMON | {"present": True, "since": NOW, "lastHeard": NOW, "models": {"wanted": 44, "serving": 55}},
@@ -43,8 +43,8 @@ STATUS: dict[str, Document] = {
 }
 SHOWN = {  # what stands in a row, wide columns included
     "InferenceModel": "True 4 3 berlin-07 Succeeded edge precision-5820 tensorflow http://127.0.0.2:80 c0ffee serves 4",
-    "InferenceModelSet": "facialexpression 4 30 20 10 5 1 Succeeded c0ffee serves 4",
-    "Model": "onnx image-classification 7 12 c0ffee",
+    "InferenceModelSet": "True facialexpression 4 30 20 10 5 1 Succeeded c0ffee serves 4",
+    "Model": "True onnx image-classification 7 8 c0ffee",
     "Dataset": "True csv 2026-11 11 22 Succeeded c0ffee serves 4",
     "Edge": "True precision-5820 127.0.0.2 true 55 44 Succeeded c0ffee serves 4",
     "Fleet": f"True {'a' * 12} d1ge57 66 77 {NOW} Succeeded serves 4",

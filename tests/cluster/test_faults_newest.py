@@ -302,6 +302,29 @@ def test_a_hub_with_an_older_log_takes_over_what_another_one_made_where_git_answ
     assert world.status().converged
 
 
+def test_what_a_log_that_was_put_back_does_not_know_is_no_hand_edit(world: World) -> None:
+    """It knows the commit, but not what came of it: the object itself says that a reconciler made it so."""
+    started(world, {**model("one"), **model("two")})
+    ask(world.hubs[-1][0].queue, {"verb": "suspend", "scope": "*", "actor": "ada", "reason": "a copy is made"})
+    world.commit(model("one", "2"))
+    world.wait(lambda: key("one") in world.mine.waits, "waits")
+    world.stop()
+    later = world.root / "later"
+    shutil.copytree(world.state_dir.root, later)
+    hub = world.hub(state_dir=later)
+    ask(hub.queue, {"verb": "resume", "scope": "*", "actor": "ada"})
+    world.wait(lambda: world.versions()["one"] == "2", "applied by what goes on")
+    world.wait(lambda: not hub.record.state.stage("declare").known(key("one")).open, "answered")
+    world.stop()
+    world.hub()  # from the copy
+    world.wait(lambda: key("one") not in world.mine.waits, "it is as Git says already")
+    world.edit("two", {"spec": {"nodeName": "elsewhere"}})
+    world.wait_event("drift.detected", key("two"))
+    assert {one.event.subject for one in world.events("drift.detected")} == {key("two")}
+    assert len(world.events("apply.intended", key("one"))) == 1
+    assert world.served("one").reason.startswith("another reconciler made it so, of commit")
+
+
 def test_a_log_that_was_put_back_waits_for_git_and_what_git_has_no_longer_is_held(world: World) -> None:
     started(world, {**model("one"), **model("same")})
     known = world.repository.head()

@@ -1,6 +1,7 @@
 """What a plan refuses, holds or leaves alone, at a real API server."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,10 @@ from reconciler.errors import ReconcilerError
 from reconciler.history.keys import DECLARE
 from reconciler.kube.client.resources import OURS
 from reconciler.kube.watch import reflector as watching
+from reconciler.planning.plan import Plan
+from reconciler.settings import Settings
 from reconciler.wiring.hub import ask
+from reconciler.wiring.preview import preview
 from tests.cluster.cluster_hub import World, fleet, key, manifest, model, models, service, started
 from tests.control_plane.our_objects import CRDS, OurObjects
 
@@ -269,3 +273,19 @@ def _body(name: str, **spec: Any) -> dict[str, Any]:
 
     made: dict[str, Any] = json.loads(model(name, **spec)[f"models/{name}.yaml"])
     return made
+
+
+def test_a_plan_made_without_the_log_counts_what_it_deletes(world: World, tmp_path: Path) -> None:
+    """Also where the commit changes something else too, whose plan would say nothing of what goes."""
+    started(world, models(4) | model("one"), prune={"maxDeletes": 2})
+    world.commit({**fleet(prune={"maxDeletes": 2}, adopt=True), "models/0.yaml": None})
+
+    def planned(state: Path) -> Plan:
+        with preview(Settings(**{**world.settings(), "state_dir": str(state)})) as ahead:
+            return ahead.plan()
+
+    world.stop()
+    mine, others = planned(world.state_dir.root), planned(tmp_path / "laptop")
+    assert {step.key.name for step in others.steps if step.action == "delete"} == {f"m{n:05}" for n in range(4)}
+    assert others.held.startswith("it deletes 4 of 6")
+    assert (others.digest, others.counts) == (mine.digest, mine.counts)

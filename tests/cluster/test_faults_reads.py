@@ -9,7 +9,7 @@ import yaml
 
 from reconciler.wiring import cluster as wiring
 from tests.api_proxy import GONE, Answer, Cut, CutBody, Delay, Hold, Rule, Shuffle
-from tests.cluster.cluster_hub import World, key, manifest, model, models, port, started, uid, uids, written
+from tests.cluster.cluster_hub import World, fleet, key, manifest, model, models, port, started, uid, uids, written
 from tests.control_plane.plane import USERS
 
 KIND: Final = "inferencemodels$"
@@ -290,10 +290,12 @@ def test_fault_041_a_right_to_change_is_taken_and_given_back(world: World) -> No
     rows = [row for row in world.status().objects if row.kind == "InferenceModel"]
     assert ["may not patch" in row.message for row in rows] == [True] * 3
     assert set(world.versions().values()) == {"1"}
+    (lost,) = world.status().cluster_lost
+    assert (lost.what, "may not patch" in lost.error) == ("the right to patch inferencemodels", True)
     change_rights(world)
-    world.look()
     world.wait(lambda: set(world.versions().values()) == {"2"}, "done by itself")
     world.wait_settled()
+    world.wait(lambda: not world.status().cluster_lost, "nothing is missing any more")
     assert not any("may not" in row.message for row in world.status().objects)
     world.check()
 
@@ -307,8 +309,8 @@ def test_fault_041_a_right_to_delete_is_taken_and_given_back(world: World) -> No
     assert "may not delete inferencemodels" in refused["error"]
     world.wait(lambda: [world.versions()[f"m{n:05}"] for n in range(3)] == ["2"] * 3, "others go on")
     assert uid(world, "one")
+    world.wait_event("cluster.lost", what="the right to delete inferencemodels")
     change_rights(world)
-    world.look()
     world.wait(lambda: not uid(world, "one"), "it goes by itself")
     world.wait_settled()
     assert ONE not in world.mine.keys
@@ -325,6 +327,7 @@ def test_fault_041_a_right_to_read_is_taken_and_given_back(world: World) -> None
     assert "may not list inferencemodels" in lost["error"]
     (told,) = world.status().cluster_lost
     assert "may not list" in told.error
+    assert ["may not list inferencemodels" in one for one in not_ready(world)] == [True]
     files = first(models(3, "2"))
     world.commit({"models/0.yaml": "\n---\n".join(files[1:]), **edge("berlin", "n2")})
     world.wait(lambda: node(world, "berlin") == "n2", "other kinds go on")
@@ -336,7 +339,62 @@ def test_fault_041_a_right_to_read_is_taken_and_given_back(world: World) -> None
     world.wait(lambda: world.versions() == {"m00001": "2", "m00002": "2"}, "done by itself")
     world.wait_settled()
     assert uids(world) == {name: before[name] for name in ("m00001", "m00002")}
+    assert not_ready(world) == []
     world.check()
+
+
+def not_ready(world: World) -> list[str]:
+    """What /readyz would say."""
+    return world.hubs[-1][0].vitals.waits()
+
+
+def test_an_api_server_that_is_away_is_told_to_who_asks_whether_the_hub_is_ready(world: World) -> None:
+    started(world, model("one"))
+    assert not_ready(world) == []
+    world.proxy.add(Rule(Answer(503), times=None), Rule(GONE, verb="watch", path=KIND))
+    world.wait(lambda: any("503" in one or "lease" in one.lower() for one in not_ready(world)), "said")
+    world.proxy.clear()
+    world.wait(lambda: not not_ready(world), "ready again")
+
+
+def test_the_right_to_namespaces_is_missed_only_where_git_declares_one(world: World) -> None:
+    path = f"{RBAC}/{USERS}-{world.user}"
+    rules = [one for one in world.plane.get(path)["rules"] if one["resources"] != ["namespaces"]]
+    assert world.plane.request("PATCH", path, {"rules": rules})[0] == 200
+    started(world, model("one"))
+    assert (not_ready(world), world.status().cluster_lost) == ([], ())
+    space = {"name": f"{world.home}-new", "annotations": {"ai.kubeedge.io/prune": "disabled"}}
+    world.commit({"space.yaml": json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": space})})
+    world.wait(lambda: "may not list namespaces" in str(world.mine.waits.values()), "what waits, and for which right")
+    assert "may not list namespaces" in str(not_ready(world))
+
+
+def test_fault_041_whichever_right_is_taken_is_said_and_what_it_kept_is_done_when_it_is_back(world: World) -> None:
+    started(world, fleet() | model("one"))
+    path = f"{RBAC}/{USERS}-{world.user}"
+    whole = world.plane.get(path)["rules"]
+    taken = {("inferencemodels", "create"), ("fleets/status", "patch"), ("events", "create")}
+
+    def grant(rules: list[dict[str, Any]]) -> None:
+        code, said = world.plane.request("PATCH", path, {"rules": rules})
+        assert code == 200, said
+
+    left = [one | {"verbs": [v for v in one["verbs"] if (one["resources"][0], v) not in taken]} for one in whole]
+    grant([one for one in left if one["verbs"]])
+    world.wait(lambda: not may(world, "create"), "the rights are in force")
+    world.commit(model("one", "2") | model("two"))
+    lost = {f"the right to {verb} {resource}" for resource, verb in taken}
+    world.wait(lambda: {one.what for one in world.status().cluster_lost} == lost, "each is said")
+    assert world.versions() == {"one": "2"}
+    grant(whole)
+    world.wait(lambda: world.versions() == {"one": "2", "two": "1"}, "made by itself")
+    world.wait(lambda: not world.status().cluster_lost, "nothing is missing any more")
+    revision = f"main@sha1:{world.repository.head()}"
+
+    def revisions() -> list[str]:
+        return [(world.there("fleet", "Fleet") or {}).get("status", {}).get("lastAppliedRevision", "")]
+
+    world.wait(lambda: revisions() == [revision], "and told by itself")
 
 
 @pytest.mark.parametrize("order", ["replaced, then revoked", "revoked, then replaced"])

@@ -215,8 +215,8 @@ def test_a_default_is_no_drift_also_where_the_answer_was_not_seen(kept: Kept) ->
 def test_an_image_changed_by_hand_is_named_and_taken_back(kept: Kept) -> None:
     kept.keep("Deployment")
     container = {"name": "x", "image": "x:2", "imagePullPolicy": "Always"}  # the latter is theirs alone
-    kept.patch("Deployment", {"spec": {"template": {"spec": {"containers": [container]}}}}, "kubectl-edit")
-    assert kept.drift("Deployment") == [(f"{X}.image", "kubectl-edit", "x:1", "x:2")]
+    kept.patch("Deployment", {"spec": {"template": {"spec": {"containers": [container]}}}}, "an-operator")
+    assert kept.drift("Deployment") == [(f"{X}.image", "an-operator", "x:1", "x:2")]
     assert kept.told == [str(kept.key("Deployment"))]
     assert kept.keep("Deployment") == [FieldChange(f"{X}.image", "x:2", "x:1")]
     assert kept.drift("Deployment") == []
@@ -230,8 +230,8 @@ def test_a_replica_count_set_by_another_names_it_also_by_the_subresource_for_it(
     kept.patch("Deployment", {"spec": {"replicas": 5}}, "autoscaler", "scale")
     assert kept.drift("Deployment") == [("spec.replicas", "autoscaler", 2, 5)]
     assert kept.keep("Deployment") == [FieldChange("spec.replicas", 5, 2)]
-    kept.patch("Deployment", {"spec": {"replicas": 4}}, "kubectl-edit")
-    assert kept.drift("Deployment") == [("spec.replicas", "kubectl-edit", 2, 4)]
+    kept.patch("Deployment", {"spec": {"replicas": 4}}, "an-operator")
+    assert kept.drift("Deployment") == [("spec.replicas", "an-operator", 2, 4)]
 
 
 def test_a_port_and_a_variable_that_somebody_takes_away_are_named(kept: Kept) -> None:
@@ -254,8 +254,8 @@ def test_a_port_and_a_variable_that_somebody_takes_away_are_named(kept: Kept) ->
 
 def test_a_value_of_a_config_map_is_named(kept: Kept) -> None:
     kept.keep("ConfigMap")
-    kept.patch("ConfigMap", {"data": {"b.yaml": "three: 3\n", "c": "theirs"}}, "kubectl-edit")
-    assert kept.drift("ConfigMap") == [('data["b.yaml"]', "kubectl-edit", "two: 2\n", "three: 3\n")]
+    kept.patch("ConfigMap", {"data": {"b.yaml": "three: 3\n", "c": "theirs"}}, "an-operator")
+    assert kept.drift("ConfigMap") == [('data["b.yaml"]', "an-operator", "two: 2\n", "three: 3\n")]
     kept.keep("ConfigMap")
     assert kept.plane.get(kept.path("ConfigMap"))["data"] == {"a": "1", "b.yaml": "two: 2\n", "c": "theirs"}
     assert kept.keep("ConfigMap", {"data": {"a": "2"}, "immutable": False}) == [

@@ -98,6 +98,27 @@ def test_the_hub_can_do_its_work_with_the_roles_that_are_written(cluster: Contro
     assert user.delete(edges, "berlin", "", uid=made["metadata"]["uid"])
 
 
+def test_an_account_of_its_own_in_one_command(
+    cluster: ControlPlane, api: Open, call: Callable[..., Said], tmp_path: Path
+) -> None:
+    home, file = cluster.fresh_namespace("account"), tmp_path / "fleet.kubeconfig"
+    asked = ("crds", "kubeconfig", file, "--kubeconfig", cluster.kubeconfig, "--namespace", home, "--days", "1")
+    said = call(*asked)
+    assert said.code == 0, said.err
+    assert f"account {home}/reconciler" in said.err
+    assert "good until 20" in said.err
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert missing(api(file), namespace=home) == []
+    assert missing(api(file), INSTALLER, namespace=home)
+    before = file.read_text()
+    assert call(*asked).code == 2
+    assert file.read_text() == before
+    assert call(*asked, "--replace").code == 0
+    found = json.loads(call("doctor", "--kubeconfig", file, "--lease-namespace", home, "--output", "json").out)
+    (ends,) = [one for one in found["findings"] if one["check"] == "credentials"]
+    assert (ends["verdict"], "good until" in ends["found"]) == ("warn", True)  # in less than three days
+
+
 def test_doctor_is_content_with_an_admin(cluster: ControlPlane, call: Callable[..., Said]) -> None:
     said = call("doctor", "--kubeconfig", cluster.kubeconfig, "--lease-namespace", HERE, "--output", "json")
     found = {one["check"]: one for one in json.loads(said.out)["findings"]}

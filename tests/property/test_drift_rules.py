@@ -15,6 +15,7 @@ from reconciler.planning.declare import as_sent, every, expand
 from reconciler.planning.declared import Object
 from reconciler.planning.desired import Desired
 from reconciler.planning.drift_rules import policy_for
+from reconciler.planning.look import Rules
 from tests.fleets import around, catalogue, dataset, edge, fleet, model_set, plain
 from tests.property.test_history import FusedLog, Killed, begun
 from tests.unit.test_declare import Station
@@ -203,7 +204,7 @@ def test_it_ends_as_git_and_the_rules_say(story: list[tuple[str, Any]]) -> None:
     assert world.log.head() == head
     rules, wanted = world.policy(), world.wanted()
     for key, spec in wanted.items():
-        said = policy_for(key.kind, rules)
+        said = Rules(policy_for(key.kind, rules)).policy
         live = world.cluster.there.get(key)
         if live is None or not live.ours:
             assert key in world.taken

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.planning.fields import BY_VERSION, MergeKeys, above, leaves, managed, without
+from reconciler.planning.fields import BY_VERSION, MergeKeys, above, divided, leaves, managed, united, without
 
 KEYS = st.one_of(
     st.sampled_from(["spec", "version", "ports", "containers", "a.b/c", 'q"', "b]", "\\", ""]), st.text(max_size=4)
@@ -112,3 +112,17 @@ def test_without_every_leaf_nothing_is_left(keys: MergeKeys, tree: dict[str, Any
 def test_what_was_applied_is_what_is_managed(keys: MergeKeys, tree: dict[str, Any]) -> None:
     tree.pop("metadata", None)  # its contents are named without it
     assert managed(fields_v1(tree, keys), keys) == {path for path, _ in leaves(tree, keys)}
+
+
+@EVERYWHERE
+@given(tree=TREES, data=st.data())
+def test_a_share_is_divided_leaf_by_leaf_and_united_again(
+    keys: MergeKeys, tree: dict[str, Any], data: st.DataObject
+) -> None:
+    share = fields_v1(tree, keys)
+    paths = sorted(managed(share, keys))
+    wanted = set(data.draw(st.lists(st.sampled_from(paths), unique=True)) if paths else [])
+    taken, rest = divided(share, wanted.__contains__, keys)
+    assert managed(taken, keys) == wanted
+    assert managed(rest, keys) == managed(share, keys) - wanted
+    assert united(taken, rest) == share

@@ -1,6 +1,7 @@
 """`doctor` says what is wrong, and only looks."""
 
 import json
+import socket
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from reconciler.cli import checks
+from tests.git_repository import Repository
 from tests.unit.cli_world import World
 from tests.unit.conftest import Call
 
@@ -35,6 +37,36 @@ def test_a_machine_with_a_log_and_nobody_at_work(findings: Any, settled: World) 
         assert said[check] == ("warn" if check == "clock" else "ok"), check  # the story plays in the future
     assert said["hub"] == said["agent berlin-07"] == said["agent berlin-08"] == "warn"
     assert said["port berlin-07"] == said["port berlin-08"] == "ok"
+
+
+def test_what_a_laptop_needs_is_looked_at(findings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = Repository(tmp_path / "fleet")
+    head = repository.commit({"README.md": "ours"})
+    state, place = tmp_path / "none", str(repository.path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none.kubeconfig"))
+    assert "reconciler init" in findings(state, 0)["repository"]["fix"]
+    monkeypatch.setenv("RECONCILER_REPO", place)
+    found = findings(state, 0)
+    assert found["repository"]["found"] == f"{place}, main is at {head[:12]}"
+    assert "none is needed" in found["cluster"]["found"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("RECONCILER_LISTEN", f"127.0.0.1:{taken.getsockname()[1]}")
+        assert findings(state, 0)["listener"]["verdict"] == "warn"
+    assert findings(state, 0)["listener"]["verdict"] == "ok"
+    monkeypatch.setenv("RECONCILER_BRANCH", "nowhere")
+    found = findings(state, 4)
+    assert (found["repository"]["verdict"], "no branch nowhere" in found["repository"]["found"]) == ("fail", True)
+    assert not state.exists()
+
+
+def test_how_the_fleet_stands_is_a_finding(findings: Any, settled: World) -> None:
+    found = findings(settled.place.root, 0)["fleet"]
+    assert (found["verdict"], found["found"]) == ("ok", "4 as Git says")
+    with settled.hub("berlin-07"):
+        settled.commit({"models/other.yaml": "a: {"}, "Break something")
+    found = findings(settled.place.root, 4)["fleet"]
+    assert (found["verdict"], found["found"]) == ("fail", "failing: a document is refused")
 
 
 def test_agents_that_answer_are_found(findings: Any, settled: World) -> None:

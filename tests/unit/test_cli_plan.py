@@ -12,7 +12,7 @@ from reconciler.cli.plan import NO_POLICY, _notes
 from reconciler.history import events as ev
 from reconciler.history.keys import DECLARE, DELIVER
 from reconciler.history.state import EdgeSeen, Served, StageState, State
-from reconciler.kube.client.resources import OURS
+from reconciler.kube.client.resources import KEPT
 from reconciler.planning.plan import Plan, Step
 from reconciler.wiring.past import opened
 from reconciler.wiring.preview import Preview
@@ -227,7 +227,7 @@ def test_a_plan_for_a_cluster_ends_every_connection_that_it_opened(
     call: Call, world: World, tmp_path: Path, code: int, ends: int
 ) -> None:
     world.repository.commit(dict(FILES))
-    lists = ({"kind": f"{kind}List", "metadata": {"resourceVersion": "1"}, "items": []} for kind in OURS)
+    lists = ({"kind": f"{kind}List", "metadata": {"resourceVersion": "1"}, "items": []} for kind in KEPT)
     with ScriptedServer([answer(code, body=json.dumps(one).encode()) for one in lists]) as server:
         place = ("--repo", world.repository.path, "--state", tmp_path / "state")
         said = call("plan", *place, "--kubeconfig", server.kubeconfig(tmp_path))
@@ -240,6 +240,15 @@ def test_an_edge_that_takes_no_orders_is_said_though_nothing_is_planned_for_it()
     state = State(edges={"e1": EdgeSeen(refusal="an older copy"), "e2": EdgeSeen()})
     ahead = cast("Preview", SimpleNamespace(loses_policy=False, state=state))
     assert list(_notes(ahead)) == ["e1 takes no orders from this log: an older copy"]
+
+
+def test_what_stays_of_an_object_is_named_with_whose_it_is() -> None:
+    kept = {"mutated": {"spec.replicas": [1, 3, "helm"]}}
+    keys = {f"InferenceModel/default/m{n:02}": Served(operation="o", live=kept) for n in range(12)}
+    ahead = cast("Preview", SimpleNamespace(loses_policy=False, state=State(stages={DECLARE: StageState(keys=keys)})))
+    *named, rest = _notes(ahead)
+    assert named[0] == "InferenceModel/default/m00: spec.replicas stays 3, which is helm's; Git says 1"
+    assert (len(named), rest) == (10, "and 2 objects more of which something stays: `reconciler status`")
 
 
 def test_what_is_fought_over_is_said_though_nothing_is_planned_for_it() -> None:

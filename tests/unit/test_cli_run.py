@@ -1,6 +1,7 @@
 """`run` ends as it says, and tells what happens as it happens."""
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from reconciler import control_socket
 from reconciler.cli.narrator import Narrator
 from reconciler.cli.run import verdict
 from reconciler.engine.recorder import Recorder
+from reconciler.eventlog.lock import WriterLock
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.keys import DELIVER
@@ -95,6 +97,15 @@ def test_once_with_a_held_plan_ends_with_5(once: Once, settled: World) -> None:
     said = once(settled)
     assert said.code == 5
     assert "is held: it deletes 4 of 4" in said.err
+
+
+def test_a_second_one_is_told_of_the_first_and_not_of_its_port(call: Call, world: World) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        lock = WriterLock(world.place.hub.log)
+        at = f"127.0.0.1:{taken.getsockname()[1]}"
+        said = call("run", "--repo", world.repository.path, "--state", world.place.root, "--listen", at)
+        lock.release()
+    assert (said.code, "RX503" in said.err, "RX406" in said.err) == (6, True, False)
 
 
 def test_events_are_told_as_json_lines(once: Once, world: World) -> None:

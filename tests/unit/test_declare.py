@@ -106,18 +106,20 @@ class Objects:
                 del self.there[step.key]
                 data = {}
             else:
-                self.there[step.key] = self._applied(step.key, step.spec, step.left)
+                self.there[step.key] = self._applied(step.key, step.spec, step.left, step.forced)
                 data = {"live": self.there[step.key].told}
             about = {"causationid": intent.event.id, "operationid": intent.event.operationid}
             self.outcomes.append(self.record.event(ev.APPLY_SUCCEEDED, step.key, data, **about))
         self.queue.add(Trigger(Cause.DONE))
 
-    def _applied(self, key: Key, order: Mapping[str, Any], left: Sequence[str]) -> Live:
-        """The object after an apply: what is sent is ours, what is not sent and is another's stays."""
+    def _applied(self, key: Key, order: Mapping[str, Any], left: Sequence[str], forced: Sequence[str]) -> Live:
+        """The object after an apply: what is sent is ours, what is another's and not sent stays, unless it is taken."""
         before = self.there.get(key) or made(key.name)
         sent = as_sent(key.kind, dict(order["spec"]))
         theirs = {
-            path: owner for path, owner in before.foreign.items() if path in left or path[len("spec.") :] not in sent
+            path: owner
+            for path, owner in before.foreign.items()
+            if path not in forced and (path in left or path[len("spec.") :] not in sent)
         }
         kept = {name: value for name, value in before.spec.items() if f"spec.{name}" in theirs}
         labels = dict(order.get("labels", {}))

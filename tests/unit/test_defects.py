@@ -168,7 +168,7 @@ def test_a_bug_in_the_status_of_an_object_is_told_there_and_leaves_the_rest_of_i
     queue = StatusQueue(
         cast("Cache", None), record, cast("Annotations", Broken()), declared=Declared, fleet=dict, branch="main"
     )
-    live = SimpleNamespace(status={"servingVersion": "3", "conditions": []}, generation=7)
+    live = SimpleNamespace(status={"servingVersion": "3", "conditions": []}, generation=7, annotations={}, labels={})
     told = queue.status(Key("InferenceModel", "default", "m", ""), cast("Live", live))
     assert told is not None
     (ready,) = told["conditions"]

@@ -37,10 +37,10 @@ class Api:
         self.begun, self.may_end = threading.Semaphore(0), threading.Semaphore(0)
         self.busy = self.most = 0
 
-    def order(self, version: str) -> Order:
-        step = Step(KEY, "update", {"v": version}, {}, (), "because")
+    def order(self, version: str, key: Key = KEY) -> Order:
+        step = Step(key, "update", {"v": version}, {}, (), "because")
         data = {"action": "update", "spec": step.spec, "reason": step.reason}
-        intent = self.record.event(ev.APPLY_INTENDED, KEY, data, operationid=version)
+        intent = self.record.event(ev.APPLY_INTENDED, key, data, operationid=version)
         return Order(step, self.record.append([intent])[0])
 
     def send(self, order: Order) -> list[Event]:
@@ -106,4 +106,53 @@ def test_what_was_answered_is_nobody_s_to_settle_before_its_outcome_was_taken(ap
     api.queue.take()  # there is an outcome
     assert (deliveries.in_flight, deliveries.unanswered) == (0, frozenset({KEY}))
     assert ended(api, deliveries) == ["1"]
+    assert deliveries.unanswered == frozenset()
+
+
+SPACE = Key("Namespace", "", "berlin", "")
+
+
+def berlin(api: Api) -> list[Order]:
+    """A namespace, and more of what lives in it than there are workers; something that lives elsewhere."""
+    space = api.order("space", SPACE)
+    inside = [api.order(f"in {n}", KEY._replace(namespace="berlin", name=f"m{n}")) for n in range(7)]
+    return [space, *inside, api.order("elsewhere")]
+
+
+def test_what_lives_in_a_namespace_waits_until_that_is_made(api: Api, deliveries: Dispatcher) -> None:
+    orders = berlin(api)
+    deliveries.send(orders)
+    for _ in range(2):
+        assert api.begun.acquire(timeout=30)
+    assert not api.begun.acquire(timeout=0.2)  # the namespace and what lives elsewhere, nothing more
+    api.may_end.release(len(orders))
+    assert sorted(ended(api, deliveries)) == sorted(order.step.spec["v"] for order in orders)
+    first = [one for one in api.sent if one != "elsewhere"]
+    assert first[0] == "space"
+    assert deliveries.unanswered == frozenset()
+
+
+def test_a_namespace_without_an_answer_is_made_first_when_all_is_sent_again(api: Api, deliveries: Dispatcher) -> None:
+    orders = berlin(api)[:-1]
+    api.is_away = True
+    api.may_end.release(1)
+    deliveries.send(orders)
+    assert ended(api, deliveries) == []
+    assert deliveries.unanswered == {order.step.key for order in orders}
+    api.is_away = False
+    api.may_end.release(len(orders))
+    deliveries.again(lambda orders: {})
+    api.clock.seconds += 1
+    while len(api.sent) < len(orders):
+        api.queue.take()
+        deliveries.answered()
+    assert api.sent[0] == "space"
+
+
+def test_a_namespace_that_is_ordered_anew_holds_nothing_up_for_good(api: Api, deliveries: Dispatcher) -> None:
+    orders = [api.order("space", SPACE), api.order("in", KEY._replace(namespace="berlin"))]
+    deliveries.send(orders)
+    deliveries.send([api.order("space again", SPACE)])
+    api.may_end.release(3)
+    assert "in" in ended(api, deliveries)
     assert deliveries.unanswered == frozenset()

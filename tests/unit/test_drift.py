@@ -40,7 +40,7 @@ def test_without_rules_everything_is_corrected() -> None:
 )
 def test_the_first_rule_that_matches_counts(kind: str, path: str, manager: str, policy: str) -> None:
     assert policy_of(kind, path, manager, rules_of(FLEET)) == policy
-    assert policy_for(kind, FLEET)(path, manager) == policy
+    assert (policy_for(kind, FLEET)(path, manager) or "correct") == policy
 
 
 def test_order_decides() -> None:

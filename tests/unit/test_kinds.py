@@ -98,6 +98,11 @@ spec:
     - {{from: 2026-12-20, until: 2027-01-03, reason: the shops are full, scope: all}}
     - {{days: [fri], from: '12:00', until: '18:00', timeZone: Europe/Berlin, reason: it is Friday}}
 """
+NAMESPACE = """\
+apiVersion: v1
+kind: Namespace
+metadata: {name: berlin, labels: {team: vision}, annotations: {ai.kubeedge.io/prune: enabled}}
+"""
 SAMPLES = {
     "InferenceModel": SEED,
     "Model": MODEL,
@@ -105,6 +110,7 @@ SAMPLES = {
     "Dataset": DATASET,
     "Edge": EDGE,
     "Fleet": FLEET,
+    "Namespace": NAMESPACE,
 }
 
 
@@ -210,6 +216,7 @@ def test_defaults_are_filled_in_on_request() -> None:
         "artifacts": {"requireDigest": True, "allowLoopback": False, "allowFile": False},
         "drift": [],
         "adopt": False,
+        "overrideManagers": [],
         "freeze": [],
     }
     edge = declared(f"{HEAD}kind: Edge\nmetadata: {{name: e}}\nspec: {{}}\n").spec
@@ -646,8 +653,10 @@ values: st.SearchStrategy[Any] = st.recursive(
 @given(data=st.data(), kind=st.sampled_from(sorted(KINDS)))
 def test_any_spec_is_declared_or_explained(data: st.DataObject, kind: str) -> None:
     known = list(KINDS[kind].spec.model_fields)
-    spec = data.draw(st.dictionaries(st.sampled_from(known) | st.text(max_size=5), values, max_size=5))
-    text = json.dumps({"apiVersion": "ai.kubeedge.io/v1alpha1", "kind": kind, "metadata": {"name": "x"}, "spec": spec})
+    spec = data.draw(st.dictionaries(st.sampled_from([*known, "x"]) | st.text(max_size=5), values, max_size=5))
+    metadata = {"name": "x", "annotations": {"ai.kubeedge.io/prune": "enabled"}}
+    head = {"apiVersion": KINDS[kind].api_version, "kind": kind, "metadata": metadata}
+    text = json.dumps(head | {"spec": spec})
     for read in read_documents("a.yaml", text.encode())[0]:
         declaration, problems = declare(read, KINDS)
         assert (declaration is None) == (read.broken or any(problem.severity == "error" for problem in problems))
@@ -656,7 +665,44 @@ def test_any_spec_is_declared_or_explained(data: st.DataObject, kind: str) -> No
             assert KINDS[kind].spec.model_validate(to_json(declaration.spec)) == declaration.spec
 
 
-@pytest.mark.parametrize("name", ["operation-id", "commit", "seq", "stage"])
+@pytest.mark.parametrize("name", ["operation-id", "commit", "seq", "stage", "install"])
 def test_the_reconcilers_own_annotations_are_refused(name: str) -> None:
     own = f"annotations: {{ai.kubeedge.io/{name}: x}}, name:"
     assert "the reconciler's own" in problem_of(EDGE.replace("name:", own, 1)).message
+
+
+def test_the_mark_of_an_install_is_no_label_that_anybody_declares() -> None:
+    marked = EDGE.replace("labels: {", "labels: {ai.kubeedge.io/install: x, ")
+    assert "the reconciler's own" in problem_of(marked).message
+
+
+@pytest.mark.parametrize(
+    ("head", "ours"),
+    [
+        ("apiVersion: v1\nmetadata: {name: a, annotations: {ai.kubeedge.io/prune: enabled}}", True),
+        ("apiVersion: v1\nmetadata: {name: a, annotations: {ai.kubeedge.io/kept: ''}}", True),
+        ("apiVersion: v1\nmetadata: {name: a, annotations: {ai.kubeedge.io.example.com/kept: x}}", False),
+        ("apiVersion: v1\nmetadata: {name: a, labels: {ai.kubeedge.io/kept: x}}", False),
+        ("apiVersion: v1\nmetadata: {name: a, annotations: [ai.kubeedge.io/kept]}", False),
+        ("apiVersion: v1\nmetadata: {name: a}", False),
+        (
+            "apiVersion: ai.kubeedge.io/v1alpha1\nmetadata: {name: a, annotations: {ai.kubeedge.io/prune: enabled}}",
+            False,
+        ),
+    ],
+)
+def test_a_namespace_is_ours_where_an_annotation_of_our_group_says_so(head: str, ours: bool) -> None:
+    one = document(f"{head}\nkind: Namespace\n")
+    declaration, problems = declare(one, KINDS)
+    assert (declaration is not None) == ours
+    assert ours or {problem.code for problem in problems} == {"RX209"}
+    if declaration is not None:
+        assert declaration.identity == identity_of(one, KINDS) == Identity("Namespace", "", "a")
+
+
+def test_a_namespace_says_nothing_but_its_metadata() -> None:
+    spec = NAMESPACE + "spec: {finalizers: [kubernetes]}\n"
+    assert "spec has no field 'finalizers'" in problem_of(spec).message
+    assert (
+        "belong to the whole cluster" in problem_of(NAMESPACE.replace("name: berlin", "name: b, namespace: x")).message
+    )

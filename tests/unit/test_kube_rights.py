@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from reconciler.errors import UsageError
+from reconciler.kube.admin.account import write
 from reconciler.kube.admin.rbac import roles
 from reconciler.kube.client.resources import OURS
 from reconciler.kube.client.rights import HOME, INSTALLER, OPERATOR, RULES, PolicyRule
@@ -46,6 +49,15 @@ def test_the_roles_grant_what_the_table_says_and_no_more() -> None:
         assert (one["kind"] in {"ClusterRole", "ClusterRoleBinding"}) is ("namespace" not in one["metadata"])
 
 
+def test_no_account_takes_the_place_of_another() -> None:
+    def names(*whose: str) -> set[tuple[str, str]]:
+        made = yaml.safe_load_all(roles(*whose))
+        return {(one["metadata"].get("namespace", ""), one["metadata"]["name"]) for one in made if "subjects" in one}
+
+    several = [names(*whose) for whose in ((), ("edge",), ("default",), ("edge", "laptop"))]
+    assert len(set().union(*several)) == sum(map(len, several))
+
+
 def test_every_kind_can_be_kept_and_its_status_told() -> None:
     for resource in OURS.values():
         assert {verb for _, plural, verb in flat(RULES) if plural == resource.plural} == {
@@ -82,8 +94,26 @@ def test_the_command_prints_them(call: Call) -> None:
     assert "namespace: edge\n" in call("crds", "roles", "--namespace", "edge").out
 
 
-def test_no_cluster_is_ever_guessed(call: Call) -> None:
-    for words in (("apply",), ("remove", "--confirm", "3")):
+def test_a_secret_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    place = tmp_path / "kubeconfig"
+    with pytest.raises(KeyError), write(place, replace=False):
+        raise KeyError("the cluster refused")
+    assert list(tmp_path.iterdir()) == []
+    with write(place, replace=False) as into:
+        into("secret")
+    assert (place.read_text(), place.stat().st_mode & 0o777) == ("secret", 0o600)
+    with pytest.raises(UsageError, match="there already"), write(place, replace=False):
+        pass
+    place.chmod(0o644)
+    with write(place, replace=True) as into:
+        into("newer")
+    assert (place.read_text(), place.stat().st_mode & 0o777) == ("newer", 0o600)
+    with pytest.raises(UsageError, match="cannot be written"), write(tmp_path / "none" / "kubeconfig", replace=False):
+        pass
+
+
+def test_no_cluster_is_ever_guessed(call: Call, tmp_path: Path) -> None:
+    for words in (("apply",), ("remove", "--confirm", "3"), ("kubeconfig", str(tmp_path / "kubeconfig"))):
         said = call("crds", *words)
         assert said.code == 2
         assert "no cluster is named" in said.err

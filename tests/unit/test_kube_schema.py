@@ -8,7 +8,7 @@ from reconciler.kube.admin.schema import misfits
 from reconciler.model.crds import definition
 from reconciler.planning.kinds import models
 
-KINDS = models()
+KINDS = {name: row for name, row in models().items() if row.is_ours}
 
 TEXT = {"type": "string"}
 

@@ -117,11 +117,21 @@ def log() -> Log:
 # ── one object ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("kind", ["InferenceModel", "Dataset", "Edge"])
-def test_a_mere_apply_is_told_by_the_object_itself(kind: str) -> None:
+def test_a_mere_apply_of_a_service_is_told_by_the_object_itself(log: Log) -> None:
+    assert ask(log) is None
+
+
+@pytest.mark.parametrize("kind", ["Dataset", "Edge"])
+def test_what_is_only_to_be_read_there_is_ready_when_it_is_as_git_says(kind: str) -> None:
     log, key = Log(), Key(kind, "default" if kind != "Edge" else "", "faces", "")
-    log.applied(key)
+    assert ask(log, key) is None  # one made by hand, of which nothing is known
+    log.order(key, {"spec": {}})
     assert ask(log, key) is None
+    log.done(key, uid="u", resourceVersion="7", generation=3)
+    assert told(ask(log, key)) == ("True", "Succeeded", "")
+    log.order(key, {"spec": {}}, "two")
+    log.add(ev.APPLY_FAILED, key, error="no", code="RX411", phase="Rejected", operationid="two")
+    assert told(ask(log, key)) == ("False", "Failed", "Stalled")
 
 
 def test_what_further_stages_say_stands_beside_in_conditions_of_their_own(log: Log) -> None:
@@ -332,11 +342,25 @@ def test_a_set_is_ready_when_every_edge_is(fleet: tuple[Log, list[str]]) -> None
     assert told(ask(log, SET, members=[members[0], members[3]])) == ("False", "Progressing", "Reconciling")
 
 
+def test_a_set_of_which_no_edge_was_told_is_ready_when_what_it_makes_is_there() -> None:
+    log, members = Log(), [f"InferenceModel/default/faces-{edge}@{edge}" for edge in "ab"]
+    plain = [Key.parse(text)._replace(edge="") for text in members]
+    log.applied(plain[0])
+    assert told(ask(log, SET, members=members)) == ("False", "Progressing", "Reconciling")
+    log.applied(plain[1])
+    status = ask(log, SET, members=members)
+    assert told(status) == ("True", "Succeeded", "")
+    assert words(status) == "2 of 2 InferenceModel objects are as wanted"
+    assert status is not None
+    assert status["edges"]["ready"] == 0  # nothing was heard from an edge
+
+
 def test_a_model_counts_what_is_served_of_it(fleet: tuple[Log, list[str]]) -> None:
     log, members = fleet
     status = ask(log, Key("Model", "default", "faces", ""), Object({"versions": [{}, {}]}), members=members)
     assert status is not None
-    assert (status["versions"], status["edges"]) == (2, 2)
+    assert (status["versions"], status["users"], status["edges"]) == (2, 4, 2)
+    assert words(status) == "2 versions, 4 users, 2 edges serve it"
     assert status["inUse"] == [{"version": "1", "edges": 1}, {"version": "2", "edges": 1}]
 
 

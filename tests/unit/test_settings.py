@@ -26,6 +26,7 @@ def test_defaults() -> None:
         "in_cluster": False,
         "lease_namespace": "reconciler-system",
         "lease": "reconciler",
+        "install": "",
         "listen": "127.0.0.1:9484",
     }
 

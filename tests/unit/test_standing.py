@@ -5,17 +5,18 @@ from typing import Any
 import pytest
 
 from reconciler.cli.run import HELD, REFUSED, UNANSWERED, verdict
+from reconciler.history import events as ev
 from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.object_status import Around, of_fleet
 from reconciler.history.standing import AS_GIT, FAILING, WAITS, Standing
-from reconciler.history.state import EdgeSeen, HeldPlan, Ref, Served, State, Wish
+from reconciler.history.state import FAILED, EdgeSeen, HeldPlan, Ref, Served, State, Wish
 from reconciler.history.status import ObjectRow, Row, status
 from reconciler.history.why import why
 from reconciler.web.page import rendered
 from tests.fleets import edge, fleet, model_set
 from tests.stations import EdgeStation, HubStation, settle
 from tests.unit.test_hub import DIGITS, E2, MODEL, ON_E1, OPEN, hub
-from tests.unit.test_published import Object
+from tests.unit.test_published import Log, Object
 
 __all__ = ["hub"]
 
@@ -74,9 +75,9 @@ def test_what_was_answered_well_is_as_git_says(stage: str, text: str) -> None:
 @pytest.mark.parametrize(("stage", "text"), BOTH)
 @pytest.mark.parametrize("phase", ["Rejected", "RolledBack", "Degraded"])
 def test_what_was_refused_or_is_gone_is_failing(stage: str, text: str, phase: str) -> None:
-    assert stands(a_state(stage, text, phase=phase, code="RX404", message="no")) == Standing(
-        word=FAILING, why="RX404: no"
-    )
+    ends = f"reconciler release {ON_EDGE.rpartition('@')[2]} m" if text == ON_EDGE and phase in FAILED else ""
+    told = stands(a_state(stage, text, phase=phase, code="RX404", message="no"))
+    assert told == Standing(word=FAILING, why="RX404: no", ends=ends)
 
 
 @pytest.mark.parametrize(("stage", "text"), BOTH)
@@ -169,6 +170,38 @@ def test_what_the_api_server_has_otherwise_is_shown_as_what_it_is(answered: list
     (one,) = status(state, NOW).objects
     assert one.stays == said
     assert status(state, NOW).unsettled == (one,)
+
+
+def test_a_drift_of_which_a_part_was_taken_back_is_what_a_rule_lets_stand() -> None:
+    log, key = Log(), Key.parse(OBJECT)
+    log.state.ref = Ref(commit="c", accepted="c")
+    log.applied(key)
+    fields = [
+        {"field": "spec.servingPort", "manager": "k", "old": 1, "new": 2},
+        {"field": "spec.replicas", "manager": "k", "old": 1, "new": 3, "policy": "report"},
+    ]
+    log.add(ev.DRIFT_DETECTED, key, what="changed", writer="k", policy="correct", fields=fields, uid="u")
+    intent: dict[str, Any] = {"action": "update", "spec": {"spec": {}}, "reason": "declared", "left": ["spec.replicas"]}
+    log.add(ev.APPLY_INTENDED, key, operationid="two", **intent)
+    log.done(key, "two", uid="u")
+    drift = log.state.stage(DECLARE).known(key).drift
+    assert [one["field"] for one in drift["fields"]] == ["spec.replicas"]
+    assert stands(log.state).why == "changed by k: spec.replicas by k"
+    log.add(ev.DRIFT_DETECTED, key, what="changed", writer="k", policy="correct", fields=fields[:1], uid="u")
+    log.add(ev.APPLY_INTENDED, key, operationid="three", **intent)  # what it leaves, a rule ignores
+    log.done(key, "three", uid="u")
+    assert stands(log.state).is_as_git
+
+
+def test_what_further_stages_make_has_rows_too_and_counts() -> None:
+    state = a_state(DECLARE, OBJECT)
+    state.stage("run").keys["Deployment/default/m"] = Served(order={"spec": {}}, operation="o", phase="Rejected")
+    seen = status(state, NOW)
+    assert [(one.stage, one.kind, one.settled) for one in seen.objects] == [
+        (DECLARE, "InferenceModel", True),
+        ("run", "Deployment", False),
+    ]
+    assert (seen.tally[FAILING], [one.kind for one in seen.unsettled]) == (1, ["Deployment"])
 
 
 @pytest.mark.parametrize("what", ["lost", "cluster", "nothing read"])

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+from reconciler.errors import NameUnknown
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
 from reconciler.history.keys import DELIVER, Key
@@ -57,7 +58,7 @@ def test_a_version_that_was_rolled_back_shows_what_serves_and_what_became_of_the
         *("serving", "activation", "order", "plan", "line"),
         *("wanted", "outcome", "order", "plan", "line", "held"),
     ]
-    assert links[0].text.startswith("answers version 1")
+    assert links[0].text.startswith("answered version 1")
     assert links[6].text == "rolled back: RX404: answered 7 instead of 3; back to version 1"
     assert links[-1].text.startswith(f"{SHA['2'][:12]} is not given to berlin-08 again: RX404")
 
@@ -159,3 +160,20 @@ def test_a_name_of_both_means_the_model_before_the_dataset() -> None:
         str(model): Served(order={"model": "digits"}),
     }
     assert keys_of("a", "digits", now) == [model, dataset]
+
+
+def test_without_an_edge_all_that_go_by_a_name_are_meant() -> None:
+    on_a, on_b = (Key("InferenceModel", "default", f"digits-{edge}", edge) for edge in "ab")
+    now = State()
+    now.stage(DELIVER).keys |= {str(one): Served(order={"model": "digits"}) for one in (on_b, on_a)}
+    assert keys_of("", "digits", now) == [on_a, on_b]
+    for name in ("digits-b", "InferenceModel/digits-b", "InferenceModel/default/digits-b", str(on_b)):
+        assert keys_of("", name, now) == [on_b]
+    with pytest.raises(NameUnknown, match="nothing is called digit"):
+        keys_of("", "digit", now)
+
+
+def test_an_edge_that_is_not_heard_is_quoted_and_not_said_to_answer(story: World) -> None:
+    (serving, *_) = walk(story, key("berlin-08"))  # its agent is gone
+    assert serving.text.startswith("answered version 1")
+    assert serving.text.endswith("when it was heard last")

@@ -1,6 +1,6 @@
 """The roles that grant what rights.py names. May import: kube.client.rights.
 
-In: the namespace that the reconciler runs in.  Out: deploy/rbac.yaml, which a test keeps current.
+In: the namespace that the reconciler runs in, and its account.  Out: deploy/rbac.yaml, which a test keeps current.
 """
 
 from collections.abc import Iterable
@@ -9,6 +9,7 @@ from typing import Any, Final
 from reconciler.kube.client.rights import HOME, INSTALLER, OPERATOR, RULES, PolicyRule
 
 NAMESPACE: Final = "reconciler-system"
+ACCOUNT: Final = "reconciler"
 _RBAC: Final = "rbac.authorization.k8s.io"
 _HEADER: Final = """\
 # Made by `reconciler crds roles`: change reconciler/kube/client/rights.py instead.
@@ -18,20 +19,27 @@ _HEADER: Final = """\
 """
 
 
-def roles(namespace: str = NAMESPACE) -> str:
+def roles(namespace: str = NAMESPACE, account: str = ACCOUNT) -> str:
     """All of them as YAML, the same on every run."""
     import yaml
 
-    documents = [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "reconciler", "namespace": namespace}},
+    return _HEADER + "---\n".join(
+        yaml.safe_dump(one, sort_keys=False, width=120) for one in documents(namespace, account)
+    )
+
+
+def documents(namespace: str, account: str) -> list[dict[str, Any]]:
+    """The account, the roles and its bindings, whose names carry whose they are: none takes another's place."""
+    bound = (f"{account}-{namespace}", {"kind": "ServiceAccount", "name": account, "namespace": namespace})
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": namespace}},
         _role("ClusterRole", "reconciler", RULES),
-        _bound("ClusterRoleBinding", "ClusterRole", "reconciler", namespace, {}),
+        _bound("ClusterRoleBinding", "reconciler", *bound),
         _role("Role", "reconciler", HOME, namespace),
-        _bound("RoleBinding", "Role", "reconciler", namespace, {"namespace": namespace}),
+        _bound("RoleBinding", "reconciler", *bound, namespace),
         _role("ClusterRole", "reconciler-installer", INSTALLER),
         _role("Role", "reconciler-operator", OPERATOR, namespace),
     ]
-    return _HEADER + "---\n".join(yaml.safe_dump(one, sort_keys=False, width=120) for one in documents)
 
 
 def _role(kind: str, name: str, rules: Iterable[PolicyRule], namespace: str = "") -> dict[str, Any]:
@@ -52,11 +60,11 @@ def _merged(rules: Iterable[PolicyRule]) -> Iterable[dict[str, list[str]]]:
         yield {"apiGroups": [group], "resources": resources, "verbs": list(verbs)}
 
 
-def _bound(kind: str, role: str, name: str, namespace: str, place: dict[str, str]) -> dict[str, Any]:
+def _bound(kind: str, role: str, name: str, subject: dict[str, str], namespace: str = "") -> dict[str, Any]:
     return {
         "apiVersion": f"{_RBAC}/v1",
         "kind": kind,
-        "metadata": {"name": name, **place},
-        "roleRef": {"apiGroup": _RBAC, "kind": role, "name": name},
-        "subjects": [{"kind": "ServiceAccount", "name": "reconciler", "namespace": namespace}],
+        "metadata": {"name": name, **({"namespace": namespace} if namespace else {})},
+        "roleRef": {"apiGroup": _RBAC, "kind": kind.removesuffix("Binding"), "name": role},
+        "subjects": [subject],
     }

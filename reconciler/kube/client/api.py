@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from reconciler.errors import ApiRefused, ApiUnavailable, LeaseLost
+from reconciler.errors import ApiRefused, ApiUnavailable, LeaseLost, RightMissing
 from reconciler.kube.client.api_errors import Request, absent, failure, status_of
 from reconciler.kube.client.connection import Answered, Connection, Reply
 from reconciler.kube.client.resources import Resource
@@ -21,6 +21,7 @@ LIST_TIMEOUT_S: Final = 60.0
 LISTS: Final = 3  # times that a list is begun which expires on the way
 JSON: Final = "application/json"
 APPLY: Final = "application/apply-patch+yaml"  # JSON is YAML
+JSON_PATCH: Final = "application/json-patch+json"
 _SEGMENT: Final = re.compile(r"[A-Za-z0-9][-A-Za-z0-9._:]{0,252}")
 _ERROR_LINE: Final = b'{"type":"ERROR"'
 
@@ -76,6 +77,7 @@ class Api:
 
     permit: seconds that a write may last from now, asked right before each; raises LeaseLost.
     counted(verb, kind, status): told of every answer, for metrics; status 0 where there was none.
+    denied(denial): told of every request that was refused for want of a right.
     """
 
     def __init__(
@@ -83,14 +85,15 @@ class Api:
         connection: Connection,
         permit: Callable[[], float] | None = None,
         counted: Callable[[str, str, int], None] | None = None,
+        denied: Callable[[RightMissing], None] | None = None,
     ) -> None:
         self.connection = connection
-        self._permit, self._counted = permit, counted
+        self._permit, self._counted, self._denied = permit, counted, denied
         self._within: Callable[[], float] | None = None
 
     def within(self, seconds: Callable[[], float]) -> "Api":
         """The same without the permit; each request, reads too, ends within what `seconds` says right before it."""
-        other = Api(self.connection, None, self._counted)
+        other = Api(self.connection, None, self._counted, self._denied)
         other._within = seconds
         return other
 
@@ -100,10 +103,13 @@ class Api:
         reply = self._ask(asked, "GET")
         return None if absent(asked, reply) else _good(asked, reply)
 
-    def pages(self, resource: Resource, *, limit: int = 500) -> Iterator[Page]:
-        """The objects of a kind in all namespaces as they were at one version, page by page. Raises Expired."""
+    def pages(self, resource: Resource, *, limit: int = 500, labels: str = "") -> Iterator[Page]:
+        """The objects of a kind in all namespaces as they were at one version, page by page. Raises Expired.
+
+        labels: a selector of those that are meant.
+        """
         asked = Request("list", resource)
-        query = {"limit": str(limit), **_selected(resource)}
+        query = {"limit": str(limit), **_selected(resource)} | ({"labelSelector": labels} if labels else {})
         more = ""
         while True:
             reply = self._ask(asked, "GET", query | ({"continue": more} if more else {}), timeout_s=LIST_TIMEOUT_S)
@@ -120,14 +126,14 @@ class Api:
             if not more:
                 return
 
-    def everything(self, resource: Resource) -> list[msgspec.Raw]:
+    def everything(self, resource: Resource, labels: str = "") -> list[msgspec.Raw]:
         """All objects of a kind as they were at one version; one that expires on the way is begun again.
 
         Raises ApiUnavailable where that does not help: never a part as if it were all.
         """
         for _ in range(LISTS):
             try:
-                return [item for page in self.pages(resource) for item in page.items]
+                return [item for page in self.pages(resource, labels=labels) for item in page.items]
             except Expired:
                 continue
         raise ApiUnavailable(f"{resource.plural}: the list expired before it was read")
@@ -194,9 +200,21 @@ class Api:
         asked = Request("patch", resource, namespace, name, sub)
         return _good(asked, self._ask(asked, "PATCH", query, body, content_type=APPLY))
 
-    def create(self, resource: Resource, namespace: str, body: bytes, *, dry_run: bool = False) -> bytes:
-        """A new object; one of that name already there is a FieldConflict without fields. dry_run: all but writing."""
-        asked = Request("create", resource, namespace)
+    def patch(self, resource: Resource, name: str, namespace: str, body: bytes, *, manager: str) -> bytes:
+        """The object as a JSON patch (RFC 6902) makes it; where that sets the resourceVersion to that of an older one,
+        a FieldConflict without fields.
+        """
+        asked = Request("patch", resource, namespace, name)
+        return _good(asked, self._ask(asked, "PATCH", {"fieldManager": manager}, body, content_type=JSON_PATCH))
+
+    def create(
+        self, resource: Resource, namespace: str, body: bytes, *, name: str = "", sub: str = "", dry_run: bool = False
+    ) -> bytes:
+        """A new object; one of that name already there is a FieldConflict without fields. dry_run: all but writing.
+
+        name, sub: of an object of which a subresource is asked for.
+        """
+        asked = Request("create", resource, namespace, name, sub)
         return _good(asked, self._ask(asked, "POST", {"dryRun": "All"} if dry_run else {}, body))
 
     def replace(self, resource: Resource, name: str, namespace: str, body: bytes) -> bytes:
@@ -246,6 +264,10 @@ class Api:
         if reply.status == 401:  # nothing was done: once more, as who we are now
             self.connection.reload(seen)
             reply = self._once(request)
+        if reply.status == 403 and self._denied is not None:
+            denial = failure(request.asked, reply)
+            if isinstance(denial, RightMissing) and denial.right:
+                self._denied(denial)
         return reply
 
     def _once(self, request: _Request) -> Reply:

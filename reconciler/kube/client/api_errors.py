@@ -36,7 +36,7 @@ _DENIED: Final = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]*)" in API group "(?P<group>[^"]*)"'
     r'(?: in the namespace "(?P<namespace>[^"]*)")?'
 )
-_ACCOUNT: Final = re.compile(r"system:serviceaccount:([-a-z0-9]+):[-.a-z0-9]+")
+_ACCOUNT: Final = re.compile(r"system:serviceaccount:([-a-z0-9]+):reconciler")
 _MANAGER: Final = re.compile(r'conflicts? with "(?P<manager>[^"]*)"')
 _TYPED_PATCH: Final = ("failed to create typed patch object", "failed to create manager for existing fields")
 
@@ -167,11 +167,13 @@ def _forbidden(asked: Request, said: ApiStatus, text: str) -> ReconcilerError:
     rule = PolicyRule(group, resource, (verb,), namespaced=bool(denied["namespace"]))
     user, place = printable(denied["user"])[:200], printable(denied["namespace"] or "")[:100]
     where = f" in namespace {place}" if place else ""
-    account = _ACCOUNT.fullmatch(user)
+    account = _ACCOUNT.fullmatch(user)  # only to the hub's own account do our roles give anything
     home = account[1] if account else place if (group, resource) == (LEASES.group, LEASES.plural) else ""
-    return RightMissing(
+    missing = RightMissing(
         f"{asked}: user {user} may not {verb} {resource}{where}; the rule {rule.yaml()} grants it", hint=rule.fix(home)
     )
+    missing.right = rule, place
+    return missing
 
 
 def _admission_hint(said: ApiStatus) -> str:

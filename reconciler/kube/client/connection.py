@@ -53,7 +53,7 @@ class Connection:
     """One API server as one identity. Thread-safe."""
 
     def __init__(self, wanted: IdentityWanted, connections: int) -> None:
-        self._wanted = wanted
+        self.wanted = wanted
         self._lock = threading.Lock()
         self._free = threading.Semaphore(connections)
         self._idle: list[tuple[Wire, float]] = []
@@ -90,6 +90,14 @@ class Connection:
     def acts_for(self) -> str:
         """The user that every request impersonates; "" where none."""
         return impersonation.user(self._current.identity.acting)
+
+    @property
+    def expires(self) -> float | None:
+        """When the token of its kubeconfig ends (seconds since 1970); None where none stands there or it does not say.
+
+        Raises SettingInvalid.
+        """
+        return identity.expires(self.wanted)
 
     def exchange(
         self,
@@ -186,7 +194,7 @@ class Connection:
             if seen and seen != self._current.number:
                 return
             try:
-                fresh = identity.read(self._wanted)
+                fresh = identity.read(self.wanted)
             except ReconcilerError as error:
                 raise CredentialsRefused(
                     f"{self.server}: the credentials cannot be read again: {error.message}", hint=error.advice
@@ -220,7 +228,7 @@ class Connection:
         try:
             self._looked = now
             if _stamp(current.identity) != self._stamp:
-                self._replace(identity.read(self._wanted))
+                self._replace(identity.read(self.wanted))
             elif current.identity.refresh and (newer := current.identity.refresh()) != current.identity.authorization:
                 self._replace(current.identity._replace(authorization=newer))
         except Exception:  # noqa: BLE001  # half-written file, plugin away: the old credential is tried, then 401 says it

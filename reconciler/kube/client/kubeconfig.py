@@ -6,6 +6,8 @@ The official client reads the files, runs exec plugins and refreshes tokens. No 
 client says of a broken file may hold the file's own text, so it is said again in our words.
 """
 
+import base64
+import json
 import logging
 import os
 import ssl
@@ -134,6 +136,46 @@ def _of_a_file(wanted: IdentityWanted) -> ClientIdentity:
             own_proxy=bool(cluster.get("proxy-url")),
         )
         return made._replace(acting=impersonation.headers(user, context))
+
+
+def expires(wanted: IdentityWanted) -> float | None:
+    """When the token that stands in a kubeconfig says that it ends (RFC 7519, `exp`; seconds since 1970).
+
+    None where none stands there (plugins, files and Pods bring newer ones), or it does not say. Raises SettingInvalid.
+    """
+    if wanted.in_cluster:
+        return None
+    *_, user = _found(wanted)
+    token = user.get("token") if isinstance(user, dict) else None
+    parts = str(token or "").split(".")
+    if len(parts) != len(("header", "claims", "signature")):
+        return None
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        return float(claims["exp"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def cluster_of(wanted: IdentityWanted) -> dict[str, Any]:
+    """The cluster of a kubeconfig as one of its rows says it, its certificates in the text and not beside it.
+
+    Raises SettingInvalid.
+    """
+    documents, _, said, _ = _found(wanted)
+    for path, document in documents:
+        for row in _rows([(path, document)], "clusters"):
+            if row.get("name") != said.get("cluster"):
+                continue
+            cluster = dict(row.get("cluster") or {})
+            if beside := cluster.pop("certificate-authority", ""):
+                authority = path.absolute().parent / str(beside)
+                try:
+                    cluster["certificate-authority-data"] = base64.b64encode(authority.read_bytes()).decode()
+                except OSError as error:
+                    raise SettingInvalid(f"{authority} cannot be read: {error.strerror}") from None
+            return cluster
+    raise SettingInvalid(f"{_where(wanted)} has no such cluster")
 
 
 def _where(wanted: IdentityWanted) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from reconciler.history.keys import Key
-from reconciler.model.identity import GROUP, VERSION
 from reconciler.planning.fields import BY_VERSION, MergeKeys
-from reconciler.planning.kinds import models
+from reconciler.planning.kinds import KINDS, models
 
 
 class Resource(NamedTuple):
@@ -50,9 +49,19 @@ class Resource(NamedTuple):
         return "/" + "/".join(parts)
 
 
-OURS: Final = {
-    row.name: Resource(GROUP, VERSION, row.plural, row.name, row.scope == "Namespaced") for row in models().values()
+KEPT: Final = {  # all that Git can declare
+    name: Resource(
+        row.group,
+        row.version,
+        row.plural,
+        name,
+        row.scope == "Namespaced",
+        content=() if KINDS[name].bare else ("spec",),
+        defaulted=not row.is_ours,
+    )
+    for name, row in models().items()
 }
+OURS: Final = {name: KEPT[name] for name, row in models().items() if row.is_ours}
 
 
 def document(resource: Resource, key: Key, metadata: Mapping[str, Any] | None = None, **parts: Any) -> dict[str, Any]:
@@ -73,5 +82,5 @@ CRDS: Final = Resource(
 ACCESS_REVIEWS: Final = Resource(
     "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False
 )
-NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
+NAMESPACES: Final = KEPT["Namespace"]
 EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event", namespaced=True)

@@ -7,17 +7,21 @@ stands apart: a person runs them, the reconciler does not.
 
 from typing import Final, NamedTuple
 
-from reconciler.kube.client.resources import CRDS, EVENTS, LEASES, NAMESPACES, OURS
+from reconciler.kube.client.resources import CRDS, EVENTS, KEPT, LEASES, NAMESPACES, OURS
 
 
 class PolicyRule(NamedTuple):
-    """Verbs on one resource, `plural` or `plural/sub`. group: "" is the core group. why: what for, in a few words."""
+    """Verbs on one resource, `plural` or `plural/sub`. group: "" is the core group. why: what for, in a few words.
+
+    optional: all else goes on without it.
+    """
 
     group: str
     resource: str
     verbs: tuple[str, ...]
     namespaced: bool = False  # needed in one namespace only
     why: str = ""
+    optional: bool = False
 
     def yaml(self) -> str:
         """As one line of a Role's rules."""
@@ -43,8 +47,14 @@ _OBJECTS: Final = ("get", "list", "watch", "create", "patch", "delete")
 
 RULES: Final = (
     *(
-        PolicyRule(resource.group, resource.plural, _OBJECTS, why=f"to keep {resource.kind} objects as Git says")
-        for resource in OURS.values()
+        PolicyRule(
+            resource.group,
+            resource.plural,
+            _OBJECTS,
+            why=f"to keep {resource.kind} objects as Git says",
+            optional=name not in OURS,
+        )
+        for name, resource in KEPT.items()
     ),
     *(
         PolicyRule(resource.group, f"{resource.plural}/status", ("patch",), why="to say how they are")

@@ -50,11 +50,11 @@ class Shelf:
         self._gone: OrderedDict[str, str] = OrderedDict()  # uid -> version at which it went, "" where only we said so
         self._sending: dict[Key, str] = {}
         self._heard_at = 0.0
-        self._trouble: ReconcilerError | None = None
+        self.trouble_now: ReconcilerError | None = None
 
     def check(self) -> None:
         """Raises KindMissing, or ApiUnavailable where what is known is nothing yet or too old."""
-        trouble, plural = self._trouble, self._resource.plural
+        trouble, plural = self.trouble_now, self._resource.plural
         if isinstance(trouble, KindMissing | RightMissing):
             raise type(trouble)(trouble.message, hint=trouble.advice)
         why = f": {trouble.message}" if trouble is not None else ""
@@ -154,7 +154,7 @@ class Shelf:
         self._heard_at = self._clock()
 
     def trouble(self, error: ReconcilerError | None) -> None:
-        self._trouble = error
+        self.trouble_now = error
         self._told(self._resource.kind, error)
 
     def _seen(self, key: Key, after: Live) -> None:
@@ -235,6 +235,11 @@ class Cache:
         """Whether every kind was listed within `timeout_s`."""
         deadline = time.monotonic() + timeout_s
         return all(shelf.listed_once.wait(max(0.0, deadline - time.monotonic())) for shelf in self._shelves.values())
+
+    def unheard(self) -> dict[str, ReconcilerError | None]:
+        """The kinds that cannot be listed or watched now, and why; None where they were only not listed yet."""
+        found = ((kind, shelf.trouble_now, shelf.listed_once.is_set()) for kind, shelf in self._shelves.items())
+        return {kind: trouble for kind, trouble, listed in found if trouble is not None or not listed}
 
     def get(self, key: Key) -> Live | None:
         """The object as it was heard of last; None where there is none.

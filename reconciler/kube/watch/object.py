@@ -33,6 +33,7 @@ class Live(msgspec.Struct, frozen=True, gc=False):
     ours: whether our field manager owns anything of it.  writer: field manager of the newest write that was neither
     ours nor to the status, "" where none is known: a write that only took fields away leaves no name behind.
     created: RFC 3339.  deleting: it waits for finalizers, or for its end.
+    managers: the field managers beside ours that own anything of it but its status, whether we own it too or not.
     """
 
     uid: str
@@ -48,6 +49,7 @@ class Live(msgspec.Struct, frozen=True, gc=False):
     created: str
     deleting: bool
     parts: dict[str, Any] = {}
+    managers: tuple[str, ...] = ()
 
     @property
     def found(self) -> dict[str, str]:
@@ -135,6 +137,11 @@ def key_of(kind: str, body: bytes | msgspec.Raw) -> Key:
     return key_named(kind, names.namespace, names.name)
 
 
+def annotations_of(body: bytes | msgspec.Raw) -> dict[str, str]:
+    """The annotations of an object, all of them. Raises msgspec.MsgspecError."""
+    return _document.decode(body).metadata.annotations or {}
+
+
 def key_named(kind: str, namespace: str, name: str) -> Key:
     """The key of these names. Raises msgspec.ValidationError where no API server has such names."""
     if not name or not _SEPARATORS.isdisjoint(f"{namespace}{name}"):
@@ -151,6 +158,7 @@ class Decoder:
         self._beside = frozenset(resource.content) - {"spec"}
         self._parts: dict[bytes, Any] = {}
         self._texts: dict[str, str] = {}
+        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._owned: dict[bytes, frozenset[str]] = {}
 
     def object(self, body: bytes | msgspec.Raw, before: Live | None = None) -> Live:
@@ -203,7 +211,16 @@ class Decoder:
             created=self._text(meta.creationTimestamp or ""),
             deleting=bool(meta.deletionTimestamp),
             parts=parts,
+            managers=self._managers(others) if others else (),
         )
+
+    def _managers(self, others: Iterable[_Managed]) -> tuple[str, ...]:
+        """Theirs, the same object for the same ones."""
+        names = tuple(sorted({self._text(entry.manager) for entry in others if not entry.subresource}))
+        found = self._names.setdefault(names, names)
+        if len(self._names) > SHARED_MAX:
+            self._names.clear()
+        return found
 
     def _foreign(self, tree: dict[str, Any], mine: list[_Managed], others: list[_Managed]) -> dict[str, str]:
         """Who has each leaf that we do not have, "" where nobody does; of several, who wrote last.

@@ -9,7 +9,7 @@ from typing import Final
 
 from reconciler.history.keys import Key
 from reconciler.kube.client.api import Api
-from reconciler.kube.client.resources import OURS, Resource
+from reconciler.kube.client.resources import KEPT, Resource
 from reconciler.kube.watch.object import Decoder, Live, key_of
 
 FEW: Final = 32  # objects of a kind that are asked for one by one
@@ -18,7 +18,7 @@ FEW: Final = 32  # objects of a kind that are asked for one by one
 class Uncached:
     """Objects as they are when they are first asked for. Of one thread."""
 
-    def __init__(self, api: Api, manager: str, resources: Mapping[str, Resource] = OURS) -> None:
+    def __init__(self, api: Api, manager: str, resources: Mapping[str, Resource] = KEPT) -> None:
         self._api, self._resources = api, resources
         self._readers = {kind: Decoder(manager, resource) for kind, resource in resources.items()}
         self._asked: dict[str, int] = dict.fromkeys(resources, 0)

@@ -20,13 +20,13 @@ from reconciler.errors import KindMissing, RightMissing
 from reconciler.history.events import rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.times import is_over, is_time, seconds_left
-from reconciler.kube.client.resources import OURS
+from reconciler.kube.client.resources import KEPT
 from reconciler.kube.watch.object import Live
 from reconciler.kube.write.apply import Objects
 from reconciler.model.identity import GROUP, POLICY, Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.kinds import ALL_SCOPES, is_wide, scope_of
-from reconciler.planning.look import DISABLED, ENABLED, meant
+from reconciler.planning.look import DISABLED, ENABLED, held_by, meant
 
 RECONCILE: Final = f"{GROUP}/reconcile"
 REASON: Final = f"{GROUP}/suspend-reason"
@@ -74,11 +74,12 @@ class Annotations:
         triggers: StageQueue,
         declared: Callable[[], Declared],
         *,
-        kinds: Iterable[str] = OURS,
+        kinds: Iterable[str] = KEPT,
+        install: str = "",
     ) -> None:
-        """declared: what Git says.  kinds: those that are asked."""
+        """declared: what Git says.  kinds: those that are asked.  install: what is of another one asks nothing here."""
         self._objects, self._record, self._triggers, self._declared = objects, recorder, triggers, declared
-        self._kinds = tuple(kinds)
+        self._kinds, self._install = tuple(kinds), install
         self._noted: dict[str, Wide] = {}  # by kind, as it was looked at last: one that was never read is not in it
         self.handled: dict[Key, str] = {}  # the newest request that was answered
 
@@ -128,7 +129,7 @@ class Annotations:
 
     def suspension(self, key: Key, live: Live) -> dict[str, str]:
         """Who keeps one object from being changed now: see `suspension`."""
-        if not _is_disabled(live.annotations):
+        if not _is_disabled(live.annotations) or held_by(live, self._install):
             return {}
         return suspension(live, self._now(), lifted=self.lifted(str(key)))
 
@@ -144,7 +145,8 @@ class Annotations:
     def _found(self, kind: str) -> Wide:
         """What is suspended by objects of a kind. Raises ApiUnavailable, KindMissing, RightMissing."""
         now = self._now()
-        asking = ((key, live) for key, live in self._objects.all(kind) if RECONCILE in live.annotations)
+        objects = self._objects.all(kind)
+        asking = (one for one in objects if RECONCILE in one[1].annotations and not held_by(one[1], self._install))
         return {scope_of(key): {**why, "object": str(key)} for key, live in asking if (why := suspension(live, now))}
 
     def _read(self, kind: str) -> Wide:
@@ -157,6 +159,7 @@ class Annotations:
         return wide
 
     def _note(self, key: Key, live: Live | None, wide: Wide) -> None:
+        live = None if live is not None and held_by(live, self._install) else live
         why = suspension(live, self._now()) if live is not None else {}
         if live is not None and live.annotations.get(REQUESTED):
             self.handled[key] = live.annotations[REQUESTED]

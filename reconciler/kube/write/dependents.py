@@ -67,8 +67,10 @@ class Dependents:
         return found or ()
 
     def _of_users(self, key: Key) -> Iterable[str]:
+        """What uses a Model, on its edges; an InferenceModel of which no edge was told stands for itself."""
         for identity in self._declared().users(key.namespace, key.name):
-            yield from self.members(declare.key_of(identity))
+            used = declare.key_of(identity)
+            yield from self.members(used) or ([str(used)] if used.kind == SERVICE else [])
 
     def problems(self, key: Key, state: State) -> list[dict[str, Any]]:
         """What is wrong with an object, or with the document that declares it: those from its line to the next one."""

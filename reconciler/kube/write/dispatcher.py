@@ -19,6 +19,7 @@ from reconciler.history.events import Event
 from reconciler.history.keys import Key
 from reconciler.kube.write.apply import Sender, failed, withdrawn
 from reconciler.kube.write.rounds import Rounds
+from reconciler.model.identity import HOME
 
 WORKERS: Final = 16  # what one API server on two cores answers without queueing
 GATHER_S: Final = 0.01  # outcomes that come within it share one durable append
@@ -43,6 +44,7 @@ class Dispatcher:
         self._on_its_way: set[Key] = set()
         self._untold: set[Key] = set()  # answered, and nobody has asked for the outcome yet
         self._in_flight = 0  # to be sent for the first time, or on its way so
+        self._behind: dict[Key, list[Job]] = {}  # by the namespace whose order has to end first
         self._sent: set[str] = set()  # operations that may have had their effect without an answer
         self._rounds = Rounds(triggers, Trigger(Cause.AGAIN))
 
@@ -57,13 +59,23 @@ class Dispatcher:
         for order in orders:
             self._put(partial(self._work, order, number))
 
+    def _waits(self, order: Order, work: Job) -> bool:
+        """Whether the namespace that an order is for is made by an earlier order, after which `work` is done."""
+        namespace = Key(HOME, "", order.step.key.namespace, "")
+        with self._lock:
+            first = self._newest.get(namespace) if namespace.name else None
+            if first is None or namespace in self._waiting or first.intent.seq >= order.intent.seq:
+                return False
+            self._behind.setdefault(namespace, []).append(work)
+            return True
+
     def again(self, judge: Callable[[Sequence[Order]], Mapping[Key, str]]) -> None:
         """Send once more what got no answer.
 
         judge: which of them are not to be done any more, and why. What it raises leaves them all as they are.
         """
         with self._lock:
-            orders = list(self._waiting.values())
+            orders = sorted(self._waiting.values(), key=lambda order: order.intent.seq)
         stopped = judge(orders) if orders else {}
         number = self._rounds.begin()
         with self._lock:
@@ -127,6 +139,8 @@ class Dispatcher:
 
     def _work(self, order: Order, number: int, stopped: str = "", *, is_first: bool = True) -> None:
         """stopped: why it is not to be sent any more."""
+        if self._waits(order, partial(self._work, order, number, stopped, is_first=is_first)):
+            return
         told: list[Event] | None = []
         try:
             if self._is_begun(order):
@@ -161,6 +175,9 @@ class Dispatcher:
                     self._waiting[key] = order
             self._on_its_way.discard(key)
             self._lock.notify_all()
+            behind = self._behind.pop(key, ())
+        for work in behind:
+            self._put(work)
 
     def _sent_once(self, order: Order, number: int, stopped: str) -> list[Event] | None:
         """What became of an order; None where nobody answered."""

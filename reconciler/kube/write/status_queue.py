@@ -28,6 +28,7 @@ from reconciler.model.identity import EDGE, EDGE_LABEL, POLICY, Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.freeze import frozen
 from reconciler.planning.kinds import KINDS, is_wide, scope_of
+from reconciler.planning.look import held_by
 
 Beside = Callable[[Key], Verdict | None]
 PART: Final = 500  # notes that are resolved in one turn of the loop
@@ -51,10 +52,11 @@ class StatusQueue:
         declared: Callable[[], Declared],
         fleet: Callable[[], Mapping[str, Any]],
         branch: str,
+        install: str = "",
     ) -> None:
-        """declared: what Git says.  fleet: the policy in force."""
+        """declared: what Git says.  fleet: the policy in force.  install: of another one's objects nothing is told."""
         self._cache, self._record, self._asked = cache, recorder, asked
-        self._declared, self._fleet, self._branch = declared, fleet, branch
+        self._declared, self._fleet, self._branch, self.install = declared, fleet, branch, install
         self._gathered = Dependents(declared)
         self._lock = threading.Lock()
         self._marked: set[str] = set()
@@ -78,6 +80,11 @@ class StatusQueue:
         """An object is not as it was in the cluster."""
         with self._lock:
             self._marked.add(f"{WIDELY}{key}" if is_wide(key.kind) else str(key))
+
+    def all_again(self) -> None:
+        """What could not be written for want of a right may be now."""
+        with self._lock:
+            self._marked.add(EVERYTHING)
 
     def again(self, key: Key) -> None:
         """What was to be told of an object was not written."""
@@ -151,6 +158,8 @@ class StatusQueue:
 
     def status(self, key: Key, live: Live) -> dict[str, Any] | None:
         """What the status of an object should be; None where it has none from here."""
+        if held_by(live, self.install):
+            return None
         try:
             return published(KINDS[key.kind].facts, key, self._record.state, live, self._around(key, live))
         except ReconcilerError:
@@ -217,8 +226,8 @@ def _marks(entry: Entry) -> Iterator[str]:
         case ev.STEPS_WAITING:
             yield THE_FLEET
             yield from (key for keys in event.data["waits"].values() for key in keys)
-        case ev.DRIFT_FOUGHT:
-            yield from (THE_FLEET, event.subject)
+        case ev.DRIFT_DETECTED | ev.DRIFT_RESOLVED | ev.DRIFT_FOUGHT | ev.OBJECT_ADOPTED | ev.OBJECT_GONE:
+            yield from (THE_FLEET, event.subject)  # which counts them
         case ev.EDGE_FOUND | ev.EDGE_LOST:
             yield f"{AN_EDGE}{event.data['edge']}"
         case ev.MANIFESTS_CHECKED:
@@ -226,7 +235,9 @@ def _marks(entry: Entry) -> Iterator[str]:
             yield from event.data["problems"]
         case ev.RECONCILE_SUSPENDED | ev.RECONCILE_RESUMED:
             scope = str(event.data["scope"])
-            yield THE_FLEET if scope == "*" else f"{WIDELY}{scope if '/' in scope else Key(EDGE, '', scope, '')}"
+            yield THE_FLEET
+            if scope != "*":
+                yield f"{WIDELY}{scope if '/' in scope else Key(EDGE, '', scope, '')}"
         case _:
             yield event.subject or THE_FLEET
             if event.type in ev.OUTCOMES and stage_of(event.partitionkey) == DECLARE:

@@ -39,6 +39,7 @@ from reconciler.kube.write.event_recorder import EventLookup, EventRecorder
 from reconciler.kube.write.rounds import LEAST_S, Rounds
 from reconciler.kube.write.status_queue import StatusQueue
 from reconciler.model.identity import POLICY
+from reconciler.planning.look import held_by
 
 MANAGER: Final = "reconciler-status"
 AFTER_S: Final = 1.0  # changes that come within it are one write an object
@@ -105,6 +106,13 @@ class StatusWriter:
     def touch(self, key: Key) -> None:
         """An object is not as it was in the cluster."""
         self._telling.touch(key)
+        self._triggers.add(Trigger(Cause.FOLLOW), AFTER_S)
+
+    def again(self) -> None:
+        """A right is back: what was refused for want of it is written."""
+        with self._lock:
+            self._refused.clear()
+        self._telling.all_again()
         self._triggers.add(Trigger(Cause.FOLLOW), AFTER_S)
 
     # ── what is written ───────────────────────────────────────────────────────────────────────────────────────────
@@ -182,7 +190,8 @@ class StatusWriter:
 
     def _first_fleet(self) -> Key | None:
         try:
-            return min((key for key, _ in self._cache.all(POLICY)), default=None)
+            fleets = self._cache.all(POLICY)
+            return min((key for key, live in fleets if not held_by(live, self._telling.install)), default=None)
         except (ApiUnavailable, KindMissing, RightMissing):
             return None
 

@@ -13,11 +13,11 @@ from reconciler.engine.recorder import StageRecorder
 from reconciler.errors import Defect, KindMissing, ReconcilerError, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.events import rfc3339
-from reconciler.history.keys import Key
+from reconciler.history.keys import Key, stream_of
 from reconciler.history.state import Served
 from reconciler.history.times import seconds_left
 from reconciler.kube.client.api import Api
-from reconciler.kube.client.resources import OURS, Resource
+from reconciler.kube.client.resources import KEPT, Resource
 from reconciler.kube.watch.object import Live
 from reconciler.kube.write.annotations import Annotations
 from reconciler.kube.write.apply import MANAGER, Objects, Sender, seen_tree
@@ -25,8 +25,8 @@ from reconciler.kube.write.dispatcher import Dispatcher
 from reconciler.model.identity import COMMIT, OPERATION
 from reconciler.planning.declared import Declared
 from reconciler.planning.diff import Observed
-from reconciler.planning.drift_rules import policy_for
-from reconciler.planning.look import Look, Rules, is_marked
+from reconciler.planning.drift_rules import people_of, policy_for
+from reconciler.planning.look import Look, Rules, held_by, is_marked
 
 
 class ClusterTarget(Dispatcher):
@@ -42,17 +42,22 @@ class ClusterTarget(Dispatcher):
         fleet: Callable[[], Mapping[str, Any]],
         allowed: Callable[[], object],
         declared: Callable[[], Declared],
-        resources: Mapping[str, Resource] = OURS,
+        resources: Mapping[str, Resource] = KEPT,
         manager: str = MANAGER,
+        install: str = "",
     ) -> None:
-        """fleet: the policy in force.  allowed: raises LeaseLost where nothing may be written.  declared: by Git."""
-        super().__init__(Sender(api, cache, record, self._policy, resources, manager), triggers)
+        """fleet: the policy in force.  allowed: raises LeaseLost where nothing may be written.  declared: by Git.
+
+        install: see Sender.
+        """
+        super().__init__(Sender(api, cache, record, self._rules, resources, manager, install), triggers)
+        self._install = install
         self._cache, self._record = cache, record
         self._fleet, self._allowed, self._resources = fleet, allowed, resources
         self._known_rules: tuple[object, dict[str, Rules]] = (None, {})
         self._read: set[str] = set()  # the commits in the log, up to its entry `_read_upto`
         self._read_upto = 0
-        self.asked = Annotations(cache, record, triggers, declared, kinds=resources)
+        self.asked = Annotations(cache, record, triggers, declared, kinds=resources, install=install)
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -69,16 +74,34 @@ class ClusterTarget(Dispatcher):
             with suppress(KindMissing, RightMissing):
                 for key, live in self._cache.all(kind):
                     known = self._record.mine.keys.get(str(key))
-                    if is_marked(live, self._record.name) and (known is None or self._ahead(known, live)):
+                    if not is_marked(live, self._record.name, self._install):
+                        continue
+                    if known is None or self._ahead(known, live) or self._is_elsewhere(key, known, live):
                         yield self._look(key, live)
 
     def _look(self, key: Key, live: Live | None) -> Look:
-        tree = {} if live is None else seen_tree(self._resources[key.kind], live)
+        holder = "" if live is None else held_by(live, self._install)
+        tree = {} if live is None else seen_tree(self._resources[key.kind], live, holder)
         suspension = {} if live is None else self.asked.suspension(key, live)
         served = self._record.mine.known(key)
         contested = bool(served.fought) and served.fought > rfc3339(self._record.clock.now())
-        ahead = "" if live is None else self._ahead(served, live)
-        return Look(key, served, live, tree, self._rules(key.kind), suspension, contested, ahead, self._record.name)
+        ahead = "" if live is None or holder else self._ahead(served, live)
+        is_otherwise = live is not None and not holder and not ahead and tree != served.order
+        elsewhere = live is not None and is_otherwise and self._is_elsewhere(key, served, live)
+        rules, stage = self._rules(key.kind), self._record.name
+        return Look(
+            key,
+            served,
+            live,
+            tree,
+            rules,
+            suspension,
+            contested,
+            ahead,
+            stage,
+            self._install,
+            is_elsewhere=elsewhere,
+        )
 
     def _ahead(self, served: Served, live: Live) -> str:
         """The commit of which another reconciler made an object last, where this log never read it; else ""."""
@@ -91,6 +114,16 @@ class ClusterTarget(Dispatcher):
             self._read |= {entry.event.gitcommit for entry in new if entry.event.type == ev.REF_ADVANCED}
         return "" if commit in self._read else commit
 
+    def _is_elsewhere(self, key: Key, served: Served, live: Live) -> bool:
+        """Whether a reconciler made an object last by an operation that this log does not have: it was put back."""
+        operation = live.annotations.get(OPERATION, "")
+        if not operation or served.open or operation == served.operation or not served.operation:
+            return False
+        if not is_marked(live, self._record.name, self._install):
+            return False
+        past = self._record.log.read(stream=stream_of(self._record.name, key))
+        return not any(entry.event.operationid == operation for entry in past)
+
     def _rules(self, kind: str) -> Rules:
         """Those of a kind, by the policy in force; worked out once for each policy."""
         fleet = self._fleet()
@@ -99,7 +132,8 @@ class ClusterTarget(Dispatcher):
         found = self._known_rules[1].get(kind)
         if found is None:
             adopt, keys = bool(fleet.get("adopt")), self._resources[kind].merge_keys
-            found = self._known_rules[1][kind] = Rules(policy_for(kind, fleet), adopt, keys)
+            rules = Rules(policy_for(kind, fleet), adopt, keys, people_of(fleet))
+            found = self._known_rules[1][kind] = rules
         return found
 
     def observe(self, keys: Iterable[Key]) -> dict[Key, Observed]:
@@ -127,9 +161,6 @@ class ClusterTarget(Dispatcher):
                 delay_s = seconds_left(look.served.fought, self._record.clock.now())
                 self._triggers.add(Trigger(Cause.OBJECT, str(key)), delay_s)
         return found
-
-    def _policy(self, key: Key, path: str, manager: str) -> str:
-        return self._rules(key.kind).policy(path, manager)
 
     def may_write(self) -> None:
         """See `stages.keeping.Cluster`."""

@@ -1,0 +1,17 @@
+"""Kind Namespace of the core group: what our objects live in. May import: model.kind, model.shape.
+
+In: a document, where it carries an annotation of our group.  Out: its labels and annotations, to planning. Every other
+Namespace in a repository is somebody else's, as all kinds of other groups are.
+"""
+
+from typing import Final
+
+from reconciler.model.kind import Kind
+from reconciler.model.shape import Shape
+
+
+class NamespaceSpec(Shape):
+    """Nothing of it is declared."""
+
+
+KIND: Final = Kind("Namespace", NamespaceSpec, "Cluster", "namespaces", ("ns",), (), group="", version="v1")
