@@ -11,6 +11,8 @@ from typing import Any, Literal
 TAB_WIDTH = 4
 BLOCKS_PRUNING = "nothing is pruned while this cannot be read"  # the note by which such a problem is known
 
+HOLDS_DELETES = "what is deleted meanwhile waits for approval"  # likewise
+
 
 @dataclass(frozen=True, slots=True)
 class Position:

@@ -377,7 +377,10 @@ DIAGNOSTICS: dict[str, tuple[str, str]] = {
         "identity-unreadable",
         "apiVersion, kind or metadata.name cannot be read, so nothing is pruned meanwhile.",
     ),
-    "RX209": ("kind-unknown", "This kind is not one of ours. Other kinds belong into another repository or folder."),
+    "RX209": (
+        "kind-unknown",
+        "The kind or group is nearly one of ours, or names it no more; what it declared stays, nothing is pruned.",
+    ),
     "RX210": ("field-unknown", "The kind has no such field; the nearest name is suggested."),
     "RX211": ("field-missing", "A required field is not there."),
     "RX212": ("type-wrong", "The value cannot be read as this type. Numbers are plain digits, booleans true or false."),
@@ -409,6 +412,10 @@ DIAGNOSTICS: dict[str, tuple[str, str]] = {
     ),
     "RX224": ("node-mismatch", "nodeName and nodeSelector do not lead to exactly the edge that is meant."),
     "RX225": ("replicas-ignored", "A warning: an edge runs one replica of a model, whatever the number asked for."),
+    "RX226": (
+        "not-read-any-more",
+        "A warning: a file that declared something was moved, or hidden, to where nothing is read.",
+    ),
     "RX230": (
         "unproven",
         (

@@ -26,7 +26,7 @@ class Shown:
     """What `plan` answers.
 
     fetch_bytes: edge -> bytes that it will fetch, None where a size is not declared.  refused: what was ordered, is
-    wanted still, and was refused by its edge.  notes: what else it brings about.
+    wanted still, and was refused by its edge.  notes: what else it brings about.  left_out: file -> why it is not read.
     """
 
     commit: str
@@ -39,13 +39,15 @@ class Shown:
     refused: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
     problems: tuple[dict[str, Any], ...]
+    left_out: dict[str, str]
 
 
 @click.command(epilog="Example: reconciler plan --repo . && echo nothing to do")
 @repository
 @where
+@click.option("--verbose", "-v", is_flag=True, help="Name the files that are left out, and why.")
 @forms
-def command(*, where: Where, form: str, **about: str | None) -> int:
+def command(*, where: Where, form: str, verbose: bool, **about: str | None) -> int:
     """Show what would change for which edge, why, and what it costs. Changes nothing.
 
     With --context: against the objects of that cluster, of which only those concerned are read; where no repository
@@ -74,8 +76,10 @@ def command(*, where: Where, form: str, **about: str | None) -> int:
             refused=tuple(_refused(plan, ahead.state)),
             notes=tuple(_notes(ahead)),
             problems=tuple(problem.as_dict() for problem in problems),
+            left_out=ahead.left_out(),
         )
     if form == "table":
+        _show_left_out(shown.left_out, verbose=verbose)
         _show(shown, plan, problems)
     else:
         from reconciler.cli.output import write
@@ -205,6 +209,15 @@ def _show(shown: Shown, plan: "Plan", problems: "Sequence[Diagnostic]") -> None:
     if plan.held:
         line(f"held: {plan.held}", "yellow")
         line(f" help: `reconciler approve {plan.digest}` releases it once a reconciler has read the commit")
+
+
+def _show_left_out(left: Mapping[str, str], *, verbose: bool) -> None:
+    from reconciler.diagnostics import printable
+
+    for path, why in left.items() if verbose else ():
+        click.echo(printable(f"left out: {path}: {why}"), err=True)
+    if left and not verbose:
+        click.echo(f"{len(left)} file{'s' * (len(left) != 1)} left out, of other tools (-v names them)", err=True)
 
 
 def _nothing(shown: Shown) -> str:

@@ -91,8 +91,10 @@ def command(
 
 
 def to_files(then: "State", past: "Past", ahead: "Preview", head: str, folder: str) -> Way:
-    """Every manifest as it was. What was refused then was never recorded, and stays as it is."""
-    there = {change.path: change.new_oid for change in ahead.mirror.changes(None, head, folder)}
+    """Every manifest as it was. What was refused then was never recorded, and stays as it is; as do foreign files."""
+    ours = {*then.files, *ahead.state.files, *ahead.declared().paths()}
+    whole = ahead.mirror.changes(None, head, folder)
+    there = {change.path: change.new_oid for change in whole if change.path in ours}
     files: dict[str, bytes | None] = {}
     changes, left = [], []
     for path in sorted(there.keys() | then.files.keys()):

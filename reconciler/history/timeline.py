@@ -76,8 +76,9 @@ def _ref_advanced(event: Event) -> str:
     reverts = f", back to {str(data['reverts'])[:7]}" if data.get("reverts") else ""
     files = len(data.get("files", {}))
     said = f"{_commit(event)} by {data['author']}: {data['subject']} ({files} file{'s' * (files != 1)}{reverts})"
+    odd = f"malformed, and read all the same: {', '.join(data['malformed'])}" if data.get("malformed") else ""
     empty = "nothing is declared there" if data.get("empty") else ""
-    further = (switch(data.get("before", {}), data.get("source", {})), data.get("missing", "") or empty)
+    further = (odd, switch(data.get("before", {}), data.get("source", {})), data.get("missing", "") or empty)
     return "; ".join(filter(None, (said, *further)))
 
 

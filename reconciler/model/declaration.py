@@ -4,6 +4,7 @@ In: documents from sources.documents.  Out: typed declarations to planning; diag
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -12,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.model.document import Document, Loc
-from reconciler.model.fields import nearest
+from reconciler.model.fields import is_slip, nearest
 from reconciler.model.findings import validated
 from reconciler.model.identity import API_VERSION, DEFAULT_NAMESPACE, GROUP, Identity
 from reconciler.model.kind import Kind
@@ -20,6 +21,8 @@ from reconciler.model.shape import Annotations, Labels, Name, Namespace, Shape
 
 Kinds = Mapping[str, Kind]  # the rows of the table of kinds, by name
 MAX_OBJECT_BYTES: Final = 2**20  # etcd takes 1.5 MiB a request, and the API server adds who owns which field
+# How a text says its apiVersion that cannot be read as YAML: a template, or what is broken.
+_VERSIONS: Final = re.compile(r"""\bapi_?version["']?\s*:\s*["']?\s*([^\s"',}#]+)""", re.IGNORECASE)
 _FIELDS: Final = ("apiVersion", "kind", "metadata", "spec")
 _IDENTITY: Final[tuple[Loc, ...]] = (
     *(("apiVersion",), ("kind",), ("metadata",)),
@@ -54,21 +57,22 @@ def identity_of(document: Document, kinds: Kinds) -> Identity | None:
     """Which object the document is about, also where its spec is wrong; None where that cannot be read for certain.
 
     A kind of a foreign group has an identity too, which is none of ours. An unknown kind in our group has none: it may
-    be one of ours, misspelt.
+    be one of ours, misspelt. A group that is nearly ours is meant to be it.
     """
     data = document.data
     if not isinstance(data, dict) or any(loc in document.ambiguous for loc in _IDENTITY):
         return None
-    kind, group, given = _text(data, "kind"), _text(data, "apiVersion").rpartition("/")[0], data.get("metadata")
-    if not kind or not _text(data, "apiVersion") or not isinstance(given, dict):
+    kind, version, given = _text(data, "kind"), _text(data, "apiVersion"), data.get("metadata")
+    if not kind or not version or not isinstance(given, dict):
         return None
     try:
         metadata = Metadata.model_validate({"name": given.get("name"), "namespace": given.get("namespace")})
     except ValidationError:
         return None
-    row = row_of(data, kinds)
-    if row is None and group != GROUP:
+    row, is_meant = row_of(data, kinds), _is_meant(version, kind, kinds)
+    if row is None and not is_meant:
         return Identity(kind, metadata.namespace, metadata.name)
+    row = row or (kinds.get(kind) if is_meant else None)  # its group is a slip away from ours
     return _identity(row, metadata) if row is not None else None
 
 
@@ -84,6 +88,32 @@ def row_of(data: Any, kinds: Kinds) -> Kind | None:
     annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
     asked = isinstance(annotations, dict) and any(str(name).startswith(f"{GROUP}/") for name in annotations)
     return row if asked and version == row.api_version else None
+
+
+def is_foreign(document: Document, kinds: Kinds) -> bool:
+    """Whether the document is of another tool: nothing in it says our group, or is a slip away from that.
+
+    Of what could not be read the text decides. A kind of ours without a group is ours, and misses it.
+    """
+    data = document.data
+    if document.broken:
+        return GROUP not in document.text.lower() and not any(
+            _is_group(found[1]) for found in _VERSIONS.finditer(document.text)
+        )
+    if not isinstance(data, dict):
+        return data is None or not any(_is_group(found[1]) for found in _VERSIONS.finditer(document.text))
+    version, kind = _text(data, "apiVersion"), _text(data, "kind")
+    if version:
+        return row_of(data, kinds) is None and not _is_meant(version, kind, kinds)
+    if any(_is_group(value) for value in data.values() if isinstance(value, str)):
+        return False
+    row = kinds.get(kind)
+    return row is None or not row.is_ours or not data.keys() & {"metadata", "spec"}
+
+
+def says_api_version(document: Document) -> bool:
+    """Whether the document says exactly the group and version of our kinds."""
+    return isinstance(document.data, dict) and _text(document.data, "apiVersion") == API_VERSION
 
 
 def declare(document: Document, kinds: Kinds) -> tuple[Declaration | None, list[Diagnostic]]:
@@ -133,7 +163,8 @@ def _head_problems(document: Document, kinds: Kinds) -> Iterator[Diagnostic]:
     if row is not None and not row.is_ours:
         pass
     elif version and group != GROUP:
-        hint = f"write apiVersion: {API_VERSION}" if kind in ours else "keep other kinds in another folder"
+        is_meant = _is_meant(version, kind, kinds)
+        hint = f"did you mean {API_VERSION}?" if is_meant else "keep other kinds in another folder"
         if kind in kinds and kind not in ours:
             hint = f"an annotation of {GROUP}/ has it kept with our kinds"
         message = f"{kind:.60} of {version:.80} is not one of our kinds"
@@ -145,7 +176,7 @@ def _head_problems(document: Document, kinds: Kinds) -> Iterator[Diagnostic]:
     elif version and version != API_VERSION:
         message = f"there is no version {version.rpartition('/')[2]:.60} of our kinds"
         at = document.position(("apiVersion",))
-        yield document.diagnostic("RX213", message, at, advice=f"write apiVersion: {API_VERSION}")
+        yield document.diagnostic("RX213", message, at, advice=f"did you mean {API_VERSION}?")
     for name in document.data:
         if name not in _FIELDS:
             meant = nearest(name, list(_FIELDS))
@@ -153,6 +184,19 @@ def _head_problems(document: Document, kinds: Kinds) -> Iterator[Diagnostic]:
             hint = "remove it: status is what is observed, never what is declared" if name == "status" else hint
             at = document.key_position((name,))
             yield document.diagnostic("RX210", f"a document has no field {name!a:.80}", at, advice=hint)
+
+
+def _is_meant(version: str, kind: str, kinds: Kinds) -> bool:
+    """Whether an apiVersion is meant to be ours: no group, or another one of KubeEdge, has none of our kinds."""
+    row = kinds.get(kind)
+    is_ours = row is not None and row.is_ours
+    return _is_group(version) or (is_ours and ("/" not in version or "kubeedge" in version.lower()))
+
+
+def _is_group(version: str) -> bool:
+    """Whether an apiVersion says our group, or is a slip away from that."""
+    said = version.strip().lower()
+    return said.startswith(GROUP) or is_slip(said.partition("/")[0], GROUP) or is_slip(said, API_VERSION)
 
 
 def _too_large(document: Document) -> list[Diagnostic]:

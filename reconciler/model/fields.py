@@ -41,6 +41,19 @@ def nearest(word: str, known: list[str]) -> str:
     return by_lower[found[0]] if found else ""
 
 
+def is_slip(word: str, known: str) -> bool:
+    """Whether at most two edits make `known` of `word`: a character more, less or another. Case does not count."""
+    word = word.lower()
+    if abs(len(word) - len(known)) > 2:
+        return False
+    row = list(range(len(known) + 1))
+    for n, char in enumerate(word, 1):
+        before, row = row, [n]
+        for m, other in enumerate(known, 1):
+            row.append(min(before[m] + 1, row[-1] + 1, before[m - 1] + (char != other)))
+    return row[-1] <= 2
+
+
 def _integer(value: object) -> int:
     if isinstance(value, Plain) and INTEGER.fullmatch(value):
         return int(value)

@@ -88,6 +88,10 @@ class Declared:
         for obj in objects:
             self._add(obj)
 
+    def paths(self) -> set[str]:
+        """The files that declare something."""
+        return {obj.path for objects in self._by_kind.values() for obj in objects.values()}
+
     def changed(self, changes: Mapping[Identity, Object | None]) -> "Declared":
         """This, with `changes` made (None: no longer declared)."""
         new = Declared()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from reconciler.diagnostics import HOLDS_DELETES
 from reconciler.history.keys import Key, scopes_of
 from reconciler.history.state import Served, StageState, State, fingerprint, suspended_by, switch
 from reconciler.history.times import is_over, is_time, shown
@@ -27,6 +28,7 @@ class Judgement:
     inventory: how many keys there were when it began; asked only where there are deletes.
     rewritten_from: the commit that the branch no longer contains.  missing: that the followed folder is gone.
     switched: from which source to which it was, where nothing of the new one was accepted yet.
+    moved: that a file which declared something is where nothing is read.
     approved: the digest that a person has released.  held_bytes: edge -> digests on its disk.
     freeze: the window that is open now; what was ordered is still kept so.  ordered: what was ordered, by key.
     edges_of: (key, what is ordered) -> the edges on which an object of the API server is to run.
@@ -43,6 +45,7 @@ class Judgement:
     deleted_lately: int = 0
     inventory: Callable[[], int] = lambda: 0
     rewritten_from: str = ""
+    moved: str = ""
     missing: str = ""
     switched: str = ""
     approved: str = ""
@@ -92,6 +95,15 @@ def judge_by(
         deleted_lately=lately,
         inventory=lambda: _there(mine) + lately,  # so that ten small commits meet the same limit as one
         rewritten_from="" if is_asked else state.ref.rewritten_from,
+        moved=next(
+            (
+                f"{p['path']}: {p['message']}"
+                for group in state.problems.values()
+                for p in group
+                if HOLDS_DELETES in p.get("notes", ())
+            ),
+            "",
+        ),
         missing="" if is_asked else state.ref.missing,
         switched=switch(state.ref.switched, state.ref.source),
         approved=approved,
@@ -224,6 +236,8 @@ def _too_many(judged_by: Judgement, steps: Iterable[tuple[Key, str, bool]]) -> H
     new = frozenset(key for key, stops in deletes if not stops) - waited
     if not (waited or new):
         return Hold()
+    if judged_by.moved:
+        return Hold(judged_by.moved, waited | new)
     inventory, lately = judged_by.inventory(), judged_by.deleted_lately
     limit = delete_limit(judged_by.limits, inventory)
     if judged_by.is_anew and len(waited | new) + lately <= limit:

@@ -1,12 +1,15 @@
-"""YAML files as documents. May import: model.document, model.scalars, diagnostics; no pydantic.
+"""YAML and JSON files as documents. May import: model.document, model.scalars, diagnostics; no pydantic.
 
 In: the bytes of one file of a commit.  Out: `Document`s and every problem, to model.declaration.
 One pass over libyaml's events: every scalar stays text, and what parsers disagree on (anchors, tags, merge keys,
 duplicate keys) is refused at its place. `---` at the start of a line ends a document, whatever is open in it (YAML
 1.2.2, section 9.1.2), so the text is cut there first: a broken document hides no other, and every index stays true.
+JSON is YAML to libyaml, but for values that follow each other, which are cut apart first. The items of a List, and such
+values behind the first, count behind all others: an index in an old log means what it meant.
 """
 
 import itertools
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,6 +29,7 @@ from yaml.events import (
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.model.document import Document, Loc, Place
+from reconciler.model.identity import GROUP
 from reconciler.model.scalars import Plain, Scalar
 
 MAX_FILE_BYTES: Final = 10 * 2**20
@@ -38,6 +42,10 @@ MAX_PROBLEMS: Final = 50  # a document; more of the same help nobody
 _BOUNDARY = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _BLANK = re.compile(r"(?:---|\.\.\.)?(?:[ \t\r\n]+|#[^\n]*)*")
 _DIRECTIVES = re.compile(r"(?:%[^\n]*\n|[ \t\r\n]+|#[^\n]*)*")
+_BLANKS = re.compile(r"[ \t\r\n]*")
+_PAIR_ESCAPED = re.compile(r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|.)", re.DOTALL)
+_PRIVATE: Final = 0x800  # from the first half of a pair (U+D800) to the first private character (U+E000)
+_PAIR = re.compile("[\ue000-\ue3ff][\ue400-\ue7ff]")
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7}|\|{7})(?=[ \r\n]|\Z)", re.MULTILINE)
 # Not printable in YAML, a lone carriage return, Unicode line ends: editors and parsers count lines differently there.
 _FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]|\r(?!\n)")
@@ -74,9 +82,12 @@ class Frame:
 class DocumentReader:
     """Folds the events of one document into plain data; what is refused becomes a problem, and the rest goes on."""
 
-    def __init__(self, draft: Document, budget: int) -> None:
+    def __init__(self, draft: Document, budget: int, *, is_json: bool) -> None:
         self.draft = draft
         self.budget = budget
+        # JSON writes a character beyond 16 bits as two escapes. YAML refuses them: others as long stand for them.
+        self.parsed = _PAIR_ESCAPED.sub(_stand_in, draft.text) if is_json else draft.text
+        self.has_pairs = self.parsed != draft.text
         self.top = Frame([], {})
         self.stack = [self.top]
         self.problems: list[Diagnostic] = []
@@ -86,7 +97,7 @@ class DocumentReader:
         """All of the document, or as far as it can be read."""
         try:
             self._check_text()
-            parser = CParser(self.draft.text)
+            parser = CParser(self.parsed)
             while self._take(parser.get_event()):
                 pass
         except _Abandon:
@@ -117,6 +128,8 @@ class DocumentReader:
             if event.anchor is not None or event.tag is not None:
                 self._refuse_properties(event)
             frame, text = self.stack[-1], event.value
+            if self.has_pairs:
+                text = _PAIR.sub(_joined, text)
             if frame.key is None and type(frame.data) is dict:
                 self._key(frame, Scalar(text) if event.style else Plain(text), event)
             else:
@@ -233,19 +246,25 @@ def read_documents(path: str, data: bytes) -> tuple[list[Document], list[Diagnos
     """
     refusal = _refuse_file(data)
     if refusal:
-        unread = Document(path=path, index=0, line=1, data=None, broken=True)
+        text = data[:MAX_FILE_BYTES].decode("utf-16", "replace") if refusal[0] == "RX206" else ""
+        unread = Document(path=path, index=0, line=1, data=None, text=text, broken=True)
         return [unread], [Diagnostic(code=refusal[0], message=refusal[1], path=path, line=1, column=1, help=refusal[2])]
     documents: list[Document] = []
     problems: list[Diagnostic] = []
     budget = MAX_EVENTS
-    for text, first_line in _chunks(data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")):
+    chunks, behind = [], []
+    for chunk, begin in _chunks(data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")):
+        first, *others = _values(chunk, begin)
+        chunks.append(first)
+        behind += others
+    for text, first_line, is_json in chunks + behind:
         draft = Document(path=path, index=len(documents), line=first_line, data=None, text=text, first_line=first_line)
         if len(documents) == MAX_DOCUMENTS:
             message = f"the file has more than {MAX_DOCUMENTS:,} documents; the rest is not read"
             problems.append(draft.diagnostic("RX205", message, draft.span(0, 1), advice="split the file"))
             documents.append(replace(draft, broken=True))
             break
-        reader = DocumentReader(draft, budget)
+        reader = DocumentReader(draft, budget, is_json=is_json)
         document = reader.read()
         budget = reader.budget
         problems += reader.problems
@@ -254,7 +273,39 @@ def read_documents(path: str, data: bytes) -> tuple[list[Document], list[Diagnos
         documents.append(document)
         if budget < 0:
             break
-    return documents, problems
+    return _with_items(documents), problems
+
+
+def _with_items(documents: list[Document]) -> list[Document]:
+    """The documents, and behind them the items of each List, for which an empty document stands."""
+    items: list[Document] = []
+    for n, document in enumerate(documents):
+        within = _items(document)
+        if within is not None:
+            documents[n] = replace(document, data=None, ambiguous=frozenset())
+            items += within
+    return [*documents, *(replace(item, index=len(documents) + n) for n, item in enumerate(items))]
+
+
+def _items(document: Document) -> list[Document] | None:
+    """The items of `kind: List`, or of one kind's list, each with its own place; None where it is no list."""
+    data, places = document.data, document.places.below or {}
+    if not isinstance(data, dict) or not isinstance(data.get("items"), list):
+        return None
+    kind, version = str(data.get("kind")), str(data.get("apiVersion"))
+    if not (kind == "List" and version == "v1") and not (kind.endswith("List") and version.startswith(f"{GROUP}/")):
+        return None
+    below = places["items"].below or {}
+    return [
+        replace(
+            document,
+            data=item,
+            line=document.span(below[n].start, below[n].end).line,
+            places=below[n]._replace(key=-1),
+            ambiguous=frozenset(loc[2:] for loc in document.ambiguous if loc[:2] == ("items", n)),
+        )
+        for n, item in enumerate(data["items"])
+    ]
 
 
 def _refuse_file(data: bytes) -> tuple[str, str, str] | None:
@@ -281,6 +332,45 @@ def _chunks(text: str) -> Iterator[tuple[str, int]]:
             if not (directives and directives.end() == len(body)):
                 yield body, line
         line += chunk.count("\n")
+
+
+def _values(text: str, first_line: int) -> Iterator[tuple[str, int, bool]]:
+    """The text, or where it is several JSON values one behind the other, each of them; its first line; if it is JSON.
+
+    A value keeps its columns. What is no JSON is left to the reader of YAML.
+    """
+    begin, end, line, decoder = 0, _end_of_blanks(text, 0), first_line, json.JSONDecoder()
+    if not text.startswith("{", end):
+        yield text, first_line, False
+        return
+    while begin < len(text):
+        is_json = True
+        try:
+            _, end = decoder.raw_decode(text, end)
+        except (ValueError, RecursionError):
+            end, is_json = len(text), False
+        following = _end_of_blanks(text, end)
+        column = begin - text.rfind("\n", 0, begin) - 1
+        yield " " * column + text[begin : end if following < len(text) else None], line, is_json
+        line += text.count("\n", begin, following)
+        begin = end = following
+
+
+def _end_of_blanks(text: str, start: int) -> int:
+    found = _BLANKS.match(text, start)
+    return found.end() if found else start
+
+
+def _stand_in(escape: re.Match[str]) -> str:
+    """Two escapes for private characters in place of those for the halves of a pair; any other escape as it is."""
+    if escape[1] is None:
+        return escape[0]
+    return "".join(f"\\u{int(half, 16) + _PRIVATE:04x}" for half in escape.groups())
+
+
+def _joined(pair: re.Match[str]) -> str:
+    """The character for whose halves a pair of private ones stands."""
+    return bytes.fromhex("".join(f"{ord(half) - _PRIVATE:04x}" for half in pair[0])).decode("utf-16-be")
 
 
 def _character(char: str) -> str:

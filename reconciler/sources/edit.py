@@ -90,6 +90,7 @@ class EdgeFile:
         self._text = text.removeprefix(_BOM)
         self._edge = edge
         self._before = self._read()
+        self._is_json = self._reads_as_json()
         problems = [problem for problem in declare(self.document, models())[1] if problem.severity == "error"]
         if self.document.broken or problems:
             raise RepositoryRefused(problems or read_documents("", self._text.encode())[1])
@@ -120,9 +121,16 @@ class EdgeFile:
         expected[index] = (False, _with_pins(self._before[index], pins))
         found = [(one.broken, one.data) for one in self._read()]
         found[index] = (False, _with_pins(self.document, self.pins()))
-        if found != expected or not self._reads_alike(pins):
+        if found != expected or not self._reads_alike(pins) or self._is_json != self._reads_as_json():
             raise _unsafe()
         return self._bom + self._text
+
+    def _reads_as_json(self) -> bool:
+        """Whether the document is JSON, so that what is written into it has to be."""
+        try:
+            return isinstance(json.loads(self.document.text), dict)
+        except (ValueError, RecursionError):
+            return False
 
     def _reads_alike(self, pins: list[dict[str, Any]]) -> bool:
         """Whether a YAML implementation that shares no code with our reader finds the same pins."""
@@ -130,7 +138,9 @@ class EdgeFile:
         from ruamel.yaml.error import YAMLError
 
         try:
-            there = (YAML(typ="safe", pure=True).load(self.document.text).get("spec") or {}).get("pins") or []
+            own = self.document.places  # of an item of a List: the rest is not about this Edge
+            text = " " * self._column(own.start) + self.document.text[own.start : own.end]
+            there = (YAML(typ="safe", pure=True).load(text).get("spec") or {}).get("pins") or []
         except YAMLError:
             return False
         return [{name: str(value) for name, value in pin.items()} for pin in there] == [
@@ -142,7 +152,8 @@ class EdgeFile:
     def append(self, pin: Mapping[str, str]) -> None:
         """One more pin, in the style of those that are there; else a list, else a spec, for it."""
         pins, spec = self.document.place(PINS), self.document.place(SPEC)
-        inline = "{" + ", ".join(f"{name}: {_scalar(name, value)}" for name, value in pin.items()) + "}"
+        inline = "{" + ", ".join(self._entry(name, value) for name, value in pin.items()) + "}"
+        its_pins, its_spec = self._key("pins"), self._key("spec")
         if pins is not None and pins.below and self._is_flow(pins):
             end = self._end(_last(pins))
             self._splice(end, end, f", {inline}")
@@ -151,25 +162,25 @@ class EdgeFile:
             dash = len(self.document.text[: last.start].rstrip()) - 1
             lines = f"- {inline}"
             if not self._is_flow(last):
-                lines = "- " + "\n  ".join(f"{name}: {_scalar(name, value)}" for name, value in pin.items())
+                lines = "- " + "\n  ".join(self._entry(name, value) for name, value in pin.items())
             self._add_lines(last, self._column(dash), lines)
         elif pins is not None:
             self._fill(pins, f"[{inline}]")
         elif spec is not None and spec.below:
-            self._add_key(SPEC, f"pins: [{inline}]", f"pins:\n  - {inline}")
+            self._add_key(SPEC, f"{its_pins}: [{inline}]", f"pins:\n  - {inline}")
         elif spec is not None:
-            self._fill(spec, f"{{pins: [{inline}]}}")
+            self._fill(spec, f"{{{its_pins}: [{inline}]}}")
         else:
-            self._add_key((), f"spec: {{pins: [{inline}]}}", f"spec:\n  pins:\n    - {inline}")
+            self._add_key((), f"{its_spec}: {{{its_pins}: [{inline}]}}", f"spec:\n  pins:\n    - {inline}")
 
     def set(self, index: int, name: str, value: str) -> None:
         """Give a field of a pin this value; an empty one removes the field."""
         place = self.document.place((*PINS, index, name))
         if place is None and value:
-            entry = f"{name}: {_scalar(name, value)}"
+            entry = self._entry(name, value)
             self._add_key((*PINS, index), entry, entry)
         elif place is not None and value:
-            self._fill(place, _scalar(name, value))
+            self._fill(place, self._value(name, value))
         elif place is not None:
             self.remove((*PINS, index, name))
 
@@ -200,6 +211,15 @@ class EdgeFile:
             if end == len(text):  # the file ends without a line end, and still does
                 line, end = len(text[:line].removesuffix("\n").removesuffix("\r")), end - 1
             self._splice(line, end + 1, "")
+
+    def _entry(self, name: str, value: str) -> str:
+        return f"{self._key(name)}: {self._value(name, value)}"
+
+    def _key(self, name: str) -> str:
+        return json.dumps(name) if self._is_json else name
+
+    def _value(self, name: str, value: str) -> str:
+        return json.dumps(value, ensure_ascii=False) if self._is_json else _scalar(name, value)
 
     # ── places ────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -24,6 +24,15 @@ _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?|[0-9A-Fa-f:
 # git-check-ref-format(1), rules 3 to 10.
 _BAD_REF: Final = re.compile(r"\.\.|[\x00-\x20\x7f~^:?*\[\\]|@\{|//|/\.|\.lock(/|$)|^[./-]|[./]$|^@$|^$|^HEAD$")
 
+# Faults of objects that long gone tools wrote. What such a line says is shown, clamped, and never believed.
+# What makes a tree ambiguous or an object incomplete stays an error, as do faults of .gitmodules and .gitattributes.
+_HARMLESS: Final = (
+    *("badDate", "badDateOverflow", "badEmail", "badName", "badTimezone", "zeroPaddedDate", "multipleAuthors"),
+    *("missingEmail", "missingNameBeforeEmail", "missingSpaceBeforeDate", "missingSpaceBeforeEmail"),
+    *("missingAuthor", "missingCommitter", "nulInCommit", "badTagName", "missingTaggerEntry"),
+    *("zeroPaddedFilemode", "badFilemode"),
+)
+
 # Command-scope configuration: it wins over whatever a repository's own configuration says.
 _CONFIG: Final = {
     "core.hooksPath": os.devnull,
@@ -36,6 +45,7 @@ _CONFIG: Final = {
     "fetch.fsck.hasDot": "ignore",
     "fetch.fsck.hasDotdot": "ignore",
     "fetch.fsck.hasDotgit": "ignore",
+    **{f"fetch.fsck.{fault}": "warn" for fault in _HARMLESS},
     "fetch.recurseSubmodules": "false",
     "submodule.recurse": "false",
     "log.showSignature": "false",
@@ -227,6 +237,7 @@ def environment(
         **({"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": global_config} if global_config else {}),
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_NO_LAZY_FETCH": "1",
         "GIT_LITERAL_PATHSPECS": "1",
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_ALLOW_PROTOCOL": remote.transport,

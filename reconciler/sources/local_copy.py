@@ -23,6 +23,7 @@ from reconciler.sources.git_safety import Remote, checked_branch, is_object_id
 from reconciler.sources.unknown import there_is
 
 HEAD_DEADLINE_S: Final = 30.0
+_FAULT: Final = re.compile(r"object ([0-9a-f]{40,64}): (\w+):")  # of `warning: object ID: FAULT: words`
 # How servers say that there is no such repository: over https, at GitHub by ssh, by git itself at the other end.
 _NO_REPOSITORY: Final = re.compile(
     r"repository '.*' not found|repository not found|does not appear to be a git repository", re.IGNORECASE
@@ -39,6 +40,7 @@ class LocalCopy:
         self._ref = f"refs/heads/{self.branch}"
         self._directory = directory.resolve()
         self._fetch_deadline_s = fetch_deadline_s
+        self.malformed: list[str] = []  # the faults that were let through at the last fetch, each kind once
         self._prepare()
 
     def _prepare(self) -> None:
@@ -169,8 +171,16 @@ class LocalCopy:
             deadline_s=self._fetch_deadline_s,
             authenticated=True,
         )
+        self.malformed = [
+            f"{fault} in {oid[:12]}" for fault, oid in {f: o for o, f in _FAULT.findall(answer.words)}.items()
+        ]
         if answer.status and "fsck error" in answer.words:
             raise GitRefused(f"{self.remote} sends an object that could harm: {answer.words}")
+        if answer.status and "promisor remote" in answer.words:
+            raise GitUnavailable(
+                f"{self.remote} is a partial clone, and lacks a part of {self.branch}; nothing is fetched there",
+                hint=f"follow what it was cloned from, or run `git -C {self.remote} fetch --refetch --no-filter`",
+            )
         head = None if answer.status else self._head(git)
         if head is None:
             raise GitUnavailable(f"{self.remote} could not be fetched: {answer.words or 'its objects are incomplete'}")

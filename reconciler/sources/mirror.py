@@ -1,24 +1,32 @@
 """What the followed branch says: commits, their facts, which files they changed, and those files' bytes.
 
-Imports errors, local_copy, git, git_safety and tree.  In: a remote.  Out: values, to sources.repository and verbs.
+Imports errors, model.identity and its neighbours.  In: a remote.  Out: values, to sources.repository and verbs.
 Everything is read from a bare copy by plumbing; Git's objects are never parsed here.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from reconciler.errors import GitUnavailable
+from reconciler.model.identity import GROUP
 from reconciler.sources.git import Git, deadline_passed
 from reconciler.sources.git_safety import Remote, checked_folder, checked_oid, is_object_id
+from reconciler.sources.ignore import ignored
 from reconciler.sources.local_copy import LocalCopy
 from reconciler.sources.tree import (
     FILE_LIMIT,
+    IGNORE_FILE,
     FileChange,
     ManifestFile,
+    RawChange,
+    is_hidden,
+    is_manifest,
     manifests,
+    named_alike,
+    names_us,
     one_line,
     raw_changes,
     raw_entries,
@@ -28,6 +36,8 @@ from reconciler.sources.tree import (
 
 FETCH_DEADLINE_S: Final = 600.0
 REVERT_DEPTH: Final = 200
+_RULES_KEPT: Final = 1000
+DOTTED: Final = "its name begins with a dot"
 _BATCH_BYTES: Final = 64 * 1024 * 1024
 _PATHSPECS: Final = 1000
 _LAST_SECOND: Final = 253_402_300_799  # 9999-12-31T23:59:59Z, the last one that RFC 3339 can write
@@ -61,6 +71,12 @@ class Mirror:
         self._copy = LocalCopy(directory, remote, branch, fetch_deadline_s)
         self._head: str | None = None
         self._damaged = False
+        self._ignores: dict[tuple[str, str], str] = {}  # (commit, folder) -> its ignore file's blob, or ""
+
+    @property
+    def malformed(self) -> list[str]:
+        """Faults of old commits that the last fetch let through, in words, each kind once."""
+        return self._copy.malformed
 
     @property
     def git(self) -> Git:
@@ -144,6 +160,7 @@ class Mirror:
     def changes(self, old: str | None, new: str, folder: str = "") -> list[FileChange]:
         """The manifests under `folder` that differ between two commits or trees, by path; all of them without `old`.
 
+        What a commit's ignore file hides is not there: another one hides, or shows, what has not changed itself.
         Costs what changed; only when paths appear or vanish is the folder's list of names read too.
         """
         folder = checked_folder(folder)
@@ -161,7 +178,12 @@ class Mirror:
             checked_oid(new),
             *_within(folder),
         )
-        changes = manifests(raw_changes(output), folder)
+        raw = list(raw_changes(output))
+        if any(one.path.decode("utf-8", "replace") == _beside(folder, IGNORE_FILE) for one in raw):
+            return self._otherwise_ignored(old, new, folder)
+        rules = self._rules(old, folder)
+        self._keep_rules(new, folder, rules)
+        changes = self._shown(manifests(raw, folder), rules, folder)
         if all(change.old_oid and change.new_oid for change in changes):
             return changes
         return with_clashes(changes, self._manifests(new, folder))
@@ -173,6 +195,7 @@ class Mirror:
         pairs = [line.split()[:2] for line in lines]
         stdin = "".join(f"{' '.join(pair)}\n" for pair in pairs if len(pair) == 2).encode()
         words = ("diff-tree", "--stdin", "-r", "-z", "--no-renames", "--no-abbrev", "--no-ext-diff", *_within(folder))
+        parents = dict(pair for pair in pairs if len(pair) == 2)
         found: dict[str, bytes] = dict.fromkeys((pair[0] for pair in pairs), b"")
         commit, fields = "", iter(self._read(*words, stdin=stdin).split(b"\0"))
         for field in fields:
@@ -180,7 +203,81 @@ class Mirror:
                 found[commit] += field + b"\0" + next(fields) + b"\0"
             elif field:
                 commit = field.decode("ascii").strip()
-        return [(commit, manifests(raw_changes(raw), folder)) for commit, raw in found.items()]
+        return [(commit, self._changed(commit, parents.get(commit), raw, folder)) for commit, raw in found.items()]
+
+    def _changed(self, commit: str, parent: str | None, raw: bytes, folder: str) -> list[FileChange]:
+        """The manifests among the raw changes of a commit; all that another ignore file shows or hides with them."""
+        changes = list(raw_changes(raw))
+        if parent and any(one.path.decode("utf-8", "replace") == _beside(folder, IGNORE_FILE) for one in changes):
+            return self.changes(parent, commit, folder)
+        return manifests(changes, folder)
+
+    def _otherwise_ignored(self, old: str, new: str, folder: str) -> list[FileChange]:
+        """The changes between two commits with different ignore files, by what can be seen of each."""
+        before = {change.path: change for change in self._manifests(old, folder)}
+        after = {change.path: change for change in self._manifests(new, folder)}
+        gone = [FileChange(path, it.new_oid, None, "000000") for path, it in before.items() if path not in after]
+        there = [replace(it, old_oid=before[path].new_oid if path in before else None) for path, it in after.items()]
+        changed = [it for it in there if it.old_oid != it.new_oid or before[it.path].mode != it.mode]
+        return with_clashes(gone + changed, [*after.values()])
+
+    def _shown(self, changes: list[FileChange], rules: str, folder: str) -> list[FileChange]:
+        """Those that the ignore file does not hide."""
+        hidden = self._hidden([change.path for change in changes], rules, folder)
+        return [change for change in changes if change.path not in hidden] if hidden else changes
+
+    def _hidden(self, paths: Sequence[str], rules: str, folder: str) -> dict[str, int]:
+        """Path -> the line of the ignore file `rules` (a blob) that hides it."""
+        content = self.blobs([rules]).get(rules) if rules and paths else None
+        if content is None:
+            return {}
+        lines = ignored(self.git, content, [path[len(folder) :].lstrip("/") for path in paths])
+        return {_beside(folder, name): line for name, line in lines.items()}
+
+    def _rules(self, commit: str, folder: str) -> str:
+        """The blob of the ignore file that counts in `folder` at `commit`; "" where none does."""
+        if (commit, folder) not in self._ignores:
+            words = ("ls-tree", "-z", "--full-tree", checked_oid(commit), "--", _beside(folder, IGNORE_FILE))
+            self._keep_rules(commit, folder, _blob_of(raw_entries(self._read(*words))))
+        return self._ignores[commit, folder]
+
+    def _keep_rules(self, commit: str, folder: str, rules: str) -> None:
+        if len(self._ignores) == _RULES_KEPT:
+            self._ignores.clear()
+        self._ignores[commit, folder] = rules
+
+    def left_out(self, commit: str, folder: str, read: Container[str]) -> dict[str, str]:
+        """The files named as manifests are that are not among those `read`, and why each is left out."""
+        folder = checked_folder(folder)
+        words = ("ls-tree", "-r", "-z", "--name-only", "--full-tree", checked_oid(commit), *_within(folder))
+        left = [name for name in _names(self._read(*words)) if named_alike(name) and name not in read]
+        why = {name: DOTTED for name in left if is_hidden(name, folder)}
+        shown = [name for name in left if name not in why]
+        lines = self._hidden(shown, self._rules(commit, folder), folder)
+        why |= {name: f"{_beside(folder, IGNORE_FILE)}:{line}" for name, line in lines.items()}
+        return {name: why.get(name, f"it declares nothing of {GROUP}") for name in left}
+
+    def whereabouts(self, old: str, new: str, paths: Sequence[str], folder: str = "") -> dict[str, tuple[str, str]]:
+        """Where that which stood at `paths` in `old`, and is not read in `new`, is now, and what hides it there.
+
+        Path -> (path now, reason): the same path, or the one to which Git takes the file as renamed.
+        """
+        folder = checked_folder(folder)
+        words = ("diff-tree", "-r", "-z", "-M", "--diff-filter=R", "--name-status", checked_oid(old), checked_oid(new))
+        fields = _names(self._read(*words))
+        now = {fields[n + 1]: fields[n + 2] for n in range(0, len(fields) - 2, 3) if fields[n + 1] in paths}
+        names = self._read("ls-tree", "-z", "--name-only", "--full-tree", checked_oid(new), "--", *paths)
+        now |= {name: name for name in _names(names)}
+        lines = self._hidden([*now.values()], self._rules(new, folder), folder)
+        found = {}
+        for path, there in now.items():
+            if there in lines:
+                found[path] = (there, f"{_beside(folder, IGNORE_FILE)}:{lines[there]}")
+            elif folder and not there.startswith(f"{folder}/"):
+                found[path] = (there, f"it is outside {folder}")
+            elif not is_manifest(there, folder):
+                found[path] = (there, DOTTED if is_hidden(there, folder) else "not by its suffix")
+        return found
 
     def blobs(self, oids: Iterable[str]) -> dict[str, bytes]:
         """The bytes of blobs by id. One larger than FILE_LIMIT is left out, unread."""
@@ -197,25 +294,33 @@ class Mirror:
         return found
 
     def read(self, changes: Sequence[FileChange]) -> list[ManifestFile]:
-        """The changes with what stands at each path now, or why it was refused. Refused content is never read."""
-        readable = [change for change in changes if change.new_oid is not None and change.problem is None]
-        found = self.blobs(change.new_oid for change in readable if change.new_oid is not None)
+        """The changes with what stands at each path now, or why it was refused. Refused content is not handed out."""
+        found = self.blobs(change.new_oid for change in changes if change.new_oid is not None and change.is_file)
         files = []
         for change in changes:
-            if change.new_oid is None or change.problem is not None:
+            if change.new_oid is None or not change.is_file:
                 files.append(ManifestFile(change.path, change.new_oid, None, change.problem))
                 continue
             content = found.get(change.new_oid)
-            problem = read_problem(change.path, content)
-            files.append(ManifestFile(change.path, change.new_oid, None if problem else content, problem))
+            problem = change.problem or read_problem(change.path, content)
+            is_ours = self._names_group(change.new_oid) if content is None else names_us(content)
+            kept = None if problem else content
+            files.append(ManifestFile(change.path, change.new_oid, kept, problem, is_foreign=not is_ours))
         return files
 
-    def reverts(self, changes: Sequence[FileChange], commit: str, folder: str = "") -> str | None:
+    def _names_group(self, oid: str) -> bool:
+        """Whether a blob that is too large to be read names our group; Git looks for it."""
+        return self.git.ask("grep", "--quiet", "--fixed-strings", "--ignore-case", "-e", GROUP, oid).status != 1
+
+    def reverts(
+        self, changes: Sequence[FileChange], commit: str, folder: str = "", ours: Container[str] | None = None
+    ) -> str | None:
         """The newest ancestor of `commit` at which every changed path stood as it stands now; None if there is none.
 
         changes: of `commit` against its first parent. Looks back along first parents, at most REVERT_DEPTH commits.
         Judged by blobs alone: a message claims nothing. What those paths went through since is undone as a whole: to
         delete one of the files that a commit added, or to bring back one of those that it changed, undoes no commit.
+        ours: the paths that count; None: all.
         """
         wanted = {change.path.encode(): change.new_oid for change in changes if change.old_oid != change.new_oid}
         if not wanted:
@@ -234,15 +339,18 @@ class Mirror:
         )
         now = {change.path.encode(): change.old_oid for change in changes}
         found, undone = _standing(wanted, now, pairs, output)
-        return found if found is not None and self._is_whole(undone, found, commit, folder) else None
+        if found is None:
+            return None
+        left = self._left(undone, found, commit, folder)
+        return found if not any(ours is None or path in ours for path in left) else None
 
-    def _is_whole(self, undone: Sequence[Sequence[str]], before: str, commit: str, folder: str) -> bool:
-        """Whether all manifests that the commits `undone` (with their parents) changed stand as at `before`."""
+    def _left(self, undone: Sequence[Sequence[str]], before: str, commit: str, folder: str) -> set[str]:
+        """The manifests that the commits `undone` (with their parents) changed, and that are not as at `before`."""
         lines = "".join(f"{' '.join(pair)}\n" for pair in undone)
         words = ("diff-tree", "--stdin", "--no-commit-id", "-r", "-z", "--no-renames", "--no-abbrev", "--no-ext-diff")
         touched = manifests(raw_changes(self._read(*words, *_within(folder), stdin=lines.encode())), folder)
         differs = {change.path for change in self.changes(before, commit, folder) if change.old_oid != change.new_oid}
-        return differs.isdisjoint(change.path for change in touched)
+        return differs & {change.path for change in touched}
 
     def _log(self, *words: str) -> list[CommitFacts]:
         output = self._read("log", "-z", "--no-color", "--no-notes", "--no-mailmap", _FACTS, *words, "--")
@@ -251,9 +359,12 @@ class Mirror:
         return [_facts(fields[at : at + 6]) for at in range(0, len(fields) - 6, 7)]
 
     def _manifests(self, commit: str, folder: str) -> list[FileChange]:
-        return manifests(
-            raw_entries(self._read("ls-tree", "-r", "-z", "--full-tree", checked_oid(commit), *_within(folder))), folder
-        )
+        words = ("ls-tree", "-r", "-z", "--full-tree", checked_oid(commit), *_within(folder))
+        raw = list(raw_entries(self._read(*words)))
+        place = _beside(folder, IGNORE_FILE).encode()
+        rules = _blob_of(one for one in raw if one.path == place)
+        self._keep_rules(commit, folder, rules)
+        return self._shown(manifests(raw, folder), rules, folder)
 
     def _sizes(self, oids: Sequence[str]) -> dict[str, int]:
         output = self._read("cat-file", "--batch-check", stdin="".join(f"{oid}\n" for oid in oids).encode())
@@ -310,7 +421,7 @@ def _facts(fields: Sequence[str]) -> CommitFacts:
         commit=commit,
         parents=tuple(parents.split()),
         tree=tree,
-        author=one_line(author, 256),
+        author=one_line(author, 256).replace(" <>", "", 1) or "(unreadable)",
         committed=when.strftime("%Y-%m-%dT%H:%M:%SZ"),
         subject=one_line(subject, 256),
     )
@@ -327,6 +438,19 @@ def _batches(sized: Sequence[tuple[str, int]]) -> list[list[tuple[str, int]]]:
         groups[-1].append((oid, size))
         room -= size
     return groups
+
+
+def _names(output: bytes) -> list[str]:
+    return [name for name in output.decode("utf-8", "backslashreplace").split("\0") if name]
+
+
+def _beside(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _blob_of(entries: Iterable[RawChange]) -> str:
+    """The blob of the plain file among the entries of one path; "" without one."""
+    return next((one.new_oid or "" for one in entries if one.mode in {"100644", "100755"}), "")
 
 
 def _within(folder: str) -> tuple[str, ...]:

@@ -6,18 +6,20 @@ The last good content is kept per document (path and position): a document that 
 standing, also where it was moved in the same commit, and never blocks or removes anything else.
 """
 
+from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from reconciler.diagnostics import BLOCKS_PRUNING, Diagnostic
+from reconciler.diagnostics import BLOCKS_PRUNING, HOLDS_DELETES, Diagnostic
 from reconciler.errors import GitUnavailable, HistoryError, SourceMissing
 from reconciler.history.state import State
-from reconciler.model.declaration import Declaration, declare, identity_of
+from reconciler.model.declaration import Declaration, declare, identity_of, is_foreign, says_api_version
 from reconciler.model.document import Document
-from reconciler.model.identity import POLICY, Identity
+from reconciler.model.identity import API_VERSION, POLICY, Identity
 from reconciler.model.kind import to_json
 from reconciler.planning.declared import Declared, Object
 from reconciler.planning.kinds import models
@@ -25,7 +27,7 @@ from reconciler.planning.mutation import mutated_version
 from reconciler.sources.cache import DocumentCache
 from reconciler.sources.documents import read_documents
 from reconciler.sources.mirror import CommitFacts, Mirror
-from reconciler.sources.tree import FileChange, ManifestFile
+from reconciler.sources.tree import FileChange, ManifestFile, is_hidden, names_us
 from reconciler.sources.unknown import there_is
 from reconciler.stages.git import CommitRead, Reading
 
@@ -54,6 +56,29 @@ class Candidate:
     line: int
 
 
+@dataclass
+class Stranger:
+    """A document of another tool, with what its reader has said of it."""
+
+    document: Document
+    candidate: Candidate
+    unread: list[Diagnostic]
+
+
+@dataclass
+class Read:
+    """What changed files say: documents, every problem by path, and the documents and files that are not ours.
+
+    foreign: path -> the file, None where its documents were read and every one is of another tool.
+    """
+
+    candidates: list[Candidate] = field(default_factory=list)
+    problems: dict[str, list[Diagnostic]] = field(default_factory=lambda: defaultdict(list))
+    strangers: list[Stranger] = field(default_factory=list)
+    foreign: dict[str, ManifestFile | None] = field(default_factory=dict)
+    parsed: int = 0
+
+
 class DocumentRepository:
     """`stages.git.Repository` over a mirror. A look is made beside the loop; the rest is of its thread."""
 
@@ -75,6 +100,7 @@ class DocumentRepository:
         self._repo = repo
         self._kinds = models()
         self._files = self._remembered()
+        self._dotted = {path for path in self._files if is_hidden(path, folder)}  # an older release has read them
         self._declared = Declared(slot.object for slots in self._files.values() for slot in slots if slot.object)
 
     @property
@@ -95,30 +121,45 @@ class DocumentRepository:
 
     def reading(self) -> Callable[[], Reading | None]:
         """See stages.git.Repository. What else it needs changes only by `adopt`."""
-        return partial(self._read, dict(self._state.problems), frozenset(self._state.ref.ahead))
+        ref = self._state.ref
+        return partial(
+            self._read, dict(self._state.problems), frozenset(ref.ahead), is_settled=ref.commit == ref.accepted
+        )
 
-    def _read(self, in_force: Problems, ahead: frozenset[str]) -> Reading | None:
-        """in_force: the problems that the log knows.  ahead: the commits that it does not, and another one applied."""
+    def _read(self, in_force: Problems, ahead: frozenset[str], *, is_settled: bool) -> Reading | None:
+        """in_force: the problems that the log knows.  ahead: the commits that it does not, and another one applied.
+
+        is_settled: whether the commit that was read last is accepted.
+        """
         ref, source = self._state.ref, self._source
         newest, old = self._head(), ref.commit
         if newest == old and source == ref.source and not ahead:
             return None
-        head, later = self._judged_alike(old, newest) if source == ref.source else (newest, frozenset())
+        head, later = self._judged_alike(old, newest) if source == ref.source and not ahead else (newest, frozenset())
         missing, is_whole = self._missing(head), self._folder != ref.source.get("path")
         is_left = bool(old) and self._mirror.rewritten(old, head)
         is_other = is_left and not self._mirror.related(old, head)
         is_rewritten = is_other or (is_left and source["branch"] == ref.source.get("branch", source["branch"]))
+        is_switched = bool(ref.source) and source != ref.source
         changes = self._changes(old, head, is_whole=is_whole)
-        candidates, problems, parsed = self._parse([*changes, *self._conflicting(changes, in_force)])
-        files = self._judge(candidates, problems, {change.path for change in changes if change.new_oid is None})
+        looked_at = [*changes, *self._conflicting(changes, in_force)]
+        read = self._parse(looked_at)
+        problems, gone = read.problems, {change.path for change in changes if change.new_oid is None}
+        if not is_switched:  # what another source declares is not what moved
+            self._keep_disowned(read, looked_at, gone)
+        files = self._judge(read.candidates, problems, gone)
+        self._leave_out(read, files)
         declared, changed = self._declare(files)
-        commits, blobs = self._commits("" if is_other else old, head, changes, is_whole=is_whole)
+        if not is_switched:
+            self._trace(old, head, files, declared, problems)
+        before = "" if is_other else old
+        commits, blobs = self._commits(before, head, changes, read.foreign.keys(), is_whole=is_whole)
         return Reading(
             commits=commits,
             declared=declared,
             changed=changed,
             documents={path: [slot.good for slot in slots] or None for path, slots in files.items()},
-            problems=self._changed_problems(files, problems, in_force),
+            problems=self._changed_problems(files, problems, in_force, is_settled=is_settled),
             unreadable=self._unreadable(files, problems, in_force),
             blobs=blobs,
             rewritten_from=old if is_rewritten else min(self._mirror.beyond(ahead, head), default=""),
@@ -126,7 +167,7 @@ class DocumentRepository:
             missing=missing or self._empty(declared),
             ahead=ahead,
             later=self._declared_at(later, files) if head != newest else None,
-            parsed=parsed,
+            parsed=read.parsed,
             files=files,
         )
 
@@ -200,7 +241,9 @@ class DocumentRepository:
         is_whole: what was read last is of another folder.
         """
         if old and not is_whole and self._mirror.has(old):
-            return self._mirror.changes(old, head, self._folder)
+            changes = self._mirror.changes(old, head, self._folder)
+            hidden = (self._dotted & self._files.keys()) - {change.path for change in changes}
+            return changes + [FileChange(path, self._state.files.get(path), None, "000000") for path in hidden]
         there = self._mirror.changes(None, head, self._folder)
         paths = {change.path for change in there}
         gone = [FileChange(path, oid, None, "000000") for path, oid in self._state.files.items() if path not in paths]
@@ -251,26 +294,39 @@ class DocumentRepository:
         ]
 
     def _commits(
-        self, old: str, head: str, changes: list[FileChange], *, is_whole: bool
+        self, old: str, head: str, changes: list[FileChange], foreign: AbstractSet[str], *, is_whole: bool
     ) -> tuple[tuple[CommitRead, ...], dict[str, bytes]]:
-        """Every commit from old to head with the files it changed since the one before it, and the files' bytes."""
+        """Every commit from old to head with the files it changed since the one before it, and the files' bytes.
+
+        foreign: the paths that have nothing of ours at head. What of them was ours before is gone.
+        """
         facts = self._mirror.commits(old or None, head) or [self._mirror.facts(head)]  # none: the head went back
-        reads, blobs, before = [], {}, old
+        reads: list[CommitRead] = []
+        blobs: dict[str, bytes] = {}
+        before, ours = old, {*self._state.files, *(change.path for change in changes)} - foreign
         for n, fact in enumerate(facts):
             its = changes if len(facts) == 1 else self._changes(before, fact.commit, is_whole=is_whole and n == 0)
-            wanted = [change.new_oid for change in its if change.new_oid and change.problem is None]
-            blobs.update(self._mirror.blobs(wanted))
-            files = {change.path: change.new_oid for change in its}
-            reads.append(CommitRead(fact.commit, self._described(fact), files))
+            found = self._mirror.blobs(
+                [it.new_oid for it in its if it.new_oid and it.problem is None and it.path not in foreign]
+            )
+            files = {
+                it.path: None if it.path in foreign else it.new_oid
+                for it in its
+                if it.path in ours or it.path in self._state.files or names_us(found.get(it.new_oid or "", b""))
+            }
+            blobs |= {oid: found[oid] for oid in files.values() if oid in found}
+            reads.append(CommitRead(fact.commit, self._described(fact, ours | files.keys()), files))
             before = fact.commit
+        if malformed := self._mirror.malformed:
+            reads[-1] = replace(reads[-1], facts={**reads[-1].facts, "malformed": malformed})
         return tuple(reads), blobs
 
-    def _described(self, fact: CommitFacts) -> dict[str, Any]:
+    def _described(self, fact: CommitFacts, ours: Collection[str]) -> dict[str, Any]:
         parent = fact.parents[0] if fact.parents else None
         reverts = None
         if parent is not None and self._mirror.has(parent):
-            changes = self._mirror.changes(parent, fact.commit, self._folder)
-            reverts = self._mirror.reverts(changes, fact.commit, self._folder)
+            changes = [it for it in self._mirror.changes(parent, fact.commit, self._folder) if it.path in ours]
+            reverts = self._mirror.reverts(changes, fact.commit, self._folder, ours)
         described: dict[str, Any] = {
             "parents": list(fact.parents),
             "tree": fact.tree,
@@ -280,24 +336,29 @@ class DocumentRepository:
         }
         return described | ({"reverts": reverts} if reverts else {})
 
-    def _parse(self, changes: list[FileChange]) -> tuple[list[Candidate], dict[str, list[Diagnostic]], int]:
+    def _parse(self, changes: list[FileChange]) -> Read:
         """The documents of changed files, and every problem in them by path."""
-        candidates: list[Candidate] = []
-        problems: dict[str, list[Diagnostic]] = defaultdict(list)
+        read = Read()
         fresh: dict[str, list[Object]] = {}
-        parsed = 0
         for file in self._mirror.read(changes):
-            if file.problem is not None:
-                problems[file.path].append(replace(file.problem, notes=(*file.problem.notes, BLOCKS_PRUNING)))
-                candidates += self._as_before(file.path)
+            if file.is_foreign and not self._declares(file.path):
+                if file.problem is not None and file.problem.code == "RX218":  # what is behind a pointer nobody knows
+                    read.problems[file.path].append(replace(file.problem, severity="warning"))
+                else:
+                    read.foreign[file.path] = file
+            elif file.problem is not None:
+                read.problems[file.path].append(replace(file.problem, notes=(*file.problem.notes, BLOCKS_PRUNING)))
+                read.candidates += self._as_before(file.path)
             elif file.content is not None and file.oid is not None:
-                found, objects = self._documents(file, problems[file.path])
-                parsed += len(found)
-                candidates += found
-                if not problems[file.path]:
+                objects = self._documents(file, read)
+                if not read.problems[file.path]:
                     fresh[file.oid] = objects
         self._cache.keep(fresh)
-        return candidates, problems, parsed
+        return read
+
+    def _declares(self, path: str) -> bool:
+        """Whether an object is declared at this path."""
+        return any(slot.object is not None for slot in self._files.get(path, ()))
 
     def _as_before(self, path: str) -> list[Candidate]:
         """A file that cannot be read at all leaves its documents as they were."""
@@ -306,26 +367,120 @@ class DocumentRepository:
             for index, slot in enumerate(self._files.get(path, []))
         ]
 
-    def _documents(self, file: ManifestFile, problems: list[Diagnostic]) -> tuple[list[Candidate], list[Object]]:
+    def _documents(self, file: ManifestFile, read: Read) -> list[Object]:
+        """The objects of a file, with its documents and problems added to `read`."""
         documents, unread = read_documents(file.path, file.content or b"")
-        problems += unread
-        candidates, objects = [], []
+        read.parsed += len(documents)
+        problems, candidates, objects = read.problems[file.path], [], []
+        is_unclear = bool(unread) and not documents
+        by_line = _by_first_line(unread, documents)
         for document in documents:
-            identity, (declaration, found) = identity_of(document, self._kinds), declare(document, self._kinds)
-            slot = None
+            candidate = Candidate(file.path, document.index, None, NOTHING, document.line)
+            said = by_line.pop(document.first_line, []) if document.broken else []
+            candidates.append(candidate)
+            if document.data is None and not document.broken:  # a list, whose items are documents
+                continue
+            if is_foreign(document, self._kinds):
+                read.strangers.append(Stranger(document, candidate, said))
+                continue
+            problems += said
+            candidate.identity, candidate.slot = identity_of(document, self._kinds), None
+            declaration, found = declare(document, self._kinds)
+            is_unclear |= candidate.identity is None or not says_api_version(document)
             if declaration is not None:
                 obj = _object(declaration, document)
                 objects.append(obj)
                 mutation = mutated_version(self._declared.get(obj.identity), obj)
                 found = [*found, mutation] if mutation is not None else found
-                slot = Slot(f"{file.oid}#{document.index}", obj) if mutation is None else None
+                candidate.slot = Slot(f"{file.oid}#{document.index}", obj) if mutation is None else None
             problems += found
-            candidates.append(Candidate(file.path, document.index, identity, slot, document.line))
-        if any(candidate.identity is None for candidate in candidates) or (unread and not documents):
+        if is_unclear:
+            problems += [] if documents else unread
             _mark_unreadable(problems)
-            if not documents:
-                candidates = self._as_before(file.path)
-        return candidates, objects
+        read.candidates += candidates if documents or not is_unclear else self._as_before(file.path)
+        return objects
+
+    def _keep_disowned(self, read: Read, changes: list[FileChange], gone: set[str]) -> None:
+        """What was declared, and whose document does not name our group any more, stands: that is no delete.
+
+        Such a document has the kind and name of what vanished, or is new where it was declared. In a new file that
+        cannot be read may stand what vanished elsewhere.
+        """
+        claimed = {candidate.identity for candidate in read.candidates}
+        paths = {candidate.path for candidate in read.candidates} | gone | read.foreign.keys()
+        lost = [
+            slot.object
+            for path in sorted(paths)
+            for slot in self._files.get(path, ())
+            if slot.object is not None and slot.object.identity not in claimed
+        ]
+        if not lost:
+            return
+        was = {change.path: change.old_oid for change in changes}
+        for path, file in [*read.foreign.items()]:
+            if file is not None and was.get(path) is None:
+                del read.foreign[path]
+                if file.problem is not None:
+                    read.problems[path].append(replace(file.problem, notes=(*file.problem.notes, BLOCKS_PRUNING)))
+                else:
+                    self._documents(file, read)
+        for one in read.strangers:
+            path, seen = one.candidate.path, identity_of(one.document, self._kinds)
+            if one.document.broken and lost and was.get(path) is None:
+                read.problems[path] += one.unread
+                _mark_unreadable(read.problems[path])
+                one.candidate.slot = None
+                continue
+            alike = [obj for obj in lost if seen is not None and (obj.kind, obj.name) == (seen.kind, seen.name)]
+            here = [obj for obj in lost if obj.path == path]
+            if not alike and (not here or _bare(one.document) in self._foreign_before(path, was.get(path))):
+                continue
+            problems, one.candidate.slot = read.problems[path], None
+            if one.document.broken:
+                problems += one.unread
+            else:
+                there = next((obj for obj in here if obj.index == one.document.index), None)
+                meant = (alike or ([there] if there else here))[0]
+                one.candidate.identity = meant.identity
+                problems.append(_disowned(one.document, meant))
+                lost.remove(meant)
+            _mark_unreadable(problems)
+
+    def _foreign_before(self, path: str, oid: str | None) -> set[str]:
+        """The texts of the documents of other tools that stood in a file before it changed."""
+        content = self._mirror.blobs([oid]).get(oid, b"") if oid else b""
+        slots = self._files.get(path, [])
+        documents = read_documents(path, content)[0] if content else []
+        return {_bare(one) for one in documents if one.index >= len(slots) or slots[one.index].object is None}
+
+    def _leave_out(self, read: Read, files: Files) -> None:
+        """Files in which every document is of another tool are as if they were not there."""
+        ours = {one.path for one in read.candidates} - {one.candidate.path for one in read.strangers}
+        ours |= {path for path, found in read.problems.items() if found}
+        ours |= {path for path, slots in files.items() if any(slot is not NOTHING for slot in slots)}
+        read.foreign |= dict.fromkeys({one.candidate.path for one in read.strangers} - ours)
+        for path in read.foreign:
+            if path in self._files or path in self._state.files or read.problems.get(path):
+                files[path] = []
+            else:
+                files.pop(path, None)
+
+    def _trace(
+        self, old: str, head: str, files: Files, declared: Declared, problems: dict[str, list[Diagnostic]]
+    ) -> None:
+        """Say of each file that is not read any more where it is; what moved to where nothing is read holds deletes."""
+        left = {
+            path: [slot.object for slot in self._files.get(path, ()) if slot.object is not None]
+            for path, slots in files.items()
+            if not any(slot.object for slot in slots) and not problems.get(path)
+        }
+        left = {path: objs for path, objs in left.items() if any(declared.get(obj.identity) is None for obj in objs)}
+        if not left or not old or not self._mirror.has(old):
+            return
+        for path, (now, why) in self._mirror.whereabouts(old, head, [*left], self._folder).items():
+            problems[path].append(
+                _not_read(path, now, why, [obj for obj in left[path] if not declared.get(obj.identity)])
+            )
 
     # ── last good, and objects declared twice ─────────────────────────────────────────────────────────────────────
 
@@ -387,9 +542,12 @@ class DocumentRepository:
     # ── problems ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _changed_problems(
-        self, files: Files, problems: Mapping[str, list[Diagnostic]], in_force: Problems
+        self, files: Files, problems: Mapping[str, list[Diagnostic]], in_force: Problems, *, is_settled: bool
     ) -> dict[str, list[dict[str, Any]]]:
-        found = {path: [problem.as_dict() for problem in problems.get(path, ())] for path in files}
+        found: dict[str, list[dict[str, Any]]] = {
+            path: [] for path, group in in_force.items() if is_settled and any(p["code"] == "RX226" for p in group)
+        }
+        found |= {path: [problem.as_dict() for problem in problems.get(path, ())] for path in files}
         return {path: new for path, new in found.items() if new != in_force.get(path, [])}
 
     def _unreadable(
@@ -452,4 +610,45 @@ def _declared_twice(candidate: Candidate, rivals: list[tuple[str, int]]) -> Diag
         line=candidate.line,
         column=1,
         help="keep one of them; until then it stays as it was",
+    )
+
+
+def _bare(document: Document) -> str:
+    """The document's text, wherever in a file it stands."""
+    return document.text.strip().removeprefix("---").strip()
+
+
+def _by_first_line(unread: list[Diagnostic], documents: list[Document]) -> dict[int, list[Diagnostic]]:
+    """What the reader has named, by the first line of the document that it is of."""
+    starts = sorted({document.first_line for document in documents})
+    found: dict[int, list[Diagnostic]] = {}
+    for problem in unread:
+        found.setdefault(starts[max(0, bisect_right(starts, problem.line) - 1)] if starts else 0, []).append(problem)
+    return found
+
+
+def _disowned(document: Document, meant: Object) -> Diagnostic:
+    return document.diagnostic(
+        "RX209",
+        f"{meant.identity} was declared here, and this document does not name its group any more"
+        if meant.path == document.path
+        else f"{meant.identity} was declared in {meant.path}, and this document does not name its group",
+        document.position(("apiVersion",)),
+        advice=f"write apiVersion: {API_VERSION}; what is of another tool belongs into another file",
+    )
+
+
+def _not_read(path: str, now: str, why: str, lost: list[Object]) -> Diagnostic:
+    names = ", ".join(str(obj.identity) for obj in lost[:3]) + (f" and {len(lost) - 3} more" if len(lost) > 3 else "")
+    if now == path:
+        message, is_held = f"{why} hides what declared {names}", why.startswith("its name")
+    else:
+        message, is_held = f"it is {now} now, which is not read ({why}), and declared {names}", True
+    return Diagnostic(
+        code="RX226",
+        message=message,
+        path=path,
+        help="put it back where it is read, or approve the plan that deletes it",
+        severity="warning",
+        notes=(HOLDS_DELETES,) if is_held else (),
     )

@@ -4,6 +4,7 @@ In: what `git diff-tree`, `ls-tree` and `cat-file` print.  Out: one `FileChange`
 problem if any. A problem belongs to its path and holds until that path changes again.
 """
 
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,8 +15,11 @@ from reconciler.diagnostics import Diagnostic, printable
 from reconciler.sources.git_safety import path_problem
 
 FILE_LIMIT: Final = 10 * 1024 * 1024
-SUFFIXES: Final = (".yaml", ".yml")
+SUFFIXES: Final = (".yaml", ".yml", ".json")  # in any case
+IGNORE_FILE: Final = ".reconcilerignore"  # at the root of the followed folder, in the syntax of .gitignore
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
+# Every document of ours says one of these: the group, or a kind and a version. NUL is left out first: UTF-16 has it.
+_OURS: Final = re.compile(rb"ai\.kubeedge\.io|\b(?:kind|api_?version)[\"']?\s*:", re.IGNORECASE)
 _NOT_FILES: Final = {"120000": "a symbolic link", "160000": "a submodule"}
 
 
@@ -32,14 +36,23 @@ class FileChange:
     mode: str
     problem: Diagnostic | None = None
 
+    @property
+    def is_file(self) -> bool:
+        """Whether a plain file stands there now."""
+        return self.new_oid is not None and self.mode not in _NOT_FILES
+
 
 class ManifestFile(NamedTuple):
-    """A changed path with what stands there now: `content` is None where the file is gone or was refused."""
+    """A changed path with what stands there now: `content` is None where the file is gone or was refused.
+
+    is_foreign: whether its text says nothing that a document of ours says.
+    """
 
     path: str
     oid: str | None
     content: bytes | None
     problem: Diagnostic | None
+    is_foreign: bool = False
 
 
 class RawChange(NamedTuple):
@@ -70,8 +83,28 @@ def raw_entries(output: bytes) -> Iterator[RawChange]:
             yield RawChange("000000", mode, None, oid, path)
 
 
+def is_manifest(path: str, folder: str = "") -> bool:
+    """Whether a file is read: by its suffix, and because nothing on its way below `folder` begins with a dot."""
+    return named_alike(path) and not is_hidden(path, folder)
+
+
+def named_alike(path: str) -> bool:
+    """Whether a file is named as manifests are."""
+    return path.lower().endswith(SUFFIXES)
+
+
+def is_hidden(path: str, folder: str = "") -> bool:
+    """Whether a name below `folder` begins with a dot: those are the files of other tools."""
+    return "/." in f"/{path[len(folder) :].lstrip('/')}"
+
+
+def names_us(content: bytes) -> bool:
+    """Whether the text says anything that a document of ours says, or one with a slip in its group or kind."""
+    return _OURS.search(content.translate(None, b"\0")) is not None
+
+
 def manifests(changes: Iterable[RawChange], folder: str) -> list[FileChange]:
-    """What concerns us, by path: YAML files, and links or submodules that could hide some."""
+    """What concerns us, by path: files to be read, and links or submodules that could hide some."""
     return sorted((change for raw in changes if (change := _judged(raw, folder))), key=lambda change: change.path)
 
 
@@ -118,13 +151,16 @@ def read_problem(path: str, content: bytes | None) -> Diagnostic | None:
 
 def _judged(raw: RawChange, folder: str) -> FileChange | None:
     path = _shown(raw.path)
-    is_manifest, not_file = path.endswith(SUFFIXES), _NOT_FILES.get(raw.mode)
-    if not is_manifest and not_file is None:
+    refused = _path_refused(raw.path)
+    if is_hidden(path, folder) and refused is None:
+        return None
+    has_suffix, not_file = named_alike(path), _NOT_FILES.get(raw.mode)
+    if not has_suffix and not_file is None:
         # A link that became an ordinary file or directory: its problem is gone, and there is nothing to read.
         return FileChange(path, raw.old_oid, None, raw.mode) if raw.old_mode in _NOT_FILES else None
     if raw.new_oid is None:
         return FileChange(path, raw.old_oid, None, raw.mode)
-    problem = _path_refused(raw.path) or _not_a_file(path, not_file, is_manifest or path == folder)
+    problem = refused or _not_a_file(path, not_file, has_suffix or path == folder)
     return FileChange(path, raw.old_oid, raw.new_oid, raw.mode, problem)
 
 

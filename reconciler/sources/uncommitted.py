@@ -15,7 +15,7 @@ from reconciler.sources.commit import Message, write_commit
 from reconciler.sources.git import Git
 from reconciler.sources.git_safety import path_problem
 from reconciler.sources.mirror import Mirror
-from reconciler.sources.tree import FILE_LIMIT, SUFFIXES
+from reconciler.sources.tree import FILE_LIMIT, IGNORE_FILE, is_manifest
 from reconciler.sources.worktree import WorkTree
 
 NOBODY: Final = "not committed yet <nobody@localhost>"
@@ -48,7 +48,7 @@ class Uncommitted(Mirror):
         listed = git.run("ls-files", "-z", "--cached", "--others", "--exclude-standard").decode("utf-8", "replace")
         files: dict[str, bytes | None] = {}
         for path in {*listed.split("\0"), *committed}:
-            if not path.endswith(SUFFIXES) or path_problem(path):
+            if not (is_manifest(path) or path.endswith(IGNORE_FILE)) or path_problem(path):
                 continue
             content = _content(git.directory / path)
             if content is None:

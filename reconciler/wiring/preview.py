@@ -65,6 +65,7 @@ class Preview:
         repo = source["repo"] if is_same else ""
         repository = DocumentRepository(mirror, state, blob, DocumentCache(place.cache), folder, repo=repo)
         self.mirror, self.state, self._repository = mirror, state, repository
+        self._folder = settings.path
         self._stage: Deliver | Declare
         queue = Queue(clock)
         if settings.has_cluster:
@@ -131,6 +132,12 @@ class Preview:
         while Trigger(Cause.COMMIT) in (change := self._stage.take(Trigger(Cause.COMMIT))).then:
             self._record.append(change.events)
         return self._repository.declared
+
+    def left_out(self) -> dict[str, str]:
+        """The files of the plan's commit that are named as manifests are and are none of ours -> why each is left."""
+        return (
+            self.mirror.left_out(self.state.ref.commit, self._folder, self.state.files) if self.state.ref.commit else {}
+        )
 
     @property
     def uncommitted(self) -> tuple[str, ...]:

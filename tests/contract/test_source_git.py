@@ -234,7 +234,10 @@ class TestChanges:
         changes = mirror.changes(old, new)
         assert [change.path for change in changes] == ["m/7.yaml", "m/9.yaml"]
         assert [file.content for file in mirror.read(changes)] == [b"n: x\n", b"n: y\n"]
-        assert commands == {"diff-tree": 1, "cat-file": 2}
+        assert commands == {"diff-tree": 1, "ls-tree": 1, "cat-file": 2}  # the second one looks for an ignore file
+        mirror.changes(new, new)
+        mirror.changes(old, new)
+        assert commands["ls-tree"] == 1
 
     def test_a_removed_file_and_a_renamed_one(self, repository: Repository, mirror: Mirror) -> None:
         old = repository.commit({"a.yaml": "a: 1\n", "b.yaml": "b: 1\n"})

@@ -297,13 +297,62 @@ class TestRemote:
     ) -> None:
         head = mirror.fetch()
         good = repository.head()
-        tree = repository.git("rev-parse", f"{good}^{{tree}}")
-        raw = f"tree {tree}\nauthor nobody\ncommitter nobody\n\nx\n".encode()
-        evil = repository.git("hash-object", "-t", "commit", "-w", "--stdin", "--literally", stdin=raw)
-        repository.git("update-ref", "refs/heads/main", evil)
+        entry = b"100644 a.yaml\0" + bytes.fromhex(repository.git("rev-parse", f"{good}:a.yaml"))
+        tree = repository.git("hash-object", "-t", "tree", "-w", "--stdin", "--literally", stdin=entry * 2)
+        repository.git("update-ref", "refs/heads/main", repository.git("commit-tree", tree, "-p", good, "-m", "twice"))
         with pytest.raises(GitRefused, match="could harm"):
             mirror.fetch()
         assert contents(mirror, head) == {"a.yaml": b"a: 1\n"}
+
+    @pytest.mark.parametrize(
+        ("who", "fault"),
+        [
+            (b"T <t@example.com> 1312735823 +051800", "badTimezone"),
+            (b"T <t@example.com>1700000000 +0000", "missingSpaceBeforeDate"),
+            (b"T <t@example.com> 01700000000 +0000", "zeroPaddedDate"),
+            (b"T 1700000000 +0000", "missingEmail"),
+            (b"T<t@example.com> 1700000000 +0000", "missingSpaceBeforeEmail"),
+            (b"<t@example.com> 1700000000 +0000", "missingNameBeforeEmail"),
+            (b"T > <t@example.com> 1700000000 +0000", "badName"),
+            (b"T <t<@example.com> 1700000000 +0000", "badEmail"),
+            (b"T <t@example.com> 99999999999999999999 +0000", "badDateOverflow"),
+            (b"T <t@example.com> yesterday +0000", "badDate"),
+            (b"\xff\x1b[2J <t@example.com> 17 +0000\nauthor U <u@example.com> 17 +0000", "multipleAuthors"),
+            (b"", "missingAuthor"),
+        ],
+    )
+    def test_a_fault_that_cannot_harm_is_let_through_and_named_once(
+        self, repository: Repository, mirror: Mirror, who: bytes, fault: str
+    ) -> None:
+        mode = b"0100644" if fault == "badTimezone" else b"100644"  # as long gone tools wrote trees
+        entry = mode + b" a.yaml\0" + bytes.fromhex(repository.git("rev-parse", "HEAD:a.yaml"))
+        tree = repository.git("hash-object", "-t", "tree", "-w", "--stdin", "--literally", stdin=entry)
+        author = b"author " + who + b"\n" if who else b""
+        raw = b"tree %s\n%scommitter T <t@example.com> 17 +0000\n\nold\n" % (tree.encode(), author)
+        odd = repository.git("hash-object", "-t", "commit", "-w", "--stdin", "--literally", stdin=raw)
+        repository.git("update-ref", "refs/heads/main", repository.git("commit-tree", tree, "-p", odd, "-m", "new"))
+        assert contents(mirror, mirror.fetch()) == {"a.yaml": b"a: 1\n"}
+        assert any(said.startswith(f"{fault} in ") for said in mirror.malformed)
+        facts = mirror.facts(odd)
+        assert (facts.author.isprintable(), facts.author != "", facts.committed[-1]) == (True, True, "Z")
+        repository.git("update-ref", "refs/heads/main", repository.git("commit-tree", tree, "-p", "main", "-m", "more"))
+        mirror.fetch()
+        assert mirror.malformed == []
+
+    def test_a_partial_clone_is_said_to_be_one_and_nothing_is_fetched_into_it(
+        self, tmp_path: Path, repository: Repository
+    ) -> None:
+        repository.git("config", "uploadpack.allowFilter", "true")
+        partial, ran = tmp_path / "partial.git", tmp_path / "ran"
+        url = f"file://{repository.path}"
+        repository.git("clone", "--quiet", "--bare", "--filter=blob:none", url, str(partial))
+        script = tmp_path / "upload-pack"
+        script.write_text(f'#!/bin/sh\ntouch {ran}\nexec git-upload-pack "$@"\n')
+        script.chmod(0o755)
+        repository.git("-C", str(partial), "config", "remote.origin.uploadpack", str(script))
+        with pytest.raises(GitUnavailable, match="is a partial clone"):
+            Mirror(tmp_path / "mirror", Remote.parse(str(partial))).fetch()
+        assert not ran.exists()
 
     def test_git_that_is_not_installed_is_said(self, tmp_path: Path) -> None:
         script = (

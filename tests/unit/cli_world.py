@@ -242,7 +242,7 @@ def tell_story(world: World) -> None:
         pins = "  pins:\n    - {model: defect, version: '1', reason: night shift}\n"
         world.commit({"edges/berlin-07.yaml": FILES["edges/berlin-07.yaml"] + pins}, "Pin berlin-07")
         world.says("berlin-07", ev.DOWNLOAD_STARTED, {"sha256": SHA["1"], "url": "https://x.example.com", "done": 10})
-        world.commit({"models/other.yaml": "kind: [\n"}, "Break something")
+        world.commit({"models/other.yaml": "kind: [  # of ai.kubeedge.io\n"}, "Break something")
     with world.hub("berlin-07"):
         world.turn("edge", "berlin-08")
 

@@ -175,14 +175,16 @@ class Terminal(io.StringIO):
 
 def test_a_rollback_restores_the_recorded_bytes_in_one_commit(call: Call, world: World) -> None:
     first = world.repository.git("rev-list", "--max-parents=0", "HEAD")
-    world.repository.commit({"new.yaml": "# nothing\n", "README.md": "words\n"})
+    new = "apiVersion: ai.kubeedge.io/v1alpha1\nkind: Edge\nmetadata: {name: new}\n"
+    world.repository.commit({"new.yaml": new, "compose.yaml": "services: {}\n", "README.md": "words\n"})
     before = world.repository.head()
     said = call("rollback", "--to", first[:10], "--yes", *words(world))
     assert said.code == 0
     assert world.repository.git("rev-parse", "HEAD~1") == before
     assert head_changes(world) == ["deployments/defect.yaml", "new.yaml"]
     assert text(world, "deployments/defect.yaml") == SET % "1"
-    assert world.repository.git("ls-files", "README.md") == "README.md"  # no manifest: none of our business
+    for path in ("README.md", "compose.yaml"):  # no manifest: none of our business
+        assert world.repository.git("ls-files", path) == path
     assert "restore  deployments/defect.yaml" in said.err
     assert "remove   new.yaml" in said.err
 

@@ -41,6 +41,20 @@ def test_with_nothing_to_do_it_ends_with_0(plan: PlanOf, settled: World) -> None
     assert (said.code, said.out) == (0, "nothing to do\n")
 
 
+def test_files_of_other_tools_are_counted_and_named_where_that_is_asked(plan: PlanOf, settled: World) -> None:
+    files = {".github/ci.yml": "on: push\n", "mkdocs.yml": "site: x\n", "old/a.yaml": "kind: [\n"}
+    settled.repository.commit({**files, ".reconcilerignore": "old/\n"})
+    said = plan()
+    assert (said.code, said.out) == (0, "nothing to do\n")
+    assert "3 files left out, of other tools (-v names them)\n" in said.err
+    assert [line for line in plan("-v").err.splitlines() if line.startswith("left out: ")] == [
+        "left out: .github/ci.yml: its name begins with a dot",
+        "left out: mkdocs.yml: it declares nothing of ai.kubeedge.io",
+        "left out: old/a.yaml: .reconcilerignore:1",
+    ]
+    assert set(shown(plan("--output", "json"))["leftOut"]) == set(files)
+
+
 def test_changes_end_with_1_and_say_field_line_and_bytes(plan: PlanOf, settled: World) -> None:
     settled.repository.commit({"deployments/defect.yaml": SET % "2"})
     said = plan("--output", "json")
@@ -59,7 +73,7 @@ def test_changes_end_with_1_and_say_field_line_and_bytes(plan: PlanOf, settled: 
 
 
 def test_a_refused_document_ends_with_3_even_beside_changes(plan: PlanOf, settled: World) -> None:
-    settled.repository.commit({"deployments/defect.yaml": SET % "2", "broken.yaml": "kind: [\n"})
+    settled.repository.commit({"deployments/defect.yaml": SET % "2", "broken.yaml": "kind: [  # of ai.kubeedge.io\n"})
     said = plan()
     assert said.code == 3
     assert "--> broken.yaml:2:1" in said.out

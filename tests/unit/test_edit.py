@@ -1,5 +1,8 @@
 """A pin is written into a user's file, and nothing else in it moves."""
 
+import json
+from typing import Any
+
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -113,6 +116,48 @@ def test_fault_115_versions_are_always_quoted(version: str) -> None:
     assert pins(new) == [{"model": "m", "version": version}]
     (document,), _ = read_documents("", new.encode())
     assert declare(document, models())[1] == []
+
+
+@pytest.mark.parametrize("indent", [None, 2, "\t"])
+@pytest.mark.parametrize("spec", [None, {}, {"address": "127.0.0.2"}, {"pins": []}])
+@pytest.mark.parametrize("around", ["alone", "list", "lines"])
+def test_a_pin_in_json_is_json_in_a_list_and_beside_other_values(
+    indent: int | str | None, spec: dict[str, object] | None, around: str
+) -> None:
+    head = {"apiVersion": "ai.kubeedge.io/v1alpha1", "kind": "Edge"}
+    mine: dict[str, Any] = {**head, "metadata": {"name": "berlin-07"}, **({"spec": spec} if spec is not None else {})}
+    other = {**head, "metadata": {"name": "other", "annotations": {"x": "😀 it's {"}}, "spec": {}}
+    whole: dict[str, list[dict[str, Any]]] = {
+        "alone": [mine],
+        "list": [{"apiVersion": "v1", "kind": "List", "items": [other, mine, other]}],
+    }
+    values = whole.get(around, [other, mine, other])
+    text = "\n".join(json.dumps(value, indent=indent) for value in values)
+    new = set_pin(text, edge="berlin-07", model="m", version="1", reason='ä 😀 "x"')
+    new = set_pin(new, edge="berlin-07", model="m", version="2", reason="", expires="2026-12-31")
+    new = set_pin(new, edge="berlin-07", dataset="d", version="3")
+    pinned = [{"model": "m", "version": "2", "expires": "2026-12-31"}, {"dataset": "d", "version": "3"}]
+    assert pins(new) == pinned
+    found, at = [], 0
+    while at < len(new):
+        value, at = json.JSONDecoder().raw_decode(new, at)
+        found.append(value)
+        at += len(new[at:]) - len(new[at:].lstrip())
+    (edge,) = [one for one in (found[0].get("items") or found) if one["metadata"]["name"] == "berlin-07"]
+    assert edge["spec"] == {**(spec or {}), "pins": pinned}
+    assert len(found) == len(values)
+    back = remove_pin(remove_pin(new, edge="berlin-07", model="m"), edge="berlin-07", dataset="d")
+    assert pins(back) == []
+
+
+def test_a_pin_in_a_list_of_yaml_keeps_its_neighbours() -> None:
+    item = "- apiVersion: ai.kubeedge.io/v1alpha1\n  kind: Edge\n  metadata: {{name: {}}}\n  # of {}\n"
+    text = "apiVersion: v1\nkind: List\nitems:\n" + "".join(item.format(n, n) for n in ("a", "berlin-07", "z"))
+    new = set_pin(text, edge="berlin-07", model="m", version="1")
+    assert pins(new) == [{"model": "m", "version": "1"}]
+    added = "  spec:\n    pins:\n      - {model: m, version: '1'}\n"
+    assert new.replace(added, "") == text
+    assert pins(remove_pin(new, edge="berlin-07", model="m")) == []
 
 
 def test_what_cannot_be_edited_is_refused() -> None:

@@ -134,7 +134,10 @@ def test_a_folder_that_is_renamed_with_its_setting_orders_nothing(followed: Foll
     followed.look(place("a", "m", "p"))
     followed.follow("a")
     followed.git.git("mv", "a", "fleets")
-    followed.git.commit({"fleets/p.yaml": "kind: [\n", "between.yaml": edge("e9")}, "Renamed, one broken")
+    followed.git.commit(
+        {"fleets/p.yaml": "apiVersion: ai.kubeedge.io/v1alpha1\nkind: [\n", "between.yaml": edge("e9")},
+        "Renamed, one broken",
+    )
     followed.git.commit({"between.yaml": None})
     entries = followed.follow("fleets")
     assert followed.hub.orders(entries) == {}
