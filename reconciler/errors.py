@@ -29,7 +29,8 @@
     |  |- ApiRefused             RX411
     |  |- FieldConflict          RX412
     |  |- RightMissing           RX413
-    |  '- KindMissing            RX414
+    |  |- KindMissing            RX414
+    |  '- AnswerRefused          RX420
     '- HistoryError              RX5xx     6  person
     |  |- WrongExpectedVersion   RX501        soon
     |  |- ChainBroken            RX502
@@ -289,6 +290,12 @@ class KindMissing(WorldRefused):
     """The cluster has no CustomResourceDefinition of this kind, or not in this version."""
 
     code, hint = "RX414", "install the kinds with `reconciler crds apply`"
+
+
+class AnswerRefused(WorldRefused):
+    """A hub's answer cannot be used: it is of another release, too large, or no hub's at all."""
+
+    code, hint = "RX420", "check that --hub names a reconciler of this release: `curl URL/healthz`"
 
 
 class HistoryError(ReconcilerError):

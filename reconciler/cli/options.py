@@ -26,8 +26,8 @@ def _noted(key: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
     return callback
 
 
-def forms(command: Command) -> Command:
-    """--output and --color. The form is an argument of the command; errors take it too."""
+def forms(command: Command, more: tuple[str, ...] = ()) -> Command:
+    """--output and --color. The form is an argument of the command; errors take it too. more: further forms."""
     color = click.option(
         "--color",
         type=click.Choice(("auto", "always", "never")),
@@ -41,7 +41,7 @@ def forms(command: Command) -> Command:
         "--output",
         "-o",
         "form",
-        type=click.Choice(FORMS),
+        type=click.Choice((*FORMS, *more)),
         default="table",
         show_default=True,
         is_eager=True,
@@ -90,11 +90,17 @@ def where(command: Command) -> Command:
             options.pop("kubeconfig"),
             options.pop("namespace"),
             options.pop("actor") or "",
+            options.pop("hub_token_env") or "",
+            options.pop("hub_token_file"),
         )
         if place.hub and place.in_cluster:
             from reconciler.errors import UsageError
 
             raise UsageError("--hub and --context name two hubs: keep one of them")
+        if (place.token_env or place.token_file) and (not place.hub or (place.token_env and place.token_file)):
+            from reconciler.errors import UsageError
+
+            raise UsageError("a token belongs to --hub, and stands in one variable or one file")
         return command(**options, where=place)
 
     placed_: Command = state(placed)
@@ -105,6 +111,12 @@ def where(command: Command) -> Command:
             "--kubeconfig", type=click.Path(path_type=Path, dir_okay=False), help="The file that --context is in."
         ),
         click.option("--context", metavar="NAME", help="The hub's Pod, through the API server of this context."),
+        click.option(
+            "--hub-token-file", type=click.Path(path_type=Path, dir_okay=False), help="The file with it instead."
+        ),
+        click.option(
+            "--hub-token-env", metavar="NAME", help="The variable with the token that a proxy before --hub wants."
+        ),
         click.option("--hub", metavar="URL", help="A hub elsewhere, as http://127.0.0.1:9484; it only answers."),
     ):
         placed_ = option(placed_)

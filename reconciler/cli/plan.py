@@ -1,7 +1,7 @@
 """`reconciler plan`: look before you leap."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from time import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,92 +11,184 @@ from reconciler.cli.options import forms, repository, where
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
+    from reconciler.cli.plan_forms import Shown
     from reconciler.diagnostics import Diagnostic
     from reconciler.history.state import State
     from reconciler.planning.plan import Plan, Step
+    from reconciler.settings import Settings
+    from reconciler.wiring.basis import Hub
     from reconciler.wiring.preview import Preview
 
 DIFFERENCES, REFUSED = 1, 3
 STAYS: Final = 10  # objects that are named of which a field stays
 NO_POLICY: Final = "no Fleet is declared any more: its limits and permissions go back to the defaults"
+UNSEEN: Final = "it cannot be told"
+UNKNOWN: Final = "nothing is known of what is live"
 
 
-@dataclass(frozen=True)
-class Shown:
-    """What `plan` answers.
-
-    fetch_bytes: edge -> bytes that it will fetch, None where a size is not declared.  refused: what was ordered, is
-    wanted still, and was refused by its edge.  notes: what else it brings about.  left_out: file -> why it is not read.
-    """
-
-    commit: str
-    uncommitted: tuple[str, ...]
-    digest: str
-    held: str
-    counts: dict[str, int]
-    steps: tuple[dict[str, Any], ...]
-    fetch_bytes: dict[str, int | None]
-    refused: tuple[dict[str, Any], ...]
-    notes: tuple[str, ...]
-    problems: tuple[dict[str, Any], ...]
-    left_out: dict[str, str]
+def _forms(command: Any) -> Any:
+    return forms(command, ("markdown", "sarif"))
 
 
 @click.command(epilog="Example: reconciler plan --repo . && echo nothing to do")
+@click.option("--check", is_flag=True, help="Look whether new URLs are there and have their size, and ports are free.")
 @repository
 @where
 @click.option("--verbose", "-v", is_flag=True, help="Name the files that are left out, and why.")
-@forms
-def command(*, where: Where, form: str, verbose: bool, **about: str | None) -> int:
+@_forms
+def command(*, where: Where, form: str, check: bool, verbose: bool, **about: str | None) -> int:
     """Show what would change for which edge, why, and what it costs. Changes nothing.
 
-    With --context: against the objects of that cluster, of which only those concerned are read; where no repository
-    is named, as with --hub, the plan that is held there. A local work tree is taken as it is on disk, committed or
-    not. Exit codes: 0 nothing to do, 1 there are changes, or some wait or were refused by an edge, 3 a document is
-    refused, more: an error.
+    A local work tree is taken as it is checked out, on whatever branch, committed or not; with --branch that branch.
+    With --hub and --repo: against what that hub knows, from anywhere; --hub alone shows the plan that is held there.
+    With --context: against the objects of that cluster and what the hub in it knows; where no repository is named the
+    plan that is held there. Exit codes: 0 nothing to do, 1 there are changes, or some wait or were refused by an edge,
+    3 a document is refused, or what --check looked at is not as declared, more: an error.
     """
-    from reconciler.cli.followed import followed, names_a_repository
-    from reconciler.diagnostics import Diagnostic
-    from reconciler.wiring.preview import preview
+    from reconciler.cli.followed import names_a_repository
 
-    if where.hub or (where.in_cluster and not names_a_repository(about)):
-        return _held(where, about, form)
-    settings = followed(where.state_dir, **about, context=where.context or None, kubeconfig=where.kubeconfig)
-    with preview(settings, uncommitted=True) as ahead:
-        plan = ahead.plan()
-        problems = [Diagnostic.from_dict(one) for one in ahead.state.all_problems]
-        shown = Shown(
-            commit=ahead.head,
-            uncommitted=ahead.uncommitted,
-            digest=plan.digest if plan.steps else "",
-            held=plan.held,
-            counts=plan.counts,
-            steps=tuple(_step(step) for step in plan.steps),
-            fetch_bytes=fetched(plan),
-            refused=tuple(_refused(plan, ahead.state)),
-            notes=tuple(_notes(ahead)),
-            problems=tuple(problem.as_dict() for problem in problems),
-            left_out=ahead.left_out(),
-        )
-    if form == "table":
-        _show_left_out(shown.left_out, verbose=verbose)
-        _show(shown, plan, problems)
-    else:
-        from reconciler.cli.output import write
+    if where.hub and not (about["repo"] or about["branch"] or about["path"]):
+        return _held(where, form)
+    if where.in_cluster and not names_a_repository(about):
+        return _held(where, form)
+    shown, plan, problems = _planned(where, about, check=check)
+    match form:
+        case "table":
+            _show_left_out(shown.left_out, verbose=verbose)
+            _show(shown, plan, problems)
+        case "markdown" | "sarif":
+            from reconciler.cli import plan_forms
 
-        write(form, "Plan", shown)
-    if any(problem.severity == "error" for problem in problems):
+            print(plan_forms.FORMS[form](shown, plan, problems))
+        case _:
+            from reconciler.cli.output import write
+
+            write(form, "Plan", shown)
+    if any(problem.severity == "error" for problem in problems) or any(map(_is_wrong, shown.checks)):
         return REFUSED
     return DIFFERENCES if plan.steps or shown.refused else 0
 
 
-def _held(where: Where, about: Mapping[str, str | None], form: str) -> int:
-    """Show what waits for approval elsewhere. Raises UsageError where a repository is named too."""
+def _is_wrong(check: str) -> bool:
+    return not check.startswith(UNSEEN)
+
+
+def _planned(where: Where, about: Mapping[str, str | None], *, check: bool) -> "tuple[Shown, Plan, list[Diagnostic]]":
+    """The plan; with a hub elsewhere again as long as that goes on meanwhile. Raises WorldUnavailable."""
+    from reconciler.errors import WorldUnavailable
+    from reconciler.wiring.basis import MOVED, Moved
+    from reconciler.wiring.preview import preview
+
+    for _ in range(MOVED):
+        settings, hub, unknown = _settled(where, about)
+        with preview(settings, uncommitted=True, is_named=bool(about["branch"]), hub=hub) as ahead:
+            try:
+                plan = ahead.plan()
+            except Moved:
+                continue
+            shown, every, problems = _told(ahead, plan, unknown)
+            if check:
+                from reconciler.cli.plan_check import checked
+
+                found = checked(every.steps, ahead.state, here=hub is None and not settings.has_cluster)
+                said = tuple(one.text if one.is_wrong else f"{UNSEEN}: {one.text}" for one in found)
+                shown = replace(shown, checks=said)
+            return shown, every, problems
+    raise WorldUnavailable("the hub went on each time while it was asked", hint="ask again when less is under way")
+
+
+def _settled(where: Where, about: Mapping[str, str | None]) -> "tuple[Settings, Hub | None, str]":
+    """(which repository, what a hub elsewhere knows, why nothing is known of what is live)."""
+    from reconciler.cli.followed import followed, settings_of
+    from reconciler.edge.paths import StateDirectory
+    from reconciler.errors import AnswerRefused, HubUnreachable, RightMissing, UsageError
+    from reconciler.wiring.basis import Hub
+
+    log = StateDirectory(where.state_dir).hub.log
+    name_it = "Name the hub: --hub URL, or its --state directory."
+    if where.hub:
+        if not about["repo"]:
+            raise UsageError("which repository is planned?", hint="add --repo ., in a clone of what the hub follows")
+        hub = Hub(where.basis)
+        named = {name: about[name] or getattr(hub.basis, name) for name in ("branch", "path")}
+        return settings_of({"repo": about["repo"], "state_dir": where.state_dir, **named}), hub, ""
+    settings = followed(
+        where.state_dir,
+        repo=about["repo"],
+        branch=about["branch"],
+        path=about["path"],
+        context=where.context or None,
+        kubeconfig=where.kubeconfig,
+    )
+    if log.exists():
+        return settings, None, ""
+    if not where.in_cluster:
+        return settings, None, f"{UNKNOWN} (no log in {where.state_dir}): everything is shown as new. {name_it}"
+    if where.context:
+        try:
+            return settings, Hub(where.basis), ""
+        except (HubUnreachable, RightMissing, AnswerRefused) as absent:
+            why = f"{absent.message}; no log in {where.state_dir}"
+            return settings, None, f"nothing is known of what a hub holds back or was told ({why}). {name_it}"
+    return (
+        settings,
+        None,
+        f"nothing is known of what a hub holds back or was told (no log in {where.state_dir}). {name_it}",
+    )
+
+
+def _told(ahead: "Preview", plan: "Plan", unknown: str) -> "tuple[Shown, Plan, list[Diagnostic]]":
+    from reconciler.cli.plan_forms import Shown
+    from reconciler.diagnostics import Diagnostic
+
+    problems = [Diagnostic.from_dict(one) for one in ahead.state.all_problems]
+    every = replace(plan, steps=(*plan.steps, *ahead.then.steps))
+    shown = Shown(
+        unknown=unknown,
+        of=_of(ahead),
+        commit=ahead.head,
+        uncommitted=ahead.uncommitted,
+        digest=plan.digest if plan.steps else "",
+        held=plan.held,
+        counts=plan.counts,
+        then=ahead.then.counts,
+        steps=tuple(_step(step) for step in every.steps),
+        fetch_bytes=fetched(every),
+        refused=tuple(_refused(every, ahead.state)),
+        notes=tuple(_notes(ahead)),
+        problems=tuple(problem.as_dict() for problem in problems),
+        left_out=ahead.left_out(),
+    )
+    return shown, every, problems
+
+
+def _of(ahead: "Preview") -> str:
+    """What is planned, in words: which branch or commit, and how far it is from the one that is followed."""
+    mirror, head = ahead.mirror, ahead.head[:12]
+    if ahead.checked_out is None:
+        return f"branch {mirror.branch} of {mirror.remote} at {head}"
+    dirty = len(ahead.uncommitted)
+    files = f" with {dirty} file{'s' * (dirty != 1)} not committed yet" if dirty else ""
+    said = (f"branch {ahead.checked_out} at {head}" if ahead.checked_out else f"commit {head}, on no branch") + files
+    far, base = ahead.distance
+    known = f"{mirror.branch} ({base[:12]}, " + ("as it was read last)" if ahead.followed else "as this clone has it)")
+    if not base:
+        return f"{said}; this clone has no branch {mirror.branch} to compare with"
+    if far is None:
+        return f"{said}; how far that is from {known} cannot be seen in this clone"
+    parts = [f"{n} commit{'s' * (n != 1)} {where} of" for n, where in zip(far, ("ahead", "behind"), strict=True) if n]
+    if parts:
+        return f"{said}, {' and '.join(parts)} {known}".replace("behind of", "behind")
+    return f"{said}; that commit was read last" if ahead.followed else f"{said}; that commit is {mirror.branch}"
+
+
+def _held(where: Where, form: str) -> int:
+    """Show what waits for approval elsewhere."""
     from reconciler.errors import UsageError
     from reconciler.history.timeline import counted
 
-    if any(about.values()):
-        raise UsageError("--hub shows the plan that is held there, made in the hub's own repository")
+    if form in {"markdown", "sarif"}:
+        raise UsageError(f"--output {form} is of a plan made here", hint="add --repo .")
     held = where.ask("plan", {}).held
     if form != "table":
         from reconciler.cli.output import write
@@ -140,6 +232,7 @@ def _notes(ahead: "Preview") -> Iterator[str]:
     if ahead.loses_policy:
         yield NO_POLICY
     yield from _stays(ahead.state)
+    yield from ahead.remarks()
     for edge, known in sorted(ahead.state.edges.items()):
         if known.refusal:
             yield f"{edge} takes no orders from this log: {known.refusal}"
@@ -182,15 +275,21 @@ def fetched(plan: "Plan") -> dict[str, int | None]:
     }
 
 
-def _show(shown: Shown, plan: "Plan", problems: "Sequence[Diagnostic]") -> None:
-    from reconciler.cli.draw import line, table
+def _show(shown: "Shown", plan: "Plan", problems: "Sequence[Diagnostic]") -> None:
+    from reconciler.cli.draw import STYLES, line, table
+    from reconciler.cli.plan_forms import step_lines, summary
     from reconciler.diagnostics import printable, render_all
-    from reconciler.history.timeline import counted, size
+    from reconciler.history.timeline import size
 
     for path in shown.uncommitted:
-        click.echo(f"not committed yet: {path}", err=True)
+        click.echo(f"not committed yet: {printable(path)}", err=True)
+    if shown.unknown:
+        line(printable(shown.unknown), "yellow")
+    line(printable(f"plan of {shown.of}") + "\n")
     for step in plan.steps:
-        _show_step(step)
+        for about, text in step_lines(step):
+            line(text, "yellow" if about == "waits" else STYLES.get(about, ""))
+        line("")
     if shown.fetch_bytes:
         table(
             ("EDGE", "FETCHES"),
@@ -199,16 +298,18 @@ def _show(shown: Shown, plan: "Plan", problems: "Sequence[Diagnostic]") -> None:
         line("")
     for note in shown.notes:
         line(f"note: {note}\n", "yellow")
+    for check in shown.checks:
+        line(printable(f"check: {check}") + "\n", "yellow")
     for one in shown.refused:
         said = f"note: {one['edge']} {one['model']}: version {one['version']} is {one['phase']}: {one['code']}: "
         line(printable(f"{said}{one['message']}{'; ' if one['waits'] else ''}{one['waits']}") + "\n", "yellow")
     if problems:
         line(render_all(problems) + "\n")
-    named = f"plan {plan.digest}" if any(not step.waits for step in plan.steps) else "plan"
-    line(f"{named}: {counted(plan.counts)}" if plan.steps else _nothing(shown))
+    named = f"plan {shown.digest}" if shown.digest and any(not step.waits for step in plan.steps) else "plan"
+    line(f"{named}: {summary(shown)}" if plan.steps else summary(shown))
     if plan.held:
         line(f"held: {plan.held}", "yellow")
-        line(f" help: `reconciler approve {plan.digest}` releases it once a reconciler has read the commit")
+        line(f" help: `reconciler approve {shown.digest}` releases it once a reconciler has read the commit")
 
 
 def _show_left_out(left: Mapping[str, str], *, verbose: bool) -> None:
@@ -218,36 +319,3 @@ def _show_left_out(left: Mapping[str, str], *, verbose: bool) -> None:
         click.echo(printable(f"left out: {path}: {why}"), err=True)
     if left and not verbose:
         click.echo(f"{len(left)} file{'s' * (len(left) != 1)} left out, of other tools (-v names them)", err=True)
-
-
-def _nothing(shown: Shown) -> str:
-    many = len(shown.refused)
-    return (
-        f"nothing to order; {many} refused by {'its edge' if many == 1 else 'their edges'}" if many else "nothing to do"
-    )
-
-
-def _show_step(step: "Step") -> None:
-    from reconciler.cli.draw import STYLES, line
-    from reconciler.diagnostics import printable
-    from reconciler.history.keys import spoken
-
-    line(printable(f"{step.action} {spoken(step.key)}"), STYLES.get(step.action, ""))
-    width = max((len(change.field) for change in step.changes), default=0)
-    for change in step.changes if step.action != "delete" else ():
-        old = "" if step.action == "create" else f"{_value(change.old)} → "
-        line(printable(f"    {change.field:<{width}}  {old}{_value(change.new)}"))
-    where = f" ({step.origin})" if step.origin else ""
-    line(printable(f"    because: {step.reason}{where}"))
-    if step.waits:
-        line(printable(f"    waits: {step.waits}"), "yellow")
-    line("")
-
-
-def _value(value: object) -> str:
-    if value is None:
-        return "(none)"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    text = str(value)
-    return f"{text[:12]}…" if len(text) == 64 and text.isalnum() else text or '""'

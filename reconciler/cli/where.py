@@ -7,7 +7,10 @@ never replaced by this machine's log.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from reconciler.cli.remote import Hub
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,7 @@ class Where:
     """A place to ask. With `context` or `kubeconfig` it is the hub's Pod; with `hub` its address; else a directory.
 
     actor: on whose behalf, where this command was called by one elsewhere; "" for whoever calls it.
+    token_env, token_file: where the token is that a proxy before `hub` wants.
     """
 
     state_dir: Path
@@ -23,6 +27,8 @@ class Where:
     kubeconfig: Path | None = None
     namespace: str = ""
     actor: str = ""
+    token_env: str = ""
+    token_file: Path | None = None
 
     @property
     def in_cluster(self) -> bool:
@@ -35,8 +41,17 @@ class Where:
         return bool(self.hub) or self.in_cluster
 
     @property
-    def _hub(self) -> tuple[str, str, Path | None, str]:
-        return self.hub, self.context, self.kubeconfig, self.namespace
+    def _hub(self) -> "Hub":
+        from reconciler.cli.remote import Hub, Token
+
+        token = Token(self.token_env, self.token_file)
+        return Hub(self.hub, self.context, self.kubeconfig, self.namespace, token)
+
+    def basis(self, said: Mapping[str, str]) -> bytes:
+        """What the hub knows, for a plan made here (see `wiring.basis`). Raises WorldUnavailable, AnswerRefused."""
+        from reconciler.cli import remote
+
+        return remote.basis(self._hub, said)
 
     def ask(self, question: str, said: Mapping[str, str | None]) -> Any:
         """The answer to one of `web.answers.QUESTIONS`. Raises what it raised there, and WorldUnavailable."""
@@ -48,7 +63,7 @@ class Where:
             from reconciler.cli import remote
             from reconciler.web.document import revived
 
-            return revived(asked.type, remote.document(remote.Hub(*self._hub), question, words))
+            return revived(asked.type, remote.document(self._hub, question, words))
         from reconciler.wiring.past import edge_alone, opened
 
         with opened(self.state_dir, edge_alone(self.state_dir) if question == "why" else "") as past:
@@ -62,7 +77,7 @@ class Where:
             from reconciler.web.document import revived
             from reconciler.web.records import Record
 
-            lines = remote.lines(remote.Hub(*self._hub), "history", words | ({"follow": "true"} if follow else {}))
+            lines = remote.lines(self._hub, "history", words | ({"follow": "true"} if follow else {}))
             return (revived(Record, line) for line in lines)
         return self._told_here(words, follow=follow)
 

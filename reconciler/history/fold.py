@@ -12,7 +12,7 @@ from reconciler.history.events import Entry, Event, rfc3339
 from reconciler.history.keys import Key, stage_of
 from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State, Wish, fingerprint
 
-CODE_VERSION: Final = 17  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 18  # of the fold: snapshots made by another one are dropped
 INSTEAD: Final = "; what serves instead: "
 
 

@@ -98,10 +98,11 @@ def _changes(wanted: Desired, there: Observed | None, keys: MergeKeys) -> tuple[
     seen = None if there is None or there.deleting else there.seen
     if old == new and seen is None:
         return ()
-    old, new = dict(leaves(old, keys)) if seen is None else seen, dict(leaves(new, keys))
+    found, new = dict(leaves(old, keys)), dict(leaves(new, keys))
+    old = found if seen is None else seen
     fields = sorted(old.keys() | new.keys())
-    return tuple(
-        FieldChange(name, old.get(name, MISSING), new.get(name, MISSING))
+    return tuple(  # what is there is told, also where it is somebody else's until now
+        FieldChange(name, old.get(name, found.get(name, MISSING)), new.get(name, MISSING))
         for name in fields
         if old.get(name, MISSING) != new.get(name, MISSING)
     )

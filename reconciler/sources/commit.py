@@ -19,7 +19,7 @@ Files = Mapping[str, bytes | None]
 _SCRATCH: Final = "refs/reconciler/writing"
 _FILE_MODES: Final = {"100644", "100755"}
 # What of the user's environment decides who commits; everything else of Git's is taken away.
-_WHO: Final = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_CONFIG_GLOBAL")
+_WHO: Final = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ READ_DEADLINE_S: Final = 60.0
 WORDS_KEPT: Final = 600
 # Which certificates this machine trusts: the operator's, and no way to another repository.
 _KEPT: Final = ("GIT_SSL_CAINFO", "GIT_SSL_CAPATH")
+_CONFIGURED: Final = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
 
 
 class GitAnswer(NamedTuple):
@@ -84,6 +85,8 @@ class Git:
         place = {"GIT_CEILING_DIRECTORIES": str(self.directory.parent)}
         if self.git_dir is not None:
             place["GIT_DIR"] = str(self.git_dir)
+        if not self.global_config:  # the user's own counts: so does where it stands
+            place |= {name: os.environ[name] for name in _CONFIGURED if name in os.environ}
         return environment(self.remote, token, self.global_config, self.extra) | place
 
 

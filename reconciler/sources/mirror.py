@@ -68,6 +68,7 @@ class Mirror:
         """Fetches nothing yet. Raises GitRefused when `branch` cannot be one, GitUnavailable without room to write."""
         self.remote = remote
         self.branch = branch
+        self.directory = directory.resolve()
         self._copy = LocalCopy(directory, remote, branch, fetch_deadline_s)
         self._head: str | None = None
         self._damaged = False

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from reconciler.diagnostics import BLOCKS_PRUNING, HOLDS_DELETES, Diagnostic
 from reconciler.errors import GitUnavailable, HistoryError, SourceMissing
@@ -24,7 +24,6 @@ from reconciler.model.kind import to_json
 from reconciler.planning.declared import Declared, Object
 from reconciler.planning.kinds import models
 from reconciler.planning.mutation import mutated_version
-from reconciler.sources.cache import DocumentCache
 from reconciler.sources.documents import read_documents
 from reconciler.sources.mirror import CommitFacts, Mirror
 from reconciler.sources.tree import FileChange, ManifestFile, is_hidden, names_us
@@ -43,6 +42,13 @@ class Slot:
 NOTHING = Slot("", None)
 Files = dict[str, list[Slot]]
 Problems = Mapping[str, list[dict[str, Any]]]  # by path, as the log has them
+
+
+class Cache(Protocol):
+    """Parsed documents by blob id. Implemented by `sources.cache.DocumentCache`."""
+
+    def load(self, oids: Iterable[str]) -> dict[str, list[Object]]: ...
+    def keep(self, parsed: Mapping[str, list[Object]]) -> None: ...
 
 
 @dataclass
@@ -87,7 +93,7 @@ class DocumentRepository:
         mirror: Mirror,
         state: State,
         blob: Callable[[str], bytes | None],
-        cache: DocumentCache,
+        cache: Cache,
         folder: str = "",
         *,
         repo: str = "",
@@ -101,12 +107,18 @@ class DocumentRepository:
         self._kinds = models()
         self._files = self._remembered()
         self._dotted = {path for path in self._files if is_hidden(path, folder)}  # an older release has read them
-        self._declared = Declared(slot.object for slots in self._files.values() for slot in slots if slot.object)
+        self._known: Declared | None = None
 
     @property
     def declared(self) -> Declared:
         """What the last adopted reading declares."""
-        return self._declared
+        if self._known is None:
+            self._known = Declared(self.standing().values())
+        return self._known
+
+    def standing(self) -> dict[str, Object]:
+        """The last good content of each document, by where it stands."""
+        return {slot.good: slot.object for slots in self._files.values() for slot in slots if slot.object is not None}
 
     @property
     def _source(self) -> dict[str, str]:
@@ -205,7 +217,7 @@ class DocumentRepository:
                 self._files[path] = slots
             else:
                 self._files.pop(path, None)
-        self._declared = reading.declared
+        self._known = reading.declared
 
     # ── at start ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -390,7 +402,7 @@ class DocumentRepository:
             if declaration is not None:
                 obj = _object(declaration, document)
                 objects.append(obj)
-                mutation = mutated_version(self._declared.get(obj.identity), obj)
+                mutation = mutated_version(self.declared.get(obj.identity), obj)
                 found = [*found, mutation] if mutation is not None else found
                 candidate.slot = Slot(f"{file.oid}#{document.index}", obj) if mutation is None else None
             problems += found
@@ -507,7 +519,7 @@ class DocumentRepository:
             before = self._files.get(candidate.path, [])
             there = before[candidate.index] if candidate.index < len(before) else NOTHING
             return NOTHING if there.object is not None and there.object.identity in claims else there
-        standing, mine = self._declared.get(candidate.identity), claims[candidate.identity]
+        standing, mine = self.declared.get(candidate.identity), claims[candidate.identity]
         if standing is None:
             return NOTHING
         keepers = [one for one in mine if one.path == standing.path] or (mine if standing.path in changed else [])
@@ -523,7 +535,7 @@ class DocumentRepository:
         if candidate.identity is None:
             return []
         others = [(other.path, other.line) for other in claims[candidate.identity] if other is not candidate]
-        standing = self._declared.get(candidate.identity)
+        standing = self.declared.get(candidate.identity)
         if standing is not None and standing.path not in changed:
             others.append((standing.path, standing.line))
         return others
@@ -535,9 +547,9 @@ class DocumentRepository:
         touched: dict[Identity, Object | None] = {obj.identity: None for obj in before}
         touched.update(after)
         changed = {
-            identity for identity, obj in touched.items() if _content(obj) != _content(self._declared.get(identity))
+            identity for identity, obj in touched.items() if _content(obj) != _content(self.declared.get(identity))
         }
-        return self._declared.changed(touched), frozenset(changed)
+        return self.declared.changed(touched), frozenset(changed)
 
     # ── problems ──────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -30,7 +30,7 @@ class Door:
     def open(self, hub: "HubProcess") -> str:
         """Answer for `hub` from now on; the address, for people. Call it before the hub runs."""
         tally = Tally(has_commit=bool(hub.record.state.ref.commit))
-        site = Site(LiveLog(Path(hub.settings.state_dir)), hub.log, tally, hub.vitals)
+        site = Site(LiveLog(Path(hub.settings.state_dir)), hub.log, tally, hub.vitals, hub.followed)
         hub.log.subscribe(tally.heard)
         hub.log.subscribe(site.bell.heard)
         self._site, self._guard = site, Guard(application(site), loopback=is_loopback(self._socket))

@@ -10,7 +10,7 @@ from typing import Any, Final
 from reconciler.engine.queue import Cause, Queue, StageQueue, Trigger
 from reconciler.engine.recorder import Recorder
 from reconciler.engine.stage import Stage
-from reconciler.errors import ReconcilerError, RightMissing, SettingInvalid
+from reconciler.errors import KindMissing, ReconcilerError, RightMissing, SettingInvalid
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import DECLARE, Key, stage_of
@@ -30,6 +30,7 @@ from reconciler.kube.write.target import ClusterTarget
 from reconciler.model.identity import HOME
 from reconciler.stages.declare import Declare
 from reconciler.stages.git import Repository
+from reconciler.wiring.basis import Seen
 from reconciler.wiring.process import Pool
 from reconciler.wiring.vitals import Vitals
 
@@ -177,6 +178,17 @@ class ClusterStage:
         )
         self._kept.append((cache, target))
         return cache, target
+
+    def see(self) -> Seen:
+        """Every object of our kinds, as it was heard of last; from any thread. Raises ApiUnavailable."""
+        objects: dict[Key, Live] = {}
+        unseen: dict[str, str] = {}
+        for kind in OURS:
+            try:
+                objects.update(self.cache.all(kind))
+            except (KindMissing, RightMissing) as failure:
+                unseen[kind] = failure.message
+        return Seen(objects, unseen)
 
     def _know_cluster(self) -> None:
         """Learn which cluster this is; another one than the log keeps ends the process before anything is written."""

@@ -37,6 +37,8 @@ class LocalPeers:
 class EdgeStage:
     """Orders edges of this machine, and looks after their agents: the hub's stage `deliver`."""
 
+    see = None  # there is no cluster
+
     def __init__(
         self, place: StateDirectory, repository: Repository, recorder: Recorder, queue: Queue, *, supervise: bool
     ) -> None:

@@ -29,6 +29,7 @@ from reconciler.sources.git_safety import Credentials, Remote
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
 from reconciler.sources.watch import Watcher, watch_head
+from reconciler.wiring.basis import Followed
 from reconciler.wiring.edges import EdgeStage
 from reconciler.wiring.process import AUDIT_S, SystemClock, recorded
 from reconciler.wiring.vitals import Vitals
@@ -91,6 +92,11 @@ class HubProcess:
         from reconciler.wiring.cluster import ClusterStage  # a hub of edges needs no Kubernetes client
 
         return ClusterStage(self.settings, repository, self.record, self.queue, self.vitals, further=further)
+
+    @property
+    def followed(self) -> Followed:
+        """What it follows, and what it sees of its cluster, from any thread."""
+        return Followed(self.settings.branch, self.settings.path, self.stage.see)
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         match request.get("verb"):

@@ -10,13 +10,16 @@ import sys
 import sysconfig
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 
 from reconciler.edge.paths import StateDirectory
 from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.settings import Settings
+from reconciler.web.server import Door
 from reconciler.wiring.hub import HubProcess
 from reconciler.wiring.process import recorded
 from tests.bench import Figure
@@ -36,6 +39,7 @@ def figures(small: bool) -> Iterator[Figure]:
     yield from _start_up(rounds)
     with tempfile.TemporaryDirectory() as place:
         yield from _plan(Path(place), 20 if small else 1000, rounds)
+        yield from _elsewhere(Path(place), 20 if small else 1000, rounds)
         yield from _status(Path(place), 20 if small else 1000, rounds)
 
 
@@ -77,7 +81,7 @@ def _plan(place: Path, edges: int, rounds: int) -> Iterator[Figure]:
     _reconcile(repository.path, state)
     words = ["plan", "--repo", str(repository.path), "--state", str(state)]
     said = subprocess.run([RECONCILER, *words], capture_output=True, text=True, check=True).stdout
-    assert said.strip() == "nothing to do", said
+    assert said.endswith("nothing to do\n"), said
 
     def commit(n: int) -> None:
         repository.reset(base)
@@ -91,6 +95,33 @@ def _plan(place: Path, edges: int, rounds: int) -> Iterator[Figure]:
     for name, change in (("committed", commit), ("not committed yet", edit)):
         taken = median(_planned(words, change, n) for n in range(rounds))
         yield Figure(f"reconciler plan {what}, {name}", taken, "s", "lower", LIMIT, 1.5)
+
+
+def _elsewhere(place: Path, edges: int, rounds: int) -> Iterator[Figure]:
+    """The plan of a pull request in a clone, without a log, against a hub that has read its base."""
+    origin, state = Repository(place / "origin"), place / "hub"
+    origin.commit({_path(n): _file(n) for n in range(edges)})
+    _reconcile(origin.path, state)
+    hub = HubProcess(Settings(repo=str(origin.path), state_dir=state), supervise=False)
+    with closing(hub.log), closing(hub._control), closing(Door("127.0.0.1:0")) as door:
+        url = door.open(hub)
+        origin.git("clone", "--quiet", "--depth=1", f"file://{origin.path}", str(place / "clone"))
+        clone = Repository(place / "clone")
+        base = clone.git("rev-parse", "HEAD")
+
+        def commit(n: int) -> None:
+            clone.reset(base)
+            clone.commit({_path(n): _file(n, target="2")})
+
+        taken = []
+        for n in range(rounds):  # each without anything that one before has left
+            words = ["plan", "--repo", str(clone.path), "--state", str(place / f"none-{n}"), "--hub", url]
+            taken.append(_planned(words, commit, n))
+        what = f"of 1 line in {edges * (MODELS + 1):,} objects, a clone against a hub"
+        yield Figure(f"reconciler plan {what}", median(taken), "s", "lower", LIMIT, 2.0)
+        said = urllib.request.Request(f"{url}/api/v1/basis", headers={"Accept-Encoding": "gzip"})
+        with urllib.request.urlopen(said) as answer:  # values are asked for beyond it: those of one key here
+            yield Figure(f"the hub's answer {what}", len(answer.read()) / 1e6, "MB", "lower", LIMIT, 5.0)
 
 
 def _planned(words: list[str], change: Callable[[int], None], n: int) -> float:

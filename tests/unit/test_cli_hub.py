@@ -175,7 +175,7 @@ def test_what_waits_for_approval_is_shown_with_how_to_approve_it(call: Call, fre
     assert "InferenceModel/default/a@b" in said.out
     assert "reconciler approve ab12" in said.out
     assert json.loads(call("plan", "--hub", fresh.url, "-o", "json").out)["held"]["digest"] == "ab12"
-    assert "in the hub's own repository" in call("plan", "--hub", fresh.url, "--repo", "x").err
+    assert "which repository is planned?" in call("plan", "--hub", fresh.url, "--branch", "x").err
 
 
 def test_a_page_of_history_goes_on_from_a_cursor(served: Served) -> None:
@@ -217,7 +217,8 @@ def test_a_second_answer_reads_only_what_is_new(fresh: Served) -> None:
 
 def test_the_api_says_what_it_takes(served: Served) -> None:
     answer, body = served.get("/api/v1")
-    assert set(json.loads(body)["questions"]) == {"status", "state", "why", "wait", "plan", "problems", "history"}
+    known = {"status", "state", "why", "wait", "plan", "problems", "history", "basis"}
+    assert set(json.loads(body)["questions"]) == known
     for path, status in (
         ("/api/v1/status?nope=1", 400),
         ("/api/v1/why", 400),

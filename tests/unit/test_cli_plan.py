@@ -8,7 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from reconciler.cli import remote
 from reconciler.cli.plan import NO_POLICY, _notes
+from reconciler.errors import HubUnreachable, ReconcilerError, RightMissing
 from reconciler.history import events as ev
 from reconciler.history.keys import DECLARE, DELIVER
 from reconciler.history.state import EdgeSeen, Served, StageState, State
@@ -17,7 +19,7 @@ from reconciler.planning.plan import Plan, Step
 from reconciler.wiring.past import opened
 from reconciler.wiring.preview import Preview
 from tests.scripted_server import ScriptedServer, answer
-from tests.unit.cli_world import FILES, SET, SHA, World, key
+from tests.unit.cli_world import FILES, MODEL, SET, SHA, World, key
 from tests.unit.conftest import Call, Said
 
 PlanOf = Callable[..., Said]
@@ -38,14 +40,17 @@ def shown(said: Said) -> dict[str, Any]:
 
 def test_with_nothing_to_do_it_ends_with_0(plan: PlanOf, settled: World) -> None:
     said = plan()
-    assert (said.code, said.out) == (0, "nothing to do\n")
+    head = settled.repository.head()[:12]
+    of = f"plan of branch main at {head}; that commit was read last"
+    assert (said.code, said.out) == (0, f"{of}\n\nnothing to do\n")
 
 
 def test_files_of_other_tools_are_counted_and_named_where_that_is_asked(plan: PlanOf, settled: World) -> None:
     files = {".github/ci.yml": "on: push\n", "mkdocs.yml": "site: x\n", "old/a.yaml": "kind: [\n"}
     settled.repository.commit({**files, ".reconcilerignore": "old/\n"})
     said = plan()
-    assert (said.code, said.out) == (0, "nothing to do\n")
+    assert (said.code, said.out.splitlines()[-1]) == (0, "nothing to do")
+    assert "not committed" not in said.out
     assert "3 files left out, of other tools (-v names them)\n" in said.err
     assert [line for line in plan("-v").err.splitlines() if line.startswith("left out: ")] == [
         "left out: .github/ci.yml: its name begins with a dot",
@@ -98,6 +103,8 @@ def test_what_is_wrong_ends_with_more_than_1(call: Call, tmp_path: Path) -> None
 def test_without_any_state_it_plans_from_nothing(call: Call, settled: World, tmp_path: Path) -> None:
     said = call("plan", "--repo", settled.repository.path, "--state", tmp_path / "none")
     assert said.code == 1
+    first = f"nothing is known of what is live (no log in {tmp_path / 'none'}): everything is shown as new. "
+    assert said.out.startswith(first + "Name the hub: --hub URL, or its --state directory.\n")
     assert "4 to create" in said.out
     assert not (tmp_path / "none" / "hub").exists()
 
@@ -192,6 +199,46 @@ def test_a_fleet_that_goes_is_noted(plan: PlanOf, settled: World) -> None:
     assert len(shown(plan("--output", "json"))["notes"]) == 1
 
 
+def test_what_follows_as_the_fleet_of_a_commit_comes_into_force_is_shown(plan: PlanOf, settled: World) -> None:
+    entry = "    - {version: '3', downloadURL: https://models.example.com/defect-3.tar.gz, size: 7}\n"
+    with settled.hub("berlin-07", "berlin-08"):
+        settled.commit({"models/defect.yaml": MODEL + entry, "deployments/defect.yaml": SET % "3"}, "Without a digest")
+    assert plan().code == 3
+    fleet = FLEET.replace("prune: {maxShare: 50%}", "artifacts: {requireDigest: false}")
+    settled.repository.commit({"fleet.yaml": fleet})
+    said = plan()
+    assert said.out.splitlines()[-1] == "plan: nothing at once; 2 to update as its Fleet comes into force"
+    value = shown(plan("-o", "json"))
+    assert (value["counts"], value["then"], [one["edge"] for one in value["steps"]]) == (
+        {},
+        {"update": 2},
+        ["berlin-07", "berlin-08"],
+    )
+    with settled.hub("berlin-07", "berlin-08"):
+        settled.turn("commit")
+        orders = [e for e in settled.record.log.read() if e.event.type == ev.APPLY_INTENDED][-2:]
+    assert [order.event.data["spec"]["version"] for order in orders] == ["3", "3"]
+
+
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("why", [HubUnreachable("no Pod runs"), RightMissing("may not list pods")])
+def test_a_cluster_without_a_hub_is_planned_and_says_what_is_not_known(
+    call: Call, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: ReconcilerError
+) -> None:
+    def unheard(*_: object) -> bytes:
+        raise why
+
+    monkeypatch.setattr(remote, "basis", unheard)
+    world.repository.commit(dict(FILES))
+    lists = ({"kind": f"{kind}List", "metadata": {"resourceVersion": "1"}, "items": []} for kind in KEPT)
+    with ScriptedServer([answer(200, body=json.dumps(one).encode()) for one in lists]) as server:
+        place = ("--repo", world.repository.path, "--state", tmp_path / "state", "--context", "here")
+        said = call("plan", *place, "--kubeconfig", server.kubeconfig(tmp_path))
+    assert said.code == 1
+    first = f"nothing is known of what a hub holds back or was told ({why.message}; no log in {tmp_path / 'state'}). "
+    assert said.out.startswith(first + "Name the hub")
+
+
 def test_rewritten_history_is_held(plan: PlanOf, settled: World) -> None:
     settled.repository.git("commit", "--quiet", "--amend", "-m", "Another beginning")
     settled.repository.commit({"deployments/defect.yaml": SET % "2"})
@@ -252,14 +299,17 @@ def test_a_plan_for_a_cluster_ends_every_connection_that_it_opened(
 
 def test_an_edge_that_takes_no_orders_is_said_though_nothing_is_planned_for_it() -> None:
     state = State(edges={"e1": EdgeSeen(refusal="an older copy"), "e2": EdgeSeen()})
-    ahead = cast("Preview", SimpleNamespace(loses_policy=False, state=state))
+    ahead = cast("Preview", SimpleNamespace(loses_policy=False, state=state, remarks=tuple))
     assert list(_notes(ahead)) == ["e1 takes no orders from this log: an older copy"]
 
 
 def test_what_stays_of_an_object_is_named_with_whose_it_is() -> None:
     kept = {"mutated": {"spec.replicas": [1, 3, "helm"]}}
     keys = {f"InferenceModel/default/m{n:02}": Served(operation="o", live=kept) for n in range(12)}
-    ahead = cast("Preview", SimpleNamespace(loses_policy=False, state=State(stages={DECLARE: StageState(keys=keys)})))
+    ahead = cast(
+        "Preview",
+        SimpleNamespace(loses_policy=False, state=State(stages={DECLARE: StageState(keys=keys)}), remarks=tuple),
+    )
     *named, rest = _notes(ahead)
     assert named[0] == "InferenceModel/default/m00: spec.replicas stays 3, which is helm's; Git says 1"
     assert (len(named), rest) == (10, "and 2 objects more of which something stays: `reconciler status`")
@@ -270,7 +320,7 @@ def test_what_is_fought_over_is_said_though_nothing_is_planned_for_it() -> None:
     model = Served(operation="o", phase="Committed", fought=until, message="kubectl and reconciler fight over it")
     keys = {"InferenceModel/default/a": model, "InferenceModel/default/b": Served(operation="o")}
     state = State(stages={DECLARE: StageState(keys=keys)})
-    ahead = cast("Preview", SimpleNamespace(loses_policy=True, state=state))
+    ahead = cast("Preview", SimpleNamespace(loses_policy=True, state=state, remarks=tuple))
     assert list(_notes(ahead)) == [
         NO_POLICY,
         (

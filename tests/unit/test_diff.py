@@ -70,3 +70,17 @@ def test_a_policy_counts_only_while_it_could_help() -> None:
 
 def test_differences_stand_in_order_of_keys() -> None:
     assert [one.key for one in diff([Desired(B, SPEC), Desired(A, SPEC)], {})] == [A, B]
+
+
+def test_what_is_there_is_told_where_it_is_somebody_elses_until_now() -> None:
+    there = Observed({"spec": {"address": "10.7.7.7", "node": "n"}}, seen={})  # nothing of it is ours
+    assert fields(Desired(A, {"spec": {"address": "10.0.0.1", "node": "n"}}), there) == [
+        ("spec.address", "10.7.7.7", "10.0.0.1"),
+        ("spec.node", "n", "n"),  # it becomes ours
+    ]
+    assert (
+        differences(
+            Desired(A, {"spec": {"address": "10.7.7.7"}}), Observed({"spec": {}}, seen={"spec.address": "10.7.7.7"})
+        )
+        == []
+    )
