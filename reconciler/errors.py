@@ -24,7 +24,6 @@
     |  |- PreflightRefused       RX405        content
     |  |- PortTaken              RX406        seen
     |  |- GitRefused             RX407
-    |  |- HistoryRewritten       RX408        person
     |  |- PlanHeld               RX409        person
     |  |- ArtifactRefused        RX410
     |  |- ApiRefused             RX411
@@ -247,13 +246,6 @@ class GitRefused(WorldRefused):
     """A repository, URL, ref or setting could make Git run or read something else, or Git has no name to commit by."""
 
     code, hint = "RX407", "use an https or ssh URL, or a local path given on the command line"
-
-
-class HistoryRewritten(WorldRefused):
-    """The branch no longer contains the commit that was applied last (force push). Held until approved."""
-
-    code, retry = "RX408", Retry.PERSON
-    hint = "`reconciler plan` shows what would change; `reconciler approve DIGEST` follows the new history"
 
 
 class PlanHeld(WorldRefused):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from itertools import pairwise
 from typing import Any
 
 from reconciler.edge.keeper import Keeper
@@ -53,6 +54,10 @@ class MemoryLink:
         return self.is_alive and not self.is_away
 
 
+def _differing(one: Mapping[Identity, Object], other: Mapping[Identity, Object]) -> frozenset[Identity]:
+    return frozenset(identity for identity in {*one, *other} if one.get(identity) != other.get(identity))
+
+
 class Branch:
     """`stages.deliver.Repository` whose commits a test makes from declared objects."""
 
@@ -72,13 +77,21 @@ class Branch:
 
     def commit(self, *objects: Object, without: Iterable[Object] = (), **notes: Any) -> str:
         """The id of a commit that declares `objects` beside what was there, `without` some."""
+        without = list(without)
         there = (self._history[-1][1] if self._history else {}) | {obj.identity: obj for obj in objects}
         for obj in without:
             del there[obj.identity]
         number = len(self._history) + 1
-        facts = {"parents": [], "tree": "", "author": "Ada <ada@example.com>", "committed": "2027-01-15T08:00:00Z"}
-        files = {obj.path: "1" * 40 for obj in objects}
-        read = CommitRead(f"{number:040x}", facts | {"subject": f"commit {number}"}, files)
+        facts: dict[str, Any] = {
+            "parents": [],
+            "tree": "",
+            "author": "Ada <ada@example.com>",
+            "committed": "2027-01-15T08:00:00Z",
+        }
+        files = {obj.path: "1" * 40 for obj in objects} | {obj.path: None for obj in without}
+        reverts = self._reverts(there)
+        facts |= {"subject": f"commit {number}"} | ({"reverts": reverts} if reverts else {})
+        read = CommitRead(f"{number:040x}", facts, files)
         self._history.append((read, there))
         self.notes |= notes
         return read.commit
@@ -91,11 +104,33 @@ class Branch:
         known = [read.commit for read in commits].index(self._state.ref.commit) + 1 if self._state.ref.commit else 0
         if known == len(commits):
             return None
-        there = self._history[-1][1]
+        ends = range(known + 1 if known else len(commits), len(commits))
+        end = next((n for n in ends if self._changes_policy(n)), len(commits))
+        there = self._history[end - 1][1]
         new = Declared(there.values())
         identities = {*there, *(obj.identity for kind in KINDS for obj in self.declared.of_kind(kind))}
         changed = frozenset(one for one in identities if self.declared.get(one) != new.get(one))
-        return Reading(tuple(commits[known:]), new, changed, **self.notes)
+        last = self._history[-1][1]
+        later = frozenset(one for one in {*identities, *last} if new.get(one) != last.get(one))
+        return Reading(
+            tuple(commits[known:end]), new, changed, later=later if end < len(commits) else None, **self.notes
+        )
+
+    def _changes_policy(self, n: int) -> bool:
+        """Whether the last of `n` commits has another Fleet than the one before it."""
+        before, after = (Declared(there.values()).fleet() for _, there in self._history[n - 2 : n])
+        return before != after
+
+    def _reverts(self, there: Mapping[Identity, Object]) -> str | None:
+        """What sources.mirror.Mirror.reverts says of a commit that is to declare this: one object is one file."""
+        before = [{}, *(old for _, old in self._history)]
+        changed = _differing(before[-1], there)
+        for n in range(len(before) - 2, 0, -1):
+            if changed and not changed & _differing(before[n], there):
+                steps = [_differing(old, new) for old, new in pairwise(before[n:])]
+                touched = frozenset().union(*(step for step in steps if step & changed))
+                return None if touched & _differing(before[n], there) else self._history[n - 1][0].commit
+        return None
 
     def adopt(self, reading: Reading) -> None:
         self.declared, self.notes = reading.declared, {}

@@ -17,4 +17,5 @@ def command(*, scope: str | None, where: Where, form: str) -> None:
     from reconciler.history.timeline import counted
 
     answer = ask(where, "resume", ["--", scope] if scope else [], scope=scope_of(scope))
-    answered(form, "Resumption", answer, f"resumed {scope or 'everything'}: {counted(answer['counts'])}")
+    held = f"; plan {answer['digest']} is held: {answer['held']}" if answer["held"] else ""
+    answered(form, "Resumption", answer, f"resumed {scope or 'everything'}: {counted(answer['counts'])}{held}")

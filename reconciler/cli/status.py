@@ -71,7 +71,7 @@ def show(seen: "Status") -> None:
         line(f"\nthe log of {link.peer} is not copied: {link.error}", "red")
     if seen.to_begin:
         line(f"\n{seen.to_begin} more to begin", "yellow")
-    if seen.held is not None:
+    if seen.held is not None and seen.held.digest not in seen.standing.why:  # else it stands above
         line(f"\nplan {seen.held.digest} is held: {seen.held.reason}", "yellow")
         line(f" help: `reconciler plan` shows it; `reconciler approve {seen.held.digest}` releases it")
     if seen.problems:

@@ -15,15 +15,17 @@ from reconciler.cli.where import Where
 def command(*, scope: str | None, reason: str, until: str | None, where: Where, form: str) -> None:
     """Order nothing more for SCOPE: an edge, an object as im/faces or InferenceModel/default/faces, or everything.
 
-    What serves keeps serving; edges still look after themselves.
+    What serves keeps serving; what was ordered already is carried out; edges still look after themselves.
     """
     from reconciler.cli.scopes import scope_of
     from reconciler.cli.verbs import answered, ask
+    from reconciler.history.times import shown
     from reconciler.web.moments import ahead, moment
 
     ends = ahead(moment(until), f"--until {until}") if until else ""
     spelled = ["--reason", reason, *(["--until", ends] if ends else []), *(["--", scope] if scope else [])]
     ask(where, "suspend", spelled, scope=scope_of(scope), reason=reason, until=ends)
     answer = {"scope": scope or "*", "reason": reason, "until": ends}
+    until = f" until {shown(ends)}" if ends else ""
     end = "reconciler resume" + (f" {scope}" if scope else "")
-    answered(form, "Suspension", answer, f"suspended {scope or 'everything'}; `{end}` ends it")
+    answered(form, "Suspension", answer, f"suspended {scope or 'everything'}{until}; `{end}` ends it")

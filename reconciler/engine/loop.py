@@ -231,17 +231,24 @@ class Loop:
         if isinstance(answer, ReconcilerError):
             reply.set_exception(answer)
             return
-        since = answer.counts if answer.held else dict(running.planned - before)
+        since = dict(running.planned - before)
         waiting = {name: n for name, n in answer.counts.items() if name == "waiting"}
         held = running.record.mine.held_plan if is_of_all else None
         reason = answer.held or (held.reason if held is not None else "")
-        reply.set_result({"digest": answer.digest, "counts": since | waiting, "held": reason})
+        digest = held.digest if held is not None and not answer.held else answer.digest
+        reply.set_result({"digest": digest, "counts": since | waiting, "held": reason})
 
     # ── one pass ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def consider(self, stage: str, change: Change) -> Considered:
         """What would be done for these keys, and why. Nothing is recorded or changed."""
         return self._considered(self._stages[stage], change)
+
+    def foresee(self, stage: str, change: Change) -> Plan:
+        """The plan for a change, told as if its steps were begun: what comes behind it is judged by what it brings."""
+        running, plan = self._stages[stage], self.consider(stage, change).plan
+        running.record.append(self._announcement(running, change, plan))
+        return plan
 
     def _considered(self, running: _Running, change: Change) -> Considered:
         """What `_compared` says. A key that a bug meets is a problem of that key alone: it stays as it is."""
@@ -278,10 +285,13 @@ class Loop:
         judged = replace(judged, deleted_lately=judged.deleted_lately + deletes)
         observed = running.target.observe(sound | kept)
         plan = make_plan(diff(expansions, observed, running.stage.merge_keys), judged)
+        others = judged.waited - change.keys
+        if others and not plan.holds <= judged.waited:  # what waits for a person waits together, under one digest
+            return self._compared(running, replace(change, keys=change.keys | others, kept=change.kept - others))
         kept = (kept - sound) | {step.key for step in plan.waiting if step.action != "delete"}
-        if kept and not plan.held:  # what cannot become as it is wanted stays as it was ordered
+        if kept:  # what cannot become as it is wanted stays as it was ordered
             ordered = [as_ordered(key, running.record.mine.known(key)) for key in kept]
-            plan = plan.beside(make_plan(diff(ordered, observed, running.stage.merge_keys), judged))
+            plan = plan.beside(Plan(make_plan(diff(ordered, observed, running.stage.merge_keys), judged).ready))
         return Considered(plan, expansions, observed, running.source.notice(expansions, plan))
 
     def reconcile(self, stage: str, change: Change) -> Plan:
@@ -316,14 +326,20 @@ class Loop:
 
     def _announced(self, running: _Running, change: Change, plan: Plan) -> str:
         """The event that explains a plan's intents: its own, where there is one."""
+        events = self._announcement(running, change, plan)
+        running.record.append(events, plans=running.record.mine.plans)
+        return events[-1].id if events else change.cause
+
+    def _announcement(self, running: _Running, change: Change, plan: Plan) -> list[Event]:
+        """The event of a plan, behind the approval that releases it; nothing where its intents say all."""
         said = running.source.announce(change, plan)
         if said is None:
-            return change.cause
+            return []
+        approved = [change.approval] if change.approval is not None and "releases" in said else []
+        cause = change.cause if approved or change.approval is None else self._record.state.ref.event
         data = {"counts": plan.counts, **said} | ({"fetchBytes": plan.fetch_bytes} if plan.fetch_bytes else {})
-        about = {"causationid": change.cause, "gitcommit": change.commit, "newdigest": plan.digest}
-        event = running.record.event(ev.CHANGE_PLANNED, f"plan/{running.stage.name}", data, **about)
-        running.record.append([event], plans=running.record.mine.plans)
-        return event.id
+        about = {"causationid": cause, "gitcommit": change.commit, "newdigest": plan.digest}
+        return [*approved, running.record.event(ev.CHANGE_PLANNED, f"plan/{running.stage.name}", data, **about)]
 
     def _follow_up(self, running: _Running, change: Change) -> None:
         for trigger in change.then:

@@ -29,7 +29,8 @@ class Change:
     keys: what may have changed.  kept: of which only what was ordered last is restored.  events: what was seen,
     recorded before anything is planned.  cause: id of the event that explains the plan.  commit: the commit that this
     is about, "" where it is about none.  look: everything is compared first, in slices, and what differs is planned
-    then.  then: triggers to follow.  is_later: it is answered when the source has the trigger taken again.
+    then.  approval: of a person, recorded with the plan that it releases, and not where that is held anew.
+    then: triggers to follow.  is_later: it is answered when the source has the trigger taken again.
     facts: what the source itself judges and announces the plan by.  bugs: keys that cannot be handled, and why.
     """
 
@@ -39,6 +40,7 @@ class Change:
     commit: str = ""
     kept: frozenset[Key] = frozenset()
     look: bool = False
+    approval: Event | None = None
     then: tuple[Trigger, ...] = ()
     is_later: bool = False
     facts: Any = None

@@ -28,6 +28,7 @@ APPLY_SUCCEEDED: Final = "apply.succeeded.v1"  # the effect is there; data.live 
 APPLY_FAILED: Final = "apply.failed.v1"  # terminal: it will not be tried again with the same content
 APPLY_ABANDONED: Final = "apply.abandoned.v1"  # superseded, or settled after a crash as not done
 STEPS_WAITING: Final = "steps.waiting.v1"  # which steps wait, and for what, where that changed; "" waits no more
+ORDER_EXPLAINED: Final = "order.explained.v1"  # what was ordered is wanted for another reason now; nothing is done
 HOLD_PLACED: Final = "hold.placed.v1"  # a digest is not given to an edge until its content changes or it is released
 HOLD_LIFTED: Final = "hold.lifted.v1"
 RETRY_ASKED: Final = "retry.asked.v1"  # what was refused or waits is ordered once more: a person, or a start, asks it

@@ -10,9 +10,9 @@ from typing import Any, Final
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event, rfc3339
 from reconciler.history.keys import Key, stage_of
-from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State, Wish
+from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State, Wish, fingerprint
 
-CODE_VERSION: Final = 18  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 19  # of the fold: snapshots made by another one are dropped
 INSTEAD: Final = "; what serves instead: "
 
 
@@ -95,31 +95,45 @@ def _manifests_checked(state: State, entry: Entry) -> None:
 
 
 def _change_planned(state: State, entry: Entry) -> None:
-    data, mine = entry.event.data, _mine(state, entry.event)
-    before = mine.held_plan
+    data, event, mine = entry.event.data, entry.event, _mine(state, entry.event)
+    begins = data.get("begins", {}) if data.get("held") else data["counts"]
+    if ready := sum(n for action, n in begins.items() if action != "waiting"):
+        mine.to_begin[event.id] = ready
+    for name, table in (("undoes", mine.undoes), ("approved", mine.approved)):
+        for key, said in data.get(name, {}).items():
+            _put(table, key, said)
     if data.get("held"):
-        mine.held_plan = held = HeldPlan(
-            digest=entry.event.newdigest,
-            reason=data["held"],
-            keys=data["keys"],
-            counts=data["counts"],
-            commit=entry.event.gitcommit,
-            seq=entry.seq,
-            time=entry.event.time,
-            wishes=dict(_wishes(data)),
-        )
-        if before is not None and not held.commit:  # an audit's plan is held beside a commit's: both wait together
-            held.commit, held.keys = before.commit, sorted({*before.keys, *held.keys})
-            held.wishes = before.wishes | held.wishes
-        return
-    if ready := sum(n for action, n in data["counts"].items() if action != "waiting"):
-        mine.to_begin[entry.event.id] = ready
-    if data.get("releases") or entry.event.gitcommit:
+        mine.held_plan = _held(entry, mine.held_plan)
+    elif data.get("releases") or event.gitcommit:
         mine.held_plan = None
-    if entry.event.gitcommit:
-        state.ref.accepted, state.ref.rewritten_from, state.ref.missing = entry.event.gitcommit, "", ""
+    if data.get("held") and not data.get("accepted"):
+        return
+    if "fleet" in data:
+        state.fleet = data["fleet"]
+    is_older = data.get("releases") and event.gitcommit != state.ref.commit  # released beside a newer one
+    if event.gitcommit and not is_older:
+        state.ref.accepted, state.ref.rewritten_from, state.ref.missing = event.gitcommit, "", ""
         state.ref.switched = {}
-        state.fleet = data.get("fleet", state.fleet)
+
+
+def _held(entry: Entry, before: HeldPlan | None) -> HeldPlan:
+    """What waits for a person from here on. What waited before keeps its commit and its policy, and its time if all
+    of it does.
+    """
+    event, data = entry.event, entry.event.data
+    is_known = before is not None and before.digest == event.newdigest
+    last = before if before is not None and (data.get("accepted") or not event.gitcommit) else None
+    return HeldPlan(
+        digest=event.newdigest,
+        reason=data["held"],
+        keys=data["keys"] if "begins" in data or last is None else sorted({*last.keys, *data["keys"]}),
+        counts=data["counts"],
+        commit=last.commit if last is not None else event.gitcommit,
+        fleet=last.fleet if last is not None else data.get("fleet"),
+        seq=before.seq if before is not None and is_known else entry.seq,
+        time=before.time if before is not None and is_known else event.time,
+        wishes=(last.wishes if last is not None and "begins" not in data else {}) | dict(_wishes(data)),
+    )
 
 
 def _change_narrowed(state: State, entry: Entry) -> None:
@@ -145,6 +159,9 @@ def _apply_intended(state: State, entry: Entry) -> None:
         return
     if event.causationid in mine.to_begin:
         _begun(mine, event.causationid, 1)
+    is_restored = data["spec"] == served.order
+    if event.subject in mine.undoes and not is_restored and mine.undoes[event.subject] != fingerprint(data["spec"]):
+        del mine.undoes[event.subject]
     if served.order and not served.open and served.phase not in FAILED:
         served.before = served.order
     served.tries = served.tries if served.order == data["spec"] else 0
@@ -200,13 +217,13 @@ def _apply_succeeded(state: State, entry: Entry) -> None:
         served.message = _refusal(served)
         return
     served.open, served.before, served.tries = False, {}, 0
+    mine.undoes.pop(event.subject, None)
     served.drift = _left_of(served.drift) if served.left else {}
     if not served.left:  # nothing of it is left to others any more
         served.fought = ""
     if served.action == "delete":
-        mine.keys.pop(event.subject, None)
         mine.holds.pop(event.subject, None)
-        _waits_no_more(mine, event.subject)
+        _forgotten(mine, event.subject)
         return
     _phase(served, entry, "Committed")
 
@@ -351,9 +368,11 @@ def _wishes(data: dict[str, Any]) -> Iterable[tuple[str, Wish]]:
         yield from ((key, wish) for key in one["keys"])
 
 
-def _waits_no_more(mine: StageState, key: str) -> None:
-    mine.waits.pop(key, None)
-    mine.wishes.pop(key, None)
+def _order_explained(state: State, entry: Entry) -> None:
+    mine = _mine(state, entry.event)
+    for key, why in entry.event.data["keys"].items():
+        served = mine.served(key)
+        served.reason, served.origin = why["reason"], why["origin"]
 
 
 def _hold_lifted(state: State, entry: Entry) -> None:
@@ -433,9 +452,15 @@ def _object_adopted(state: State, entry: Entry) -> None:
 
 
 def _object_gone(state: State, entry: Entry) -> None:
-    mine = _mine(state, entry.event)
-    mine.keys.pop(entry.event.subject, None)
-    _waits_no_more(mine, entry.event.subject)
+    _forgotten(_mine(state, entry.event), entry.event.subject)
+
+
+def _forgotten(mine: StageState, key: str) -> None:
+    """A key is gone, with what was to be done with it."""
+    waits: tuple[dict[str, Any], ...] = (mine.waits, mine.wishes, mine.undoes, mine.approved)
+    mine.keys.pop(key, None)
+    for table in waits:
+        table.pop(key, None)
 
 
 def _drift_detected(state: State, entry: Entry) -> None:
@@ -513,6 +538,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     ev.HOLD_LIFTED: _hold_lifted,
     ev.RETRY_ASKED: _retry_asked,
     ev.STEPS_WAITING: _steps_waiting,
+    ev.ORDER_EXPLAINED: _order_explained,
     ev.RECONCILE_SUSPENDED: _suspended,
     ev.RECONCILE_RESUMED: _resumed,
     ev.LOG_GENESIS: _log_began,

@@ -68,7 +68,7 @@ def scopes_of(key: Key, labels: Mapping[str, str], edge: str = "") -> tuple[str,
 
     labels: of the object, where the key is one.  edge: on which it runs, where that is known otherwise.
     """
-    edge = key.edge or edge or labels.get(EDGE_LABEL, "")
+    edge = key.edge or edge or labels.get(EDGE_LABEL, "") or (key.name if key.kind == "Edge" else "")
     scopes = ("*", edge, str(key), str(key._replace(edge="")), set_scope(key.namespace, labels))
     return tuple(filter(None, dict.fromkeys(scopes)))
 

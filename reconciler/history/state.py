@@ -4,6 +4,7 @@ In: what history.fold tells it, an entry at a time.  Out: State, to planning, th
 what is live, never a list that grows with time: the timeline and `why` read the log by index instead.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from reconciler.errors import Retry, retry_of
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.times import shown
 
+PINNED: Final = "pinned on "  # how the reason of an order begins whose version a pin chose
 FAILED: Final = frozenset({"Rejected", "RolledBack"})  # phases of an order that its edge refused
 
 
@@ -100,13 +102,17 @@ class Wish(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class HeldPlan(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A plan that waits for a person."""
+    """Steps that wait for a person.
+
+    keys: theirs.  commit: that asked for them last.  fleet: the policy that came with it, in force once it is released.
+    """
 
     digest: str
     reason: str
     keys: list[str]
     counts: dict[str, int]
     commit: str = ""
+    fleet: dict[str, Any] | None = None
     seq: int = 0
     time: str = ""
     wishes: dict[str, Wish] = {}
@@ -142,6 +148,8 @@ class StageState(msgspec.Struct, kw_only=True, omit_defaults=True):
     keys: dict[str, Served] = {}
     waits: dict[str, str] = {}  # key -> why a change of it waits
     wishes: dict[str, Wish] = {}  # key that waits -> the change
+    undoes: dict[str, str] = {}  # key -> fingerprint of what it goes back to, by a commit that undoes: not done yet
+    approved: dict[str, str] = {}  # key that is to go -> digest of the plan that was released: not done yet
     problems: dict[str, list[dict[str, Any]]] = {}  # key -> diagnostics in force
     holds: dict[str, dict[str, dict[str, Any]]] = {}  # key -> content digest -> {reason, code, seq, time}
     held_plan: HeldPlan | None = None
@@ -221,6 +229,11 @@ class State(msgspec.Struct, kw_only=True, omit_defaults=True):
         if found is None:
             found = self.edges[name] = EdgeSeen()
         return found
+
+
+def fingerprint(spec: Mapping[str, Any]) -> str:
+    """Names the whole of what is ordered, in 16 hex digits; "" of nothing, which is what a delete orders."""
+    return hashlib.sha256(msgspec.json.encode(spec, order="sorted")).hexdigest()[:16] if spec else ""
 
 
 def suspended_by(why: Mapping[str, Any]) -> str:

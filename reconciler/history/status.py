@@ -21,7 +21,7 @@ from reconciler.history.standing import (
     tally,
     untold,
 )
-from reconciler.history.state import FAILED, EdgeSeen, Served, State, suspended_by
+from reconciler.history.state import FAILED, PINNED, EdgeSeen, Served, State, suspended_by
 from reconciler.history.timeline import drift_words, named, stays_words, unproven_words
 from reconciler.history.times import shown
 from reconciler.model.identity import EDGE_LABEL, GROUP
@@ -491,7 +491,7 @@ def _row(key: Key, served: Served, state: State, waits: str, standing: Standing)
         phase="Waiting" if _is_waiting(served, standing, pending=bool(wish.action)) else served.phase,
         since=served.phase_time,
         open=served.open or bool(silent),
-        pinned=served.reason.startswith("pinned on "),
+        pinned=served.reason.startswith(PINNED),
         reason=served.reason,
         origin=wish.origin or served.origin,
         url=str(live.get("url", "")),

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from reconciler.history import events as ev
 from reconciler.history.events import Event
-from reconciler.history.keys import DELIVER, Key, stage_of
+from reconciler.history.keys import DELIVER, Key, spoken, stage_of
 from reconciler.history.state import switch
 from reconciler.history.times import shown
 from reconciler.model.identity import RIGHT_TO
@@ -219,6 +219,13 @@ def _waiting(event: Event) -> str:
     return "; ".join(said)
 
 
+def _explained(event: Event) -> str:
+    """`stays as it is, and is wanted for another reason: …/faces@edge-7: pinned on edge-7 (edges/edge-7.yaml:7)`."""
+    said = [f"{spoken(key)}: {why['reason']} ({why['origin']})" for key, why in event.data["keys"].items()]
+    more = f" and {len(said) - 3} more" if len(said) > 3 else ""
+    return f"stays as it is, and is wanted for another reason: {', '.join(said[:3])}{more}"
+
+
 def _drifted(event: Event) -> str:
     data = event.data
     done = {"correct": "to be taken back", "report": "reported only", "ignore": "left alone"}[data["policy"]]
@@ -278,6 +285,7 @@ WORDS: Final[dict[str, Callable[[Event], str]]] = {
     ev.APPLY_FAILED: _failed,
     ev.APPLY_ABANDONED: _abandoned,
     ev.STEPS_WAITING: _waiting,
+    ev.ORDER_EXPLAINED: _explained,
     ev.HOLD_PLACED: lambda e: f"held back{_reason(e.data)}",
     ev.HOLD_LIFTED: lambda e: f"{e.actor} released what was held",
     ev.RETRY_ASKED: lambda e: f"{e.actor} has it tried again",

@@ -63,7 +63,7 @@ def why(  # noqa: PLR0917  # where to look, then what to look with
     walk = _on_edge if stage == DELIVER else _object
     return [
         *_told(walk(served, past, find, stream), key, state),
-        *_today(asked, served, state, find, stream),
+        *_today(asked, _said(served, past), state, find, stream),
         *_held_back(key, state, mine, asked),
         *_held(key, mine),
         *_suspended(key, state, served, mine),
@@ -237,9 +237,17 @@ def _wanted(served: Served, past: list[Entry], find: Find, stream: Stream) -> It
         yield from _walk(order, past, find, stream)
 
 
-def _today(asked: Asked | None, served: Served, state: State, find: Find, stream: Stream) -> Iterator[WhyLink]:
+def _said(served: Served, past: list[Entry]) -> tuple[str, str]:
+    """Why it was ordered, and by which file."""
+    order = _order(served.operation, past)
+    if order is None:
+        return served.reason, _path(served.origin)
+    return order.event.data["reason"], _path(order.event.data.get("origin", ""))
+
+
+def _today(asked: Asked | None, said: tuple[str, str], state: State, find: Find, stream: Stream) -> Iterator[WhyLink]:
     """Another line than the one that was ordered from: a pin on a version that served already orders nothing."""
-    if asked is None or (asked.reason, _path(asked.place)) == (served.reason, _path(served.origin)):
+    if asked is None or (asked.reason, _path(asked.place)) == said:
         return
     read = find(state.ref.event)
     wrote = _wrote(_path(asked.place), read, stream).event if read is not None else None

@@ -1,17 +1,18 @@
 """The gate: whether something may be done now, and if not, why. May import: history, planning. Pure.
 
 In: the fold of the log and the policy in force, as a Judgement.  Out: one sentence for whatever stops a step (a
-suspension, the object itself, a freeze, what cannot be read, a quarantine) or a whole plan (rewritten history, limits).
+suspension, the object itself, a freeze, what cannot be read, a quarantine), or has a person asked: about the deletes of
+a plan that are above the limits, about all of it where history was rewritten (decision 5).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from reconciler.diagnostics import HOLDS_DELETES
 from reconciler.history.keys import Key, scopes_of
-from reconciler.history.state import Served, StageState, State, suspended_by, switch
+from reconciler.history.state import Served, StageState, State, fingerprint, suspended_by, switch
 from reconciler.history.times import is_over, is_time, shown
 from reconciler.planning.desired import content_digest
 from reconciler.planning.freeze import Freeze, frozen
@@ -30,8 +31,11 @@ class Judgement:
     moved: that a file which declared something is where nothing is read.
     approved: the digest that a person has released.  held_bytes: edge -> digests on its disk.
     freeze: the window that is open now; what was ordered is still kept so.  ordered: what was ordered, by key.
-    edge_of: (key, what is ordered) -> the edge on which an object of the API server is to run, "" where on none.
-    reverted: the keys that go back by the commit in hand, which only windows of the scope `all` hold: `strict`.
+    edges_of: (key, what is ordered) -> the edges on which an object of the API server is to run.
+    undone: the keys that go back by the commit in hand; undoes: key -> fingerprint of what others go back to, by one
+    before. Only windows of the scope `all` hold them: `strict`.
+    waited: the keys that wait for a person already.  is_anew: whether they may go where the limits allow it by now.
+    released: the keys whose delete a person has approved, of which not all could be done then.
     """
 
     limits: Mapping[str, Any] | None = None
@@ -48,9 +52,17 @@ class Judgement:
     held_bytes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     freeze: Freeze | None = None
     strict: Freeze | None = None
-    reverted: frozenset[Key] = frozenset()
+    undone: frozenset[Key] = frozenset()
+    undoes: Mapping[str, str] = field(default_factory=dict)
+    waited: frozenset[Key] = frozenset()
+    is_anew: bool = False
+    released: Mapping[str, str] = field(default_factory=dict)
     ordered: Mapping[str, Served] = field(default_factory=dict)
-    edge_of: Callable[[Key, Mapping[str, Any]], str] = lambda _key, _spec: ""
+    edges_of: Callable[[Key, Mapping[str, Any]], Collection[str]] = lambda _key, _spec: ()
+
+    def goes_back(self, key: Key, wanted: Mapping[str, Any]) -> bool:
+        """Whether a key undoes recent commits by becoming this; {}: by going."""
+        return key in self.undone or (str(key) in self.undoes and self.undoes[str(key)] == fingerprint(wanted))
 
 
 def judge_by(
@@ -62,11 +74,12 @@ def judge_by(
     unreadable: tuple[str, ...] = (),
     approved: str = "",
     commit: str = "",
-    about: frozenset[Key] = frozenset(),
+    undone: frozenset[Key] = frozenset(),
+    waited: frozenset[Key] = frozenset(),
 ) -> Judgement:
     """The circumstances of a plan of a stage, made at `now` (RFC 3339 UTC) under the policy `fleet`.
 
-    commit: that the plan is about, "" where about none.  about: the keys that it concerns.
+    commit: that the plan is about, "" where about none.  undone, waited: see Judgement.
     """
     mine = state.stage(stage)
     held = mine.held_plan
@@ -97,7 +110,11 @@ def judge_by(
         held_bytes={name: edge.artifacts for name, edge in state.edges.items()},
         freeze=frozen(fleet, now),
         strict=frozen(fleet, now, revert=True),
-        reverted=about if state.ref.reverts and commit == state.ref.commit else frozenset(),  # it must be possible
+        undone=undone,
+        undoes=mine.undoes,
+        waited=waited,
+        is_anew=bool(commit),
+        released=mine.approved,
         ordered=mine.keys,
     )
 
@@ -139,7 +156,9 @@ def stopped(
         return suspended
     if itself := there.get(action) or there.get("", ""):
         return Stopped(itself)
-    freeze = judged_by.strict if key in judged_by.reverted else judged_by.freeze
+    freeze = judged_by.freeze
+    if freeze is not None and judged_by.goes_back(key, {} if action == "delete" else spec):
+        freeze = judged_by.strict  # rolling back must be possible
     if freeze is not None and not (_is_kept(key, action, spec, judged_by) if kept is None else kept):
         return Stopped(f"frozen until {shown(freeze.until)}: {freeze.reason}", freeze.until)
     if action == "delete":
@@ -159,7 +178,14 @@ def _is_kept(key: Key, action: str, spec: Mapping[str, Any], judged_by: Judgemen
 def _suspension(key: Key, spec: Mapping[str, Any], judged_by: Judgement) -> Stopped:
     if not judged_by.suspended:
         return Stopped()
-    scopes = scopes_of(key, spec.get("labels", {}), judged_by.edge_of(key, spec))
+    ordered = judged_by.ordered.get(str(key))
+    places = [spec] if ordered is None or ordered.order in (spec, {}) else [spec, ordered.order]  # where to, and from
+    scopes = (
+        scope
+        for place in places
+        for edge in judged_by.edges_of(key, place) or ("",)
+        for scope in scopes_of(key, place.get("labels", {}), edge)
+    )
     found = next((judged_by.suspended[scope] for scope in scopes if scope in judged_by.suspended), None)
     if found is None:
         return Stopped()
@@ -167,35 +193,62 @@ def _suspension(key: Key, spec: Mapping[str, Any], judged_by: Judgement) -> Stop
     return Stopped(suspended_by(found), until if is_time(until) else "")
 
 
-def held(judged_by: Judgement, digest: str, *, steps: int, deletes: int) -> str:
-    """Why a whole plan waits for a person; "" where it does not. deletes: those that nothing else stops."""
-    if judged_by.approved and judged_by.approved == digest:
-        return ""
-    why = _doubt(judged_by) if steps else ""
-    why = why or _too_many(judged_by, deletes)
-    return f"{why}; {judged_by.switched}" if why and judged_by.switched else why
+class Hold(NamedTuple):
+    """What waits for a person. why: in one sentence, "" where nothing does.  keys: of the steps that do.
+
+    is_whole: all that the commit asks for does, so that it is not accepted.
+    """
+
+    why: str = ""
+    keys: frozenset[Key] = frozenset()
+    is_whole: bool = False
+
+
+def hold(judged_by: Judgement, steps: Iterable[tuple[Key, str, bool]], digest: Callable[[frozenset[Key]], str]) -> Hold:
+    """The steps of a plan that wait for a person.
+
+    steps: (key, action, whether something else stops it).  digest: of the plan that some keys are.
+    """
+    steps = list(steps)
+    every = frozenset(key for key, _, _ in steps)
+    doubt = _doubt(judged_by) if every else ""
+    if doubt and judged_by.approved != digest(every):
+        found = Hold(doubt, every, is_whole=True)
+    else:
+        found = _too_many(judged_by, steps)
+    return found._replace(why=f"{found.why}; {judged_by.switched}") if found.why and judged_by.switched else found
 
 
 def _doubt(judged_by: Judgement) -> str:
-    """Why nothing that a commit asks for is done before a person has looked."""
+    """Why nothing that a commit asks for is done before a person has looked; "" where it may be."""
     if judged_by.rewritten_from:
         return f"history was rewritten: commit {judged_by.rewritten_from[:12]} is no longer in the branch"
     return judged_by.missing
 
 
-def _too_many(judged_by: Judgement, deletes: int) -> str:
-    if judged_by.limits is None or not deletes:
-        return ""
+def _too_many(judged_by: Judgement, steps: Iterable[tuple[Key, str, bool]]) -> Hold:
+    """The deletes that are above the limit, with those that wait for a person already."""
+    if judged_by.limits is None or judged_by.approved:
+        return Hold()
+    deletes = [(key, stops) for key, action, stops in steps if action == "delete"]
+    deletes = [(key, stops) for key, stops in deletes if str(key) not in judged_by.released]
+    waited = frozenset(key for key, _ in deletes) & judged_by.waited
+    new = frozenset(key for key, stops in deletes if not stops) - waited
+    if not (waited or new):
+        return Hold()
     if judged_by.moved:
-        return judged_by.moved
-    inventory = judged_by.inventory()
+        return Hold(judged_by.moved, waited | new)
+    inventory, lately = judged_by.inventory(), judged_by.deleted_lately
     limit = delete_limit(judged_by.limits, inventory)
-    if deletes + judged_by.deleted_lately <= limit:
-        return ""
-    lately = f" after {judged_by.deleted_lately} in the last hour" if judged_by.deleted_lately else ""
+    if judged_by.is_anew and len(waited | new) + lately <= limit:
+        return Hold()
+    keys, lately = (waited | new, lately) if len(new) + lately > limit else (waited, lately + len(new))
+    if not keys:
+        return Hold()
+    after = f" after {lately} in the last hour" if lately else ""
     number, share = judged_by.limits.get("maxDeletes", 20), judged_by.limits.get("maxShare", "10%")
     allowed = f"Fleet allows {limit} an hour (maxDeletes {number}, maxShare {share} of {inventory})"
-    return f"it deletes {deletes} of {inventory}{lately}; {allowed}"
+    return Hold(f"it deletes {len(keys)} of {inventory}{after}; {allowed}", keys)
 
 
 def delete_limit(limits: Mapping[str, Any], inventory: int) -> int:

@@ -20,7 +20,14 @@ from reconciler.planning.fields import BY_VERSION, MergeKeys, without
 from reconciler.planning.kinds import KINDS
 
 PRUNE: Final = f"{GROUP}/prune"
-DISABLED, ENABLED = "disabled", "enabled"
+DISABLED: Final = "disabled"
+ENABLED: Final = "enabled"
+
+
+def meant(said: str) -> str:
+    """How a value of an annotation that switches something off is taken: what is not known may have been meant so."""
+    unknown = f"{said[:40]!a}, which is neither {DISABLED} nor {ENABLED}: taken for {DISABLED}"
+    return said if said == DISABLED else unknown
 
 
 class LiveObject(Protocol):
@@ -192,8 +199,8 @@ class Look:
             found[""] = suspended_by(why)
         if live.deleting:
             found[""] = "it is being deleted, and waits for its finalizers"
-        if live.annotations.get(PRUNE) == DISABLED:
-            found["delete"] = f"it carries {PRUNE}: {DISABLED}"
+        if (said := live.annotations.get(PRUNE, ENABLED)) != ENABLED:
+            found["delete"] = f"it carries {PRUNE}: {meant(said)}"
         if not live.ours or self.holder:
             has = f"the install {self.holder} has" if self.holder else f"{live.writer or 'somebody'} made"
             made = "" if self.holder else self.served.live.get("uid")

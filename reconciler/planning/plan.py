@@ -5,15 +5,16 @@ approved before anything happens; its steps become intents.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from reconciler.history.keys import Key
 from reconciler.planning.diff import Difference, FieldChange, Observed
-from reconciler.planning.gate import Judgement, held, stopped
+from reconciler.planning.gate import Judgement, hold, stopped
 from reconciler.planning.kinds import rank_of
 
 BATCH = 512  # steps that are begun together
@@ -45,15 +46,20 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in the order in which they are done. `held`: why the whole plan waits for `approve`; empty: it is ready."""
+    """Steps in the order in which they are done.
+
+    held: why some of them wait for `approve`, "" where none does.  holds: their keys.  is_whole: see gate.Hold.
+    """
 
     steps: tuple[Step, ...]
     held: str = ""
+    holds: frozenset[Key] = frozenset()
+    is_whole: bool = False
 
     @property
     def ready(self) -> tuple[Step, ...]:
         """The steps to do now."""
-        return () if self.held else tuple(step for step in self.steps if not step.waits)
+        return tuple(step for step in self.steps if not step.waits and step.key not in self.holds)
 
     @property
     def waiting(self) -> tuple[Step, ...]:
@@ -61,37 +67,54 @@ class Plan:
         return tuple(step for step in self.steps if step.waits)
 
     @property
+    def on_hold(self) -> tuple[Step, ...]:
+        """The steps that wait for `approve`, whatever else stops them just now."""
+        return tuple(step for step in self.steps if step.key in self.holds)
+
+    @property
     def digest(self) -> str:
-        """Names the content: 16 hex digits over keys, actions and specs, equal wherever the same would be done."""
-        steps = [(str(step.key), step.action, step.spec, step.policy) for step in self.steps if not step.waits]
-        return hashlib.sha256(msgspec.json.encode(steps, order="sorted")).hexdigest()[:16]
+        """Names what would be done, or what is held: 16 hex digits over keys, actions and specs, equal wherever that is
+        the same. What stops a step beside that does not count: an approval stands while it waits for something.
+        """
+        return digest_of_steps(self.on_hold or (step for step in self.steps if not step.waits))
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many steps of each action, and how many wait."""
-        counted = dict.fromkeys(("create", "update", "delete"), 0)
-        for step in self.steps:
-            if not step.waits:
-                counted[step.action] += 1
-        return {name: n for name, n in (counted | {"waiting": len(self.waiting)}).items() if n}
+        """How many steps of each action there are, held ones too, and how many wait."""
+        return counts_of(step for step in self.steps if not step.waits) | counts_of(self.waiting, waiting=True)
 
     @property
     def fetch_bytes(self) -> int:
         """What all edges together will fetch, as far as sizes are declared."""
         return sum(step.fetch_bytes or 0 for step in self.steps if not step.waits)
 
-    def beside(self, other: "Plan") -> "Plan":
-        """The same, with what the other one does now."""
-        return Plan(tuple(sorted((*self.steps, *other.ready), key=_order)), self.held)
+    def beside(self, other: "Plan", *, but: Collection[Key] = ()) -> "Plan":
+        """The same, with the steps of the other one and what it holds. but: of which keys this one says all."""
+        more = tuple(step for step in other.steps if step.key not in but)
+        holds = self.holds | (other.holds - frozenset(but))
+        held = self.held or (other.held if holds else "")
+        return Plan(tuple(sorted((*self.steps, *more), key=_order)), held, holds, self.is_whole)
+
+
+def digest_of_steps(steps: Iterable[Step]) -> str:
+    """See Plan.digest."""
+    named = [(str(step.key), step.action, step.spec, step.policy) for step in steps]
+    return hashlib.sha256(msgspec.json.encode(named, order="sorted")).hexdigest()[:16]
+
+
+def counts_of(steps: Iterable[Step], *, waiting: bool = False) -> dict[str, int]:
+    """How many steps there are of each action, or that wait."""
+    counted = Counter("waiting" if waiting else step.action for step in steps)
+    return {name: counted[name] for name in ("create", "update", "delete", "waiting") if counted[name]}
 
 
 def make_plan(differences: Iterable[Difference], judged_by: Judgement) -> Plan:
     """The plan for these differences."""
     steps = sorted((_step(difference, judged_by) for difference in differences), key=_order)
-    plan = Plan(tuple(steps))
-    deletes = sum(step.action == "delete" for step in plan.ready)
-    digest = plan.digest if judged_by.approved else ""
-    return replace(plan, held=held(judged_by, digest, steps=len(steps), deletes=deletes))
+    rows = ((step.key, step.action, bool(step.waits)) for step in steps)
+    return Plan(
+        tuple(steps), *hold(judged_by, rows, lambda keys: digest_of_steps(step for step in steps if step.key in keys))
+    )
 
 
 def _order(step: Step) -> tuple[int, Key]:

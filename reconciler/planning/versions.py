@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.history.events import rfc3339
-from reconciler.history.state import Served
+from reconciler.history.state import PINNED, Served
 from reconciler.model.expiry import expires_at
 from reconciler.model.identity import CATALOGUE, Identity
 from reconciler.planning import refusals
@@ -87,7 +87,7 @@ def _choice(source: Object, edge: Object, pin: dict[str, Any] | None) -> Choice:
     if pin is not None:
         why = f": {pin['reason']}" if pin.get("reason") else ""
         place = edge.place(f"pins/{edge.spec['pins'].index(pin)}")
-        return Choice(str(pin["version"]), place, f"pinned on {edge.name}{why}")
+        return Choice(str(pin["version"]), place, f"{PINNED}{edge.name}{why}")
     named = KINDS[source.kind].version
     version = source.spec.get(named)
     entries = entries_of(source)

@@ -189,6 +189,30 @@ class Mirror:
             return changes
         return with_clashes(changes, self._manifests(new, folder))
 
+    def trunk(self, old: str, new: str, folder: str = "") -> list[tuple[str, list[FileChange]]]:
+        """The commits from `old` to `new` along first parents, each with the manifests that it changed; one process."""
+        span = (checked_oid(new), f"^{checked_oid(old)}")
+        lines = self._read("rev-list", "--first-parent", "--reverse", "--parents", *span).decode("ascii").splitlines()
+        pairs = [line.split()[:2] for line in lines]
+        stdin = "".join(f"{' '.join(pair)}\n" for pair in pairs if len(pair) == 2).encode()
+        words = ("diff-tree", "--stdin", "-r", "-z", "--no-renames", "--no-abbrev", "--no-ext-diff", *_within(folder))
+        parents = dict(pair for pair in pairs if len(pair) == 2)
+        found: dict[str, bytes] = dict.fromkeys((pair[0] for pair in pairs), b"")
+        commit, fields = "", iter(self._read(*words, stdin=stdin).split(b"\0"))
+        for field in fields:
+            if field.startswith(b":"):
+                found[commit] += field + b"\0" + next(fields) + b"\0"
+            elif field:
+                commit = field.decode("ascii").strip()
+        return [(commit, self._changed(commit, parents.get(commit), raw, folder)) for commit, raw in found.items()]
+
+    def _changed(self, commit: str, parent: str | None, raw: bytes, folder: str) -> list[FileChange]:
+        """The manifests among the raw changes of a commit; all that another ignore file shows or hides with them."""
+        changes = list(raw_changes(raw))
+        if parent and any(one.path.decode("utf-8", "replace") == _beside(folder, IGNORE_FILE) for one in changes):
+            return self.changes(parent, commit, folder)
+        return manifests(changes, folder)
+
     def _otherwise_ignored(self, old: str, new: str, folder: str) -> list[FileChange]:
         """The changes between two commits with different ignore files, by what can be seen of each."""
         before = {change.path: change for change in self._manifests(old, folder)}

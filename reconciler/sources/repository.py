@@ -19,7 +19,7 @@ from reconciler.errors import GitUnavailable, HistoryError, SourceMissing
 from reconciler.history.state import State
 from reconciler.model.declaration import Declaration, declare, identity_of, is_foreign, says_api_version
 from reconciler.model.document import Document
-from reconciler.model.identity import API_VERSION, Identity
+from reconciler.model.identity import API_VERSION, POLICY, Identity
 from reconciler.model.kind import to_json
 from reconciler.planning.declared import Declared, Object
 from reconciler.planning.kinds import models
@@ -144,9 +144,10 @@ class DocumentRepository:
         is_settled: whether the commit that was read last is accepted.
         """
         ref, source = self._state.ref, self._source
-        head, old = self._head(), ref.commit
-        if head == old and source == ref.source and not ahead:
+        newest, old = self._head(), ref.commit
+        if newest == old and source == ref.source and not ahead:
             return None
+        head, later = self._judged_alike(old, newest) if source == ref.source and not ahead else (newest, frozenset())
         missing, is_whole = self._missing(head), self._folder != ref.source.get("path")
         is_left = bool(old) and self._mirror.rewritten(old, head)
         is_other = is_left and not self._mirror.related(old, head)
@@ -177,6 +178,7 @@ class DocumentRepository:
             source=source if source != ref.source else None,
             missing=missing or self._empty(declared),
             ahead=ahead,
+            later=self._declared_at(later, files) if head != newest else None,
             parsed=read.parsed,
             files=files,
         )
@@ -258,6 +260,41 @@ class DocumentRepository:
         paths = {change.path for change in there}
         gone = [FileChange(path, oid, None, "000000") for path, oid in self._state.files.items() if path not in paths]
         return [change for change in there if self._state.files.get(change.path) != change.new_oid] + gone
+
+    def _judged_alike(self, old: str, newest: str) -> tuple[str, frozenset[str]]:
+        """(the last commit that the policy in force judges, the files that change behind it).
+
+        That is the first by which the policy changes, else the newest.
+        """
+        if not old or not self._mirror.is_ancestor(old, newest):
+            return newest, frozenset()
+        trunk = self._mirror.trunk(old, newest, self._folder)
+        oids = {oid for _, changes in trunk for one in changes for oid in (one.old_oid, one.new_oid) if oid}
+        said = (
+            {oid: blob for oid, blob in self._mirror.blobs(oids).items() if POLICY.encode() in blob}
+            if trunk[1:]
+            else {}
+        )
+        for n, (commit, changes) in enumerate(trunk[:-1], 1):
+            if any(
+                self._policies(one.path, one.old_oid, said) != self._policies(one.path, one.new_oid, said)
+                for one in changes
+            ):
+                return commit, frozenset(one.path for _, later in trunk[n:] for one in later)
+        return newest, frozenset()
+
+    def _policies(self, path: str, oid: str | None, said: Mapping[str, bytes]) -> list[Any]:
+        """What a file says of the policy. said: blob id -> the content of those that may."""
+        if oid is None or oid not in said:
+            return []
+        documents, _ = read_documents(path, said[oid])
+        declared = (declare(document, self._kinds)[0] for document in documents)
+        return [to_json(one.spec, defaults=True) for one in declared if one is not None and one.identity.kind == POLICY]
+
+    def _declared_at(self, paths: Iterable[str], files: Files) -> frozenset[Identity]:
+        """What is declared in these files, before this reading or by it."""
+        slots = (slot for path in paths for place in (self._files, files) for slot in place.get(path, ()))
+        return frozenset(slot.object.identity for slot in slots if slot.object is not None)
 
     def _conflicting(self, changes: Iterable[FileChange], in_force: Problems) -> list[FileChange]:
         """Unchanged files that declare an object twice: what changes elsewhere may free them."""

@@ -4,7 +4,7 @@ In: commits, which objects changed in the cluster (by watch), verbs of people.  
 the cluster (kube.write.target), which it asks for what the log cannot know: what somebody else did to an object.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,13 +17,14 @@ from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.times import is_over
 from reconciler.planning import declare
-from reconciler.planning.declared import Object
+from reconciler.planning.declared import Declared, Object
 from reconciler.planning.desired import Expansion
 from reconciler.planning.freeze import frozen
 from reconciler.planning.gate import Judgement
+from reconciler.planning.kinds import KINDS
 from reconciler.planning.plan import Plan
 from reconciler.ports import Workers
-from reconciler.stages.git import Expand, FromGit, GitSource, Repository, noticed, waiting
+from reconciler.stages.git import Expand, FromGit, GitSource, Repository, explained, noticed, waiting
 from reconciler.stages.keeping import Cluster, Keeping
 from reconciler.stages.verbs import Verbs
 
@@ -37,7 +38,7 @@ class Declare(FromGit, Keeping):
         super().__init__(recorder.stage(DECLARE), cluster)
         expand = Expand(declare.affected, declare.every, declare.expand)
         self.git = GitSource(repository, self._record, expand, queue.stage(DECLARE), workers)
-        self._verbs = Verbs(self.git, self._record)
+        self._verbs = Verbs(self.git, self._record, self._is_there)
         self._led = False  # whether the Lease was won, and so everything looked at, since this began
 
     def concerns(self, key: Key) -> bool:
@@ -109,16 +110,23 @@ class Declare(FromGit, Keeping):
         for scope, why in known.items():
             if scope not in asked and not is_over(why.get("until", ""), now):
                 data = {"scope": scope, "annotated": True, "object": why.get("object", "")}
+                if why.get("object") and not self._is_there(Key.parse(why["object"])):
+                    data["reason"] = "it was deleted, and the annotation with it"
                 yield self._record.event(ev.RECONCILE_RESUMED, "suspensions", data, actor="somebody")
+
+    def _is_there(self, key: Key) -> bool:
+        """Whether there is an object of a kind of ours, whoever made it."""
+        look = self._look(key) if key.kind in KINDS and not key.edge else None
+        return look is not None and look.live is not None
 
     def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
         """Problems of objects, and what waits, where they differ from what the log says."""
         expansions = list(expansions)
         theirs = (one for one in expansions if one.key.kind != "Edge")  # an Edge's are its pins'
         problems = noticed(self._record, theirs)
-        waits = waiting(self._record, expansions, plan)
         annotated = self._annotated() if expansions else ()
-        return [*problems, *waits, *annotated, *self._at_rest(expansions, plan)]
+        told = [*waiting(self._record, expansions, plan), *explained(self._record, expansions, plan)]
+        return [*problems, *told, *annotated, *self._at_rest(expansions, plan)]
 
     def passes(self, intent: Event) -> bool:
         """Whether it only restores, or was ordered in this freeze: by the commit that begins it, or goes back in it."""
@@ -131,11 +139,26 @@ class Declare(FromGit, Keeping):
         judgement = self.git.judge(change)
         asked = self._cluster.asked.suspended() if change.keys | change.kept else {}
         suspended = {**judgement.suspended, **asked} if asked else judgement.suspended
-        return replace(judgement, suspended=suspended, edge_of=self._edge_of)
+        return replace(judgement, suspended=suspended, edges_of=self._edges_of(suspended))
 
-    def _edge_of(self, key: Key, spec: Mapping[str, Any]) -> str:
-        """On which edge an InferenceModel is to run: a label cannot hold every edge's name, nor is it on all."""
-        if key.kind != "InferenceModel":
-            return ""
-        model = Object(kind=key.kind, namespace=key.namespace, name=key.name, spec=dict(spec.get("spec", {})))
-        return self.git.repository.declared.edge_of(model) or ""
+    def _edges_of(self, suspended: Iterable[str]) -> Callable[[Key, Mapping[str, Any]], list[str]]:
+        """On which edges an InferenceModel is to run: a label cannot hold every edge's name, nor is it on all.
+
+        Of an edge that is suspended and declared no more, what was ordered of it last says whether it is that one.
+        """
+        mine, declared = self._record.mine, self.git.repository.declared
+        orders = {one: mine.known(Key("Edge", "", one, "")).order for one in suspended if declared.edge(one) is None}
+        gone = [Object(kind="Edge", name=one, **_stated(order)) for one, order in orders.items() if order]
+        places = [declared, Declared(gone)] if gone else [declared]
+
+        def edges_of(key: Key, spec: Mapping[str, Any]) -> list[str]:
+            if key.kind != "InferenceModel":
+                return []
+            model = Object(kind=key.kind, namespace=key.namespace, name=key.name, spec=dict(spec.get("spec", {})))
+            return [edge for there in places if (edge := there.edge_of(model))]
+
+        return edges_of
+
+
+def _stated(order: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: dict(order.get(name, {})) for name in ("labels", "spec")}

@@ -22,7 +22,7 @@ from reconciler.planning.gate import Judgement
 from reconciler.planning.plan import Plan
 from reconciler.planning.reach import affected, every
 from reconciler.ports import Peers, Workers
-from reconciler.stages.git import Expand, FromGit, GitSource, Repository, noticed, waiting
+from reconciler.stages.git import Expand, FromGit, GitSource, Repository, explained, noticed, waiting
 from reconciler.stages.replication import Replication
 from reconciler.stages.verbs import Verbs, asked_again
 
@@ -204,7 +204,8 @@ class Deliver(FromGit, Edges, Source):
     def notice(self, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
         """Problems of keys, and what waits, where they differ from what the log says."""
         expansions = list(expansions)
-        return [*noticed(self._record, expansions), *waiting(self._record, expansions, plan)]
+        waits = waiting(self._record, expansions, plan)
+        return [*noticed(self._record, expansions), *waits, *explained(self._record, expansions, plan)]
 
     def judge(self, change: Change) -> Judgement:
         """Limits of the Fleet in force; the first commit is judged by its own."""

@@ -16,19 +16,20 @@ from reconciler.engine.recorder import StageRecorder
 from reconciler.engine.stage import Change
 from reconciler.errors import ReconcilerError, SourceMissing, WorldRefused, WorldUnavailable
 from reconciler.history import events as ev
-from reconciler.history.events import Event, rfc3339
+from reconciler.history.events import Entry, Event, rfc3339
 from reconciler.history.keys import Key
-from reconciler.history.state import Wish
+from reconciler.history.state import PINNED, HeldPlan, Wish, fingerprint
 from reconciler.model.identity import Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.deliver import unmatched_pins
 from reconciler.planning.desired import Desired, Expansion, Frozen
 from reconciler.planning.gate import Judgement, judge_by
-from reconciler.planning.plan import BATCH, Plan, Step
+from reconciler.planning.plan import BATCH, Plan, Step, counts_of
 from reconciler.planning.versions import Circumstances
 from reconciler.ports import Workers
 
 LATER: Final = Change(is_later=True)
+NOW: Final = 1 << 62  # behind every entry
 DEADLINE_S: Final = 900.0  # of a look at the branch, whose own steps have shorter ones
 
 
@@ -50,6 +51,8 @@ class Reading:
     rewritten_from: a commit that was read or applied before and is not in the branch.  source: the place that it was
     read from, where the log names another.  missing: that the followed folder is gone, in words.  ahead: the commits
     applied by another reconciler that were looked for in the branch.
+    later: what changes again behind it, where it ends at a commit that changes the policy: what comes then is judged by
+    that, and read next. None where it ends at the newest commit.
     """
 
     commits: tuple[CommitRead, ...]
@@ -63,6 +66,7 @@ class Reading:
     source: Mapping[str, str] | None = None
     missing: str = ""
     ahead: frozenset[str] = frozenset()
+    later: frozenset[Identity] | None = None
     parsed: int = 0  # documents that had to be parsed
     files: Mapping[str, Any] = field(default_factory=dict)  # what the repository itself keeps of it
 
@@ -106,7 +110,7 @@ class Facts:
 
     policy: the Fleet by which it is judged.  fleet: the one that comes into force when the plan of this commit is
     accepted.  approved: a plan digest that a person released.  unreadable: places that cannot be read, so that nothing
-    is pruned.  about: the keys that the commit itself concerns.
+    is pruned.  about: the keys that the commit itself concerns.  undone: those of them that go back by it.
     """
 
     policy: Mapping[str, Any] = field(default_factory=dict)
@@ -114,6 +118,7 @@ class Facts:
     approved: str = ""
     unreadable: tuple[str, ...] = ()
     about: frozenset[Key] = frozenset()
+    undone: frozenset[Key] = frozenset()
 
 
 class GitSource:
@@ -134,6 +139,8 @@ class GitSource:
         self.has_answered = self.has_begun = False  # whether a look has ended, and with the branch read
         self.failure: ReconcilerError | None = None  # of the last look
         self.is_starting = False  # nothing is planned until Git has answered
+        self._held: tuple[HeldPlan | None, frozenset[Key]] = (None, frozenset())
+        self._left: frozenset[Key] = frozenset()  # what was read, and changes again in what is read next
         self._waiting: list[Trigger] = []  # for the end of a look at the branch
         self._looked: dict[int, ReconcilerError | None] = {}  # who has waited, and what the look has failed by
 
@@ -152,10 +159,11 @@ class GitSource:
         if not answer.value.ahead.issuperset(ref.ahead) if answer.value is not None else ref.ahead:
             self._queue.add(Trigger(Cause.COMMIT))  # told since: they are looked for too
             return LATER
-        self._answered()
+        if answer.value is None or answer.value.later is None:
+            self._answered()
         found = (self._record.event(ev.REF_FOUND, "git", {}),) if ref.lost or ref.ahead else ()
         change = self.change(events=found) if answer.value is None else self._adopt(answer.value, found)
-        return replace(change, then=(Trigger(Cause.AUDIT),)) if ref.ahead else change
+        return replace(change, then=(*change.then, Trigger(Cause.AUDIT))) if ref.ahead else change
 
     def _answered(self, failure: ReconcilerError | None = None) -> None:
         """A look at the branch has ended: who waited for it is taken again."""
@@ -239,9 +247,12 @@ class GitSource:
         """The commit that was read but neither accepted nor held when the process ended, or the audit alone."""
         if self.is_finished:
             return audit
-        waited = {Key.parse(text) for text in self._record.mine.waits}  # for something else: it is not of this commit
+        ref, mine = self._record.state.ref, self._record.mine
+        waited = {Key.parse(text) for text in mine.waits}  # for something else: it is not of this commit
         fleet = self.policy(self.repository.declared, self.unreadable())
-        facts = replace(self._facts(), fleet=fleet, about=audit.keys - waited)
+        about = audit.keys - waited
+        undone = about if ref.reverts else frozenset()
+        facts = replace(self._facts(), fleet=fleet, about=about, undone=undone)
         return replace(
             audit, keys=audit.keys | audit.kept, kept=frozenset(), commit=self._record.state.ref.commit, facts=facts
         )
@@ -262,7 +273,9 @@ class GitSource:
     def held_keys(self) -> frozenset[Key]:
         """The keys of the plan that waits for a person."""
         held = self._record.mine.held_plan
-        return frozenset(Key.parse(text) for text in held.keys) if held is not None else frozenset()
+        if held is not self._held[0]:
+            self._held = held, frozenset(Key.parse(text) for text in held.keys) if held is not None else frozenset()
+        return self._held[1]
 
     def unreadable(self) -> tuple[str, ...]:
         """The lines in force that cannot be read, so that nothing is pruned."""
@@ -298,24 +311,53 @@ class GitSource:
             unreadable=facts.unreadable,
             approved=facts.approved,
             commit=change.commit,
-            about=facts.about,
+            undone=facts.undone,
+            waited=self.held_keys(),
         )
 
     def announce(self, change: Change, plan: Plan) -> Mapping[str, Any] | None:
         """What a plan is announced with: for a commit, when held, approved, or of many steps."""
         facts, state, held = change.facts or self._facts(), self._record.state, self._record.mine.held_plan
-        if plan.held:
-            commit = change.commit or (held.commit if held is not None else "")
-            if held is not None and (held.digest, held.commit) == (plan.digest, commit):
-                return None
-            keys = sorted(str(step.key) for step in plan.steps)
-            return {"held": plan.held, "keys": keys, "wants": wants(plan.steps)}
-        if not (change.commit or facts.approved or len(plan.ready) > BATCH):
+        is_known = held is not None and plan.holds <= self.held_keys()
+        is_accepted = not plan.held or (is_known and not facts.approved and not plan.is_whole)
+        is_told = held is not None and plan.digest == held.digest and plan.held
+        if not (change.commit or facts.approved or (plan.held and not is_told) or len(plan.ready) > BATCH):
             return None
-        data: dict[str, Any] = {"fleet": facts.fleet} if change.commit and facts.fleet != state.fleet else {}
-        if data and state.ref.accepted:  # other rules may be about anything that is there
-            self._queue.add(Trigger(Cause.RULES))
-        return data | ({"releases": facts.approved} if facts.approved else {})
+        data: dict[str, Any] = {}
+        if plan.held:
+            keys = sorted(str(key) for key in plan.holds)
+            data = {"held": plan.held, "keys": keys, "counts": counts_of(plan.on_hold), "begins": counts_of(plan.ready)}
+            data |= {"wants": wants(plan.on_hold)} | ({"accepted": True} if is_accepted else {})
+        if facts.approved and not plan.held:
+            released = {str(step.key): facts.approved for step in plan.steps if step.action == "delete"}
+            data |= {"releases": facts.approved, "approved": released}
+        fleet = facts.fleet
+        if plan.held and is_accepted and held is not None and fleet == held.fleet:
+            fleet = state.fleet  # it came with what is held still
+        if change.commit and fleet != state.fleet:
+            data["fleet"] = fleet
+            if state.ref.accepted and is_accepted:  # other rules may be about anything that is there
+                self._queue.add(Trigger(Cause.RULES))
+        return data | self._marked(facts, plan)
+
+    def _marked(self, facts: Facts, plan: Plan) -> dict[str, dict[str, str | None]]:
+        """What a commit changes in what is known to undo, or to be approved, and was not done yet."""
+        mine, steps = self._record.mine, {step.key: step for step in plan.steps}
+        undoes = {str(key): fingerprint(steps[key].spec) for key in facts.undone if key in steps}
+        ended: dict[str, None] = {}
+        for text in mine.undoes.keys() - undoes.keys():
+            key = Key.parse(text)
+            step = steps.get(key)
+            if key in facts.about and (step is None or fingerprint(step.spec) != mine.undoes[text]):
+                ended[text] = None
+        over: dict[str, None] = {}
+        for text in mine.approved:
+            key = Key.parse(text)
+            step = steps.get(key)
+            if key in facts.about and (step is None or step.action != "delete"):
+                over[text] = None
+        found: dict[str, dict[str, str | None]] = {"undoes": undoes | ended, "approved": dict(over)}
+        return {name: marks for name, marks in found.items() if marks}
 
     def expand(self, keys: Iterable[Key]) -> list[Expansion]:
         """What each key should be. Before a commit was read nothing can be said, so nothing is taken for gone."""
@@ -327,7 +369,10 @@ class GitSource:
     def _adopt(self, reading: Reading, found: tuple[Event, ...]) -> Change:
         record, before = self._record, self.repository.declared
         self._record.log.put_blobs(reading.blobs)
-        about = self._expand.affected(before, reading.declared, reading.changed)
+        about = self._left | self._expand.affected(before, reading.declared, reading.changed)
+        self._left = frozenset(self._expand.affected(before, reading.declared, reading.later or ())) & about
+        about -= self._left
+        undone = self._undone(reading, before) & about
         keys = about | self.held_keys()
         is_over = self.unreadable() and not reading.unreadable  # what could not be pruned while a line was unreadable
         if is_over or reading.ahead:  # what another reconciler made is compared with this commit as a whole
@@ -346,8 +391,42 @@ class GitSource:
             )
         cause = next(event.id for event in reversed(events) if event.type == ev.REF_ADVANCED)
         fleet = self.policy(reading.declared, reading.unreadable)
-        facts = Facts(self.fleet(), fleet, "", reading.unreadable, frozenset(about))
-        return Change(frozenset(keys), (*found, *events), cause, newest.commit, facts=facts)
+        facts = Facts(self.fleet(), fleet, "", reading.unreadable, frozenset(about), undone)
+        then = (Trigger(Cause.COMMIT),) if reading.later is not None else ()
+        return Change(frozenset(keys), (*found, *events), cause, newest.commit, facts=facts, then=then)
+
+    def _undone(self, reading: Reading, before: Declared) -> frozenset[Key]:
+        """The keys that go back by commits that undo: whose files all of them the last that changed them brought back.
+
+        Back to what ran: a key that waits may not be brought to what came while it did.
+        """
+        new = {read.commit for read in reading.commits}
+        last = {path: str(read.facts.get("reverts") or "") for read in reading.commits for path in read.files}
+        past = self._reads() if any(last.values()) else []
+        back: dict[int | None, set[Identity]] = {}
+        for identity in reading.changed:
+            places = (before.get(identity), reading.declared.get(identity))
+            ends = {(last.get(one.path, ""), one.path) for one in places if one is not None}
+            stood = [_stood(past, end, path) if end and end not in new else None for end, path in ends]
+            back.setdefault(None if None in stood else max(filter(None, stood), default=0), set()).add(identity)
+        plain = self._expand.affected(before, reading.declared, back.pop(None, ()))
+        found: set[Key] = set()
+        for until, identities in back.items():
+            keys = frozenset(self._expand.affected(before, reading.declared, identities)) - plain
+            found |= keys - self._waited_at(until or 0)
+        return frozenset(found)
+
+    def _waited_at(self, seq: int) -> frozenset[Key]:
+        """The keys that waited at an entry of the log: what was wanted of them then did not run."""
+        waits: dict[str, str] = {}
+        for entry in self._record.log.read(upto=seq, stream=f"waits/{self._record.name}") if seq else ():
+            for why, keys in entry.event.data.get("waits", {}).items():
+                waits.update(dict.fromkeys(keys, why))
+        return frozenset(Key.parse(text) for text, why in waits.items() if why)
+
+    def _reads(self) -> list[Entry]:
+        """Every commit that was read."""
+        return [one for one in self._record.log.read(stream="git") if one.event.type == ev.REF_ADVANCED]
 
     def _pin_problems(self, reading: Reading, keys: Iterable[Key]) -> dict[str, list[dict[str, Any]]]:
         """Pins that act on nothing, by Edge, where that changed. Costs the edges that the commit concerns."""
@@ -369,6 +448,7 @@ class GitSource:
             "files": dict(read.files),
             "documents": dict(reading.documents) if is_newest else {},
         }
+        data |= {} if is_newest else {"more": True}  # it was read with the next one, and has no plan of its own
         if reading.source is not None and n == 0:
             before = self._record.state.ref.source
             data |= {"source": dict(reading.source)} | ({"before": before} if before else {})
@@ -456,6 +536,39 @@ def wants(steps: Iterable[Step]) -> list[dict[str, Any]]:
 def _wish(step: Step) -> Wish:
     version = step.spec.get("version") or step.spec.get("spec", {}).get("targetVersion") or ""
     return Wish(action=step.action, version=str(version), origin=step.origin, until=step.until)
+
+
+def explained(record: StageRecorder, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:
+    """Keys that a pin keeps as they are, or does so no more: there is nothing to do, and it is wanted otherwise."""
+    planned, found = {step.key for step in plan.steps}, {}
+    for one in expansions:
+        if not isinstance(one, Desired) or one.key in planned:
+            continue
+        known = record.mine.known(one.key)
+        is_pinned = one.because.startswith(PINNED) or known.reason.startswith(PINNED)
+        if known.operation and known.order == one.spec and known.reason != one.because and is_pinned:
+            found[str(one.key)] = {"reason": one.because, "origin": one.origin}
+    return [record.event(ev.ORDER_EXPLAINED, f"waits/{record.name}", {"keys": found})] if found else []
+
+
+def _stood(past: Sequence[Entry], commit: str, path: str) -> int | None:
+    """The last entry before something else was read, of those that the file was planned in as it stood at `commit`.
+
+    None where it never was: it was changed again in what was read with it. 0: before anything that was read.
+    """
+    at = next((n for n in range(len(past) - 1, -1, -1) if past[n].event.data["commit"] == commit), None)
+    if at is None:
+        return 0
+    start = end = at
+    while start and past[start - 1].event.data.get("more"):
+        start -= 1
+    while past[end].event.data.get("more"):
+        end += 1
+    if not any(path in one.event.data["files"] for one in past[at + 1 : end + 1]):
+        return past[end + 1].seq - 1 if end + 1 < len(past) else NOW
+    if any(path in one.event.data["files"] for one in past[start : at + 1]):
+        return None
+    return past[start].seq - 1 if start else 0
 
 
 def _problems(expansion: Expansion) -> Sequence[Diagnostic]:

@@ -234,7 +234,7 @@ class Keeping(Source, ABC):
     def _detected(self, key: Key, known: Served, drift: Drift) -> Event | None:
         """The event of a drift; None where it is ignored or told already."""
         data = _told(drift)
-        if drift.policy == IGNORE or all(known.drift.get(name) == data[name] for name in ("what", "fields")):
+        if drift.policy == IGNORE or all(known.drift.get(name) == data[name] for name in ("what", "fields", "policy")):
             return None
         return self._record.event(ev.DRIFT_DETECTED, key, data, actor=drift.writer or "somebody")
 

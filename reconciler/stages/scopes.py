@@ -24,7 +24,8 @@ def known(scope: str, declared: Declared, state: State) -> None:
     key = Key.named(scope)
     if key is None:
         there = {Key.parse(text).edge for text in state.stage(DELIVER).keys}
-        names = sorted(there | {edge.name for edge in declared.of_kind("Edge")})
+        kept = (Key.parse(text) for text in state.stage(DECLARE).keys if text.startswith("Edge/"))
+        names = sorted({*there, *(key.name for key in kept), *(edge.name for edge in declared.of_kind("Edge"))})
         if scope not in names:
             raise NameUnknown(f"there is no edge {scope}", hint=_instead(scope, "Edge", names))
         return

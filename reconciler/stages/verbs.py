@@ -4,7 +4,7 @@ In: requests (through the control socket, or by a command where no hub runs).  O
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from reconciler.engine.stage import Change
 from reconciler.errors import NameUnknown, PlanHeld, UsageError
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
-from reconciler.history.keys import DECLARE, SETS, Key
+from reconciler.history.keys import DECLARE, SETS, Key, spoken
 from reconciler.history.state import ordering
 from reconciler.history.status import suspensions
 from reconciler.history.timeline import named
@@ -38,6 +38,7 @@ def asked_again(record: StageRecorder, keys: Iterable[Key], actor: str = "") -> 
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")  # of bytes that were no UTF-8
 TEXT_MAX: Final = 1000  # characters; a reason is shown in one line and written to each object's status
+FEW: Final = 5
 SWITCHES: Final = frozenset({"check", "wait"})
 
 
@@ -51,8 +52,11 @@ def _is_said(field: str, value: object) -> bool:
 class Verbs:
     """approve, release, suspend, resume, reconcile."""
 
-    def __init__(self, git: GitSource, recorder: StageRecorder) -> None:
-        self._git, self._record = git, recorder
+    def __init__(
+        self, git: GitSource, recorder: StageRecorder, is_there: Callable[[Key], bool] = lambda _key: False
+    ) -> None:
+        """is_there: whether an object is, though nobody declares it."""
+        self._git, self._record, self._is_there = git, recorder, is_there
 
     def change(self, trigger: Trigger) -> Change:
         """What a request means. Raises UsageError, NameUnknown, PlanHeld."""
@@ -94,7 +98,9 @@ class Verbs:
                 "no plan is held", hint="nothing waits for approval; `reconciler plan` shows what is next"
             )
         if request["digest"] != held.digest:
-            raise PlanHeld(f"the plan that is held is {held.digest}, not {request['digest']}: {held.reason}")
+            known = self._was_held(request["digest"])
+            which = f"the plan that is held is {held.digest}, not {request['digest']}"
+            raise PlanHeld(f"{which}: {_changed(known, held.keys)}; {held.reason}")
         if not self._git.is_finished:  # its Fleet is not the one that was looked at
             newest = self._record.state.ref.commit[:12]
             raise PlanHeld(
@@ -106,7 +112,12 @@ class Verbs:
         keys, facts = self._git.held_keys(), self._git.change().facts
         fleet = self._git.policy(self._git.repository.declared, facts.unreadable)
         facts = replace(facts, fleet=fleet, approved=held.digest)
-        return Change(keys, (event,), event.id, held.commit, facts=facts)
+        return Change(keys, (), event.id, held.commit, facts=facts, approval=event)
+
+    def _was_held(self, digest: str) -> Sequence[str] | None:
+        """The keys of a plan that was held under this digest; None where none was."""
+        held = (e.event for e in self._record.log.read(stream=f"plan/{self._record.name}"))
+        return next((e.data["keys"] for e in held if e.newdigest == digest and e.data.get("held")), None)
 
     def _release(self, request: Mapping[str, Any]) -> Change:
         edge, model, mine = request["edge"], request["model"], self._record.mine
@@ -186,5 +197,21 @@ class Verbs:
 
     def _scope(self, request: Mapping[str, Any]) -> str:
         scope = str(request["scope"])
-        known(scope, self._git.repository.declared, self._record.state)
+        key = Key.named(scope)
+        if key is None or not self._is_there(key):
+            known(scope, self._git.repository.declared, self._record.state)
         return scope
+
+
+def _changed(before: Sequence[str] | None, now: Sequence[str]) -> str:
+    """What a held plan has that one before it did not, and what it has no more."""
+    if before is None:
+        return "no plan of that digest was held"
+    more, less = sorted(set(now) - set(before)), sorted(set(before) - set(now))
+    parts = [f"{word} {_few(keys)}" for word, keys in (("it now has", more), ("it has no more", less)) if keys]
+    return " and ".join(parts) or "what it does to the same objects is something else now"
+
+
+def _few(keys: Sequence[str]) -> str:
+    said = ", ".join(map(spoken, keys[:FEW]))
+    return said + (f" and {len(keys) - FEW} more" if len(keys) > FEW else "")

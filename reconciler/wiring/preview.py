@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.edge.paths import StateDirectory
-from reconciler.engine.loop import Loop
+from reconciler.engine.loop import NOTHING, Loop
 from reconciler.engine.queue import Cause, Queue, Trigger
 from reconciler.engine.recorder import Recorder
 from reconciler.engine.stage import Change, Stage
@@ -139,12 +139,18 @@ class Preview:
 
         Raises GitUnavailable, GitRefused; of a hub elsewhere Moved, AnswerRefused, WorldUnavailable.
         """
-        change = self._stage.take(Trigger(Cause.COMMIT))
+        change, before = self._stage.take(Trigger(Cause.COMMIT)), NOTHING
+        while change.commit and Trigger(Cause.COMMIT) in change.then:  # what is behind has another policy
+            self._record.append(change.events)
+            self._ask(change)
+            before = before.beside(self._loop.foresee(self._name, change))
+            change = self._stage.take(Trigger(Cause.COMMIT))
         if change.commit:
             self._record.append(change.events)
         else:
             change = self._stage.preview()
         plan, expansions = self._considered(change)
+        plan = plan.beside(before, but=change.keys)
         if not plan.steps or self._is_first:  # the commit is about nothing that waits, or what is there is not known
             plan, expansions = self._considered(self._stage.preview())
         self.loses_policy = (
@@ -156,10 +162,14 @@ class Preview:
         return plan
 
     def _considered(self, change: Change) -> tuple[Plan, list[Expansion]]:
-        if self._hub is not None:
-            self._hub.ask(change.keys | change.kept, self.state)
+        self._ask(change)
         plan, expansions, *_ = self._loop.consider(self._name, change)
         return plan, expansions
+
+    def _ask(self, change: Change) -> None:
+        """What is there of the keys of a change, where a hub elsewhere knows it."""
+        if self._hub is not None:
+            self._hub.ask(change.keys | change.kept, self.state)
 
     def _followed(self, change: Change, plan: Plan) -> Plan:
         """What is done when the commit is accepted and its Fleet in force: all is looked at by other rules then."""
@@ -169,11 +179,14 @@ class Preview:
         after, expansions = self._considered(self._stage.preview())
         self._record.append(self._stage.notice(expansions, after))
         planned = {step.key for step in plan.steps if not step.waits}
-        return Plan(tuple(step for step in after.steps if step.key not in planned and not step.waits), after.held)
+        return Plan(
+            tuple(step for step in after.steps if step.key not in planned and not step.waits), after.held, after.holds
+        )
 
     def declared(self) -> Declared:
         """What the branch declares. Raises GitUnavailable, GitRefused."""
-        self._stage.take(Trigger(Cause.COMMIT))
+        while Trigger(Cause.COMMIT) in (change := self._stage.take(Trigger(Cause.COMMIT))).then:
+            self._record.append(change.events)
         return self._repository.declared
 
     def left_out(self) -> dict[str, str]:

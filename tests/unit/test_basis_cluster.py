@@ -18,7 +18,8 @@ from reconciler.eventlog.sqlite import SqliteLog
 from reconciler.history import events as ev
 from reconciler.history.keys import DECLARE, Key
 from reconciler.history.state import State
-from reconciler.kube.write.annotations import DISABLED, RECONCILE
+from reconciler.kube.write.annotations import RECONCILE
+from reconciler.planning.look import DISABLED
 from reconciler.planning.plan import Plan
 from reconciler.settings import Settings
 from reconciler.sources.cache import DocumentCache

@@ -328,3 +328,29 @@ def test_what_is_fought_over_is_said_though_nothing_is_planned_for_it() -> None:
             "left alone until 2999-01-01T00:00:00Z"
         ),
     ]
+
+
+FROZEN = """\
+apiVersion: ai.kubeedge.io/v1alpha1
+kind: Fleet
+metadata: {name: fleet}
+spec:
+  freeze: [{from: 2020-01-01, until: 2099-01-01, reason: the shops are full}]
+"""
+
+
+def test_each_commit_is_planned_by_the_policy_of_the_one_before_it(plan: PlanOf, settled: World) -> None:
+    settled.repository.commit({"fleet.yaml": FROZEN})
+    settled.repository.commit({"deployments/defect.yaml": SET % "2"})
+    said = plan()
+    assert said.out.count("waits: frozen until 2099-01-02") == 2
+    assert "plan: 2 waiting" in said.out
+
+
+def test_what_came_before_a_freeze_is_planned_without_it(plan: PlanOf, settled: World) -> None:
+    settled.repository.commit({"deployments/defect.yaml": SET % "2"})
+    settled.repository.commit({"fleet.yaml": FROZEN})
+    settled.repository.commit({"README.md": "later"})
+    said = plan()
+    assert "2 to update" in said.out
+    assert "waits" not in said.out

@@ -25,7 +25,10 @@ def events(world: World, type_: str) -> list[Event]:
 def test_suspend_and_resume_without_a_reconciler(call: Call, settled: World) -> None:
     at = ("--state", settled.place.root)
     said = call("suspend", "berlin-07", "--reason", "is moved", "--until", "2099-01-01", *at)
-    assert (said.code, said.out) == (0, "suspended berlin-07; `reconciler resume berlin-07` ends it\n")
+    assert (said.code, said.out) == (
+        0,
+        "suspended berlin-07 until 2099-01-01T00:00:00Z; `reconciler resume berlin-07` ends it\n",
+    )
     (suspended,) = events(settled, ev.RECONCILE_SUSPENDED)
     assert suspended.actor == actor()
     assert suspended.data == {"scope": "berlin-07", "reason": "is moved", "until": "2099-01-01T00:00:00.000000Z"}

@@ -1,6 +1,7 @@
 """Git -> objects of a cluster, by the real loop over a log in memory; the cluster is live objects in a dictionary."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from reconciler.engine.loop import Loop
 from reconciler.engine.queue import Cause, Queue, StageQueue, Trigger
 from reconciler.engine.recorder import Recorder, StageRecorder
 from reconciler.engine.stage import Order, Stage
-from reconciler.errors import ApiUnavailable, LeaseLost
+from reconciler.errors import ApiUnavailable, LeaseLost, NameUnknown
 from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event, rfc3339
@@ -20,7 +21,7 @@ from reconciler.history.status import status
 from reconciler.history.why import why
 from reconciler.kube.client.resources import OURS
 from reconciler.kube.watch.object import Live
-from reconciler.kube.write.annotations import DISABLED, REASON, RECONCILE, suspension
+from reconciler.kube.write.annotations import REASON, RECONCILE, suspension
 from reconciler.kube.write.apply import seen_tree
 from reconciler.model.identity import STAGE
 from reconciler.planning import declare
@@ -30,7 +31,7 @@ from reconciler.planning.declared import Object
 from reconciler.planning.desired import Expansion
 from reconciler.planning.diff import Observed
 from reconciler.planning.drift_rules import policy_for
-from reconciler.planning.look import Look, Rules
+from reconciler.planning.look import DISABLED, Look, Rules
 from reconciler.stages.declare import Declare
 from reconciler.wiring.process import Inline
 from tests.fleets import NOW, edge, fleet, model_set, plain
@@ -134,7 +135,7 @@ class Objects:
         if self.away:
             raise ApiUnavailable("no answer")
         live, now = self.there.get(key), rfc3339(self.record.clock.now())
-        rules = Rules(policy_for(key.kind, self.policy()))
+        rules = Rules(policy_for(key.kind, self.policy()), bool(self.policy().get("adopt")))
         tree = {} if live is None else seen_tree(OURS[key.kind], live)
         known = self.record.mine.known(key)
         return Look(key, known, live, tree, rules, suspension(live, now) if live else {}, known.fought > now)
@@ -408,6 +409,105 @@ def test_a_standby_takes_a_suspension_without_asking_the_cluster(station: Statio
     request = {"verb": "suspend", "actor": "ada", "scope": "*", "reason": "night"}
     station.loop.turn(Trigger(Cause.VERB, "suspend", request=request))
     assert station.cluster.observed == []
+
+
+# ── suspensions ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def says(station: Station, verb: str, scope: str = "*", **words: str) -> dict[str, Any]:
+    """The answer to a person's verb. Raises what it raised."""
+    reply: Future[dict[str, Any]] = Future()
+    request = {"verb": verb, "actor": "ada", "scope": scope, "reason": "a visit", **words}
+    station.queue.stage(DECLARE).add(Trigger(Cause.VERB, request=request, reply=reply))
+    drain(station.loop)
+    return reply.result(0)
+
+
+def on(name: str, version: str = "1") -> Object:
+    """A model that only its nodeName brings to an edge: no label says so."""
+    return plain("m", version, nodeName=name)
+
+
+def test_what_is_to_move_away_from_a_suspended_edge_stays_there_as_does_what_is_to_come(station: Station) -> None:
+    station.push(edge("e1"), edge("e2"), edge("e3"), on("e1"))
+    for scope in ("e1", "e2"):
+        says(station, "suspend", scope)
+    station.push(on("e3"))
+    assert station.cluster.there[MODEL].spec["nodeName"] == "e1"
+    says(station, "resume", "e1")
+    station.push(on("e2"))
+    assert station.cluster.there[MODEL].spec["nodeName"] == "e3"
+    says(station, "resume", "e2")
+    assert station.cluster.there[MODEL].spec["nodeName"] == "e2"
+
+
+def test_what_leaves_git_together_with_its_suspended_edge_stays(station: Station) -> None:
+    objects = [edge("e1", nodeName="n1"), edge("e2"), plain("m", nodeName="n1"), fleet(9, "100%")]
+    station.push(*objects)
+    says(station, "suspend", "e1")
+    station.push(without=[objects[0], objects[2]])
+    station.turn("audit")
+    assert {"InferenceModel/m", "Edge/e1"} <= station.names()
+    assert set(station.mine.waits) == {str(MODEL), "Edge//e1"}
+    says(station, "resume", "e1")
+    assert not {"InferenceModel/m", "Edge/e1"} & station.names()
+
+
+def test_what_is_there_is_suspended_though_nobody_declares_it_and_what_is_not_is_refused(station: Station) -> None:
+    station.push(edge("e1"), fleet(9, "100%"))
+    station.cluster.there[MODEL] = theirs = made("m", {"targetVersion": "9"}, by="kubectl")
+    says(station, "suspend", str(MODEL))
+    taking = fleet(9, "100%")
+    taken_over = replace(taking, spec=taking.spec | {"adopt": True})
+    station.push(taken_over)
+    station.push(plain("m"))
+    assert station.cluster.there[MODEL] is theirs
+    for scope in ("InferenceModel/default/other", "Gadget/default/m"):
+        with pytest.raises(NameUnknown):
+            says(station, "suspend", scope)
+
+
+def test_an_object_whose_document_is_gone_can_be_suspended_and_stays_so_when_it_is_declared_again(
+    station: Station,
+) -> None:
+    model = plain("m")
+    station.push(edge("e1"), fleet(9, "100%"), model)
+    station.push(fleet(0, "0%"))
+    station.push(without=[model])  # held
+    says(station, "suspend", str(MODEL))
+    station.push(fleet(9, "100%"))
+    station.push(edge("e2"))
+    station.turn("audit")
+    assert station.mine.waits == {str(MODEL): "suspended by ada: a visit"}
+    station.push(plain("m", "2"))
+    assert station.cluster.there[MODEL].spec["targetVersion"] == "1"
+    says(station, "resume", str(MODEL))
+    assert station.cluster.there[MODEL].spec["targetVersion"] == "2"
+
+
+def test_a_suspension_outlives_other_rules_and_the_drift_under_it_is_told_by_the_new_one(station: Station) -> None:
+    station.push(edge("e1"), plain("m"))
+    says(station, "suspend", str(MODEL))
+    station.cluster.edit(MODEL, "k", targetVersion="9")
+    station.turn("object", str(MODEL))
+    assert station.mine.known(MODEL).drift["policy"] == "correct"
+    station.push(report("spec.targetVersion"))
+    assert station.cluster.there[MODEL].spec["targetVersion"] == "9"
+    assert station.mine.known(MODEL).drift["policy"] == "report"
+    assert not status(station.record.state, NOW).converged
+
+
+@pytest.mark.parametrize("value", ["Disabled", "off", "false", "", "true"])
+def test_an_annotation_whose_value_nobody_knows_suspends_and_is_named(station: Station, value: str) -> None:
+    station.push(plain("m"))
+    station.cluster.annotate(MODEL, "ada", {RECONCILE: value})
+    station.push(plain("m", "2"))
+    (why_,) = station.mine.waits.values()
+    assert why_.startswith("suspended by ada: (ai.kubeedge.io/reconcile is")
+    assert f"{value!r}, which is neither disabled nor enabled: taken for disabled" in why_
+    station.cluster.annotate(MODEL, "ada", {RECONCILE: "enabled"})
+    station.turn("object", str(MODEL))
+    assert station.cluster.there[MODEL].spec["targetVersion"] == "2"
 
 
 def test_nothing_is_taken_for_gone_before_a_commit_was_read(station: Station) -> None:

@@ -1,6 +1,7 @@
 """The tree of failures is what its drawing says, and every code explains itself."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -106,3 +107,12 @@ def test_diagnostics_are_numbered_named_and_explained() -> None:
 
 def test_hints_speak_of_what_a_person_can_do_not_of_how_it_is_made() -> None:
     assert [cls.code for cls in error_classes() if "socket" in cls.hint] == []
+
+
+def test_every_code_is_raised_somewhere_and_every_code_that_is_written_is_explained() -> None:
+    files = (path for path in Path(errors.__file__).parent.rglob("*.py") if path != Path(errors.__file__))
+    product = "".join(path.read_text() for path in files)
+    raised = {cls for cls in tree() if re.search(rf"\b{cls.__name__}(\.at)?\(", product)}
+    assert set(tree()) - raised <= {ReconcilerError}
+    assert {code for code in DIAGNOSTICS if f'"{code}"' not in product} == set()
+    assert set(re.findall(r"\bRX\d{3}\b", product)) <= {*DIAGNOSTICS, *(cls.code for cls in tree())}

@@ -13,6 +13,7 @@ from reconciler.eventlog.memory import MemoryLog
 from reconciler.history import events as ev
 from reconciler.history.events import Head, rfc3339
 from reconciler.history.keys import DELIVER, Key
+from reconciler.history.state import HeldPlan
 from reconciler.history.status import status
 from reconciler.planning.declared import Object
 from tests.fleets import catalogue, dataset, edge, fleet, model_set, plain, sha
@@ -166,17 +167,163 @@ def test_a_commit_cannot_approve_itself() -> None:
     assert len(hub.orders(hub.push(without=many[10:]))) == 10
 
 
-def test_a_newer_commit_replaces_a_held_plan_and_holds_the_keys_of_both() -> None:
+def held_of(hub: HubStation) -> HeldPlan:
+    held = hub.mine.held_plan
+    assert held is not None
+    return held
+
+
+def test_what_is_held_stays_so_beside_a_newer_commit_until_it_is_taken_back() -> None:
     hub, many = crowd(fleet(5, "100%"))
     hub.push(without=many[:6])
-    first = hub.mine.held_plan
-    hub.push(without=many[6:8])
-    second = hub.mine.held_plan
-    assert first is not None
-    assert second is not None
-    assert (len(first.keys), len(second.keys), second.counts) == (6, 8, {"delete": 8})
-    assert types(hub.push(*many[:8])) == [ev.REF_ADVANCED, ev.CHANGE_PLANNED]  # taken back: nothing is left to hold
+    first = held_of(hub)
+    assert hub.state.ref.accepted != hub.state.ref.commit == first.commit
+    assert list(hub.orders(hub.push(without=many[6:8])).values()) == ["delete", "delete"]  # within the limit by itself
+    assert (held_of(hub).digest, held_of(hub).commit) == (first.digest, first.commit)
+    assert held_of(hub).reason.startswith("it deletes 6 of 20 after 2 in the last hour")
+    assert hub.state.ref.accepted == hub.state.ref.commit != first.commit
+    assert types(hub.push(*many[:6])) == [ev.REF_ADVANCED, ev.CHANGE_PLANNED]  # taken back: nothing is left to hold
     assert (hub.mine.held_plan, hub.state.ref.accepted) == (None, hub.state.ref.commit)
+
+
+def test_deletes_above_the_limit_join_those_that_are_held_under_one_digest_which_one_approval_releases() -> None:
+    hub, many = crowd(fleet(5, "100%"))
+    hub.push(without=many[:6])
+    first = held_of(hub)
+    assert hub.orders(hub.push(without=many[6:12])) == {}
+    assert (len(held_of(hub).keys), held_of(hub).counts) == (12, {"delete": 12})
+    assert held_of(hub).reason.startswith("it deletes 12 of 20; Fleet allows 5 an hour")
+    with pytest.raises(PlanHeld, match=f"{held_of(hub).digest}, not {first.digest}") as refused:
+        hub.verb("approve", digest=first.digest)
+    assert "it now has InferenceModel/default/m06@e1" in refused.value.message
+    assert len(hub.orders(hub.verb("approve", digest=held_of(hub).digest))) == 12
+    assert (hub.mine.held_plan, hub.state.ref.accepted) == (None, hub.state.ref.commit)
+
+
+def test_a_held_plan_of_which_half_is_taken_back_is_a_smaller_one_or_goes() -> None:
+    hub, many = crowd(fleet(5, "100%"))
+    hub.push(without=many[:8])
+    hub.push(*many[:2])
+    assert held_of(hub).counts == {"delete": 6}
+    assert hub.state.ref.accepted == hub.state.ref.commit
+    assert len(hub.orders(hub.push(many[2]))) == 5  # what is left is within the limit
+    assert hub.mine.held_plan is None
+
+
+def test_a_held_delete_holds_no_other_change_of_its_commit_nor_of_anybody_s(hub: HubStation) -> None:
+    hub.push(fleet(1, "100%"))
+    hub.push(model_set("digits", "2", ref="digits"))
+    extra = [plain(f"m{n}", servingPort=9000 + n, nodeName="e2") for n in range(3)]
+    hub.push(*extra)
+    moved = hub.push(edge("e1", {"ring": "canary"}, [{"model": "digits", "version": "3"}]), without=extra)
+    assert hub.orders(moved) == {str(ON_E1): "update 3"}
+    digest = held_of(hub).digest
+    assert hub.orders(hub.push(edge("e2", pins=[{"model": "digits", "version": "1"}]))) == {str(ON_E2): "update 1"}
+    assert hub.orders(hub.push(edge("e2"))) == {str(ON_E2): "update 2"}
+    assert held_of(hub).digest == digest
+    assert len(hub.orders(hub.verb("approve", digest=digest))) == 3
+
+
+def test_the_policy_that_came_with_what_is_held_is_in_force_when_that_is_released_and_not_by_somebody_s_commit() -> (
+    None
+):
+    hub, many = crowd(fleet(2, "100%"))
+    hub.push(fleet(50, "100%"), without=many[:5])
+    hub.push(edge("e9"))
+    assert hub.state.ref.accepted == hub.state.ref.commit
+    assert hub.state.fleet["prune"]["maxDeletes"] == 2
+    assert hub.orders(hub.push(without=many[5:8])) == {}  # judged by what is in force
+    hub.verb("approve", digest=held_of(hub).digest)
+    assert hub.state.fleet["prune"]["maxDeletes"] == 50
+
+
+def test_the_policy_that_came_with_what_is_held_is_in_force_too_when_that_is_taken_back() -> None:
+    hub, many = crowd(fleet(2, "100%"))
+    hub.push(fleet(50, "100%"), without=many[:5])
+    hub.push(*many[:5])
+    assert hub.state.fleet["prune"]["maxDeletes"] == 50
+
+
+def test_what_was_approved_beside_a_newer_commit_does_not_go_back_to_the_older_one() -> None:
+    hub, many = crowd(fleet(2, "100%"))
+    hub.push(without=many[:5])
+    digest = held_of(hub).digest
+    hub.push(edge("e9"))
+    newest = hub.state.ref.accepted
+    assert len(hub.orders(hub.verb("approve", digest=digest))) == 5
+    assert (hub.mine.held_plan, hub.state.ref.accepted, hub.state.ref.commit) == (None, newest, newest)
+
+
+def test_a_pin_to_the_version_that_serves_orders_nothing_and_is_told(hub: HubStation) -> None:
+    pin = {"model": "digits", "version": "1", "reason": "4 misreads"}
+    pinned = hub.push(edge("e1", {"ring": "canary"}, [pin]))
+    assert types(pinned) == [ev.REF_ADVANCED, ev.ORDER_EXPLAINED, ev.CHANGE_PLANNED]
+    rows = {row.edge: (row.pinned, row.reason) for row in status(hub.state, rfc3339(T0)).rows}
+    assert rows == {"e1": (True, "pinned on e1: 4 misreads"), "e2": (False, "the default version of digits")}
+    assert hub.orders(hub.push(model_set("digits", "2", ref="digits"))) == {str(ON_E2): "update 2"}
+    hub.push(model_set("digits", "1", ref="digits"))
+    assert ev.ORDER_EXPLAINED in types(hub.push(edge("e1", {"ring": "canary"})))
+    assert not any(row.pinned for row in status(hub.state, rfc3339(T0)).rows)
+    assert hub.turn("audit") == []
+
+
+# ── an approval is kept or refused ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_approval_given_while_all_is_suspended_is_kept_until_it_is_resumed_also_over_a_restart() -> None:
+    hub, many = crowd(fleet(2, "100%"))
+    hub.push(without=many[:5])
+    digest = held_of(hub).digest
+    hub.verb("suspend", scope="*", reason="wait")
+    answer = hub.asked("approve", digest=digest)
+    assert (answer["held"], answer["counts"]) == ("", {"waiting": 5})
+    again = hub.again()
+    again.turn("start")
+    assert len(again.orders(again.verb("resume", scope="*"))) == 5
+    assert again.mine.held_plan is None
+
+
+def test_an_approval_of_what_a_later_commit_takes_back_is_over_with_it() -> None:
+    hub, many = crowd(fleet(2, "100%"))
+    hub.push(without=many[:5])
+    hub.verb("suspend", scope="*", reason="wait")
+    hub.verb("approve", digest=held_of(hub).digest)
+    hub.push(*many[:5])
+    hub.verb("resume", scope="*")
+    assert hub.orders(hub.push(without=many[:5])) == {}
+    assert held_of(hub).counts == {"delete": 5}
+
+
+def test_the_same_deletes_in_a_later_commit_are_approved_still() -> None:
+    hub, many = crowd(fleet(2, "100%"))
+    hub.push(without=many[:5])
+    hub.verb("suspend", scope="*", reason="wait")
+    hub.verb("approve", digest=held_of(hub).digest)
+    hub.push(without=[E1])  # which concerns them, and leaves them gone
+    before = hub.log.head().seq
+    hub.verb("resume", scope="*")
+    gone = hub.orders(hub.log.read(before))
+    assert {str(Key("InferenceModel", "default", f"m{n:02}", "e1")) for n in range(5)} <= set(gone)
+
+
+def test_an_approval_that_is_refused_is_not_recorded(hub: HubStation) -> None:
+    hub.push(model_set("digits", "2", ref="digits"), rewritten_from="f" * 40)
+    digest = held_of(hub).digest
+    hub.mine.held_plan = replace(held_of(hub), keys=held_of(hub).keys[:1])  # it comes to something else by now
+    before = hub.log.head().seq
+    answer = hub.asked("approve", digest=digest)
+    assert answer["held"]
+    assert answer["digest"] != digest
+    assert types(hub.log.read(before)) == [ev.CHANGE_PLANNED]
+    assert hub.state.ref.accepted != hub.state.ref.commit
+
+
+def test_who_resumes_is_told_what_was_ordered_and_not_what_is_held() -> None:
+    hub, many = crowd(fleet(2, "100%"))
+    hub.push(without=many[:5])
+    hub.verb("suspend", scope="*", reason="wait")
+    answer = hub.asked("resume", scope="*")
+    assert (answer["counts"], answer["held"]) == ({}, held_of(hub).reason)
 
 
 def test_an_audit_s_plan_is_held_beside_a_commit_s() -> None:
@@ -190,7 +337,8 @@ def test_an_audit_s_plan_is_held_beside_a_commit_s() -> None:
     assert (len(held.keys), held.counts) == (5, {"delete": 5})
     hub.push(without=many[5:6])
     assert hub.mine.held_plan is not None
-    assert hub.mine.held_plan.counts == {"delete": 6}
+    assert hub.mine.held_plan.counts == {"delete": 5}
+    assert hub.mine.deletes  # one within the limit goes
 
 
 def test_fault_49_rewritten_history_is_held_until_approved(hub: HubStation) -> None:

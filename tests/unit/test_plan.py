@@ -83,16 +83,18 @@ def test_the_limit_is_the_smaller_of_number_and_share(limits: dict[str, Any], in
     assert delete_limit(limits, inventory) == allowed
 
 
-def test_a_plan_above_the_limit_is_held_whole_and_released_by_its_digest() -> None:
+def test_the_deletes_above_the_limit_are_held_and_released_by_their_digest() -> None:
     differences = [*removals(6), wish(key("new"))]
     circumstances: dict[str, Any] = {"limits": {"maxDeletes": 5, "maxShare": "100%"}, "inventory": lambda: 10}
     held = make_plan(differences, Judgement(**circumstances))
-    assert (held.held, held.ready) == (
+    assert (held.held, [step.action for step in held.ready]) == (
         "it deletes 6 of 10; Fleet allows 5 an hour (maxDeletes 5, maxShare 100% of 10)",
-        (),
+        ["create"],
     )
-    assert held.counts == {"create": 1, "delete": 6}
-    assert make_plan(differences, Judgement(**circumstances, approved="another")).held == held.held
+    assert (held.counts, len(held.on_hold)) == ({"create": 1, "delete": 6}, 6)
+    assert held.digest == make_plan(removals(6), Judgement()).digest  # of what is held alone
+    suspended = Judgement(**circumstances, waited=held.holds, suspended={"*": {}})
+    assert make_plan(differences, suspended).digest == held.digest  # whatever else stops it
     released = make_plan(differences, Judgement(**circumstances, approved=held.digest))
     assert (released.held, len(released.ready)) == ("", 7)
     assert make_plan(removals(5), Judgement(**circumstances)).held == ""

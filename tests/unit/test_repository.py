@@ -369,3 +369,68 @@ def test_a_damaged_cache_begins_anew(followed: Followed, damage: bytes) -> None:
     followed.reopened("bad.db")
     assert followed.declared() == {"Edge/e1"}
     assert DocumentCache(followed.place / "bad.db").load([followed.hub.state.files["a.yaml"]]) != {}
+
+
+# ── where a reading ends ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def limits(number: int, comment: str = "") -> str:
+    return f"{HEAD}{comment}kind: Fleet\nmetadata:\n  name: fleet\nspec:\n  prune: {{maxDeletes: {number}}}\n"
+
+
+def readings(followed: Followed) -> list[Reading]:
+    """What is new in the branch, as it is taken up one after the other."""
+    found = []
+    while (reading := followed.documents.reading()()) is not None:
+        found.append(reading)
+        events = [followed.hub.hub.git._ref_advanced(reading, n) for n in range(len(reading.commits))]
+        followed.hub.record.append(events)
+        followed.documents.adopt(reading)
+    return found
+
+
+def test_a_reading_ends_at_a_commit_that_changes_the_policy_and_says_what_changes_again_behind_it(
+    followed: Followed,
+) -> None:
+    followed.push({"a.yaml": edge("e1"), "fleet.yaml": limits(3)})
+    first = followed.git.commit({"a.yaml": edge("e1", "x: y"), "b.yaml": edge("e2")})
+    policy = followed.git.commit({"fleet.yaml": limits(4)})
+    followed.git.commit({"a.yaml": edge("e1", "x: z")})
+    other = followed.git.commit({"fleet.yaml": None, "c/other.yaml": limits(5)})
+    last = followed.git.commit({"b.yaml": None})
+    found = readings(followed)
+    assert [one.commits[-1].commit for one in found] == [policy, other, last]
+    assert [len(one.commits) for one in found] == [2, 2, 1]
+    assert found[0].commits[0].commit == first
+    # what stands in a file that changes again is left to what is read next
+    assert [sorted(map(str, one.later)) if one.later is not None else None for one in found] == [
+        ["Edge//e1", "Edge//e2", "Fleet//fleet"],
+        ["Edge//e2"],
+        None,
+    ]
+
+
+@pytest.mark.parametrize("word", ["# of the Fleet\n", ""])
+def test_what_only_speaks_of_the_policy_ends_no_reading(followed: Followed, word: str) -> None:
+    followed.push({"a.yaml": edge("e1"), "fleet.yaml": limits(3)})
+    followed.git.commit({"fleet.yaml": limits(3, word), "a.yaml": "# Fleet\n" + edge("e1")})
+    followed.git.commit({"a.yaml": edge("e1", "x: y")})
+    assert [one.later for one in readings(followed)] == [None]
+
+
+def test_a_policy_that_comes_by_a_merge_is_that_of_the_merge(followed: Followed) -> None:
+    followed.push({"a.yaml": edge("e1"), "fleet.yaml": limits(3)})
+    followed.git.git("checkout", "--quiet", "-b", "topic")
+    followed.git.commit({"fleet.yaml": limits(4)})
+    followed.git.commit({"b.yaml": edge("e2")})
+    followed.git.git("checkout", "--quiet", "main")
+    followed.git.git("merge", "--quiet", "--no-ff", "--no-edit", "topic")
+    merge = followed.git.head()
+    followed.git.commit({"a.yaml": edge("e1", "x: y")})
+    assert [one.commits[-1].commit == merge for one in readings(followed)] == [True, False]
+
+
+def test_a_first_commit_and_rewritten_history_are_read_whole(followed: Followed) -> None:
+    for number in (1, 2, 3):
+        followed.git.commit({"fleet.yaml": limits(number)})
+    assert [one.later for one in readings(followed)] == [None]

@@ -33,6 +33,7 @@ DATA: dict[str, dict[str, Any]] = {
     ev.APPLY_FAILED: {"error": "it is wrong", "code": "RX404", "phase": "RolledBack"},
     ev.APPLY_ABANDONED: {"error": "no route", "code": "RX302", "retryMs": 1500},
     ev.STEPS_WAITING: {"waits": {"frozen until night: why": ["InferenceModel/default/a"], "": ["Edge//e1"]}},
+    ev.ORDER_EXPLAINED: {"keys": {"InferenceModel/default/a@e1": {"reason": "pinned on e1", "origin": "a.yaml:7"}}},
     ev.HOLD_PLACED: {"reason": "failed elsewhere"},
     ev.HOLD_LIFTED: {},
     ev.RETRY_ASKED: {},

@@ -2,6 +2,7 @@
 history, planning, kube.
 
     ai.kubeedge.io/reconcile: disabled      nothing is changed: of this object; on an Edge, a set or the Fleet, of all
+                                            (so does any value but `enabled`, and it is said)
     ai.kubeedge.io/suspend-reason: TEXT     that belongs to it
     ai.kubeedge.io/suspend-until: TIME      when that ends by itself (RFC 3339)
     ai.kubeedge.io/requestedAt: TEXT        each new value: look at it now; on the Fleet, at the branch and everything
@@ -25,13 +26,12 @@ from reconciler.kube.write.apply import Objects
 from reconciler.model.identity import GROUP, POLICY, Identity
 from reconciler.planning.declared import Declared
 from reconciler.planning.kinds import ALL_SCOPES, is_wide, scope_of
-from reconciler.planning.look import held_by
+from reconciler.planning.look import DISABLED, ENABLED, held_by, meant
 
 RECONCILE: Final = f"{GROUP}/reconcile"
 REASON: Final = f"{GROUP}/suspend-reason"
 UNTIL: Final = f"{GROUP}/suspend-until"
 REQUESTED: Final = f"{GROUP}/requestedAt"
-DISABLED: Final = "disabled"
 _PATH: Final = f'annotations["{RECONCILE}"]'
 ALL, POLL = "all", "poll"
 UNKNOWN: Final = "whether anything is suspended by annotation cannot be read"
@@ -44,7 +44,7 @@ def suspension(live: Live, now: str, *, lifted: bool = False) -> dict[str, str]:
 
     lifted: Git declares the object without the annotation: where it is from Git, it is to go.
     """
-    if live.annotations.get(RECONCILE) != DISABLED or (lifted and _PATH not in live.foreign):
+    if not _is_disabled(live.annotations) or (lifted and _PATH not in live.foreign):
         return {}
     until = live.annotations.get(UNTIL, "")
     if is_over(until, now):
@@ -52,9 +52,16 @@ def suspension(live: Live, now: str, *, lifted: bool = False) -> dict[str, str]:
     reason = live.annotations.get(REASON, "")
     if until and not is_time(until):  # it never ends, and says why
         until, reason = "", f"{reason} ({UNTIL} {until[:40]!a} is no RFC 3339 time with a zone)".strip()
+    if (said := live.annotations[RECONCILE]) != DISABLED:
+        reason = f"{reason} ({RECONCILE} is {meant(said)})".strip()
     actor = live.foreign.get(_PATH, "") or "Git"
     found = {"actor": actor, "reason": reason, "until": until}
     return {name: value for name, value in found.items() if value}
+
+
+def _is_disabled(annotations: Mapping[str, str]) -> bool:
+    """Whether they suspend: a wish to leave something alone is not overlooked for its spelling."""
+    return annotations.get(RECONCILE, ENABLED) != ENABLED
 
 
 class Annotations:
@@ -118,11 +125,11 @@ class Annotations:
     def lifted(self, key: str) -> bool:
         """Whether Git declares the object, and not that it is suspended."""
         declared = self._declared().get(Identity(*Key.parse(key)[:3]))
-        return declared is not None and declared.annotations.get(RECONCILE) != DISABLED
+        return declared is not None and not _is_disabled(declared.annotations)
 
     def suspension(self, key: Key, live: Live) -> dict[str, str]:
         """Who keeps one object from being changed now: see `suspension`."""
-        if live.annotations.get(RECONCILE) != DISABLED or held_by(live, self._install):
+        if not _is_disabled(live.annotations) or held_by(live, self._install):
             return {}
         return suspension(live, self._now(), lifted=self.lifted(str(key)))
 
