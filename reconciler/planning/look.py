@@ -271,6 +271,12 @@ class Look:
         return data | told | ({"ahead": self.ahead} if self.ahead else {})
 
     @property
+    def is_late(self) -> bool:
+        """Whether an order that was given up has had its effect after all: its answer never came."""
+        given_up = self.served.phase == "Desired" and not self.served.open
+        return given_up and self.is_marked and self.served.operation == self.operation
+
+    @property
     def operation(self) -> str:
         """The operation that it carries; "" where it is not there, or carries none."""
         return "" if self.live is None else self.live.annotations.get(OPERATION, "")

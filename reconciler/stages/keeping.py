@@ -207,7 +207,7 @@ class Keeping(Source, ABC):
         if known.open:
             ended = look is not None and look.has_gone and key not in self._cluster.unanswered
             return self.change({key}, [self._settle(look)] if ended and look is not None else [])
-        if look is not None and look.is_elsewhere:
+        if look is not None and (look.is_elsewhere or look.is_late):
             return self.change({key}, [self._adopt(look)])
         drift = look.drift() if look is not None else None
         if drift is None:
@@ -251,7 +251,7 @@ class Keeping(Source, ABC):
             if not known.operation or known.open or _is_as_ordered(known, there):
                 continue
             look = self._look(key)
-            if look is not None and look.is_elsewhere:
+            if look is not None and (look.is_elsewhere or look.is_late):
                 found.append(self._adopt(look))
                 continue
             drift = look.drift() if look is not None else None

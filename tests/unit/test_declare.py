@@ -23,7 +23,7 @@ from reconciler.kube.client.resources import OURS
 from reconciler.kube.watch.object import Live
 from reconciler.kube.write.annotations import REASON, RECONCILE, suspension
 from reconciler.kube.write.apply import seen_tree
-from reconciler.model.identity import STAGE
+from reconciler.model.identity import OPERATION, STAGE
 from reconciler.planning import declare
 from reconciler.planning.contention import MOST, PAUSE_S
 from reconciler.planning.declare import OWN_LABELS, as_sent
@@ -146,7 +146,7 @@ class Objects:
 
     @property
     def unanswered(self) -> frozenset[Key]:
-        return frozenset()
+        return frozenset(Key.parse(outcome.subject) for outcome in self.outcomes)
 
     def again(self, judge: Callable[[Sequence[Order]], Mapping[Key, str]]) -> None:
         self.again_count += 1
@@ -559,3 +559,21 @@ def test_what_another_stage_made_is_not_taken_up(station: Station) -> None:
     seen = station.turn("found")
     assert [one.event.subject for one in seen if one.event.type == ev.OBJECT_ADOPTED] == [str(ours)]
     assert theirs in station.cluster.there
+
+
+def test_an_order_that_was_given_up_and_has_had_its_effect_after_all_is_no_drift(
+    station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station.push(plain("m", "1"))
+    with monkeypatch.context() as patch:
+        patch.setattr(station.cluster, "send", lambda _: None)  # nobody answers
+        station.push(plain("m", "2"))
+    served, live = station.mine.known(MODEL), station.cluster.there[MODEL]
+    given_up = {"reason": "nobody works on it", "settled": True}
+    about = station.record.stage(DECLARE).event(ev.APPLY_ABANDONED, MODEL, given_up, operationid=served.operation)
+    station.record.append([about])  # by what the watch had brought until then
+    late = {**live.spec, "targetVersion": "2", "manifest": plain("m", "2").spec["manifest"][::-1]}
+    station.cluster.there[MODEL] = _moved(live, spec=late, annotations={OPERATION: served.operation})
+    seen = types(station.turn("object", str(MODEL)))
+    assert (ev.OBJECT_ADOPTED in seen, ev.DRIFT_DETECTED in seen) == (True, False)
+    assert station.mine.known(MODEL).order["spec"]["targetVersion"] == "2"
