@@ -12,12 +12,14 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from statistics import median
 
 from reconciler.edge.paths import StateDirectory
+from reconciler.errors import WorldUnavailable
 from reconciler.eventlog.sqlite import SqliteLog
+from reconciler.history.events import Entry
 from reconciler.settings import Settings
 from reconciler.web.server import Door
 from reconciler.wiring.hub import HubProcess
@@ -131,7 +133,16 @@ def _planned(words: list[str], change: Callable[[int], None], n: int) -> float:
 
 def _reconcile(repository: Path, state: Path) -> None:
     """The log of a hub that has ordered all that the branch declares; there are no agents that would answer."""
-    HubProcess(Settings.load({"repo": str(repository), "state_dir": state}, {}), supervise=False).once(0)
+    hub = HubProcess(Settings.load({"repo": str(repository), "state_dir": state}, {}), supervise=False)
+
+    def ordered(_: list[Entry]) -> None:
+        state = hub.record.state
+        if state.ref.accepted and not any(stage.to_begin for stage in state.stages.values()):
+            hub.stop()
+
+    hub.log.subscribe(ordered)
+    with suppress(WorldUnavailable):  # it was not awaited that it looks at all once more
+        hub.once(600)
 
 
 def _path(n: int) -> str:

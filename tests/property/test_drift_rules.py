@@ -53,7 +53,7 @@ COMMANDS = st.one_of(
     st.tuples(st.just("outage"), st.booleans()),
     st.tuples(st.just("restart"), st.none()),
 )
-STORIES = st.lists(COMMANDS, max_size=12)
+STORIES = st.lists(COMMANDS, max_size=10)
 EDITOR = "kubectl-edit"
 
 
@@ -140,7 +140,7 @@ class World(Station):
 
     def tell(self, story: Sequence[tuple[str, Any]]) -> "World":
         """The world after the story; a hub that is killed on the way begins again."""
-        for command, what in [*story, ("outage", False), *[("rest", None)] * 4]:
+        for command, what in [*story, ("outage", False), *[("rest", None)] * 2]:
             try:
                 self.rest() if command == "rest" else self.do(command, what)
             except Killed:
@@ -194,7 +194,7 @@ def _other(value: Any) -> Any:
     return value
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(STORIES)
 def test_it_ends_as_git_and_the_rules_say(story: list[tuple[str, Any]]) -> None:
     world = World().tell(story)
@@ -217,7 +217,7 @@ def test_it_ends_as_git_and_the_rules_say(story: list[tuple[str, Any]]) -> None:
     assert {key for key, live in world.cluster.there.items() if live.ours} <= wanted.keys() | world.taken
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(STORIES, st.integers(1, 40), st.booleans())
 def test_a_hub_that_is_killed_at_any_append_ends_where_it_would_have(
     story: list[tuple[str, Any]], at: int, is_after: bool

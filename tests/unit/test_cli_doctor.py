@@ -64,7 +64,7 @@ def test_how_the_fleet_stands_is_a_finding(findings: Any, settled: World) -> Non
     found = findings(settled.place.root, 0)["fleet"]
     assert (found["verdict"], found["found"]) == ("ok", "4 as Git says")
     with settled.hub("berlin-07"):
-        settled.commit({"models/other.yaml": "a: {"}, "Break something")
+        settled.commit({"models/other.yaml": "apiVersion: ai.kubeedge.io/v1alpha1\na: {"}, "Break something")
     found = findings(settled.place.root, 4)["fleet"]
     assert (found["verdict"], found["found"]) == ("fail", "failing: a document is refused")
 
