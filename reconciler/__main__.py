@@ -2,16 +2,29 @@
 
 import contextlib
 import gc
+import io
 import os
 import sys
 import tempfile
 import traceback
+from typing import Any
 
 STAY = {"run", "agent", "demo"}  # commands that go on until they are told to stop
 GOES_ON = {
     "run": "its agents and runtimes go on, and the next `reconciler run` finds them",
     "agent": "its runtimes go on, and the next agent finds them",
 }
+
+
+class _Telling(io.FileIO):
+    """A stream for messages: what it does not take (full, or closed) is dropped, and changes nothing."""
+
+    def write(self, data: Any) -> int:
+        """The bytes taken: as many as there were where they cannot be written."""
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
 
 
 def main() -> int:
@@ -37,7 +50,7 @@ def _open_streams(*, stays: bool) -> None:
     """See that 0, 1 and 2 are streams, whoever closed them: the next file that is opened would get that number.
 
     What stays writes to nowhere then; of the others an answer that cannot be written is an error. What a stream's
-    encoding lacks is written as its code, as is what of a file's name is no text.
+    encoding lacks is written as its code, as is what of a file's name is no text. Telling on stderr never fails.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -47,6 +60,8 @@ def _open_streams(*, stays: bool) -> None:
             setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
         with contextlib.suppress(AttributeError, ValueError):
             getattr(sys, name).reconfigure(errors="backslashreplace")
+    bytes_ = io.BufferedWriter(_Telling(2, "w", closefd=False))
+    sys.stderr = io.TextIOWrapper(bytes_, sys.stderr.encoding, "backslashreplace", line_buffering=True)
 
 
 def _tell(bug: Exception, goes_on: str) -> None:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Final
 
 from reconciler.artifacts.address import follow, parse, shown
-from reconciler.artifacts.fetch import REDIRECTS, content_length
+from reconciler.artifacts.fetch import REDIRECTS, content_length, opened_file
 from reconciler.artifacts.limits import FetchLimits
 from reconciler.artifacts.pace import Interrupted, Pace, Watch
 from reconciler.artifacts.wire import get
@@ -18,6 +18,17 @@ from reconciler.ports import Clock
 
 HEADERS: Final = {"Accept-Encoding": "identity", "Accept": "*/*", "Range": "bytes=0-0"}
 PARTIAL: Final = 206
+
+
+def look_at_file(url: str, size: int | None, *, allow_file: bool) -> None:
+    """The same of a file: URL, on this machine. Raises ArtifactRefused, AddressRefused."""
+    with opened_file(url, is_allowed=allow_file) as (_, length):
+        _require_size(url, length, size)
+
+
+def _require_size(url: str, whole: int | None, size: int | None) -> None:
+    if size is not None and whole is not None and whole != size:
+        raise ArtifactRefused(f"{shown(url)} has {whole} bytes; {size} are declared")
 
 
 def look(url: str, size: int | None, *, allow_loopback: bool, clock: Clock, within_s: float) -> None:
@@ -40,8 +51,7 @@ def look(url: str, size: int | None, *, allow_loopback: bool, clock: Clock, with
                     raise ArtifactRefused(f"{shown(url)} answered {answer.status} {answer.reason}")
                 said = answer.headers.get("Content-Range", "").rpartition("/")[2]
                 whole = content_length(answer) if answer.status != PARTIAL else int(said) if said.isdigit() else None
-                if size is not None and whole is not None and whole != size:
-                    raise ArtifactRefused(f"{shown(url)} has {whole} bytes; {size} are declared")
+                _require_size(url, whole, size)
                 return
     except Interrupted as broken:
         raise ArtifactUnavailable(str(broken)) from broken

@@ -10,8 +10,8 @@ import os
 import random
 import re
 import stat
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
@@ -32,6 +32,26 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PASSING = frozenset({408, 425, 429})  # and 5xx
 STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]*"')
 CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+
+
+@contextmanager
+def opened_file(url: str, *, is_allowed: bool) -> Iterator[tuple[int, int]]:
+    """(descriptor, length in bytes) of the regular file of a file: URL. Raises AddressRefused, ArtifactRefused."""
+    parts = urlsplit(url)
+    if not is_allowed or parts.netloc:
+        raise AddressRefused(f"the file URL {shown(url)} {'has a host' if parts.netloc else 'is not allowed'}")
+    try:
+        # O_NONBLOCK: opening a fifo would wait for its writer.
+        fd = os.open(unquote(parts.path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        raise ArtifactRefused(f"{shown(url)} cannot be read: {error}") from error
+    try:
+        state = os.fstat(fd)
+        if not stat.S_ISREG(state.st_mode):
+            raise ArtifactRefused(f"{shown(url)} is not a regular file")
+        yield fd, state.st_size
+    finally:
+        os.close(fd)
 
 
 class Answer(NamedTuple):
@@ -208,25 +228,11 @@ class Download:
 
     def _copy_file(self) -> None:
         """Copy a file: URL. Nothing comes over the network."""
-        parts = urlsplit(self.artifact.url)
-        if not self.artifact.allow_file or parts.netloc:
-            reason = "has a host" if parts.netloc else "is not allowed"
-            raise AddressRefused(f"the file URL {shown(self.artifact.url)} {reason}")
-        self.partial.restart()
-        try:
-            # O_NONBLOCK: opening a fifo would wait for its writer.
-            fd = os.open(unquote(parts.path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except (OSError, ValueError) as error:
-            raise ArtifactRefused(f"{shown(self.artifact.url)} cannot be read: {error}") from error
-        try:
-            state = os.fstat(fd)
-            if not stat.S_ISREG(state.st_mode):
-                raise ArtifactRefused(f"{shown(self.artifact.url)} is not a regular file")
+        with opened_file(self.artifact.url, is_allowed=self.artifact.allow_file) as (fd, length):
+            self.partial.restart()
             if self.artifact.size is None:
-                self.room.admit(state.st_size, have=0)
+                self.room.admit(length, have=0)
             self._copy(lambda: os.read(fd, CHUNK))
-        finally:
-            os.close(fd)
 
     def _copy(self, read: Callable[[], bytes]) -> None:
         """Append all that is read, up to one chunk above the pinned size: enough to be refused."""

@@ -171,7 +171,8 @@ def _unfit(error: OSError, *, unread: bool) -> MachineUnfit | None:
     """What the machine lacks; None where the error is of something else. unread: stdout takes nothing."""
     if unread:
         hint = "give it an output that is open and has room, or send it to /dev/null"
-        return MachineUnfit(f"the output cannot be written: {error.strerror}", hint=hint)
+        done = " ".join(getattr(error, "__notes__", ())) or "what the command did before stands"
+        return MachineUnfit(f"the output cannot be written: {error.strerror}; {done}", hint=hint)
     if not isinstance(error.filename, str) or error.errno not in LACKING:
         return None
     place = Path(error.filename)

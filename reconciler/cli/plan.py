@@ -90,9 +90,9 @@ def _planned(where: Where, about: Mapping[str, str | None], *, check: bool) -> "
             if check:
                 from reconciler.cli.plan_check import checked
 
-                found = checked(every.steps, ahead.state, here=hub is None and not settings.has_cluster)
+                found, looked = checked(every.steps, ahead.state, here=hub is None and not settings.has_cluster)
                 said = tuple(one.text if one.is_wrong else f"{UNSEEN}: {one.text}" for one in found)
-                shown = replace(shown, checks=said)
+                shown = replace(shown, checks=said, checked=looked)
             return shown, every, problems
     raise WorldUnavailable("the hub went on each time while it was asked", hint="ask again when less is under way")
 
@@ -300,6 +300,8 @@ def _show(shown: "Shown", plan: "Plan", problems: "Sequence[Diagnostic]") -> Non
         line(f"note: {note}\n", "yellow")
     for check in shown.checks:
         line(printable(f"check: {check}") + "\n", "yellow")
+    if shown.checked:
+        line(f"check: {shown.checked}\n")
     for one in shown.refused:
         said = f"note: {one['edge']} {one['model']}: version {one['version']} is {one['phase']}: {one['code']}: "
         line(printable(f"{said}{one['message']}{'; ' if one['waits'] else ''}{one['waits']}") + "\n", "yellow")

@@ -34,7 +34,8 @@ class Shown:
     unknown: why it is not known what is live, "" where it is.  of: what is planned, in words.  then: how many steps
     follow as the Fleet of the commit comes into force.  fetch_bytes: edge -> bytes that it will fetch, None where a
     size is not declared.  refused: what was ordered, is wanted still, and was refused by its edge.  notes: what else it
-    brings about.  left_out: file -> why it is not read.  checks: what was looked at beyond Git, see `--check`.
+    brings about.  left_out: file -> why it is not read.  checks: what `--check` found.
+    checked: what it looked at, in a line; "" where nobody asked.
     """
 
     unknown: str
@@ -52,6 +53,7 @@ class Shown:
     problems: tuple[dict[str, Any], ...]
     left_out: dict[str, str] = field(default_factory=dict)
     checks: tuple[str, ...] = ()
+    checked: str = ""
 
 
 def step_lines(step: "Step") -> Iterator[tuple[str, str]]:
@@ -117,6 +119,8 @@ def _told(shown: Shown, plan: "Plan", problems: Sequence[Diagnostic]) -> Iterato
         yield ""
         yield from render_all(problems).splitlines()
     yield from (f"! check: {check}" for check in shown.checks)
+    if shown.checked:
+        yield f"check: {shown.checked}"
     yield from (f"! note: {note}" for note in shown.notes)
     for one in shown.refused:
         yield f"! {one['edge']} {one['model']}: version {one['version']} is {one['phase']}: {one['message']}"

@@ -56,27 +56,25 @@ def _edge(scope: str) -> str:
 
 def _served(where: Where, said: dict[str, str], timeout_s: float, *, shows: bool) -> "Awaited":
     """How it stands once all of it is as Git says, or nothing more comes of waiting."""
-    from reconciler.cli.wait import until_live, within
+    from reconciler.cli.wait import of_running, until_live, within
     from reconciler.web.answers import EVERYTHING
 
     def look(patience_s: float, before: "Awaited | None") -> "Awaited":  # noqa: ARG001  # all of it each time
         found: Awaited = within(patience_s, lambda: where.ask("wait", {**said, "commit": EVERYTHING}))
         return found
 
-    return until_live(look, timeout_s, shows=shows)
+    return until_live(of_running(where, look), timeout_s, shows=shows)
 
 
 def _tell(seen: "Awaited", form: str, told: dict[str, Any], words: str) -> int:
     """Say what came of it; the exit code."""
-    from reconciler.cli.draw import line
     from reconciler.cli.verbs import answered
-    from reconciler.cli.wait import CODES
-    from reconciler.diagnostics import printable
+    from reconciler.cli.wait import CODES, show_holds
     from reconciler.web.document import plain
 
     answered(form, "Reconciliation", {**told, "word": seen.word, "holds": plain(seen.holds)}, words)
-    for hold in seen.holds if form == "table" else ():
-        line(printable(f"  {hold.words}"))
+    if form == "table":
+        show_holds(seen.holds)
     return CODES[seen.word]
 
 

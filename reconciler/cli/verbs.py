@@ -8,6 +8,7 @@ import getpass
 import json
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -84,12 +85,17 @@ def ask_here(state_dir: Path, verb: str, **words: Any) -> dict[str, Any]:
 
 
 def answered(form: str, kind: str, answer: dict[str, Any], words: str) -> None:
-    """Say what was done: words for people, else the answer itself."""
-    if form == "table":
-        from reconciler.cli.draw import line
+    """Say what was done: words for people, else the answer itself. What cannot be said is done all the same."""
+    try:
+        if form == "table":
+            from reconciler.cli.draw import line
 
-        line(words)
-        return
-    from reconciler.cli.output import write
+            line(words)
+        else:
+            from reconciler.cli.output import write
 
-    write(form, kind, answer)
+            write(form, kind, answer)
+        sys.stdout.flush()
+    except OSError as error:
+        error.add_note(f"this is done: {printable(words)}")  # told by the guard in cli.main
+        raise

@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from reconciler.errors import ReconcilerError
     from reconciler.history.awaited import Awaited, Hold
 
+Look = Callable[[float, "Awaited | None"], "Awaited"]
 LOOK_S, LOOK_MOST_S = 0.3, 2.0  # between two looks, at first and at last
 SHOWN: Final = 20
 CODES: Final = {"live": 0, "failing": 1, "refused": 3, "under way": 4, "unread": 4, "waits": 5}
@@ -38,13 +39,14 @@ def command(
     """Wait until a commit is live, of EDGE and MODEL alone where they are given, or say what holds it.
 
     Live is a commit that is accepted, or a newer one that contains it, when nothing of its plan is still to be begun,
-    open, waiting, refused or drifted. It ends before --timeout where time alone does not bring it.
+    open, waiting, refused or drifted, and a reconciler runs. It ends before --timeout where time alone does not bring
+    it; a hub that does not run, or does not answer, is waited for, which is said at once.
 
     Ends with 0: live, 1: failing, 3: a document is refused, 4: not in time or no answer, 5: a person has to act.
     """
     from reconciler.errors import NameUnknown
 
-    tree = repo or (Path.cwd() if (Path.cwd() / ".git").exists() else None)
+    tree = _tree(repo) if repo else (Path.cwd() if (Path.cwd() / ".git").exists() else None)
     asked = _resolved(commit or ("HEAD" if repo is not None else ""), tree)
     said = {"commit": asked, "edge": edge, "model": model}
 
@@ -61,21 +63,40 @@ def command(
                 raise NameUnknown(what, hint="it is read when it is merged; or name the branch with --branch")
         return found
 
-    answer = until_live(look, timeout_s, shows=form == "table")
+    answer = until_live(of_running(where, look), timeout_s, shows=form == "table")
     tell(answer, form)
     return CODES[answer.word]
 
 
-def until_live(look: Callable[[float, "Awaited | None"], "Awaited"], timeout_s: float, *, shows: bool) -> "Awaited":
+def of_running(where: Where, look: Look) -> Look:
+    """The same look, but by which nothing is live where no reconciler runs. It may come back, and is waited for."""
+    from reconciler.edge.paths import StateDirectory
+    from reconciler.eventlog.lock import is_held
+    from reconciler.history.awaited import Awaited, unserved
+
+    log = StateDirectory(where.state_dir).hub.log
+
+    def looked(patience_s: float, before: Awaited | None) -> Awaited:
+        if where.is_remote or is_held(log):
+            return look(patience_s, before)
+        there = log.exists()
+        found = look(patience_s, before) if there else Awaited(commit="", accepted="", read="", word="", keys=0)
+        return unserved(found, str(where.state_dir), has_log=there)
+
+    return looked
+
+
+def until_live(look: Look, timeout_s: float, *, shows: bool) -> "Awaited":
     """The last answer: that it is live, or what holds it when time is over or does not help.
 
     look: (seconds it may take, the answer before) -> an answer. What it raises because nobody answered well is tried
-    again until the time is over, and raised then.  shows: a line of progress, on a terminal.
+    again until the time is over, and raised then, as WorldUnavailable.  shows: whom it waits for where nobody answers,
+    and a line of progress on a terminal.
     """
-    from reconciler.errors import ReconcilerError
+    from reconciler.errors import ReconcilerError, UsageError, WorldUnavailable
 
     begun, pause_s, answer = time.monotonic(), LOOK_S, None
-    line = _Progress(is_shown=shows and sys.stderr.isatty())
+    line = _Progress(is_told=shows, is_shown=shows and sys.stderr.isatty())
     try:
         while True:
             left_s = begun + timeout_s - time.monotonic()
@@ -92,10 +113,16 @@ def until_live(look: Callable[[float, "Awaited | None"], "Awaited"], timeout_s: 
                 line.show(f"{error.code}: {error.message}")
             left_s = begun + timeout_s - time.monotonic()
             if left_s <= 0:
+                if isinstance(failure, UsageError):  # that nobody listens is no answer, and not what was typed
+                    raise WorldUnavailable(failure.message, hint=failure.advice) from failure
                 if failure is not None:
                     raise failure
                 assert answer is not None
                 return answer
+            if failure is not None:
+                line.tell(f"waiting: {failure.message}")
+            elif answer is not None and answer.word == "unread":
+                line.tell(f"waiting: {answer.holds[0].why}")
             time.sleep(min(pause_s, left_s))
             pause_s = min(pause_s * 1.5, LOOK_MOST_S)
     finally:
@@ -178,7 +205,7 @@ def committed(
         found: Awaited = within(patience_s, lambda: place.ask("wait", said))
         return found
 
-    seen = until_live(look, wait_s, shows=form == "table")
+    seen = until_live(of_running(place, look), wait_s, shows=form == "table")
     if form == "table":
         tell(seen, form)
     else:
@@ -194,29 +221,50 @@ def tell(answer: "Awaited", form: str) -> None:
         write(form, "Awaited", answer)
         return
     from reconciler.cli.draw import line
-    from reconciler.diagnostics import printable
 
     line(_summed(answer), "green" if answer.word == "live" else "red")
-    for hold in answer.holds[:SHOWN]:
+    show_holds(answer.holds)
+
+
+def show_holds(holds: "Sequence[Hold]") -> None:
+    """What holds it, for people: a line for those that are held alike."""
+    from reconciler.cli.draw import line
+    from reconciler.diagnostics import printable
+    from reconciler.history.awaited import grouped
+
+    said = grouped(holds)
+    for hold in said[:SHOWN]:
         line(printable(f"  {hold.words}"))
-    if len(answer.holds) > SHOWN:
-        line(f"  and {len(answer.holds) - SHOWN} more: `reconciler status`")
+    if len(said) > SHOWN:
+        line(f"  and {len(said) - SHOWN} more: `reconciler status`")
 
 
 def _summed(answer: "Awaited") -> str:
     what = f"commit {answer.commit[:7]}" if answer.commit else "it"
     if answer.word == "live":
         newer = f", in {answer.accepted[:7]}" if answer.accepted != answer.commit else ""
-        return f"{what} is live{newer}: {answer.keys} of {answer.keys} as Git says"
-    words = {"under way": "is under way", "unread": "is not read", "waits": "waits", "failing": "fails"}
-    return f"{what} {words.get(answer.word, 'is refused')}: {len(answer.holds)} hold it"
+        keys = answer.keys
+        many = f"{keys} of {keys} as Git says" if keys else "it changes nothing of what was asked about"
+        return f"{what} is live{newer}: {many}"
+    held = "1 thing holds it" if len(answer.holds) == 1 else f"{len(answer.holds)} things hold it"
+    words = {"under way": "is under way", "unread": "is not known to be live", "waits": "waits", "failing": "fails"}
+    return f"{what} {words.get(answer.word, 'is refused')}: {held}"
 
 
 class _Progress:
-    """One line on a terminal, written over."""
+    """One line on a terminal, written over; and what is told once, wherever stderr goes."""
 
-    def __init__(self, *, is_shown: bool) -> None:
-        self._is_shown, self._has_written = is_shown, False
+    def __init__(self, *, is_told: bool, is_shown: bool) -> None:
+        self._is_told, self._is_shown, self._has_written = is_told, is_shown, False
+        self._told: set[str] = set()
+
+    def tell(self, words: str) -> None:
+        from reconciler.diagnostics import printable
+
+        if self._is_told and words not in self._told:
+            self._told.add(words)
+            self.end()
+            click.echo(printable(words), err=True)
 
     def show(self, words: str) -> None:
         from reconciler.diagnostics import printable
@@ -229,6 +277,18 @@ class _Progress:
     def end(self) -> None:
         if self._has_written:
             click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def _tree(repo: Path) -> Path:
+    """The work tree that is named. Raises UsageError where there is none."""
+    from reconciler.errors import UsageError
+    from reconciler.sources.place import root_of
+
+    place = repo.resolve()
+    root = root_of(place)
+    if root is None:
+        raise UsageError(f"{place} is no Git repository", hint="name a work tree of what the hub follows")
+    return root
 
 
 def _resolved(commit: str, tree: Path | None) -> str:

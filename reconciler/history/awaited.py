@@ -17,6 +17,7 @@ from reconciler.history.times import shown
 
 LIVE, MOVING, WAITS, FAILING, REFUSED, UNREAD = "live", "under way", "waits", "failing", "refused", "unread"
 WORST: Final = (REFUSED, FAILING, WAITS, UNREAD, MOVING)  # of several things that hold it the first one is told
+NAMED: Final = 3  # of those that are held alike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,8 @@ class Hold:
     """One thing that holds it.
 
     word: one of `under way`, `waits`, `failing`, `refused`, `unread`.  by_itself: whether it may end without anybody.
-    until: when that is looked at next (RFC 3339), "" where it is no matter of time.  ends: the command that ends it.
+    until: when that is looked at next (RFC 3339), "" where it is no matter of time.  ends: a command, or in words what
+    somebody does, that ends it.
     """
 
     what: str
@@ -38,7 +40,8 @@ class Hold:
     def words(self) -> str:
         """It, in one line."""
         tried = f"; again at {shown(self.until)}" if self.until else ""
-        return f"{self.what}: {self.word}: {self.why}{tried}" + (f"; `{self.ends}`" if self.ends else "")
+        ends = standings.quoted(self.ends)
+        return f"{self.what}: {self.word}: {self.why}{tried}" + (f"; {ends}" if ends else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +58,21 @@ class Awaited:
     keys: int
     holds: tuple[Hold, ...] = ()
     seq: int = 0
+
+
+def grouped(holds: Iterable[Hold]) -> list[Hold]:
+    """The same, those that differ only in what they are about as one, which counts them and names the first."""
+    same: dict[Hold, list[str]] = {}
+    for hold in holds:
+        same.setdefault(replace(hold, what=""), []).append(hold.what)
+    return [replace(hold, what=_listed(names)) for hold, names in same.items()]
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return names[0]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{len(names)} ({', '.join(names[:NAMED])}{more})"
 
 
 class Line:
@@ -114,6 +132,14 @@ def unread(seen: Status, commit: str, why: str, *, is_never: bool = False) -> Aw
     """How it stands with a commit that the hub has not read. is_never: nor will."""
     hold = Hold(what=f"commit {commit[:12]}", word=UNREAD, why=why, by_itself=not is_never)
     return _judged(seen, commit, [hold], 0)
+
+
+def unserved(found: Awaited, where: str, *, has_log: bool) -> Awaited:
+    """The same where no reconciler runs: what its log says, if there is one, is of the past, so nothing is live."""
+    what = "and what its log says is of the past" if has_log else "nor is a log there"
+    why, ends = f"no reconciler runs at {where}, {what}", "start it, or name another by --state"
+    hold = Hold(what="the hub", word=UNREAD, why=why, by_itself=True, ends=ends)
+    return replace(found, word=UNREAD, holds=(hold, *found.holds))
 
 
 def _judged(seen: Status, commit: str, holds: list[Hold], keys: int) -> Awaited:

@@ -54,8 +54,13 @@ class Standing:
         """What ends it, as a clause: a command in quotes; "" where nobody has to."""
         if self.again:
             return self.again
-        is_command = self.ends.startswith(("reconciler ", "kubectl "))
-        return f"`{self.ends}` ends it" if is_command else self.ends
+        said = quoted(self.ends)
+        return said if said == self.ends else f"{said} ends it"
+
+
+def quoted(ends: str) -> str:
+    """What ends something, to print: a command between quotes, words as they are."""
+    return f"`{ends}`" if ends.startswith(("reconciler ", "kubectl ")) else ends
 
 
 SETTLED: Final = Standing()

@@ -20,6 +20,7 @@ from typing import Final
 from reconciler.errors import GitRefused, GitUnavailable, ReconcilerError, SourceMissing
 from reconciler.sources.git import Git, deadline_passed
 from reconciler.sources.git_safety import Remote, checked_branch, is_object_id
+from reconciler.sources.place import GONE
 from reconciler.sources.unknown import there_is
 
 HEAD_DEADLINE_S: Final = 30.0
@@ -92,14 +93,14 @@ class LocalCopy:
 
     def _local_head(self, path: Path) -> str:
         if not path.is_dir():
-            raise GitUnavailable(f"there is no directory {path}")
+            raise GitUnavailable(f"there is no directory {path}", hint=GONE)
         git = Git(directory=path, remote=self.remote)
         answer = git.ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{self._ref}^{{commit}}")
         oid = answer.output.decode("ascii", "replace").strip()
         if answer.status == 0 and is_object_id(oid):
             return oid
         if answer.words:
-            raise GitUnavailable(f"{path} cannot be read as a Git repository: {answer.words}")
+            raise GitUnavailable(f"{path} cannot be read as a Git repository: {answer.words}", hint=GONE)
         every = git.run("for-each-ref", "--format=%(objectname)%09%(refname)", "refs/heads/")
         raise self._branch_missing(_heads(every))
 

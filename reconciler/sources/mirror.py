@@ -84,6 +84,11 @@ class Mirror:
         """Commands on the mirror."""
         return self._copy.git
 
+    @property
+    def of_branch(self) -> str:
+        """` of main`: which branch the commit is of that was read last; "" where it is of none."""
+        return f" of {self.branch}"
+
     def fetch(self) -> str:
         """The id of the branch's head, present here with all its history.
 

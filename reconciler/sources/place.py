@@ -10,6 +10,7 @@ from reconciler.errors import GitRefused
 from reconciler.sources.git import Git
 from reconciler.sources.git_safety import Remote
 
+GONE = "is the path right, and the disk that it is on there? name another with --repo"
 NAMED = "name its root with --repo: then it is read, whoever owns it"
 
 

@@ -208,7 +208,7 @@ class DocumentRepository:
             return f"{there} in commit {head[:12]} any more"
         top, every = self._mirror.folders(head), self._mirror.folders(head, deep=True)
         hint = there_is(self._folder, top, "folders at its top", every)
-        raise SourceMissing(f"{there} in commit {head[:12]} of {self._mirror.branch}", hint=hint)
+        raise SourceMissing(f"{there} in commit {head[:12]}{self._mirror.of_branch}", hint=hint)
 
     def adopt(self, reading: Reading) -> None:
         """Make a reading the one that stands."""

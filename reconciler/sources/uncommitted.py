@@ -19,6 +19,7 @@ from reconciler.sources.commit import Message, write_commit
 from reconciler.sources.git import Git
 from reconciler.sources.git_safety import is_object_id, path_problem
 from reconciler.sources.mirror import Mirror
+from reconciler.sources.place import GONE
 from reconciler.sources.tree import FILE_LIMIT, IGNORE_FILE, is_manifest
 
 NOBODY: Final = "not committed yet <nobody@localhost>"
@@ -64,6 +65,13 @@ class Uncommitted(Mirror):
     def git(self) -> Git:
         """Commands on a repository of our own, which sees the user's objects."""
         return self._scratch or super().git
+
+    @property
+    def of_branch(self) -> str:
+        """Of what is checked out, where that is planned."""
+        if self.checked_out is None:
+            return super().of_branch
+        return f" of {self.checked_out}" if self.checked_out else ""
 
     def fetch(self) -> str:
         """The id of a commit like the work tree; the one checked out where they are the same."""
@@ -117,13 +125,13 @@ class Uncommitted(Mirror):
         if path is None:
             return None
         if not path.is_dir():
-            raise GitUnavailable(f"there is no directory {path}")
+            raise GitUnavailable(f"there is no directory {path}", hint=GONE)
         git = Git(directory=path, remote=self.remote)
         words = ("--is-bare-repository", "--is-inside-work-tree", "--show-object-format")
         places = ("--path-format=absolute", "--git-common-dir", "--git-path", "objects", "--git-path", "shallow")
         answer = git.ask("rev-parse", *words, *places)
         if answer.status:
-            raise GitUnavailable(f"{path} cannot be read as a Git repository: {answer.words}")
+            raise GitUnavailable(f"{path} cannot be read as a Git repository: {answer.words}", hint=GONE)
         said = os.fsdecode(answer.output).splitlines()
         if said[:2] != ["false", "true"]:
             return None

@@ -271,7 +271,7 @@ def _read(body: bytes, type_: type[_T], kind: str) -> _T:
         theirs = f"{head.basis_version or 'none'} of release {head.release or 'unknown'}"
         raise AnswerRefused(
             f"the hub answers with basis {theirs}; this command, release {reconciler.__version__}, reads {VERSION}",
-            hint="use the release that the hub has: `pip install reconciler==RELEASE`",
+            hint="install the release that the hub has, from where the hub's came",
         )
     try:
         return msgspec.json.decode(body, type=type_)

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,28 @@ def test_each_plans_and_waits_with_words_that_this_release_knows(path: Path) -> 
         with command.make_context(verb, [word.replace("$", "") for word in words]):
             verbs.append(verb)
     assert {"plan", "wait"} == set(verbs)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_what_is_installed_is_named_by_a_variable_and_never_by_a_name_that_somebody_else_has(path: Path) -> None:
+    lines = [line for text in texts(yaml.safe_load(path.read_text())) for line in text.splitlines() if "pip " in line]
+    assert lines
+    for line in lines:
+        assert shlex.split(line)[-1].startswith("${RECONCILER_PACKAGE:?"), line
+        for value in ("", None):
+            variables = {"PATH": "/nowhere"} | ({"RECONCILER_PACKAGE": value} if value is not None else {})
+            done = subprocess.run(["/bin/sh", "-ec", line], env=variables, capture_output=True, text=True, check=False)
+            assert (done.returncode != 0, "is not set" in done.stderr) == (True, True)
+    assert "`RECONCILER_PACKAGE`" in (CI.parent / "ci.md").read_text()
+
+
+def test_what_is_installed_sees_no_token() -> None:
+    workflow = yaml.safe_load((CI / "github.yml").read_text())
+    scopes = [workflow, *workflow["jobs"].values()]
+    assert not [value for one in scopes for value in one.get("env", {}).values() if "secrets." in value]
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"] if "HUB_TOKEN" in step.get("run", "")]
+    assert len(steps) == 2
+    assert all("HUB_TOKEN" in step["env"] for step in steps)
 
 
 def test_no_expression_of_a_pull_requests_own_text_stands_in_a_script() -> None:

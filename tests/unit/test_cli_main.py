@@ -175,6 +175,38 @@ def test_a_stream_that_nobody_needs_may_be_closed(how: str) -> None:
     assert (whole != "", shell(f"explain RX404 {how}").stdout) == (True, whole)
 
 
+@pytest.mark.parametrize("how", ["2>/dev/full", "2>&-", "2>&1 | exit 0", ">/dev/full 2>/dev/full"])
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("plan --repo /nonexistent", 2),
+        ("plan --repo /nonexistent -o json", 2),
+        ("nonsense", 2),
+        ("wait --timeout x", 2),
+    ],
+)
+def test_telling_what_is_wrong_never_changes_the_exit_code(command: str, code: int, how: str) -> None:
+    line = f"set -o pipefail; {sys.executable} -m reconciler {command} {how}"
+    assert subprocess.run(["bash", "-c", line], capture_output=True, check=False).returncode == code
+
+
+def test_a_bug_that_nobody_can_be_told_ends_with_70_too(tmp_path: Path) -> None:
+    code = "import os\nos.dup2(os.open('/dev/full', os.O_WRONLY), 2)\nsys.modules['reconciler.cli.main'] = None\n"
+    assert process(f"{code}sys.exit(main())", "plan", TMPDIR=str(tmp_path)).returncode == 70
+
+
+@pytest.mark.parametrize("how", [">&-", ">/dev/full"])
+@pytest.mark.parametrize("form", ["", "-o json"])
+def test_what_was_done_before_the_output_failed_is_said(settled: World, how: str, form: str) -> None:
+    at = f"--state {settled.place.root} --repo {settled.repository.path}"
+    done = shell(f"pin berlin-07 defect@2 --reason night {at} {form} {how}")
+    head = settled.repository.git("rev-parse", "--short=7", "HEAD").strip()
+    assert (done.returncode, "RX106" in done.stderr) == (2, True)
+    assert f"this is done: Pin defect on berlin-07 to 2: edges/berlin-07.yaml in commit {head}" in done.stderr
+    asked = shell(f"status --state {settled.place.root} {how}")
+    assert "what the command did before stands" in asked.stderr
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "ascii:strict"])
 def test_what_an_encoding_lacks_is_written_as_its_code(settled: World, encoding: str) -> None:
     state = str(settled.place.root)

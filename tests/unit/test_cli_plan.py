@@ -100,6 +100,28 @@ def test_what_is_wrong_ends_with_more_than_1(call: Call, tmp_path: Path) -> None
     assert call("plan", "--repo", "ext::sh", "--state", tmp_path / "state").code == 5
 
 
+def test_a_path_that_is_no_repository_is_not_answered_with_a_look_at_a_remote(
+    call: Call, settled: World, tmp_path: Path
+) -> None:
+    for place, state in ((tmp_path, settled.place.root), (tmp_path / "none", settled.place.root)):
+        said = call("plan", "--repo", place, "--state", state)
+        assert (said.code, str(place) in said.err, "ls-remote" in said.err) == (4, True, False)
+        assert "is the path right" in said.err
+
+
+def test_a_folder_that_is_not_there_is_missed_in_the_branch_that_is_checked_out(
+    call: Call, settled: World, tmp_path: Path
+) -> None:
+    git = settled.repository.git
+    words = ("plan", "--repo", settled.repository.path, "--state", tmp_path / "new", "--path", "nope")
+    head = git("rev-parse", "HEAD").strip()
+    for words_of_git, place in ((("checkout", "-q", "-b", "feature"), " of feature"), (("checkout", "-q", head), "")):
+        git(*words_of_git)
+        said = call(*words)
+        assert f"there is no folder nope in commit {head[:12]}{place}\n" in said.err
+    assert f"in commit {head[:12]} of main\n" in call(*words, "--branch", "main").err
+
+
 def test_without_any_state_it_plans_from_nothing(call: Call, settled: World, tmp_path: Path) -> None:
     said = call("plan", "--repo", settled.repository.path, "--state", tmp_path / "none")
     assert said.code == 1

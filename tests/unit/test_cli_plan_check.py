@@ -7,6 +7,8 @@ from contextlib import closing
 import pytest
 
 from reconciler.cli import plan_check
+from reconciler.cli.followed import settings_of
+from reconciler.wiring.preview import preview
 from tests.artifact_server import ArtifactServer, Bend
 from tests.unit.cli_world import EDGE, MODEL, SET, SHA, World
 from tests.unit.conftest import Call, Said
@@ -49,7 +51,8 @@ def test_nothing_is_asked_unless_it_is_asked_for(check: Check, server: ArtifactS
 
 def test_what_is_there_in_its_size_is_in_order_and_one_byte_is_asked_for(check: Check, server: ArtifactServer) -> None:
     said = check("/3.tar.gz")
-    assert (said.code, "check:" in said.out) == (1, False)
+    lines = [line for line in said.out.splitlines() if line.startswith("check:")]
+    assert (said.code, lines) == (1, ["check: looked at 1 new URL and 0 new ports: nothing is wrong there"])
     (request,) = server.requests  # for two edges
     assert request.headers["range"] == "bytes=0-0"
     assert not {"authorization", "cookie"} & request.headers.keys()
@@ -93,6 +96,54 @@ def _unheard(url: str, *_: object, **__: object) -> None:
     from reconciler.errors import ArtifactUnavailable
 
     raise ArtifactUnavailable(f"{url}: not done within 0.5 s")
+
+
+@pytest.mark.parametrize(
+    ("allows", "size", "name", "says"),
+    [
+        ("true", "1234", "3.tar.gz", "looked at 1 new URL and 0 new ports: nothing is wrong there"),
+        ("true", "1235", "3.tar.gz", "RX410: URL has 1234 bytes; 1235 are declared"),
+        ("true", "1234", "gone.tar.gz", "RX410: URL cannot be read"),
+        ("true", "1234", "", "RX410: URL is not a regular file"),
+        ("false", "1234", "3.tar.gz", "RX403: the file URL URL is not allowed"),
+    ],
+)
+def test_a_file_of_this_machine_is_looked_at(  # noqa: PLR0917  # fixtures and one case
+    call: Call, settled: World, allows: str, size: str, name: str, says: str
+) -> None:
+    with settled.hub("berlin-07", "berlin-08"):
+        settled.commit({"fleet.yaml": FLEET.replace("allowLoopback: %s", f"allowFile: {allows}")}, "Allow files")
+    (settled.root / "files").mkdir()
+    (settled.root / "files" / "3.tar.gz").write_bytes(b"x" * 1234)
+    file = f"{settled.root}/files/{name}"
+    entry = f"    - {{version: '3', downloadURL: 'file://{file}', sha256sum: {SHA['3']}, size: {size}}}\n"
+    settled.repository.commit({"models/defect.yaml": MODEL + entry, "deployments/defect.yaml": SET % "3"})
+    said = call("plan", "--repo", settled.repository.path, "--state", settled.place.root, "--check")
+    assert said.code == (1 if "nothing" in says else 3)
+    assert f"check: {says}".replace("URL URL", f"URL file://{file}").replace(": URL", f": file://{file}") in said.out
+
+
+def test_what_is_not_looked_at_is_counted(call: Call, settled: World) -> None:
+    moved = MODEL.replace("models.example.com", "mirror.example.com")
+    settled.repository.commit({"models/defect.yaml": moved})
+    said = call("plan", "--repo", settled.repository.path, "--state", settled.place.root, "--check")
+    assert said.code == 1
+    assert (
+        "check: looked at 0 new URLs and 0 new ports; not looked at: 1 URL whose content an edge has already"
+        in said.out
+    )
+
+
+def test_files_and_ports_of_other_machines_are_not_judged_by_this_one(settled: World) -> None:
+    with settled.hub("berlin-07", "berlin-08"):
+        settled.commit({"fleet.yaml": FLEET % "true"}, "Allow loopback")
+    entry = f"    - {{version: '3', downloadURL: 'file:///not/here', sha256sum: {SHA['3']}}}\n"
+    settled.repository.commit({"models/defect.yaml": MODEL + entry, "deployments/defect.yaml": SET % "3"})
+    options = {"repo": str(settled.repository.path), "state_dir": settled.place.root}
+    with preview(settings_of(options), uncommitted=True) as ahead:
+        found = plan_check.checked(ahead.plan().steps, ahead.state, here=False)
+    assert found.found == []
+    assert found.looked.endswith("not looked at: 1 file URL of other machines, ports of other machines")
 
 
 def test_redirects_without_end_are_bounded(check: Check, server: ArtifactServer) -> None:

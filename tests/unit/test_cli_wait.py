@@ -5,14 +5,17 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
 
 from reconciler.cli.options import Duration
-from reconciler.cli.wait import until_live, within
+from reconciler.cli.wait import of_running, tell, until_live, within
+from reconciler.cli.where import Where
 from reconciler.errors import HubUnreachable, NameUnknown, ReconcilerError, WorldUnavailable
+from reconciler.eventlog.lock import WriterLock
 from reconciler.history.awaited import Awaited, Hold
 from tests.unit.cli_world import FILES, World
 from tests.unit.conftest import Call
@@ -64,6 +67,9 @@ def test_when_time_is_over_the_last_answer_or_failure_is_told() -> None:
     assert until_live(look, 0.0, shows=False).word == "under way"
     look, _ = asked(WorldUnavailable("cut"))
     with pytest.raises(WorldUnavailable):
+        until_live(look, 0.0, shows=False)
+    look, _ = asked(HubUnreachable("nobody listens"))
+    with pytest.raises(WorldUnavailable, match="nobody listens"):
         until_live(look, 0.0, shows=False)
 
 
@@ -142,6 +148,15 @@ def test_a_hub_that_answers_wrongly_is_a_coded_error(
     assert said.err.startswith("error[RX")
 
 
+@pytest.fixture
+def running(settled: World) -> Iterator[None]:
+    """Somebody writes the log of `settled`."""
+    lock = WriterLock(settled.place.hub.log)
+    yield
+    lock.release()
+
+
+@pytest.mark.usefixtures("running")
 def test_wait_of_a_commit_that_is_live_and_of_one_that_was_not_read(call: Call, settled: World) -> None:
     at = ("--state", settled.place.root)
     said = call("wait", *at, "--timeout", "0")
@@ -153,9 +168,74 @@ def test_wait_of_a_commit_that_is_live_and_of_one_that_was_not_read(call: Call, 
     assert call("wait", *tree, *at, "--timeout", "0").code == 0
     settled.repository.commit({"edges/berlin-09.yaml": FILES["edges/berlin-08.yaml"]}, "Not read yet")
     said = call("wait", *tree, *at, "--timeout", "0")
-    assert (said.code, "is not read" in said.out) == (4, True)
+    assert (said.code, "is not known to be live: 1 thing holds it" in said.out) == (4, True)
 
 
+@pytest.mark.parametrize("words", [(), ("--commit", "HEAD"), ("berlin-07", "defect")])
+def test_nothing_is_live_where_no_reconciler_runs(call: Call, settled: World, words: tuple[str, ...]) -> None:
+    asked = ("wait", *words, "--repo", settled.repository.path, "--state", settled.place.root)
+    said = call(*asked, "--timeout", "0.1")
+    assert (said.code, " is not known to be live: " in said.out) == (4, True)
+    assert f"  the hub: unread: no reconciler runs at {settled.place.root}" in said.out
+    assert said.err.splitlines() == [
+        f"waiting: no reconciler runs at {settled.place.root}, and what its log says is of the past"
+    ]
+    lock = WriterLock(settled.place.hub.log)
+    assert call(*asked, "--timeout", "0").code == 0
+    lock.release()
+
+
+def test_a_hub_that_comes_back_is_waited_for(settled: World) -> None:
+    locks: list[WriterLock] = []
+
+    def look(patience_s: float, before: Awaited | None) -> Awaited:
+        if before is not None and not locks:
+            locks.append(WriterLock(settled.place.hub.log))
+        return answer()
+
+    assert until_live(of_running(Where(settled.place.root), look), 60.0, shows=False).word == "live"
+    assert len(locks) == 1
+    locks[0].release()
+
+
+def test_a_refused_document_that_a_log_of_the_past_tells_is_not_the_answer(settled: World) -> None:
+    look, _ = asked(answer("refused"))
+    found = until_live(of_running(Where(settled.place.root), look), 0.0, shows=False)
+    assert (found.word, [hold.word for hold in found.holds]) == ("unread", ["unread", "refused"])
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize(
+    ("below", "named"), [(".", "fleet"), (".", "./fleet"), ("fleet/edges", ".."), ("fleet", "."), ("fleet", "edges")]
+)
+def test_a_work_tree_may_be_named_by_any_path(
+    call: Call, settled: World, monkeypatch: pytest.MonkeyPatch, below: str, named: str
+) -> None:
+    monkeypatch.chdir(settled.root / below)
+    assert call("wait", "--repo", named, "--state", settled.place.root, "--timeout", "0").code == 0
+
+
+def test_what_is_no_work_tree_is_named(call: Call, settled: World, tmp_path: Path) -> None:
+    said = call("wait", "--repo", tmp_path, "--state", settled.place.root)
+    assert (said.code, f"{tmp_path} is no Git repository" in said.err) == (2, True)
+
+
+def test_what_is_held_alike_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    alike = [
+        Hold(what=f"e{n} digits", word="waits", why="plan 1 is held", ends="reconciler approve 1") for n in range(7)
+    ]
+    other = Hold(what="e9 digits", word="waits", why="e9 was never heard", ends="start the agent of e9")
+    tell(replace(answer("waits"), holds=(*alike, other)), "table")
+    assert capsys.readouterr().out.splitlines() == [
+        "commit ccccccc waits: 8 things hold it",
+        "  7 (e0 digits, e1 digits, e2 digits and 4 more): waits: plan 1 is held; `reconciler approve 1`",
+        "  e9 digits: waits: e9 was never heard; start the agent of e9",
+    ]
+    tell(replace(answer(), keys=0), "table")
+    assert capsys.readouterr().out == "commit ccccccc is live: it changes nothing of what was asked about\n"
+
+
+@pytest.mark.usefixtures("running")
 def test_a_commit_of_another_branch_is_never_read_and_that_is_said(call: Call, settled: World) -> None:
     git = settled.repository.git
     git("checkout", "-q", "-b", "feature")
@@ -166,9 +246,11 @@ def test_a_commit_of_another_branch_is_never_read_and_that_is_said(call: Call, s
     assert time.monotonic() - begun < 500
 
 
-def test_without_a_log_there_is_a_coded_error(call: Call, tmp_path: Path) -> None:
-    said = call("wait", "--state", tmp_path / "none", "--timeout", "0")
-    assert (said.code, "error[RX104]" in said.err) == (2, True)
+def test_without_a_log_or_a_hub_it_is_said_at_once_what_is_waited_for(call: Call, tmp_path: Path) -> None:
+    said = call("wait", "--state", tmp_path / "none", "--timeout", "0.1")
+    assert (said.code, said.out.count("no reconciler runs at")) == (4, 1)
+    assert said.err == f"waiting: no reconciler runs at {tmp_path / 'none'}, nor is a log there\n"
+    assert call("wait", "--hub", "http://127.0.0.1:9", "--timeout", "0").code == 4
 
 
 def test_a_pin_waits_for_its_own_commit(call: Call, settled: World) -> None:
@@ -176,7 +258,7 @@ def test_a_pin_waits_for_its_own_commit(call: Call, settled: World) -> None:
     said = call("pin", "berlin-07", "defect@1", "--reason", "night", *at, "--wait", "--timeout", "0", "-o", "json")
     told = json.loads(said.out)
     assert (said.code, told["kind"], told["word"]) == (4, "Pin", "unread")
-    assert told["commit"][:12] in told["holds"][0]["what"]
+    assert [hold["what"] for hold in told["holds"]] == ["the hub", f"commit {told['commit'][:12]}"]
     assert call("pin", "berlin-07", "defect", "--remove", *at).code == 0
 
 
