@@ -179,8 +179,8 @@ def test_a_stream_that_nobody_needs_may_be_closed(how: str) -> None:
 @pytest.mark.parametrize(
     ("command", "code"),
     [
-        ("plan --repo /nonexistent", 2),
-        ("plan --repo /nonexistent -o json", 2),
+        ("plan --repo /nowhere/at/all", 4),
+        ("plan --repo /nowhere/at/all -o json", 4),
         ("nonsense", 2),
         ("wait --timeout x", 2),
     ],
