@@ -13,7 +13,7 @@ from reconciler.engine.queue import Cause, Queue, Trigger
 from reconciler.engine.recorder import Recorder
 from reconciler.engine.retry import PACES
 from reconciler.engine.stage import Change, Order, Source, Target
-from reconciler.errors import HistoryError, LogWriteFailed, PortTaken, Retry
+from reconciler.errors import GapFound, HistoryError, LogWriteFailed, PortTaken, Retry
 from reconciler.history import events as ev
 from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import DELIVER, Key
@@ -124,8 +124,7 @@ class Keeper(Source, Target):
         What was answered meanwhile has not come through: it is said once more.
         """
         seq, digest = self._record.state.put_back or (0, "")
-        own = next(self._record.log.raw(HUB, seq - 1), None) if seq else None
-        if not seq or (own is not None and own[0].hash == digest):  # it was said of a copy of this log
+        if not seq or self._has_said(seq, digest):  # it was said of a copy of this log
             return []
         try:
             self._record.log.renew()
@@ -134,6 +133,14 @@ class Keeper(Source, Target):
         except HistoryError:  # somebody reads it just now: whatever is heard next tries again
             return []
         return [self._answer(key) for key in sorted(self._all()) if not self._record.mine.known(key).open]
+
+    def _has_said(self, position: int, digest: str) -> bool:
+        """Whether this very entry stands in what our log has for the hub."""
+        try:
+            own = next(self._record.log.raw(HUB, position - 1), None)
+        except GapFound:  # it ends before that
+            return False
+        return own is not None and own[0].hash == digest
 
     def _answer(self, key: Key) -> Event:
         """What became of the newest order for a key."""

@@ -2,6 +2,7 @@
 
 In: what happened to keys, before it is recorded.  Out: what is recorded of it. A key that is served and lost again more
 than five times in ten minutes says so once, with a count; then once for every further ten minutes in which it flips.
+What an open order brings about is no flip: somebody wanted it, and it is told.
 """
 
 from collections.abc import Iterable
@@ -46,6 +47,8 @@ class Stability:
 
     def _is_unstable(self, event: Event) -> bool:
         key = Key.parse(event.subject)
+        if event.type == ev.MODEL_ACTIVATED and self._record.mine.known(key).open:
+            return False
         return self._was_said(key) or len(self._recent(key, event)) >= MANY
 
     def _recent(self, key: Key, flip: Event) -> list[str]:

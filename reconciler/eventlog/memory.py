@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from reconciler.errors import ChainBroken
+from reconciler.errors import ChainBroken, GapFound
 from reconciler.eventlog.batch import NO_TIP, Batch, EntryRow, Lookup, Tail, Tip
 from reconciler.eventlog.ledger import Ledger, genesis, new_log_id
 from reconciler.history import codec
@@ -31,7 +31,9 @@ class MemoryLog(Ledger):
 
     def raw(self, reader: str, after: int = 0) -> Iterator[tuple[Origin, bytes]]:
         """See `ports.EventLog`."""
-        prev = self.hash_at(reader, after) or EMPTY.hash
+        prev = self.hash_at(reader, after) if after else EMPTY.hash
+        if prev is None:
+            raise GapFound(f"{self._source}: event {after} is not here")
         for row in [self._rows[seq - 1] for seq in self._by_chain.get(reader, [])[after:]]:
             yield (
                 Origin(source=self._source, position=row.tip.position, hash=row.tip.hash.hex(), prev=prev.hex()),

@@ -12,7 +12,7 @@ from reconciler.history.events import Entry, Event, rfc3339
 from reconciler.history.keys import Key, stage_of
 from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State, Wish, fingerprint
 
-CODE_VERSION: Final = 19  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 20  # of the fold: snapshots made by another one are dropped
 INSTEAD: Final = "; what serves instead: "
 
 
@@ -304,7 +304,8 @@ def _model_activated(state: State, entry: Entry) -> None:
     served = _served(state, entry.event)
     served.live = entry.event.data["live"]
     served.previous = entry.event.data.get("previous", served.previous)
-    _flipped(served, entry)
+    if not served.open:  # nobody ordered it
+        _flipped(served, entry)
     served.message = _refusal(served)
     if _is_current(served, entry.event):
         _phase(served, entry, "Active" if served.open else "Committed")

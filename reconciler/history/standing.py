@@ -159,11 +159,13 @@ class Standings:
 
 
 def untold(key: Key, served: Served, state: State) -> str:
-    """Why an edge does not know what was ordered last; "" where it does, or will once it is heard."""
+    """Why it is not known here how an edge stands, or not there what was ordered last; "" where it is."""
     if not key.edge:
         return ""
     if refusal := state.edges.get(key.edge, UNHEARD).refusal:
         return f"the edge takes no orders from this log: {refusal}"
+    if refused := state.links.get(key.edge):
+        return f"what it says is not taken: {refused}"
     return "" if served.ordered_seq >= state.epoch else "this log was put back: it is not ordered again yet"
 
 

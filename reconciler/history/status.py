@@ -75,7 +75,12 @@ class Row:
     @property
     def said(self) -> str:
         """What stands against it, in words, and when it is tried again; "" where nothing does."""
-        return sentence(coded(self.code, self.message), self.waits, self.standing.again)
+        return sentence(coded(self.code, self.message) or self._why, self.waits, self.standing.again)
+
+    @property
+    def _why(self) -> str:
+        """Why it is failing, where its last answer does not say so."""
+        return self.standing.why if self.standing.word == FAILING else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -255,9 +255,10 @@ def test_what_a_held_plan_is_about_stays_as_it_was_ordered(world: World) -> None
     world.commit({"models/0.yaml": "\n---\n".join(rows[5:]), **model("one", servingPort=2)})
     world.wait(lambda: world.mine.held_plan, "held")
     held = world.mine.held_plan
-    world.edit("one", {"spec": {"nodeName": "elsewhere"}})
-    world.wait(lambda: (world.there("one") or {})["spec"]["nodeName"] == "berlin", "taken back")
-    assert (port(world), len(world.versions())) == (1, 11)
+    world.wait(lambda: port(world) == 2, "what else the commit asks for")
+    world.edit("m00007", {"spec": {"nodeName": "elsewhere"}})
+    world.wait(lambda: (world.there("m00007") or {})["spec"]["nodeName"] == "berlin", "taken back")
+    assert (port(world), len(world.versions())) == (2, 11)
     assert world.mine.held_plan == held
     verb(world, "approve", digest=held.digest if held else "")
     world.wait(lambda: (port(world), len(world.versions())) == (2, 6), "done")

@@ -133,7 +133,7 @@ def test_doctor_names_each_missing_right_with_the_rule_that_grants_it(
     cluster: ControlPlane, call: Callable[..., Said]
 ) -> None:
     lease = HOME[0]._replace(verbs=("get",))
-    user = cluster.kubeconfig_for("partly", *policy(*RULES[:-3], lease, RULES[-1]))
+    user = cluster.kubeconfig_for("partly", *policy(*RULES[:-4], lease, *RULES[-2:]))
     said = call("doctor", "--kubeconfig", user, "--lease-namespace", "edge", "--output", "json")
     assert said.code == 4
     lacking = [one for one in json.loads(said.out)["findings"] if one["check"] == "right"]

@@ -337,7 +337,7 @@ def test_a_stage_that_is_left_out_of_a_start_keeps_what_it_knows(family: Family)
     assert family.kept.keys == before
     assert [family.version("git", kind) for kind in WATCHED] == ["1", "1"]
     assert len(family.mine.keys) == counted
-    assert {one.kind for one in family.status().objects} == {"Fleet", "InferenceModel"}
+    assert {one.kind for one in family.status().objects} == {"Fleet", "InferenceModel", *WATCHED}
     family.stop()
     family.hub(further=FURTHER)
     family.wait_versions(git="2", gone="", hand="1")

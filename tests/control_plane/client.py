@@ -5,6 +5,7 @@ In: a kubeconfig file.  Out: status and JSON document of each answer.
 
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ Calls = Counter[tuple[str, str]]
 _TOTAL: Final = re.compile(r"^apiserver_request_total\{(.*)\} (\S+)$", re.MULTILINE)
 _LABEL: Final = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _TYPES: Final = {"PATCH": "application/merge-patch+json"}
+
+
+TOO_MANY, BUSY_TRIES, BUSY_S = 429, 200, 0.1
 
 
 class Client:
@@ -72,8 +76,13 @@ class Client:
         return answer.status, answer.data
 
     def get(self, path: str, **query: str) -> Document:
-        """A document that must be there. Raises LookupError."""
-        return _expected(self.request("GET", path, query=query), path)
+        """A document that must be there; a server that begins a kind anew is waited for. Raises LookupError."""
+        for _ in range(BUSY_TRIES):
+            answer = self.request("GET", path, query=query)
+            if answer[0] != TOO_MANY:
+                break
+            time.sleep(BUSY_S)
+        return _expected(answer, path)
 
     def post(self, path: str, body: Document) -> Document:
         """What was created, which must not have been there. Raises LookupError."""

@@ -518,3 +518,17 @@ def test_fault_22_what_stands_and_cannot_be_had_is_put_off_and_never_tried_in_a_
     station.work.succeed(KEY)
     hub.turn("edge", "e1")
     assert (hub.mine.served(KEY).phase, hub.mine.served(KEY).code) == ("Committed", "")  # the status tells it
+
+
+def test_flips_that_somebody_ordered_make_nothing_unstable_and_are_all_told(hub: HubStation) -> None:
+    station = EdgeStation("e1", hub)
+    settle(hub, station)
+    for n in range(12):
+        hub.push(model_set("digits", "12"[n % 2], ref="digits"))
+        station.turn("orders")
+        if KEY in station.work.jobs:
+            station.work.say(KEY, ev.MODEL_ACTIVATED, FLIP, hub.mine.known(KEY).operation)
+            station.work.succeed(KEY)
+        station.clock.seconds += 10
+    told = types(station.log.read())
+    assert (told.count(ev.MODEL_ACTIVATED), ev.STATE_UNSTABLE in told) == (11, False)
