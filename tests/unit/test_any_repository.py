@@ -239,6 +239,8 @@ FLOWS = "---\n".join(json.dumps(as_json(text)) + "\n" for text in THREE).replace
         (LIST, LIST.replace("apiVersion: v1\n", f"{HEAD}").replace("items:", "items: {}\nrest:")),
         (LIST, LIST.replace("apiVersion: v1\n", "")),
         (LIST, "words\n---\nmore words\n"),
+        (f"kind: ConfigMap\n---\n{STREAM}", "a: b: c\n"),
+        (LIST, "a: b: c\n---\na: b\n"),
         (LIST, LIST.replace("Port: 8080", "Port: [")),
         (STREAM, STREAM.encode("utf-16")),
         (STREAM, STREAM + "#" * (11 << 20)),
