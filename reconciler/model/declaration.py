@@ -23,6 +23,7 @@ Kinds = Mapping[str, Kind]  # the rows of the table of kinds, by name
 MAX_OBJECT_BYTES: Final = 2**20  # etcd takes 1.5 MiB a request, and the API server adds who owns which field
 # How a text says its apiVersion that cannot be read as YAML: a template, or what is broken.
 _VERSIONS: Final = re.compile(r"""\bapi_?version["']?\s*:\s*["']?\s*([^\s"',}#]+)""", re.IGNORECASE)
+_LISTS: Final = "a List has items, which are a list of objects, and stands in no other List"
 _FIELDS: Final = ("apiVersion", "kind", "metadata", "spec")
 _IDENTITY: Final[tuple[Loc, ...]] = (
     *(("apiVersion",), ("kind",), ("metadata",)),
@@ -100,7 +101,7 @@ def is_foreign(document: Document, kinds: Kinds) -> bool:
         return GROUP not in document.text.lower() and not any(
             _is_group(found[1]) for found in _VERSIONS.finditer(document.text)
         )
-    if not isinstance(data, dict):
+    if not isinstance(data, dict) or _is_list(data):
         return data is None or not any(_is_group(found[1]) for found in _VERSIONS.finditer(document.text))
     version, kind = _text(data, "apiVersion"), _text(data, "kind")
     if version:
@@ -165,13 +166,17 @@ def _head_problems(document: Document, kinds: Kinds) -> Iterator[Diagnostic]:
     elif version and group != GROUP:
         is_meant = _is_meant(version, kind, kinds)
         hint = f"did you mean {API_VERSION}?" if is_meant else "keep other kinds in another folder"
-        if kind in kinds and kind not in ours:
+        if _is_list(document.data):
+            hint = _LISTS
+        elif kind in kinds and kind not in ours:
             hint = f"an annotation of {GROUP}/ has it kept with our kinds"
         message = f"{kind:.60} of {version:.80} is not one of our kinds"
         yield document.diagnostic("RX209", message, document.position(("apiVersion",)), advice=hint)
     elif kind and kind not in ours:
         meant = nearest(kind, ours)
         hint = f"did you mean {meant}?" if meant else f"there is {', '.join(ours)}"
+        if kind.endswith("List"):
+            hint = _LISTS
         yield document.diagnostic("RX209", f"there is no kind {kind:.60}", document.position(("kind",)), advice=hint)
     elif version and version != API_VERSION:
         message = f"there is no version {version.rpartition('/')[2]:.60} of our kinds"
@@ -184,6 +189,11 @@ def _head_problems(document: Document, kinds: Kinds) -> Iterator[Diagnostic]:
             hint = "remove it: status is what is observed, never what is declared" if name == "status" else hint
             at = document.key_position((name,))
             yield document.diagnostic("RX210", f"a document has no field {name!a:.80}", at, advice=hint)
+
+
+def _is_list(data: Any) -> bool:
+    """Whether a document is a List that was not read as one: within another, or without a list of items."""
+    return _text(data, "apiVersion") == "v1" and _text(data, "kind").lower() == "list"
 
 
 def _is_meant(version: str, kind: str, kinds: Kinds) -> bool:

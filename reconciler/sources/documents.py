@@ -19,12 +19,12 @@ import yaml
 from yaml._yaml import CParser
 from yaml.events import (
     AliasEvent,
-    DocumentEndEvent,
     MappingEndEvent,
     MappingStartEvent,
     ScalarEvent,
     SequenceEndEvent,
     SequenceStartEvent,
+    StreamEndEvent,
 )
 
 from reconciler.diagnostics import Diagnostic
@@ -59,6 +59,7 @@ _HINTS: Final = (
     ("did not find expected key", "the lines of one mapping begin in the same column"),
     ("did not find expected '-' indicator", "the items of one list begin in the same column"),
     ("could not find expected ':'", "a key is followed by `: ` and its value"),
+    ("expected <document start>", "documents are parted by a line with `---`"),
     ("cannot start any token", "a text that begins with this character needs quotes"),
 )
 
@@ -118,12 +119,12 @@ class DocumentReader:
         )
 
     def _take(self, event: Any) -> bool:
-        """Fold one event; False after the document's last. Any: PyYAML's events are typed as having no attributes."""
-        self.budget -= 1
+        """Fold one event; False after the last. Any: PyYAML's events are typed as having no attributes."""
+        kind = type(event)
+        self.budget -= kind is not StreamEndEvent
         if self.budget < 0:
             self._refuse("RX205", f"the file has more than {MAX_EVENTS:,} keys and values; the rest is not read", event)
             raise _Abandon
-        kind = type(event)
         if kind is ScalarEvent:
             if event.anchor is not None or event.tag is not None:
                 self._refuse_properties(event)
@@ -143,7 +144,7 @@ class DocumentReader:
             self._refuse("RX203", "an alias is refused", event, "write the value out in each place")
             self._no_key(event)
             self._put(None, Place(self.stack[-1].key_at, event.start_mark.index, event.end_mark.index))
-        return kind is not DocumentEndEvent
+        return kind is not StreamEndEvent  # behind the document's end nothing may stand
 
     def _key(self, frame: Frame, key: Scalar, event: Any) -> None:
         if key.plain and key == "<<":
@@ -299,7 +300,7 @@ def _items(document: Document) -> list[Document] | None:
     return [
         replace(
             document,
-            data=item,
+            data=Plain("null") if item is None else item,  # an item that is empty is no empty document
             line=document.span(below[n].start, below[n].end).line,
             places=below[n]._replace(key=-1),
             ambiguous=frozenset(loc[2:] for loc in document.ambiguous if loc[:2] == ("items", n)),

@@ -2,8 +2,9 @@
 
 In: commits from sources.mirror; at start, what the log remembers.  Out: `Reading`s, to stages.deliver.
 
-The last good content is kept per document (path and position): a document that cannot be used leaves the one before it
-standing, also where it was moved in the same commit, and never blocks or removes anything else.
+The last good content is kept per document: a document that cannot be used leaves the one before it standing, also where
+it was moved in the same commit, and never blocks or removes anything else. Where it is not clear what a file says, all
+that it declared and nothing else claims stands.
 """
 
 from bisect import bisect_right
@@ -56,10 +57,10 @@ class Candidate:
     """A document of a changed file: which object it is about, and what it declares where it can be used."""
 
     path: str
-    index: int
     identity: Identity | None
     slot: Slot | None  # None: it cannot be used
     line: int
+    broken: bool = False  # what stood behind it may be in it
 
 
 @dataclass
@@ -360,7 +361,6 @@ class DocumentRepository:
                     read.foreign[file.path] = file
             elif file.problem is not None:
                 read.problems[file.path].append(replace(file.problem, notes=(*file.problem.notes, BLOCKS_PRUNING)))
-                read.candidates += self._as_before(file.path)
             elif file.content is not None and file.oid is not None:
                 objects = self._documents(file, read)
                 if not read.problems[file.path]:
@@ -372,13 +372,6 @@ class DocumentRepository:
         """Whether an object is declared at this path."""
         return any(slot.object is not None for slot in self._files.get(path, ()))
 
-    def _as_before(self, path: str) -> list[Candidate]:
-        """A file that cannot be read at all leaves its documents as they were."""
-        return [
-            Candidate(path, index, slot.object.identity if slot.object else None, slot, 1)
-            for index, slot in enumerate(self._files.get(path, []))
-        ]
-
     def _documents(self, file: ManifestFile, read: Read) -> list[Object]:
         """The objects of a file, with its documents and problems added to `read`."""
         documents, unread = read_documents(file.path, file.content or b"")
@@ -387,7 +380,7 @@ class DocumentRepository:
         is_unclear = bool(unread) and not documents
         by_line = _by_first_line(unread, documents)
         for document in documents:
-            candidate = Candidate(file.path, document.index, None, NOTHING, document.line)
+            candidate = Candidate(file.path, None, NOTHING, document.line)
             said = by_line.pop(document.first_line, []) if document.broken else []
             candidates.append(candidate)
             if document.data is None and not document.broken:  # a list, whose items are documents
@@ -397,6 +390,7 @@ class DocumentRepository:
                 continue
             problems += said
             candidate.identity, candidate.slot = identity_of(document, self._kinds), None
+            candidate.broken = document.broken
             declaration, found = declare(document, self._kinds)
             is_unclear |= candidate.identity is None or not says_api_version(document)
             if declaration is not None:
@@ -409,7 +403,7 @@ class DocumentRepository:
         if is_unclear:
             problems += [] if documents else unread
             _mark_unreadable(problems)
-        read.candidates += candidates if documents or not is_unclear else self._as_before(file.path)
+        read.candidates += candidates
         return objects
 
     def _keep_disowned(self, read: Read, changes: list[FileChange], gone: set[str]) -> None:
@@ -504,21 +498,32 @@ class DocumentRepository:
             if candidate.identity is not None:
                 claims[candidate.identity].append(candidate)
         files: Files = {path: [] for path in changed}
+        vacant: dict[str, list[int]] = defaultdict(list)
         for candidate in candidates:
             slot, rivals = candidate.slot, self._rivals(candidate, claims, changed)
             if rivals:
                 problems[candidate.path].append(_declared_twice(candidate, rivals))
             if slot is None or rivals:
                 slot = self._last_good(candidate, claims, changed)
+                if slot is NOTHING:
+                    vacant[candidate.path].append(len(files[candidate.path]))
             files[candidate.path].append(slot)
+        unclear = {path for path, group in problems.items() if _blocks_pruning(group)}
+        for path in unclear | {candidate.path for candidate in candidates if candidate.broken}:
+            rest = [slot for slot in self._files.get(path, ()) if slot.object and slot.object.identity not in claims]
+            if rest:
+                _mark_unreadable(problems[path])
+            for slot in rest:
+                if vacant[path]:
+                    files[path][vacant[path].pop(0)] = slot
+                else:
+                    files[path].append(slot)
         return files
 
     def _last_good(self, candidate: Candidate, claims: Mapping[Identity, list[Candidate]], changed: set[str]) -> Slot:
-        """What stood before for a document that cannot be used: by identity, wherever it stood, else by position."""
+        """What stood before, wherever that was, for a document that cannot be used and whose identity is clear."""
         if candidate.identity is None:
-            before = self._files.get(candidate.path, [])
-            there = before[candidate.index] if candidate.index < len(before) else NOTHING
-            return NOTHING if there.object is not None and there.object.identity in claims else there
+            return NOTHING
         standing, mine = self.declared.get(candidate.identity), claims[candidate.identity]
         if standing is None:
             return NOTHING
@@ -605,8 +610,14 @@ def _object(declaration: Declaration, document: Document) -> Object:
     )
 
 
+def _blocks_pruning(problems: Iterable[Diagnostic]) -> bool:
+    return any(BLOCKS_PRUNING in problem.notes for problem in problems)
+
+
 def _mark_unreadable(problems: list[Diagnostic]) -> None:
-    """Name the file's first error as what blocks pruning."""
+    """Name the file's first error as what blocks pruning, where none does yet."""
+    if _blocks_pruning(problems):
+        return
     for n, problem in enumerate(problems):
         if problem.severity == "error":
             problems[n] = replace(problem, notes=(*problem.notes, BLOCKS_PRUNING))
@@ -621,6 +632,7 @@ def _declared_twice(candidate: Candidate, rivals: list[tuple[str, int]]) -> Diag
         path=candidate.path,
         line=candidate.line,
         column=1,
+        notes=(BLOCKS_PRUNING,),  # one of them may have been meant as what is missing
         help="keep one of them; until then it stays as it was",
     )
 

@@ -6,6 +6,7 @@ files by commands that run nothing which its configuration names.
 """
 
 import os
+import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,6 +150,8 @@ class Uncommitted(Mirror):
         try:
             known = place / "object-format"
             if not known.is_file() or known.read_text() != tree.object_format:
+                if place.exists():  # Git gives no repository another format
+                    shutil.rmtree(place)
                 words = ("--quiet", "--bare", "--template=", f"--object-format={tree.object_format}", "--", str(place))
                 git.run("init", *words)
                 known.write_text(tree.object_format)

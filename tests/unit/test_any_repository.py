@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
+from reconciler.diagnostics import BLOCKS_PRUNING
 from reconciler.history import events as ev
 from reconciler.history.keys import DELIVER
 from reconciler.history.timeline import words
 from reconciler.model.declaration import declare, identity_of, is_foreign
 from reconciler.planning.kinds import models
 from reconciler.sources.documents import read_documents
-from tests.unit.test_repository import HEAD, Followed, edge, model
+from tests.unit.test_repository import HEAD, Followed, edge, listed, model
 
 FOREIGN: Mapping[str, str | bytes] = {
     "docker-compose.yml": "services: {web: {image: nginx, ports: ['80:80']}}\nx-common: &common {restart: always}\n",
@@ -215,6 +216,81 @@ def test_what_is_broken_in_a_list_keeps_what_it_declared(followed: Followed) -> 
     followed.reopened("none-yet.db")
     gone = json.dumps({"apiVersion": "v1", "kind": "List", "items": items[:1]})
     assert followed.hub.orders(followed.push({"all.json": gone})) == {"InferenceModel/default/p@e1": "delete"}
+
+
+THREE = (model("m"), model("p", 9000), model("o", 9001))
+STREAM, LIST = "---\n".join(THREE), listed(*THREE)
+FLOWS = "---\n".join(json.dumps(as_json(text)) + "\n" for text in THREE).replace('"apiVersion"', "apiVersion")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        *((STREAM, STREAM.replace("---", mark)) for mark in ("", "--", "----", " ---", "# ---", "\N{EM DASH}")),
+        (STREAM, STREAM.replace("---\n", "", 1)),
+        (STREAM, STREAM.replace("---\n", " ---\n", 1)),
+        (FLOWS, FLOWS.replace("---\n", "")),
+        (STREAM, LIST.replace("kind: List", "kind: list")),
+        *((LIST, LIST.replace("kind: List", f"kind: {kind}")) for kind in ("list", "Lisst", "", "[List]")),
+        *((LIST, LIST.replace("\nitems:", f"\n{items}:")) for items in ("itmes", "Items", "spec", "items: {}\nother")),
+        (LIST, LIST.replace("- apiVersion", "- - apiVersion")),
+        (LIST, "apiVersion: v1\nkind: List\nitems:\n"),
+        (LIST, "apiVersion: v1\nkind: List\nitems: {}\n"),
+        (LIST, LIST.replace("apiVersion: v1\n", f"{HEAD}").replace("items:", "items: {}\nrest:")),
+        (LIST, LIST.replace("apiVersion: v1\n", "")),
+        (LIST, "words\n---\nmore words\n"),
+        (f"kind: ConfigMap\n---\n{STREAM}", "a: b: c\n"),
+        (LIST, "a: b: c\n---\na: b\n"),
+        (LIST, LIST.replace("Port: 8080", "Port: [")),
+        (STREAM, STREAM.encode("utf-16")),
+        (STREAM, STREAM + "#" * (11 << 20)),
+    ],
+)
+def test_all_that_a_file_declared_stands_until_it_can_be_read(
+    followed: Followed, before: str, after: str | bytes
+) -> None:
+    declared = {"Edge/e1", "InferenceModel/m", "InferenceModel/o", "InferenceModel/p"}
+    followed.push({"e.yaml": edge("e1"), "all.yaml": before})
+    assert followed.declared() == declared
+    texts = [after + "\n" * n if isinstance(after, str) else after + b"\n\0" * n for n in range(3)]
+    for text in texts[:2]:
+        assert followed.hub.orders(followed.push({"all.yaml": text})) == {}
+        assert followed.declared() == declared
+        said = [one for one in followed.hub.state.problems["all.yaml"] if BLOCKS_PRUNING in one.get("notes", ())]
+        assert [one["notes"] for one in said] == [[BLOCKS_PRUNING]]
+    assert followed.hub.orders(followed.hub.turn("audit")) == {}
+    followed.reopened("none-yet.db")
+    assert followed.declared() == declared
+    moved = {"all.yaml": texts[2], "p.yaml": model("p", 9005)}
+    assert followed.hub.orders(followed.push(moved)) == {"InferenceModel/default/p@e1": "update 1"}
+    assert followed.get("InferenceModel", "p").path == "p.yaml"
+    mended: Mapping[str, str] = {"all.yaml": "---\n".join((THREE[0], model("o", 9006)))}
+    assert followed.hub.orders(followed.push(mended)) == {"InferenceModel/default/o@e1": "update 1"}
+    assert followed.problems() == {}
+
+
+@pytest.mark.parametrize("item", ["null", "", "~", "text", "[]"])
+def test_an_item_that_is_no_object_is_an_error_and_deletes_nothing(followed: Followed, item: str) -> None:
+    followed.push({"e.yaml": edge("e1"), "all.yaml": LIST})
+    texts = f"{listed(THREE[0])}- {item}\n{listed(THREE[2]).partition('items:')[2].lstrip()}"
+    assert followed.hub.orders(followed.push({"all.yaml": texts})) == {}
+    (problem,) = followed.hub.state.problems["all.yaml"]
+    assert (problem["code"], problem["line"], problem["notes"]) == (
+        "RX207",
+        texts[: texts.index(f"\n- {item}\n")].count("\n") + 2,
+        [BLOCKS_PRUNING],
+    )
+    assert followed.declared() == {"Edge/e1", "InferenceModel/m", "InferenceModel/o", "InferenceModel/p"}
+
+
+@pytest.mark.parametrize("head", ["apiVersion: v1\n", HEAD])
+def test_a_list_within_a_list_is_an_error_that_says_where_lists_are_read(followed: Followed, head: str) -> None:
+    inner = listed(model("m")).replace("apiVersion: v1\n", head, 1)
+    followed.push({"e.yaml": edge("e1"), "all.yaml": listed(inner)})
+    problem = followed.hub.state.problems["all.yaml"][0]
+    assert (problem["code"], problem["notes"]) == ("RX209", [BLOCKS_PRUNING])
+    assert problem["help"].endswith("stands in no other List")
+    assert followed.declared() == {"Edge/e1"}
 
 
 # ── the ignore file, and what vanishes beside what is not read ────────────────────────────────────────────────────────

@@ -18,6 +18,7 @@ from reconciler.kube.client.resources import KEPT
 from reconciler.planning.plan import Plan, Step
 from reconciler.wiring.past import opened
 from reconciler.wiring.preview import Preview
+from tests.git_repository import Repository
 from tests.scripted_server import ScriptedServer, answer
 from tests.unit.cli_world import FILES, MODEL, SET, SHA, World, key
 from tests.unit.conftest import Call, Said
@@ -137,6 +138,17 @@ def test_a_work_tree_is_taken_as_it_is_on_disk(plan: PlanOf, settled: World) -> 
     assert said.code == 1
     assert "not committed yet: deployments/defect.yaml" in said.err
     assert "version  1 → 2" in said.out
+
+
+def test_a_repository_of_another_object_format_is_planned_under_the_same_state(
+    call: Call, plan: PlanOf, settled: World, tmp_path: Path
+) -> None:
+    other = Repository(tmp_path / "other", object_format="sha256")
+    other.commit(FILES)
+    for _ in range(2):  # there and back
+        assert plan().code == 0
+        said = call("plan", "--repo", other.path, "--state", settled.place.root)
+        assert (said.code, other.head()[:12] in said.out) == (0, True), said
 
 
 def test_nothing_is_recorded_beside_a_hub_that_runs(plan: PlanOf, settled: World) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.diagnostics import BLOCKS_PRUNING
 from reconciler.errors import GitUnavailable, HistoryError
 from reconciler.history import events as ev
 from reconciler.history.keys import DELIVER
@@ -26,6 +27,12 @@ HEAD = "apiVersion: ai.kubeedge.io/v1alpha1\n"
 
 def edge(name: str, labels: str = "") -> str:
     return f"{HEAD}kind: Edge\nmetadata:\n  name: {name}\n  labels: {{{labels}}}\nspec: {{}}\n"
+
+
+def listed(*texts: str) -> str:
+    """The same as a List."""
+    items = "".join(f"- {text.rstrip()}\n".replace("\n", "\n  ").rstrip(" ") for text in texts)
+    return f"apiVersion: v1\nkind: List\nitems:\n{items}"
 
 
 def model(name: str, port: int = 8080, **digests: str) -> str:
@@ -230,11 +237,52 @@ def test_fault_118_an_object_declared_twice_is_frozen_and_both_places_are_named(
     ((problem,),) = followed.hub.state.problems.values()
     assert (problem["code"], problem["path"]) == ("RX214", "c.yaml")
     assert "b.yaml:1" in problem["message"]
+    assert problem["notes"] == [BLOCKS_PRUNING]
     assert followed.hub.orders(followed.push({"b.yaml": model("m", 9001)})) == {}  # both claim it now
     assert followed.problems().keys() == {"b.yaml", "c.yaml"}
     entries = followed.push({"b.yaml": None})
     assert followed.hub.orders(entries) == {"InferenceModel/default/m@e1": "update 1"}
     assert (followed.problems(), followed.get("InferenceModel", "m").path) == ({}, "c.yaml")
+
+
+@pytest.mark.parametrize("is_list", [False, True])
+@pytest.mark.parametrize("is_one_file", [False, True])
+def test_what_becomes_a_second_declaration_of_another_keeps_what_it_declared(
+    followed: Followed, is_one_file: bool, is_list: bool
+) -> None:
+    def files(second: str) -> dict[str, str | bytes | None]:
+        texts = [model("m"), model(second, 9000), model("o", 9001)]
+        if not is_one_file:
+            return {f"{n}.yaml": listed(text) if is_list else text for n, text in enumerate(texts)}
+        return {"all.yaml": listed(*texts) if is_list else "---\n".join(texts)}
+
+    followed.push({"a.yaml": edge("e1"), **files("p")})
+    entries = followed.push({"a.yaml": edge("e1") + "# more\n", **files("m")})
+    assert followed.hub.orders(entries) == {}
+    assert followed.declared() == {"Edge/e1", "InferenceModel/m", "InferenceModel/o", "InferenceModel/p"}
+    assert {problem["code"] for problem in followed.hub.state.all_problems} == {"RX214"}
+    assert followed.hub.orders(followed.hub.turn("audit")) == {}
+    followed.reopened("none-yet.db")
+    assert followed.hub.orders(followed.push({"b.yaml": edge("e2")})) == {}  # and it is looked at again
+    assert followed.hub.orders(
+        followed.push({"c.yaml": model("p", 9002)})
+    ) == {  # claimed elsewhere, it is no longer kept
+        "InferenceModel/default/p@e1": "update 1"
+    }
+    assert followed.hub.orders(followed.push({"c.yaml": None})) == {}
+    assert followed.hub.orders(followed.push(files("p"))) == {"InferenceModel/default/p@e1": "update 1"}
+    assert followed.problems() == {}
+
+
+def test_declared_twice_nothing_is_pruned_until_one_is_gone(followed: Followed) -> None:
+    followed.push({"a.yaml": edge("e1"), "m.yaml": model("m"), "p.yaml": model("p", 9000), "o.yaml": model("o", 9001)})
+    entries = followed.push({"p.yaml": model("m"), "o.yaml": None})
+    assert followed.hub.orders(entries) == {}
+    assert followed.hub.mine.held_plan is None
+    followed.push({"m.yaml": None})
+    assert followed.problems() == {}
+    assert followed.hub.mine.held_plan is not None  # they go, as far as the limits let them
+    assert followed.hub.mine.held_plan.counts == {"delete": 2}
 
 
 def test_a_version_keeps_its_digest_for_ever(followed: Followed) -> None:
