@@ -189,7 +189,7 @@ def _status(place: Path, edges: int, rounds: int) -> Iterator[Figure]:
         log.close()
     command = [RECONCILER, "status", "--state", str(place / "seen")]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert len(lines) == 3 + 2 * edges, lines[:10]
+    assert len(lines) == 4 + 2 * edges, lines[:10]
     for form in ("table", "json"):
         taken = median(_seconds([*command, "--output", form]) for _ in range(rounds))
         yield Figure(f"reconciler status of {edges:,} edges × 2 models, {form}", taken, "s", "lower", LIMIT, 0.5)
