@@ -5,8 +5,6 @@ import gc
 import io
 import os
 import sys
-import tempfile
-import traceback
 from typing import Any
 
 STAY = {"run", "agent", "demo"}  # commands that go on until they are told to stop
@@ -66,6 +64,9 @@ def _open_streams(*, stays: bool) -> None:
 
 def _tell(bug: Exception, goes_on: str) -> None:
     """One line about a bug, with its traceback in a file; where none can be written, on stderr."""
+    import tempfile  # both are dear at every start
+    import traceback
+
     text = traceback.format_exc()
     try:
         number, place = tempfile.mkstemp(prefix="reconciler-bug-", suffix=".txt")
