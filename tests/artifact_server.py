@@ -54,8 +54,27 @@ class Request(NamedTuple):
     headers: dict[str, str]
 
 
+class Loopback:
+    """A server of this process on 127.0.0.1, on a thread of its own between `begin` and `__exit__`."""
+
+    def begin(self, server: socketserver.TCPServer) -> Self:
+        self._server = server
+        self._thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+
 @dataclass
-class ArtifactServer:
+class ArtifactServer(Loopback):
     """Serves `files` (path -> bytes) on 127.0.0.1. Use as a context manager."""
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -93,19 +112,7 @@ class ArtifactServer:
             def handle_error(self, request: object, client_address: object) -> None:
                 """A client that leaves in the handshake is no news."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    @property
-    def port(self) -> int:
-        return int(self._server.server_address[1])
+        return self.begin(Server(("127.0.0.1", 0), Handler))
 
     def url(self, path: str, *, host: str = "127.0.0.1", scheme: str = "http") -> str:
         return f"{scheme}://{host}:{self.port}{path}"

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from tests.artifact_server import Loopback
+
 
 @dataclass
-class ProxyServer:
+class ProxyServer(Loopback):
     """hosts: name -> port.  wants: the Proxy-Authorization that it asks for.  says: an answer given to everybody.
 
     seen: the request lines that came, in order.
@@ -32,19 +34,11 @@ class ProxyServer:
                 with contextlib.suppress(OSError):
                     outer._answer(self)
 
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        return self.begin(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler))
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http://127.0.0.1:{self.port}"
 
     def _answer(self, client: Any) -> None:
         line = client.rfile.readline().decode()

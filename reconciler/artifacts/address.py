@@ -74,10 +74,9 @@ def follow(hop: Hop, location: str) -> Hop:
 def resolve(hop: Hop, *, allow_loopback: bool) -> list[str]:
     """The addresses of the hop's host, each judged. Raises AddressRefused if one is not allowed, OSError."""
     try:
-        found = socket.getaddrinfo(hop.host, hop.port, type=socket.SOCK_STREAM)
+        addresses = addresses_of(hop.host, hop.port)
     except UnicodeError as error:
         raise AddressRefused(f"{hop.host!r} is not a host name") from error
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     for text in addresses:
         reason = refusal(ipaddress.ip_address(text.partition("%")[0]), allow_loopback=allow_loopback)
         if reason:
@@ -85,8 +84,8 @@ def resolve(hop: Hop, *, allow_loopback: bool) -> list[str]:
     return addresses
 
 
-def resolve_proxy(host: str, port: int) -> list[str]:
-    """The addresses of a proxy, which is the operator's own setting and may stand anywhere. Raises OSError."""
+def addresses_of(host: str, port: int) -> list[str]:
+    """The addresses of a host, each once, unjudged: of a proxy, say, which the operator has set. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-from reconciler.artifacts.address import Hop, is_loopback, resolve, resolve_proxy, shown
+from reconciler.artifacts.address import Hop, addresses_of, is_loopback, resolve, shown
 from reconciler.artifacts.limits import FetchLimits
 from reconciler.artifacts.pace import SLICE_S, Interrupted, Pace, Watch
 from reconciler.artifacts.proxy import CREDENTIALS, CREDENTIALS_FILE, Proxy, proxy_of
@@ -69,7 +69,7 @@ def connect(
 ) -> socket.socket:
     """A connected socket, with TLS to the host for https. Raises AddressRefused, OSError of the last address tried."""
     failure: OSError | None = None
-    addresses = resolve(hop, allow_loopback=allow_loopback) if proxy is None else resolve_proxy(proxy.host, proxy.port)
+    addresses = resolve(hop, allow_loopback=allow_loopback) if proxy is None else addresses_of(proxy.host, proxy.port)
     for address in addresses:
         try:
             sock = socket.create_connection((address, proxy.port if proxy else hop.port), timeout=limits.connect_s)
