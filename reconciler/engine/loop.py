@@ -278,7 +278,7 @@ class Loop:
 
     def _compared(self, running: _Running, change: Change) -> Considered:
         sound, kept = change.keys - change.bugs.keys(), change.kept - change.bugs.keys()
-        expansions: list[Expansion] = [Frozen(key, why) for key, why in change.bugs.items() if key not in sound]
+        expansions: list[Expansion] = [Frozen(key, why) for key, why in change.bugs.items()]
         expansions += running.source.expand(sorted(sound))
         judged = running.source.judge(change)
         deletes = running.deletes_to_begin(change.keys | change.kept)
