@@ -19,6 +19,8 @@ from tests.api_proxy import ROOT
 from tests.cluster.cluster_hub import EDITOR, World, fleet, key, manifest, model, port, service, started, uid, written
 from tests.control_plane.plane import ControlPlane
 
+OF_THE_HUB = "/api/v1/namespaces/reconciler-system"
+
 
 @pytest.fixture
 def other(cluster: ControlPlane, tmp_path: Path) -> Iterator[World]:
@@ -100,10 +102,17 @@ def test_an_uninstall_leaves_the_objects_or_takes_them_all(world: World, capfd: 
     text = (ROOT / "deploy" / "README.md").read_text().partition("\n## Uninstall\n")[2]
     commands = [line[2:].split() for line in text.splitlines() if line.startswith("$ ")]
 
-    def run(*which: str) -> None:
+    def run(*which: str, extra: tuple[str, ...] = ()) -> None:
         for words in (words for words in commands if words[:2] == [*which]):
-            done = [kubectl, "--kubeconfig", str(world.plane.kubeconfig), *words[1:]]
+            done = [kubectl, "--kubeconfig", str(world.plane.kubeconfig), *words[1:], *extra]
             subprocess.run(done, cwd=ROOT, check=True, capture_output=True)
+
+    def end_namespace() -> None:
+        """The namespace controller does not run here, and `kubectl delete` would wait for it for ever."""
+        code, document = world.plane.request("GET", OF_THE_HUB)
+        assert (code, document["status"]["phase"]) == (200, "Terminating")
+        world.plane.request("PUT", f"{OF_THE_HUB}/finalize", document | {"spec": {"finalizers": []}})
+        assert world.plane.request("GET", OF_THE_HUB)[0] == 404
 
     def of(kind: str) -> tuple[dict[str, Any], dict[str, Any]]:
         (found,) = world.plane.get(OURS[kind].path())["items"]
@@ -114,7 +123,9 @@ def test_an_uninstall_leaves_the_objects_or_takes_them_all(world: World, capfd: 
     world.wait_settled()
     before = {kind: of(kind)[0] for kind in ("InferenceModel", "Edge", "Fleet")}
     world.stop()
-    run("kubectl", "delete")
+    world.plane.request("POST", "/api/v1/namespaces", {"metadata": {"name": OF_THE_HUB.rpartition("/")[2]}})
+    run("kubectl", "delete", extra=("--wait=false",))
+    end_namespace()
     run("kubectl", "annotate")
     run("kubectl", "label")
     for kind, was in before.items():
