@@ -51,7 +51,10 @@ def command(ctx: click.Context, *, directory: Path | None, form: str) -> None:
     click.echo(f"{len(made)} files in {directory}", err=True)
 
 
-@command.command(epilog="Example: reconciler crds apply --context kind-fleet")
+@command.command(
+    short_help="Install the kinds in a cluster, or upgrade them.",
+    epilog="Example: reconciler crds apply --context kind-fleet",
+)
 @click.option(
     "--take-over", is_flag=True, help="Also where another field manager, such as kubectl, has installed them."
 )
@@ -85,7 +88,10 @@ def remove(*, confirm: int | None, take_over: bool, form: str, **cluster: Any) -
     _told(form, done)
 
 
-@command.command(epilog="Example: reconciler crds roles --namespace edge | kubectl apply -f -")
+@command.command(
+    short_help="Print what to grant to the reconciler.",
+    epilog="Example: reconciler crds roles --namespace edge | kubectl apply -f -",
+)
 @_account
 def roles(*, namespace: str | None, account: str | None) -> None:
     """Print the service account, roles and bindings that the reconciler needs in a cluster, and no more."""
@@ -95,7 +101,10 @@ def roles(*, namespace: str | None, account: str | None) -> None:
     click.echo(made(namespace or NAMESPACE, account or ACCOUNT), nl=False)
 
 
-@command.command(epilog="Example: reconciler crds kubeconfig fleet.kubeconfig --context kind-fleet")
+@command.command(
+    short_help="Make a kubeconfig for an account of its own.",
+    epilog="Example: reconciler crds kubeconfig fleet.kubeconfig --context kind-fleet",
+)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @_account
 @click.option("--days", type=click.IntRange(1, 3650), default=30, show_default=True, help="How long it is to be good.")

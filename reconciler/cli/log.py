@@ -15,7 +15,10 @@ def command() -> None:
     """Look after the event log."""
 
 
-@command.command(epilog="Example: reconciler log verify && echo the whole chain holds")
+@command.command(
+    short_help="Compare every entry with its hash.",
+    epilog="Example: reconciler log verify && echo the whole chain holds",
+)
 @edge_option
 @state
 @forms
@@ -32,7 +35,9 @@ def verify(*, edge: str, state_dir: Path, form: str) -> None:
     answered(form, "Verification", answer, f"{found.entries} entries in {among}; head {head}")
 
 
-@command.command(epilog="Example: reconciler log export | gzip > log.jsonl.gz")
+@command.command(
+    short_help="Write every entry as one line of JSON.", epilog="Example: reconciler log export | gzip > log.jsonl.gz"
+)
 @edge_option
 @click.option("--after", type=click.IntRange(min=0), default=0, show_default=True, help="Only entries behind this one.")
 @state
@@ -48,7 +53,7 @@ def export(*, edge: str, after: int, state_dir: Path, form: str) -> None:  # noq
         sys.stdout.buffer.flush()
 
 
-@command.command(epilog="Example: reconciler log seal")
+@command.command(short_help="Close the live file, and go on in a new one.", epilog="Example: reconciler log seal")
 @state
 @forms
 def seal(*, state_dir: Path, form: str) -> None:
@@ -59,7 +64,9 @@ def seal(*, state_dir: Path, form: str) -> None:
     answered(form, "Seal", answer, f"sealed {answer['sealed']}")
 
 
-@command.command(epilog="Example: reconciler log backup /backup/log.db")
+@command.command(
+    short_help="Copy the log, and verify the copy.", epilog="Example: reconciler log backup /backup/log.db"
+)
 @click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
 @edge_option
 @state

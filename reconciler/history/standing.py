@@ -80,8 +80,8 @@ class Standings:
     def __init__(self, state: State, stage: str, stops: Mapping[str, Stop], now: str) -> None:
         """stops: by scope, those that are not over at `now` (RFC 3339, UTC)."""
         self._state, self._mine, self._stops, self._now = state, state.stage(stage), stops, now
-        held = self._mine.held_plan
-        self._held = frozenset(held.keys) if held is not None else frozenset()
+        self._plan = self._mine.held_plan
+        self._held = frozenset(self._plan.keys) if self._plan is not None else frozenset()
 
     def of(self, key: Key, served: Served) -> Standing:
         """How a key stands of which this is known."""
@@ -96,8 +96,13 @@ class Standings:
         return self.of(Key.parse(text), served)
 
     def stopped(self, key: Key, served: Served) -> str:
-        """By whom what belongs to a key is suspended, and why, whether anything waits for that or not; "" by nobody."""
-        return "; ".join(stop.words for stop in self._stopping(key, served))
+        """By whom what belongs to a key is suspended, and which plan of it is held; "" where nothing stops it."""
+        held = self._held_words if str(key) in self._held else ""
+        return "; ".join(filter(None, (held, *(stop.words for stop in self._stopping(key, served)))))
+
+    @property
+    def _held_words(self) -> str:
+        return "" if self._plan is None else f"plan {self._plan.digest} is held: {self._plan.reason}"
 
     def _stopping(self, key: Key, served: Served) -> Iterable[Stop]:
         if not self._stops:
@@ -144,10 +149,8 @@ class Standings:
             if not ends and mine.holds.get(text):
                 ends = f"reconciler release {key.edge} {named(key, served.order)}"
             return Standing(word=WAITS, why=why, until=until, ends=ends)
-        if text in self._held and mine.held_plan is not None:
-            held = mine.held_plan
-            why = f"plan {held.digest} is held: {held.reason}"
-            return Standing(word=WAITS, why=why, ends=f"reconciler approve {held.digest}")
+        if text in self._held and self._plan is not None:
+            return Standing(word=WAITS, why=self._held_words, ends=f"reconciler approve {self._plan.digest}")
         if served.fought > self._now:
             why = f"{served.message}{over(served)}, left alone until {shown(served.fought)}"
             return Standing(word=WAITS, why=why, until=served.fought, ends="stop one of the two, or add a drift rule")

@@ -50,7 +50,7 @@ def inflated(body: bytes, coding: str) -> bytes:
     if len(plain) > CAP:
         raise HTTPException(413, f"a request holds at most {CAP} bytes, inflated too")
     if not inflater.eof or inflater.unused_data:
-        raise HTTPException(400, f"the {coding} body is cut off, or something follows it")
+        raise HTTPException(400, f"the {coding} body is cut off, or something follows it: send one, whole")
     return plain
 
 

@@ -354,10 +354,12 @@ def test_fault_025_an_api_server_killed_in_the_midst_of_a_plan_comes_back(world:
     started(world, models(600))
     world.commit(models(600, "2"))
     world.wait(lambda: len(world.events("apply.succeeded")) > 601 + 50, "under way")
+    world.proxy.add(Rule(Answer(403), after=5, times=40))  # the moment itself is too short to be met each time
     world.plane.local().restart(graceful_s=0)
     world.wait_served()
     world.wait(lambda: set(world.versions().values()) == {"2"}, "all of it")
     world.wait(lambda: world.status().converged, "and known")
+    world.wait(lambda: not world.status().cluster_lost, "and no right is said to be missing")
     assert world.failures == []
 
 
