@@ -6,7 +6,6 @@ machine never takes one. Credentials are never shown. Source: RFC 9110 sections 
 """
 
 import os
-import urllib.request
 from base64 import b64encode
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
@@ -44,7 +43,9 @@ def proxy_of(hop: Hop, environ: Mapping[str, str] | None = None) -> Proxy | None
 
 def _goes_straight(hop: Hop, found: Mapping[str, str]) -> bool:
     """Whether NO_PROXY names the host: by name, suffix, address, HOST:PORT or, for a literal address, a network."""
-    if urllib.request.proxy_bypass(f"{hop.host}:{hop.port}", found):
+    from urllib.request import proxy_bypass  # most agents have no proxy, and keep a megabyte
+
+    if proxy_bypass(f"{hop.host}:{hop.port}", found):
         return True
     networks = [entry.strip() for entry in found.get("no", "").split(",") if "/" in entry]
     try:

@@ -18,7 +18,6 @@ from typing import Any
 
 from reconciler.artifacts.budget import Budget
 from reconciler.artifacts.extract_tar import TarExtractor
-from reconciler.artifacts.extract_zip import extract_zip
 from reconciler.artifacts.flush import sync_all
 from reconciler.artifacts.kind import CODINGS
 from reconciler.artifacts.limits import UnpackLimits
@@ -112,6 +111,8 @@ def unpack_all(job: UnpackJob) -> None:
         with Tree(root, job.limits.reserve_bytes) as tree:
             budget = Budget(job.size, job.limits, Teller())
             if job.kind == "zip":
+                from reconciler.artifacts.extract_zip import extract_zip  # most archives need none of what it needs
+
                 extract_zip(ARCHIVE, tree, job.limits, budget)
             else:
                 coding = next((coding for coding, kind in CODINGS.items() if kind == job.kind), "")

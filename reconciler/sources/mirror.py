@@ -4,7 +4,7 @@ Imports errors, model.identity and its neighbours.  In: a remote.  Out: values, 
 Everything is read from a bare copy by plumbing; Git's objects are never parsed here.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Final
 
 from reconciler.errors import GitUnavailable
 from reconciler.model.identity import GROUP
-from reconciler.sources.git import Git, deadline_passed
+from reconciler.sources.git import Git, GitAnswer, deadline_passed
 from reconciler.sources.git_safety import Remote, checked_folder, checked_oid, is_object_id
 from reconciler.sources.ignore import ignored
 from reconciler.sources.local_copy import LocalCopy
@@ -37,6 +37,8 @@ from reconciler.sources.tree import (
 FETCH_DEADLINE_S: Final = 600.0
 REVERT_DEPTH: Final = 200
 _RULES_KEPT: Final = 1000
+_ANSWERS_KEPT: Final = 64  # of the last questions about objects by id, of which one look asks some more than once
+_ANSWER_BYTES: Final = 64 * 1024  # a larger one is not kept
 DOTTED: Final = "its name begins with a dot"
 _BATCH_BYTES: Final = 64 * 1024 * 1024
 _PATHSPECS: Final = 1000
@@ -73,6 +75,7 @@ class Mirror:
         self._head: str | None = None
         self._damaged = False
         self._ignores: dict[tuple[str, str], str] = {}  # (commit, folder) -> its ignore file's blob, or ""
+        self._answers: dict[tuple[bytes | str, ...], GitAnswer] = {}  # by command and stdin, until the next fetch
 
     @property
     def malformed(self) -> list[str]:
@@ -99,11 +102,12 @@ class Mirror:
         if head != self._head or self._damaged:
             self._head = self._copy.update(head, afresh=self._damaged)
             self._damaged = False
+        self._answers.clear()
         return self._head
 
     def has(self, commit: str) -> bool:
         """Whether this commit is here. One that left with rewritten history is missing after a fresh copy."""
-        return self.git.ask("cat-file", "-e", f"{checked_oid(commit)}^{{commit}}").status == 0
+        return self._ask("cat-file", "-e", f"{checked_oid(commit)}^{{commit}}").status == 0
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether `old` is `new` or before it. False when `old` is not here (it left with rewritten history)."""
@@ -111,7 +115,7 @@ class Mirror:
             return True
         if not self.has(old):
             return False
-        answer = self.git.ask("merge-base", "--is-ancestor", checked_oid(old), checked_oid(new))
+        answer = self._ask("merge-base", "--is-ancestor", checked_oid(old), checked_oid(new))
         if answer.status > 1:
             raise self._broken(answer.words)
         return answer.status == 0
@@ -122,7 +126,7 @@ class Mirror:
 
     def related(self, old: str, new: str) -> bool:
         """Whether two commits have history in common. False when `old` is not here."""
-        return self.has(old) and self.git.ask("merge-base", checked_oid(old), checked_oid(new)).status == 0
+        return self.has(old) and self._ask("merge-base", checked_oid(old), checked_oid(new)).status == 0
 
     def beyond(self, commits: Iterable[str], head: str) -> frozenset[str]:
         """Those of `commits` that `head` does not have in its history, or that are not here at all.
@@ -194,14 +198,17 @@ class Mirror:
             return changes
         return with_clashes(changes, self._manifests(new, folder))
 
-    def trunk(self, old: str, new: str, folder: str = "") -> list[tuple[str, list[FileChange]]]:
-        """The commits from `old` to `new` along first parents, each with the manifests that it changed; one process."""
+    def trunk(self, old: str, new: str) -> list[list[str]]:
+        """The commits from `old` to `new` along first parents, each with its parent, where it has one."""
         span = (checked_oid(new), f"^{checked_oid(old)}")
         lines = self._read("rev-list", "--first-parent", "--reverse", "--parents", *span).decode("ascii").splitlines()
-        pairs = [line.split()[:2] for line in lines]
+        return [line.split()[:2] for line in lines]
+
+    def changes_of(self, pairs: Sequence[list[str]], folder: str = "") -> list[tuple[str, list[FileChange]]]:
+        """Commits of a trunk, each with the manifests that it changed; one process."""
         stdin = "".join(f"{' '.join(pair)}\n" for pair in pairs if len(pair) == 2).encode()
         words = ("diff-tree", "--stdin", "-r", "-z", "--no-renames", "--no-abbrev", "--no-ext-diff", *_within(folder))
-        parents = dict(pair for pair in pairs if len(pair) == 2)
+        parents = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
         found: dict[str, bytes] = dict.fromkeys((pair[0] for pair in pairs), b"")
         commit, fields = "", iter(self._read(*words, stdin=stdin).split(b"\0"))
         for field in fields:
@@ -316,7 +323,7 @@ class Mirror:
 
     def _names_group(self, oid: str) -> bool:
         """Whether a blob that is too large to be read names our group; Git looks for it."""
-        return self.git.ask("grep", "--quiet", "--fixed-strings", "--ignore-case", "-e", GROUP, oid).status != 1
+        return self._ask("grep", "--quiet", "--fixed-strings", "--ignore-case", "-e", GROUP, oid).status != 1
 
     def reverts(
         self, changes: Sequence[FileChange], commit: str, folder: str = "", ours: Container[str] | None = None
@@ -382,12 +389,26 @@ class Mirror:
             sizes[oid] = int(size[0])
         return sizes
 
+    def _ask(self, *words: str) -> GitAnswer:
+        return self._known(words, b"", lambda: self.git.ask(*words))
+
     def _read(self, *words: str, stdin: bytes = b"") -> bytes:
         try:
-            return self.git.run(*words, stdin=stdin)
+            return self._known(words, stdin, lambda: GitAnswer(0, self.git.run(*words, stdin=stdin), "")).output
         except GitUnavailable as problem:
             self._damaged = self._damaged or not deadline_passed(problem)
             raise
+
+    def _known(self, words: tuple[str, ...], stdin: bytes, ask: Callable[[], GitAnswer]) -> GitAnswer:
+        """The answer to a question about objects by id, which stays as it is: asked once in a look."""
+        if (known := self._answers.get((*words, stdin))) is not None:
+            return known
+        answer = ask()
+        if len(answer.output) + len(stdin) <= _ANSWER_BYTES:
+            while len(self._answers) >= _ANSWERS_KEPT:
+                del self._answers[next(iter(self._answers))]
+            self._answers[*words, stdin] = answer
+        return answer
 
     def _broken(self, words: str) -> GitUnavailable:
         self._damaged = True

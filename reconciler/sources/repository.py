@@ -172,13 +172,12 @@ class DocumentRepository:
         """
         if not old or not self._mirror.is_ancestor(old, newest):
             return newest, frozenset()
-        trunk = self._mirror.trunk(old, newest, self._folder)
+        pairs = self._mirror.trunk(old, newest)
+        if len(pairs) < 2:
+            return newest, frozenset()
+        trunk = self._mirror.changes_of(pairs, self._folder)
         oids = {oid for _, changes in trunk for one in changes for oid in (one.old_oid, one.new_oid) if oid}
-        said = (
-            {oid: blob for oid, blob in self._mirror.blobs(oids).items() if POLICY.encode() in blob}
-            if trunk[1:]
-            else {}
-        )
+        said = {oid: blob for oid, blob in self._mirror.blobs(oids).items() if POLICY.encode() in blob}
         for n, (commit, changes) in enumerate(trunk[:-1], 1):
             if any(
                 self._good.policies(one.path, one.old_oid, said) != self._good.policies(one.path, one.new_oid, said)

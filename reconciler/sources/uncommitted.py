@@ -89,6 +89,7 @@ class Uncommitted(Mirror):
         if not is_object_id(self.head):
             raise GitUnavailable(f"{self.remote} has no commit yet", hint="commit once, then plan")
         self._scratch = self._seeing(tree)
+        self._answers.clear()
         files = self._differing(tree.git)
         self.paths = tuple(sorted(files))
         return write_commit(self.git, self.head, files, Message("not committed yet"), NOBODY) if files else self.head

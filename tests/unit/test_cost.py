@@ -143,13 +143,31 @@ def test_a_pin_among_ten_thousand_documents_costs_what_it_touches(
     assert results["big"] == results["small"] == [ev.REF_ADVANCED, ev.CHANGE_PLANNED, ev.APPLY_INTENDED]
 
 
+def test_a_look_at_one_commit_asks_git_nothing_twice(small: Big, monkeypatch: pytest.MonkeyPatch) -> None:
+    from reconciler.sources import git
+
+    pinned(small, monkeypatch, "1")
+    asked: list[tuple[object, ...]] = []
+    execute = git._execute
+
+    def counted(directory: Path, words: tuple[str, ...], stdin: bytes, *rest: Any) -> Any:
+        asked.append((*words, stdin))
+        return execute(directory, words, stdin, *rest)
+
+    monkeypatch.setattr(git, "_execute", counted)
+    pinned(small, monkeypatch, "2")
+    of_refs = [one for one in asked if one[0] in {"rev-parse", "fetch"}]
+    of_objects = [one for one in asked if one not in of_refs]
+    assert len(of_objects) == len(set(of_objects)) <= 13, of_objects
+
+
 def test_a_restart_parses_nothing_that_was_parsed_before(big: Big, monkeypatch: pytest.MonkeyPatch) -> None:
-    from reconciler.sources import repository as repository_module
+    from reconciler.sources import last_good
 
     def refuse(*_: object) -> None:
         raise AssertionError("it is in the cache")
 
-    monkeypatch.setattr(repository_module, "read_documents", refuse)
+    monkeypatch.setattr(last_good, "read_documents", refuse)
     again = big.reopened()
     assert len(again.declared) == 10_000
     assert again.reading()() is None
