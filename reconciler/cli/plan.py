@@ -224,7 +224,7 @@ def _notes(ahead: "Preview") -> Iterator[str]:
     from reconciler.history.events import rfc3339
     from reconciler.history.keys import spoken
     from reconciler.history.state import switch
-    from reconciler.history.status import status
+    from reconciler.history.status import object_rows
 
     ref = ahead.state.ref
     if said := switch(ref.switched, ref.source):
@@ -236,7 +236,7 @@ def _notes(ahead: "Preview") -> Iterator[str]:
     for edge, known in sorted(ahead.state.edges.items()):
         if known.refusal:
             yield f"{edge} takes no orders from this log: {known.refusal}"
-    for one in status(ahead.state, rfc3339(time())).objects:
+    for one in object_rows(ahead.state, rfc3339(time())):
         if one.drift:
             yield f"{spoken(one.key)} is left as it is: {one.drift}"
 

@@ -333,6 +333,11 @@ def refused_rows(state: State, now: str) -> list[Row]:
     return _rows(state, failed, suspensions(state, now), now)
 
 
+def object_rows(state: State, now: str) -> tuple[ObjectRow, ...]:
+    """The objects of the API server that were ordered or wait to be, by stage, kind, namespace and name."""
+    return tuple(_objects(state, suspensions(state, now), now))
+
+
 def suspensions(state: State, now: str) -> tuple[Suspension, ...]:
     """Those that are not over at `now`, by scope."""
     every = (
@@ -402,7 +407,6 @@ def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...], 
 
 
 def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Iterable[ObjectRow]:
-    """Those of the API server that were ordered or wait to be, by stage, kind, namespace and name."""
     for stage in sorted(state.stages.keys() - {DELIVER}, key=lambda name: (name != DECLARE, name)):
         yield from _objects_of(state, stage, suspended, now)
 

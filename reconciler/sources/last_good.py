@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from reconciler.diagnostics import BLOCKS_PRUNING, HOLDS_DELETES, Diagnostic
 from reconciler.errors import HistoryError
@@ -28,8 +28,7 @@ from reconciler.sources.mirror import Mirror
 from reconciler.sources.tree import FileChange, ManifestFile
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """One document's place in a file. good: `<blob>#<index>` of its last good content, "" when there is none."""
 
     good: str
@@ -166,22 +165,17 @@ class LastGood:
 
     def _remembered(self) -> Files:
         """Every document's last good content, from the log's blobs; parsed once in its life."""
-        oids = {good.partition("#")[0] for goods in self._state.documents.values() for good in goods if good}
+        standing, fresh = self._state.documents, {}
+        oids = {good.partition("#")[0]: path for path, goods in standing.items() for good in goods if good}
         known = self._cache.load(oids)
-        fresh: dict[str, list[Object]] = {}
-        files: Files = {}
-        for path, goods in self._state.documents.items():
-            files[path] = []
-            for good in goods:
-                oid, _, index = good.partition("#")
-                if oid and oid not in known:
-                    known[oid] = fresh[oid] = self._parsed_again(path, oid)
-                found = next((obj for obj in known.get(oid, ()) if str(obj.index) == index), None)
-                if good and found is None:  # taken for gone, it would be deleted
-                    raise HistoryError(f"{path}: what was declared there last ({good[:12]}) cannot be read again")
-                files[path].append(Slot(good, replace_path(found, path) if found is not None else None))
+        for oid in oids.keys() - known.keys():
+            known[oid] = fresh[oid] = self._parsed_again(oids[oid], oid)
         self._cache.keep(fresh)
-        return files
+        found = {f"{oid}#{obj.index}": obj for oid, objs in known.items() for obj in objs}
+        return {
+            path: [Slot(good, _found(found, good, path)) if good else NOTHING for good in goods]
+            for path, goods in standing.items()
+        }
 
     def _parsed_again(self, path: str, oid: str) -> list[Object]:
         documents, _ = read_documents(path, self._blob(oid) or b"")
@@ -368,6 +362,13 @@ class LastGood:
         if standing is not None and standing.path not in changed:
             others.append((standing.path, standing.line))
         return others
+
+
+def _found(known: Mapping[str, Object], good: str, path: str) -> Object:
+    """What stood at a place last, as it is declared at this path. Raises HistoryError: taken for gone, it goes."""
+    if good not in known:
+        raise HistoryError(f"{path}: what was declared there last ({good[:12]}) cannot be read again")
+    return replace_path(known[good], path)
 
 
 def replace_path(obj: Object, path: str) -> Object:

@@ -7,7 +7,7 @@ the fold reads no other.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -85,17 +85,30 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """What a hub follows. see: what is there now, where it keeps a cluster. Raises ApiUnavailable."""
+    """What a hub follows. see: what is there now, where it keeps a cluster. Raises ApiUnavailable.
+
+    said: what is declared, encoded, by the entry of the log that it was read in: the newest that was asked for.
+    """
 
     branch: str
     path: str
     see: Callable[[], Seen] | None = None
+    said: dict[int, msgspec.Raw] = field(default_factory=dict)
+
+    def declared(self, past: "Past", state: State) -> Any:
+        """See Basis. Most questions are about one commit, and encoding is most of an answer."""
+        from reconciler.wiring.past import remembered
+
+        seq = state.ref.seq
+        if (known := self.said.get(seq)) is None:
+            known = msgspec.Raw(msgspec.json.encode(remembered(state, past.log, past.place).standing()))
+            self.said.clear()
+            self.said[seq] = known
+        return known
 
 
 def told(past: "Past", hub: Followed) -> bytes:
     """The basis at the end of the log. Raises ApiUnavailable."""
-    from reconciler.wiring.past import remembered
-
     state, name, known, seen = _known(past, hub)
     keys = {
         text: one.served if _stands_out(one.served) else _short(one.served)
@@ -111,7 +124,7 @@ def told(past: "Past", hub: Followed) -> bytes:
         path=hub.path,
         stage=name,
         state=msgspec.structs.replace(state, stages=stages),
-        declared=remembered(state, past.log, past.place).standing(),
+        declared=hub.declared(past, state),
         digests={text: one.digests for text, one in known.items()},
         wide={str(key): live for key, live in seen.objects.items() if RECONCILE in live.annotations},
         unseen=dict(seen.unseen),

@@ -52,6 +52,7 @@ class ClusterHub:
         self.root, self.clock = root, TickingClock()
         self.repository = Repository(root / "fleet")
         self.place = StateDirectory(root / "state")
+        self.followed = Followed("main", "", lambda: Seen(dict(self.cluster.there), {}))
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -59,7 +60,9 @@ class ClusterHub:
         with closing(SqliteLog(self.place.hub.log, "/hub", self.clock)) as log:
             self.record, self.queue = Recorder(log, self.clock, State(), "hub"), Queue(self.clock)
             mirror = Mirror(self.place.mirror, Remote.parse(str(self.repository.path)))
-            documents = DocumentRepository(mirror, self.record.state, log.blob, DocumentCache(self.place.cache))
+            self.documents = documents = DocumentRepository(
+                mirror, self.record.state, log.blob, DocumentCache(self.place.cache)
+            )
             self.cluster = Objects(self.record.stage(DECLARE), self.queue.stage(DECLARE), self._fleet)
             self.declare = Declare(documents, self.record, self.queue, Inline(), self.cluster)
             self.loop = Loop([Stage(DECLARE, self.declare, self.cluster)], self.record, self.queue)
@@ -74,11 +77,10 @@ class ClusterHub:
 
     def plan(self, clone: Path, asked: list[Mapping[str, str]]) -> Plan:
         """The plan of a clone, by what this hub tells."""
-        followed = Followed("main", "", lambda: Seen(dict(self.cluster.there), {}))
 
         def fetch(said: Mapping[str, str]) -> bytes:
             asked.append(said)
-            return values(past, followed, said["keys"]) if said else told(past, followed)
+            return values(past, self.followed, said["keys"]) if said else told(past, self.followed)
 
         with opened(self.place.root) as past:
             hub = Hub(fetch)
@@ -135,3 +137,15 @@ def test_the_plan_is_the_one_that_the_hub_makes(tmp_path: Path, change: str, dee
     steps = {str(step.key) for step in plan.steps if not step.waits}
     assert steps == {event.subject for event in new if event.type == ev.APPLY_INTENDED}
     assert [said for said in asked if said]
+
+
+def test_each_commit_is_told_with_what_it_declares(tmp_path: Path) -> None:
+    hub = ClusterHub(tmp_path)
+    with hub.running():
+        hub.repository.commit({**FILES, "fleet.yaml": FLEET})
+        for change in ({}, *CHANGES.values()):
+            hub.repository.commit(change) if change else None
+            hub.turn("commit")
+            with opened(hub.place.root) as past:
+                basis = Hub(lambda _: told(past, hub.followed)).basis
+            assert basis.declared == hub.documents.standing()
