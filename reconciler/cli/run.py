@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,13 +10,13 @@ import click
 
 from reconciler.cli.followed import settings_of
 from reconciler.cli.options import Duration, cluster, forms, repository, state
-from reconciler.errors import PortTaken, WorldUnavailable
+from reconciler.errors import WorldUnavailable
 
 if TYPE_CHECKING:
     from reconciler.history.status import ObjectRow, Row, Status
-    from reconciler.web.server import Door
 
 SHOWN: Final = 20
+HANDOVER_S: Final = 10.0  # for which a process that was told to end may go on writing the log
 REFUSED, UNANSWERED, HELD, INTERRUPTED = 3, 4, 5, 130
 
 
@@ -50,12 +51,17 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
     --poll, --token-env, --token-file, --ssh-key-file and --listen are also read from RECONCILER_POLL_S, …
     """
     from reconciler.cli.narrator import Narrator
+    from reconciler.edge.paths import StateDirectory
+    from reconciler.web.server import Door
     from reconciler.wiring.hub import HubProcess
     from reconciler.wiring.process import failed_by_threads, stopped_by_signals
 
     settings = settings_of(options)
     with contextlib.ExitStack() as stack:
-        door = None if once or settings.listen == "off" else _door(settings, stack)
+        _handed_over(StateDirectory(settings.state_dir).hub.log)
+        door = (
+            None if once or settings.listen == "off" else stack.enter_context(contextlib.closing(Door(settings.listen)))
+        )
         hub = HubProcess(settings, supervise=agents)
         click.echo(f"following {settings.branch} of {settings.repo}; state in {settings.state_dir}", err=True)
         narrator = Narrator(hub.record, options["state_dir"], form)
@@ -83,19 +89,17 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
     return INTERRUPTED if told.is_set() else verdict(seen)
 
 
-def _door(settings: Any, stack: contextlib.ExitStack) -> "Door":
-    """The address, taken before anything begins. Raises SecondWriter, PortTaken, SettingInvalid."""
-    from reconciler.edge.paths import StateDirectory
+def _handed_over(log: Path) -> None:
+    """Wait until nobody else writes the log, as at a restart. Raises SecondWriter where somebody stays."""
     from reconciler.eventlog.lock import WriterLock, is_held
-    from reconciler.web.server import Door
 
-    try:
-        return stack.enter_context(contextlib.closing(Door(settings.listen)))
-    except PortTaken:
-        log = StateDirectory(Path(settings.state_dir)).hub.log
-        if is_held(log):  # by the hub that listens there: a second one is what is wrong
+    end = time.monotonic() + HANDOVER_S
+    if is_held(log):
+        click.echo(f"a reconciler runs there: waiting {HANDOVER_S:.0f} s for its end", err=True)
+    while is_held(log):
+        if time.monotonic() > end:
             WriterLock(log).release()
-        raise
+        time.sleep(0.1)
 
 
 def verdict(seen: "Status") -> int:

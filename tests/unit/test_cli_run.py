@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from reconciler import control_socket
+from reconciler.cli import run
 from reconciler.cli.narrator import Narrator
 from reconciler.cli.run import verdict
 from reconciler.engine.recorder import Recorder
@@ -99,13 +101,24 @@ def test_once_with_a_held_plan_ends_with_5(once: Once, settled: World) -> None:
     assert "is held: it deletes 4 of 4" in said.err
 
 
-def test_a_second_one_is_told_of_the_first_and_not_of_its_port(call: Call, world: World) -> None:
+def test_a_second_one_is_told_of_the_first_and_not_of_its_port(
+    call: Call, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "HANDOVER_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         lock = WriterLock(world.place.hub.log)
         at = f"127.0.0.1:{taken.getsockname()[1]}"
         said = call("run", "--repo", world.repository.path, "--state", world.place.root, "--listen", at)
         lock.release()
     assert (said.code, "RX503" in said.err, "RX406" in said.err) == (6, True, False)
+    assert "waiting" in said.err
+
+
+def test_one_that_begins_while_the_one_before_ends_takes_over(once: Once, world: World) -> None:
+    world.repository.commit({"models/defect.yaml": FILES["models/defect.yaml"]}, "No edges yet")
+    lock = WriterLock(world.place.hub.log)
+    threading.Timer(0.5, lock.release).start()
+    assert once(world).code == 0
 
 
 def test_events_are_told_as_json_lines(once: Once, world: World) -> None:
