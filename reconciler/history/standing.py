@@ -20,6 +20,7 @@ WORDS: Final = (AS_GIT, WAITS, FAILING)
 UNSTABLE_S: Final = 600.0  # a window in which what is served and lost is counted: see edge.stability
 UNHEARD: Final = EdgeSeen()
 TRY_NOW: Final = "reconciler reconcile "
+APPROVE: Final = "reconciler approve "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,12 +98,10 @@ class Standings:
 
     def stopped(self, key: Key, served: Served) -> str:
         """By whom what belongs to a key is suspended, and which plan of it is held; "" where nothing stops it."""
-        held = self._held_words if str(key) in self._held else ""
-        return "; ".join(filter(None, (held, *(stop.words for stop in self._stopping(key, served)))))
-
-    @property
-    def _held_words(self) -> str:
-        return "" if self._plan is None else f"plan {self._plan.digest} is held: {self._plan.reason}"
+        words = [stop.words for stop in self._stopping(key, served)]
+        if self._plan is not None and str(key) in self._held:
+            words.insert(0, f"held: {self._plan.reason}; `{APPROVE}{self._plan.digest}` releases it")
+        return "; ".join(words)
 
     def _stopping(self, key: Key, served: Served) -> Iterable[Stop]:
         if not self._stops:
@@ -150,7 +149,8 @@ class Standings:
                 ends = f"reconciler release {key.edge} {named(key, served.order)}"
             return Standing(word=WAITS, why=why, until=until, ends=ends)
         if text in self._held and self._plan is not None:
-            return Standing(word=WAITS, why=self._held_words, ends=f"reconciler approve {self._plan.digest}")
+            why = f"plan {self._plan.digest} is held: {self._plan.reason}"
+            return Standing(word=WAITS, why=why, ends=f"{APPROVE}{self._plan.digest}")
         if served.fought > self._now:
             why = f"{served.message}{over(served)}, left alone until {shown(served.fought)}"
             return Standing(word=WAITS, why=why, until=served.fought, ends="stop one of the two, or add a drift rule")

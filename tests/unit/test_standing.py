@@ -122,7 +122,7 @@ def test_what_a_held_plan_would_change_waits_for_its_approval(stage: str, text: 
     state.stage(stage).held_plan = held
     seen, one = status(state, NOW), only(state)
     assert (one.standing.word, one.standing.ends, one.wanted) == (WAITS, "reconciler approve d1", "2")
-    assert "plan d1 is held: too much" in one.said
+    assert one.said == "held: too much; `reconciler approve d1` releases it"
     assert verdict(seen) == HELD
 
 
