@@ -75,9 +75,13 @@ def test_what_another_install_has_is_left_alone_until_it_is_adopted(world: World
     world.commit({"models/one.yaml": None})
     world.wait(lambda: key("one") not in world.mine.keys, "the first hub forgets what it has no more")
     assert (uid(world), port(world)) == (first, 9001)
-    for name in ("others", "fleet"):  # each tells of its own alone
-        told = (world.there(name, "Fleet") or {})["status"]
-        assert {one["type"]: one["status"] for one in told["conditions"]} == {"Ready": "True"}, told
+
+    def said(name: str) -> dict[str, str]:
+        told = (world.there(name, "Fleet") or {}).get("status", {})
+        return {one["type"]: one["status"] for one in told.get("conditions", ())}
+
+    each = {name: {"Ready": "True"} for name in ("others", "fleet")}
+    world.wait(lambda: {name: said(name) for name in each} == each, "each tells of its own alone")
 
 
 def test_what_an_older_release_made_is_marked_by_its_next_change(world: World) -> None:
