@@ -14,6 +14,7 @@ from reconciler.errors import WorldUnavailable
 
 if TYPE_CHECKING:
     from reconciler.history.status import ObjectRow, Row, Status
+    from reconciler.web.server import Door
 
 SHOWN: Final = 20
 HANDOVER_S: Final = 10.0  # for which a process that was told to end may go on writing the log
@@ -52,16 +53,13 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
     """
     from reconciler.cli.narrator import Narrator
     from reconciler.edge.paths import StateDirectory
-    from reconciler.web.server import Door
     from reconciler.wiring.hub import HubProcess
     from reconciler.wiring.process import failed_by_threads, stopped_by_signals
 
     settings = settings_of(options)
     with contextlib.ExitStack() as stack:
         _handed_over(StateDirectory(settings.state_dir).hub.log)
-        door = (
-            None if once or settings.listen == "off" else stack.enter_context(contextlib.closing(Door(settings.listen)))
-        )
+        door = None if once or settings.listen == "off" else _door(settings.listen, stack)
         hub = HubProcess(settings, supervise=agents)
         click.echo(f"following {settings.branch} of {settings.repo}; state in {settings.state_dir}", err=True)
         narrator = Narrator(hub.record, options["state_dir"], form)
@@ -87,6 +85,13 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
                     return INTERRUPTED
                 raise
     return INTERRUPTED if told.is_set() else verdict(seen)
+
+
+def _door(listen: str, stack: contextlib.ExitStack) -> "Door":
+    """The address, taken before anything begins. Raises PortTaken, SettingInvalid."""
+    from reconciler.web.server import Door
+
+    return stack.enter_context(contextlib.closing(Door(listen)))
 
 
 def _handed_over(log: Path) -> None:
