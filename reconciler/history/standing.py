@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from reconciler.history.keys import Key, scopes_of
-from reconciler.history.state import FAILED, EdgeSeen, Served, State
+from reconciler.history.state import FAILED, EdgeSeen, HeldPlan, Served, State
 from reconciler.history.timeline import drift_words, named, stays_words
 from reconciler.history.times import shown
 
@@ -20,7 +20,6 @@ WORDS: Final = (AS_GIT, WAITS, FAILING)
 UNSTABLE_S: Final = 600.0  # a window in which what is served and lost is counted: see edge.stability
 UNHEARD: Final = EdgeSeen()
 TRY_NOW: Final = "reconciler reconcile "
-APPROVE: Final = "reconciler approve "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +98,13 @@ class Standings:
     def stopped(self, key: Key, served: Served) -> str:
         """By whom what belongs to a key is suspended, and which plan of it is held; "" where nothing stops it."""
         words = [stop.words for stop in self._stopping(key, served)]
-        if self._plan is not None and str(key) in self._held:
-            words.insert(0, f"held: {self._plan.reason}; `{APPROVE}{self._plan.digest}` releases it")
+        if plan := self._holding(str(key)):
+            words.insert(0, f"held: {plan.reason}; `reconciler approve {plan.digest}` releases it")
         return "; ".join(words)
+
+    def _holding(self, text: str) -> HeldPlan | None:
+        """The plan that waits for a person, where it is about this key."""
+        return self._plan if text in self._held else None
 
     def _stopping(self, key: Key, served: Served) -> Iterable[Stop]:
         if not self._stops:
@@ -148,9 +151,9 @@ class Standings:
             if not ends and mine.holds.get(text):
                 ends = f"reconciler release {key.edge} {named(key, served.order)}"
             return Standing(word=WAITS, why=why, until=until, ends=ends)
-        if text in self._held and self._plan is not None:
-            why = f"plan {self._plan.digest} is held: {self._plan.reason}"
-            return Standing(word=WAITS, why=why, ends=f"{APPROVE}{self._plan.digest}")
+        if plan := self._holding(text):
+            why = f"plan {plan.digest} is held: {plan.reason}"
+            return Standing(word=WAITS, why=why, ends=f"reconciler approve {plan.digest}")
         if served.fought > self._now:
             why = f"{served.message}{over(served)}, left alone until {shown(served.fought)}"
             return Standing(word=WAITS, why=why, until=served.fought, ends="stop one of the two, or add a drift rule")

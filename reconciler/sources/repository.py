@@ -147,8 +147,6 @@ class DocumentRepository:
         """Make a reading the one that stands."""
         self._good.adopt(reading.files, reading.declared)
 
-    # ── at start ──────────────────────────────────────────────────────────────────────────────────────────────────
-
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _changes(self, old: str, head: str, *, is_whole: bool = False) -> list[FileChange]:
