@@ -430,8 +430,8 @@ DIAGNOSTICS: dict[str, tuple[str, str]] = {
         "unproven",
         (
             "A warning: the model serves, but its archive has no golden.json, so no edge can tell a right answer from "
-            "a wrong one, and none goes back by itself. `reconciler package` packs it with one and tries it: publish that "
-            "as a new version. docs/golden.md says what stands in the file."
+            "a wrong one, and none goes back by itself. `reconciler package` packs it with one and tries it: publish "
+            "that as a new version. docs/golden.md says what stands in the file."
         ),
     ),
 }

@@ -114,7 +114,6 @@ def command(
         _write(tree, changes)
     _tell(package, is_new=is_new)
     answer = Answer(
-        source,
         ready,
         package,
         wanted=wanted,
@@ -132,7 +131,6 @@ class Answer:
 
     def __init__(
         self,
-        source: Path,
         version: "Version",
         package: "Package",
         *,
@@ -143,7 +141,7 @@ class Answer:
         writes: bool,
         is_given: bool,
     ) -> None:
-        self.source, self.version, self.package, self.wanted, self.placed = source, version, package, wanted, placed
+        self.version, self.package, self.wanted, self.placed = version, package, wanted, placed
         self.changes, self.tree, self.writes, self.is_given = changes, tree, writes, is_given
 
     def show(self, form: str) -> None:
@@ -164,9 +162,8 @@ class Answer:
         for remark in self.remarks():
             click.echo(f"note: {remark}", err=True)
         click.echo("\nNext:", err=True)
-        width = max(len(command) for command, _ in next_ if len(command) <= 60) if next_ else 0
         for command, why in next_:
-            click.echo(f"  {command:{width}}  # {why}" if why else f"  {command}", err=True)
+            click.echo(f"  {command}  # {why}" if why else f"  {command}", err=True)
 
     def as_dict(self, next_: list[str]) -> dict[str, Any]:
         """For --output json."""
@@ -218,11 +215,8 @@ class Answer:
         name, version, archive = self.version.name, self.version.version, shlex.quote(str(self.package.archive))
         if not self.version.url.startswith("file:"):
             yield f"# put {archive} to {self.version.url}", ""
-        again = (
-            f"reconciler package {shlex.quote(str(self.source))} --name {name} --version {shlex.quote(version)} --write"
-        )
         if not self.writes:
-            yield again, "writes this into your work tree"
+            yield "# the same command with --write puts this into your work tree", ""
             return
         if self.changes:
             paths = " ".join(shlex.quote(change.path) for change in self.changes)
@@ -231,7 +225,7 @@ class Answer:
             yield f"git add {paths} && git commit -m {message}", ""
         if self.placed is None:
             serving = self.tree.serving(name) if self.tree is not None else "*"
-            yield f"{again} --deploy {shlex.quote(serving)}", "serves it there"
+            yield f"# the same command with --deploy {shlex.quote(serving)} has edges serve it", ""
             return
         from reconciler.serving.endpoint import model_url
 

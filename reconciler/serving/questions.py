@@ -1,4 +1,4 @@
-"""Questions to a model that nobody has written down: sizes and values by which it answers. May import: golden, loaded, tensors.
+"""Questions to a model that nobody has written down: sizes and values by which it answers. May import: golden, loaded.
 
 In: a loaded model.  Out: inputs that it takes, and its answers. Bounded, and the same on every machine: dimensions of
 one name get one size; sizes are tried from 1 upwards, with those that the model's own refusals name; the values are
@@ -138,14 +138,14 @@ def shown(inputs: Arrays) -> str:
 
 
 def far_reaching(probes: Sequence[Case]) -> Iterator[str]:
-    """What is to be said of answers so large that another processor may round them otherwise by more than is allowed."""
+    """What is to be said of answers so large that another processor may round them otherwise than is allowed."""
     for case in probes:
         for name, array in case.outputs.items():
             largest = float(np.abs(array).max()) if array.dtype.kind == "f" and array.size else 0.0
             if largest * ROUNDING > case.tolerance:
                 yield (
-                    f"output {name} has numbers up to {largest:.3g}, which another processor may give otherwise by more "
-                    f"than {case.tolerance:g}: --tolerance {largest * ROUNDING:.1g} allows for it"
+                    f"output {name} has numbers up to {largest:.3g}, which another processor may give otherwise by "
+                    f"more than {case.tolerance:g}: --tolerance {largest * ROUNDING:.1g} allows for it"
                 )
 
 

@@ -58,6 +58,12 @@ def selected(source: Path) -> pack.Selected:
         found = pack.select(source)
         if not found.members:
             raise UsageError(f"{source} has no file", hint="name the directory with the exported model, or the file")
+        several = sorted(name for name in found.members if Path(name).suffix.lower() in onnx_file.SUFFIXES)
+        if len(several) > 1:
+            raise UsageError(
+                f"{source} has {len(several)} models: {', '.join(several)}",
+                hint=f"name one: reconciler package {source / several[0]} …; the files with its weights come with it",
+            )
         return found
     try:
         content = source.read_bytes()
