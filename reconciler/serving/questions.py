@@ -35,7 +35,6 @@ class Found(NamedTuple):
     """A question that is answered. tries: how many were asked until then."""
 
     inputs: Arrays
-    outputs: Arrays
     tries: int
 
 
@@ -123,7 +122,7 @@ def find(loaded: Loaded, tell: Callable[[str], None]) -> Found:
                 said = str(error)
                 continue
             if all(map(finite, outputs.values())):
-                return Found(asked, outputs, tries)
+                return Found(asked, tries)
             said = f"{shown(asked)} is answered with NaN or infinity"
     raise ProbeFailed(
         f"no question was found that the model answers ({tries} tried, sizes 1 to {max(sizes)}); it says: {said}",
@@ -152,7 +151,7 @@ def far_reaching(probes: Sequence[Case]) -> Iterator[str]:
 
 def sizes_of(weights: Iterable[int]) -> tuple[int, ...]:
     """The sizes to try, in order: small ones, those that the model's weights have, larger ones."""
-    own = [size for size in sorted(weights) if 1 <= size <= LARGEST_OWN and size not in (*SMALL, *LARGE)]
+    own = [size for size in sorted(set(weights)) if 1 <= size <= LARGEST_OWN and size not in (*SMALL, *LARGE)]
     return (*SMALL, *own[:MOST_OWN], *LARGE)
 
 
