@@ -68,8 +68,8 @@ def test_four_commands_from_a_file_to_an_answer(fleet: Fleet, tmp_path: Path) ->
         expected = golden(Path(packaged["archive"]))["outputs"]
         assert same(answer["outputs"], expected), name
         assert packaged["edges"] == ["edge-1", "edge-2", "edge-3"]
-    rows = fleet.read("status")["edges"]
-    assert not [row for row in rows if row["code"]]  # nothing is unproven, nothing fails
+    rows = fleet.read("status")["rows"]
+    assert {(row["phase"], row["message"]) for row in rows} == {("Committed", "")}  # none is unproven, none fails
     assert len(rows) == 3 * (len(MODELS) + 2)
 
 
