@@ -45,5 +45,6 @@ def environment(at: Path, packages: Iterable[str], wheel: Path) -> Path:
             if not (site / top).exists():  # a namespace may be of several
                 (site / top).symlink_to(found.locate_file(top))
     command = [sys.executable, "-m", "pip", "--python", str(at), "install", "--quiet", "--no-index", "--no-deps"]
+    command += ["--no-compile"]  # what is imported is compiled then
     subprocess.run([*command, "--disable-pip-version-check", str(wheel)], check=True, capture_output=True)
     return at / "bin"
