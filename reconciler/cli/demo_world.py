@@ -97,7 +97,7 @@ class World:
         self._run: subprocess.Popen[bytes] | None = None
 
     def check_machine(self) -> None:
-        """Raises MachineUnfit without a hub's packages or the extra `onnx`, PortTaken when somebody serves where the edges would."""
+        """Raises MachineUnfit without a package that a hub or a runtime needs, PortTaken where an edge cannot serve."""
         for part in (packages.HUB, packages.RUNTIME):
             part.require("`reconciler demo`")
         for edge, address in EDGES.items():

@@ -16,7 +16,18 @@ from tests.installs import EDGE, ROOT, build, environment, here
 
 pytestmark = pytest.mark.e2e
 
-ABSENT = ("git", "gitdb", "httptools", "kubernetes", "prometheus_client", "pydantic", "rich", "ruamel", "watchdog", "yaml")
+ABSENT = (
+    "git",
+    "gitdb",
+    "httptools",
+    "kubernetes",
+    "prometheus_client",
+    "pydantic",
+    "rich",
+    "ruamel",
+    "watchdog",
+    "yaml",
+)
 
 
 class Edge:
