@@ -136,6 +136,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         tell(failure, form)
         return failure.exit_code
+    except ModuleNotFoundError as error:
+        lacking = _lacking(error, sys.argv[1:] if arguments is None else arguments)
+        if lacking is None:
+            raise
+        tell(lacking, form)
+        return lacking.exit_code
     return code
 
 
@@ -155,6 +161,13 @@ def _run(arguments: Sequence[str] | None, form: str) -> int:
             wrong.show()
         return 2
     return result if isinstance(result, int) else 0
+
+
+def _lacking(error: ModuleNotFoundError, words: Sequence[str]) -> MachineUnfit | None:
+    """The package that the command needs and this install has not; None where that is a bug."""
+    from reconciler.packages import lacking
+
+    return lacking(error, next((word for word in words if word in COMMANDS), ""))
 
 
 def _is_written() -> bool:
