@@ -160,6 +160,6 @@ def _documents() -> tuple[dict[str, Any], ...]:
     return tuple(yaml.safe_load_all(EXAMPLES))
 
 
-def examples(kind: str) -> list[dict[str, Any]]:
-    """The documents of a kind."""
-    return [document for document in _documents() if document["kind"] == kind]
+def examples(kind: str = "") -> list[dict[str, Any]]:
+    """The documents of a kind, or all of them."""
+    return [document for document in _documents() if kind in {"", document["kind"]}]

@@ -16,6 +16,7 @@ from reconciler.model.examples import examples
 from reconciler.model.fields import nearest
 from reconciler.model.kind import Kind
 
+_SCOPES: Final = {"Namespaced": "in a namespace", "Cluster": "of the whole cluster"}
 _INDEX: Final = re.compile(r"\[[^]]*\]")
 _KEEPING_DEFAULTS: Final = frozenset({"title", "additionalProperties", "$defs"})
 
@@ -35,13 +36,12 @@ class FieldLine:
 class Explained:
     """One kind or field.
 
-    type: in words of JSON schema, as in `list of string`.  default: None where it has none.  values: the only ones that
+    type: in words of JSON schema, as in `list of string`; `kind` of a kind.  default: None where it has none.  values: the only ones that
     it takes; () where it takes others.  limits: in words, as in `0 to 65535`.  refused: what is said of a value that is
     refused.  example: what a document says, from `spec` or `metadata` down; None where nobody declares it.
     """
 
     path: str
-    kind: str
     type: str
     required: bool
     default: Any
@@ -83,27 +83,18 @@ def every(row: Kind) -> Iterator[Explained]:
     yield from walk(_object(row), row.name, required=False)
 
 
-def is_kind(word: str, kinds: Mapping[str, Kind]) -> bool:
-    """Whether a word names a kind."""
-    return word.lower() in _names(kinds)
-
-
-def names_of(row: Kind) -> tuple[str, ...]:
-    """All by which a kind goes."""
-    return (row.name, row.plural, *row.short_names)
-
-
-def _names(kinds: Mapping[str, Kind]) -> dict[str, Kind]:
-    return {name.lower(): row for row in kinds.values() for name in names_of(row)}
+def called(kinds: Mapping[str, Kind]) -> dict[str, Kind]:
+    """The kinds by all that they are called, in lower case: name, plural and short names."""
+    return {name.lower(): row for row in kinds.values() for name in (row.name, row.plural, *row.short_names)}
 
 
 def _kind(word: str, kinds: Mapping[str, Kind]) -> Kind:
-    known = _names(kinds)
-    if word.lower() in known:
-        return known[word.lower()]
-    meant = nearest(word, [row.name for row in kinds.values()])
-    hint = f"did you mean {meant}?" if meant else f"there is {', '.join(kinds)}"
-    raise NameUnknown(f"there is no kind {word!a:.60}", hint=hint)
+    found = called(kinds).get(word.lower())
+    if found is None:
+        meant = nearest(word, list(kinds))
+        hint = f"did you mean {meant}?" if meant else f"there is {', '.join(kinds)}"
+        raise NameUnknown(f"there is no kind {word!a:.60}", hint=hint)
+    return found
 
 
 def _meant(step: str, parent: str, fields: Sequence[str]) -> str:
@@ -117,9 +108,11 @@ def _object(row: Kind) -> dict[str, Any]:
     """The schema of a whole document of this kind, with defaults."""
     parts = {"metadata": Metadata, "spec": row.spec} | ({"status": row.status} if row.is_ours else {})
     made = {name: structural(shape.model_json_schema(), _KEEPING_DEFAULTS) for name, shape in parts.items()}
+    if row.scope == "Cluster":
+        del made["metadata"]["properties"]["namespace"]
     needed = ["metadata"] + (["spec"] if made["spec"].get("required") else [])
     return {
-        "type": "object",
+        "type": "kind",
         "description": made["spec"].get("description", ""),
         "properties": {name: node for name, node in made.items() if name != "spec" or node.get("properties")},
         "required": needed,
@@ -135,16 +128,21 @@ def _inside(node: Mapping[str, Any]) -> Mapping[str, Any]:
 def _explained(row: Kind, path: str, node: Mapping[str, Any], *, required: bool) -> Explained:
     inner = _inside(node)
     needed = inner.get("required", ())
+    is_kind = node["type"] == "kind"
+    also = (f"also {', '.join((row.plural, *row.short_names))}", row.api_version, _SCOPES[row.scope]) if is_kind else ()
     entries = node.get("additionalProperties") or (inner if inner is not node else {})
     return Explained(
         path=path,
-        kind=row.name,
         type=_type(node),
         required=required,
         default=_default(node),
         values=tuple(str(value) for value in (inner.get("enum") or entries.get("enum") or ()) if value != ""),
-        limits=tuple(_limits(node)) + tuple(f"each {limit}" for limit in _limits(entries)),
-        refused=tuple(rule["message"] for each in (node, entries) for rule in each.get("x-kubernetes-validations", ())),
+        limits=also + tuple(_limits(node)) + tuple(f"each {limit}" for limit in _limits(entries)),
+        refused=tuple(
+            rule["message"].replace("'it'", "the text")
+            for each in (node, entries)
+            for rule in each.get("x-kubernetes-validations", ())
+        ),
         description=_one_line(node.get("description", "") or inner.get("description", "")),
         example=_example(row, path.split(".")[1:]),
         fields=tuple(
@@ -178,7 +176,7 @@ def _default(node: Mapping[str, Any]) -> Any:
     found = node.get("default")
     if isinstance(found, dict):
         found = {name: value for name, value in found.items() if value not in (None, "", [], {})}
-    return None if found in (None, "", [], {}) and found is not False and found != 0 else found
+    return None if found in (None, "", [], {}) else found
 
 
 def _limits(node: Mapping[str, Any]) -> Iterator[str]:
@@ -191,11 +189,10 @@ def _limits(node: Mapping[str, Any]) -> Iterator[str]:
 
 def _example(row: Kind, steps: Sequence[str]) -> Any:
     """The first example that says something there, down to that: `{"spec": {"pins": [...]}}`; None where none does."""
-    for document in examples(row.name):
-        found = _picked({name: document[name] for name in ("metadata", "spec") if name in document}, steps)
-        if found is not None:
-            return found if steps else document
-    return None
+    if not steps:
+        return next(iter(examples(row.name)), None)
+    documents = examples(row.name if steps[0] == "spec" else "")  # metadata is the same everywhere
+    return next((found for one in documents if (found := _picked(one, steps)) is not None), None)
 
 
 def _picked(value: Any, steps: Sequence[str]) -> Any:
