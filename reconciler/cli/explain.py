@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import forms
+from reconciler.cli.options import completing, forms
 
 if TYPE_CHECKING:
     from reconciler.errors import ReconcilerError
@@ -25,7 +25,7 @@ class Explanation:
 
 
 @click.command(epilog="Example: reconciler explain RX401")
-@click.argument("code", required=False)
+@click.argument("code", required=False, shell_complete=completing("codes"))
 @forms
 def command(*, code: str | None, form: str) -> None:
     """Explain CODE, the RX… of an error or problem; without it, list all there are."""
