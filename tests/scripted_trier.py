@@ -27,7 +27,8 @@ def main() -> None:
         case "computes for ever":
             os.kill(os.getpid(), signal.SIGXCPU)
         case "lacks":
-            print(json.dumps({"outcome": "lacking", "reason": "onnxruntime"}), flush=True)
+            said = {"outcome": "refused", "code": "RX106", "reason": "libgomp.so.1 is not there", "hint": "install it"}
+            print(json.dumps(said), flush=True)
         case "has a bug":
             print(json.dumps({"outcome": "bug", "reason": "Traceback: KeyError: 'x'"}), flush=True)
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+from reconciler import packages
 from reconciler.artifacts import pack
 from reconciler.serving import trial
 from tests.foreign_models import beside, doubling, written
@@ -243,18 +244,23 @@ def test_a_golden_json_is_held_and_options_that_would_do_nothing_are_refused(
         assert (said.code, "RX405" in said.err, "golden.json cannot be used" in said.err) == (5, True, True)
 
 
-@pytest.mark.parametrize("version", ["crashes", "lacks"])
-def test_a_model_that_ends_its_process_and_a_machine_without_the_libraries(
-    call: Call, fleet: Path, model: Path, version: str, monkeypatch: pytest.MonkeyPatch
+def test_a_model_that_ends_its_process_leaves_nothing(
+    call: Call, fleet: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trial, "TRIER", "tests.scripted_trier")
-    said = call("package", model, "--name", "double", "--version", version)
-    if version == "lacks":
-        assert said.code == 2
-        assert "this command needs the extra onnx" in said.err
-        assert "pip install 'reconciler[onnx]'" in said.err
-    else:
-        assert (said.code, "signal 11 (SIGSEGV)" in said.err) == (5, True)
+    said = call("package", model, "--name", "double", "--version", "crashes")
+    assert (said.code, "signal 11 (SIGSEGV)" in said.err) == (5, True)
+    assert left(fleet) == []
+
+
+def test_an_install_without_the_runtime_names_what_it_lacks(
+    call: Call, fleet: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "find_spec", lambda name: None if name == "onnxruntime" else name)
+    said = call("package", model, "--name", "double", "--version", "1")
+    assert said.code == 2
+    assert "trying a model needs onnxruntime, which is not installed here" in said.err
+    assert "pip install 'reconciler[onnx]'" in said.err
     assert left(fleet) == []
 
 

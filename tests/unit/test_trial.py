@@ -20,7 +20,7 @@ BAD: dict[str, tuple[type[Exception], str]] = {
     "exits": (ProbeFailed, r"exit code 3; its last words: SystemError: bad"),
     "is killed": (RuntimeUnavailable, "ended from outside, while loading the model: signal 9"),
     "computes for ever": (PreflightRefused, "loading the model took more CPU time"),
-    "lacks": (MachineUnfit, "this command needs the extra onnx: there is no onnxruntime"),
+    "lacks": (MachineUnfit, "libgomp.so.1 is not there"),
     "has a bug": (RuntimeError, "KeyError"),
 }
 
