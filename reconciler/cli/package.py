@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from reconciler.cli.options import forms
+from reconciler.cli.options import completing, forms
 from reconciler.diagnostics import printable
 
 if TYPE_CHECKING:
@@ -48,7 +48,10 @@ EVERY: Final = frozenset({"*", "all"})
 @click.option("--url", help="Where the archive will lie; a URL that ends in / is its directory.  [default: file URL]")
 @click.option("--write", "writes", is_flag=True, help="Write the entry into the work tree, and the set of --deploy.")
 @click.option(
-    "--deploy", metavar="LABELS", help="The edges that serve it, as site=demo,ring=canary; '*' is every edge."
+    "--deploy",
+    metavar="LABELS",
+    shell_complete=completing("labels"),
+    help="The edges that serve it, as site=demo,ring=canary; '*' is every edge.",
 )
 @click.option("--port", metavar="auto|PORT", help="Where they serve it.  [default: auto, the first that is free]")
 @click.option("--framework", default="onnx", show_default=True, help="What runs it on the edge: its frameworkType.")
