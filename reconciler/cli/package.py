@@ -90,7 +90,8 @@ def command(
         raise UsageError(f"--framework {framework}: no edge runs it", hint=f"edges run {', '.join(sorted(SERVABLE))}")
     if port is not None and deploy is None:
         raise UsageError("--port is where --deploy serves it", hint="add --deploy LABELS, or leave out --port")
-    target = (archive or Path(f"{name.replace('/', '-')}-{version.replace('/', '-')}.tar.gz")).absolute()
+    named = archive or Path(f"{name.replace('/', '-')}-{version.replace('/', '-')}.tar.gz")
+    target = named.parent.resolve() / named.name
     lies_at = _url(url, target)
     draft = Version(name, version, framework, lies_at, "0" * 64, 0)
     checked(draft.document())

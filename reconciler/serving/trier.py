@@ -79,7 +79,7 @@ def confine(job: TrialJob) -> None:
 
 def attempt(job: TrialJob, tell: Any) -> Outcome:
     """Try the model, and say how it went; an exception never passes."""
-    from reconciler.errors import MachineUnfit, ReconcilerError
+    from reconciler.errors import MachineUnfit, ReconcilerError, StorageExhausted
 
     try:
         return try_out(job, tell)
@@ -87,6 +87,8 @@ def attempt(job: TrialJob, tell: Any) -> Outcome:
         return Outcome("refused", refusal.message, refusal.advice, refusal.code)
     except ImportError as error:  # what is not installed was said before this process began
         return Outcome("refused", f"a library cannot be loaded: {error}", "install it anew", MachineUnfit.code)
+    except OSError as error:
+        return Outcome("refused", f"{error.filename}: {error.strerror}", "is its disk full?", StorageExhausted.code)
     except MemoryError:
         return Outcome(
             "refused", "the model needs more memory than there is", "free some, or try it elsewhere", "RX405"

@@ -112,13 +112,14 @@ def packaged(
     total = sum(path.stat().st_size for path in members.values())
     with _room(target.parent, 2 * total + SPARE), _scratch(target) as place:
         model, archive = place / "model", place / "archive"
-        pack.copy(members, model, progress)
+        watch = Watch(SystemClock(), progress, lambda: False, lambda _: None)
+        pack.copy(members, model, watch.tell)
         trial = try_model(model, version, model / GOLDEN, examples, tolerance=tolerance, tell=doing)
         files = {path.relative_to(model).as_posix(): path for path in sorted(model.rglob("*")) if path.is_file()}
         sizes = {name: path.stat().st_size for name, path in files.items()}
-        made = pack.pack(files, archive, progress)
+        made = pack.pack(files, archive, watch.tell)
         shutil.rmtree(model)
-        _prove(archive, version, made, doing, progress)
+        _prove(archive, version, made, doing, watch)
         yield Package(target, made.sha256, made.size, sizes, is_given, trial, left_out), archive
 
 
@@ -172,13 +173,10 @@ def _require_place(source: Path, target: Path) -> None:
         raise UsageError(f"{target} would lie in what is packed", hint=f"name another place: --archive {where}")
 
 
-def _prove(
-    archive: Path, version: str, made: pack.Packed, doing: Callable[[str], None], progress: FetchProgress
-) -> None:
+def _prove(archive: Path, version: str, made: pack.Packed, doing: Callable[[str], None], watch: Watch) -> None:
     """Unpack the archive as an edge does, and hold what comes out to its golden.json."""
     unpacked = archive.with_name("unpacked")
     unpacked.mkdir()
-    watch = Watch(SystemClock(), progress, lambda: False, lambda _: None)
     fd, directory = os.open(archive, os.O_RDONLY), os.open(unpacked, os.O_RDONLY | os.O_DIRECTORY)
     try:
         unpack(fd, UnpackJob(made.sha256, made.size, kind_of(fd), directory, UnpackLimits(reserve_bytes=0)), watch)

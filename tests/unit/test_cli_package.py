@@ -181,6 +181,23 @@ def test_a_directory_with_several_models_or_none_is_refused(call: Call, fleet: P
     assert left(fleet) == []
 
 
+def test_an_archive_that_edges_would_refuse_is_refused_here_in_their_words(
+    call: Call, fleet: Path, model: Path
+) -> None:
+    (model.parent / "a\\b.txt").write_text("a name of another system")
+    said = call("package", model.parent, "--name", "double", "--version", "1")
+    assert (said.code, "RX402" in said.err, "has a backslash" in said.err) == (5, True, True)
+    assert left(fleet) == []
+
+
+def test_a_tolerance_stands_in_what_is_packed(call: Call, fleet: Path, model: Path) -> None:
+    assert call("package", model, "--name", "d", "--version", "1", "--tolerance", "0.25").code == 0
+    with tarfile.open("d-1.tar.gz") as tar:
+        packed = tar.extractfile("golden.json")
+        assert packed is not None
+        assert json.load(packed)["tolerance"] == "0.25"
+
+
 def test_an_archive_that_has_other_bytes_stays_unless_it_is_to_be_replaced(
     call: Call, fleet: Path, model: Path
 ) -> None:

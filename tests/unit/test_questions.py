@@ -111,7 +111,7 @@ dimensions = st.lists(st.booleans(), max_size=6).map(
 
 
 @settings(max_examples=50, deadline=None)
-@given(free=dimensions, weights=st.lists(st.integers(0, 9000), max_size=40))
+@given(free=dimensions, weights=st.lists(st.integers(0, 30_000), max_size=40))
 def test_no_choice_of_sizes_comes_twice_and_every_one_is_whole(free: list[Dimension], weights: list[int]) -> None:
     sizes = questions.sizes_of(weights)
     assert len(set(sizes)) == len(sizes) <= 24
