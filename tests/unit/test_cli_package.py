@@ -1,12 +1,16 @@
 """`package`: from a file to an archive that was tried and an entry that can be committed; what fails leaves nothing."""
 
+import contextlib
 import errno
+import fcntl
 import json
 import os
 import resource
+import struct
 import subprocess
 import sys
 import tarfile
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -342,6 +346,25 @@ def test_what_a_killed_run_has_left_goes_with_the_next_one(call: Call, fleet: Pa
     (fleet / ".other-1.tar.gz.abc.packing").mkdir()
     assert call("package", model, "--name", "double", "--version", "1").code == 0
     assert left(fleet) == [".other-1.tar.gz.abc.packing", "double-1.tar.gz"]
+
+
+def test_a_narrow_terminal_shows_progress_and_every_word_of_the_end(fleet: Path, model: Path) -> None:
+    main, terminal = os.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    words = ["-m", "reconciler", "package", str(model), "--name", "double", "--version", "1"]
+    environment = os.environ | {"TERM": "xterm"}
+    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=terminal, env=environment)
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError), process:  # EIO: its end
+        while data := os.read(main, 1 << 16):
+            shown += data
+    os.close(main)
+    assert process.returncode == 0
+    assert b"\x1b[" in shown  # one line that is drawn again
+    assert b"starting" in shown
+    assert b"answers x FP32[1, 4] (the first that was tried; --example gives a real one)" in shown
+    assert b"Traceback" not in shown
 
 
 def test_a_pipe_that_closes_loses_nothing(fleet: Path, model: Path) -> None:
