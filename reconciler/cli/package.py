@@ -180,7 +180,7 @@ class Answer:
             "sha256": package.sha256,
             "size": package.size,
             "files": package.files,
-            "left_out": package.left_out,
+            "leftOut": package.left_out,
             "inputs": trial.inputs,
             "outputs": trial.outputs,
             "golden": {"cases": trial.cases, "asked": trial.asked, "tries": trial.tries, "given": package.is_given},
@@ -328,7 +328,7 @@ def _tree(repo: str | None, path: str | None) -> "Tree | None":
         return Tree.read(settings_of({"repo": str(root), "path": path, "state_dir": scratch}))
 
 
-class Narrator:
+class Progress:
     """Tells how far it is: on a terminal one line, or a bar; elsewhere nothing but what takes long."""
 
     LINE_S: Final = 10.0
@@ -379,9 +379,9 @@ class Narrator:
 
 
 @contextmanager
-def _narrated() -> Iterator[Narrator]:
-    narrator = Narrator()
+def _narrated() -> Iterator[Progress]:
+    progress = Progress()
     try:
-        yield narrator
+        yield progress
     finally:
-        narrator.close()
+        progress.close()

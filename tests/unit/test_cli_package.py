@@ -288,13 +288,13 @@ def test_an_install_without_the_runtime_names_what_it_lacks(
 def test_a_model_that_loads_long_is_said_to_now_and_then(
     fleet: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from reconciler.cli.package import Narrator
+    from reconciler.cli.package import Progress
 
-    narrator, times = Narrator(), iter([0.0, 0.5, 11.0, 15.0, 22.0])
+    progress, times = Progress(), iter([0.0, 0.5, 11.0, 15.0, 22.0])
     monkeypatch.setattr("reconciler.cli.package.time.monotonic", lambda: next(times))
     for _ in range(5):
-        narrator.doing("loading the model")
-    narrator.close()
+        progress.doing("loading the model")
+    progress.close()
     assert capsys.readouterr().err.splitlines() == ["loading the model: 11 s", "loading the model: 22 s"]
 
 
