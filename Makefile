@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup quick quick-first quick-second quick-rest test lint types layers check bench bench-cluster lock dist crds docs clean
+.PHONY: help demo setup quick quick-first quick-second quick-rest test lint types layers check bench bench-cluster lock dist dist-check crds docs clean
 
 help: ## what there is to run
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -89,6 +89,9 @@ lock: $(VENV)/dev.stamp ## resolve the requirements again (needs uv)
 dist: $(VENV)/run.stamp ## the wheel, and the source distribution it can be made from again
 	rm -rf dist
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 1580601600) $(BIN)/python -m hatchling build -d dist
+
+dist-check: dist ## install them as docs/install.md says, with pip and pipx into new environments: five minutes
+	$(BIN)/python -m tests.dist_check
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

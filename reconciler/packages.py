@@ -8,6 +8,7 @@ import sys
 from importlib.util import find_spec
 from typing import Final, NamedTuple
 
+from reconciler import __version__
 from reconciler.errors import MachineUnfit
 
 # import name -> the name under which it is installed, where they differ
@@ -31,9 +32,12 @@ class Part(NamedTuple):
             raise _unfit(what, self.missing, self.had)
 
 
-_BROUGHT: Final = "`pip install {}` brings what is missing"
-AGENT: Final = Part(("click", "msgspec"), _BROUGHT.format("reconciler"))
-RUNTIME: Final = Part(("onnxruntime", "numpy", "starlette", "uvicorn"), _BROUGHT.format("'reconciler[onnx]'"))
+# The release by its file: the name alone belongs to somebody else in the public registry.
+WHEEL: Final = f"reconciler-{__version__}-py3-none-any.whl"
+AGENT: Final = Part(("click", "msgspec"), f"`pip install {WHEEL}` brings what is missing")
+RUNTIME: Final = Part(
+    ("onnxruntime", "numpy", "starlette", "uvicorn"), f"`pip install '{WHEEL}[onnx]'` brings what is missing"
+)
 HUB: Final = Part(
     ("git", "prometheus_client", "pydantic", "rich", "ruamel", "tzdata", "watchdog", "yaml"),
     f"{AGENT.had}; an edge's install goes without",
