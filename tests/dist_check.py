@@ -1,5 +1,6 @@
-"""`make dist-check`: docs/install.md, command by command, as somebody does it who has the files of a release alone, with
-pip and pipx of the registry, in environments that are new and a home that is empty. Then what each install weighs.
+"""`make dist-check`: docs/install.md, command by command, as somebody does it who has the files of a release alone.
+
+With pip and pipx of the registry, in environments that are new. Then what each install weighs.
 """
 
 import os
