@@ -94,6 +94,7 @@ def test_an_edges_install_keeps_and_serves_and_says_what_it_lacks(fleet: Fleet, 
 
     for words in (("status",), ("history",), ("state",), ("log", "verify")):
         assert served.reconciler(*words).stdout, words
+    assert served.run("reconciler", "doctor").returncode == 0  # of the state directory that it has by itself
     found = {one["check"]: one for one in served.read("doctor")["findings"]}
     assert (found["install"]["verdict"], found["install"]["found"]) == ("ok", "an edge's: its agent, no hub")
     assert found["onnxruntime"]["verdict"] == found["agent edge-1"]["verdict"] == "ok"
