@@ -74,11 +74,12 @@ bench: $(VENV)/dev.stamp control-plane ## every figure of the README, with its p
 bench-cluster: $(VENV)/dev.stamp control-plane ## the figures of a cluster of 10,000 objects, on a real etcd and kube-apiserver
 	$(BIN)/python -m tests.bench bench_cluster --json build/bench-cluster.json
 
-docs: $(VENV)/dev.stamp control-plane ## do what README.md says, command by command
-	$(BIN)/python -m pytest tests/e2e/test_readme.py tests/cluster/test_readme.py
+docs: $(VENV)/dev.stamp control-plane ## do what README.md and docs/ say, command by command
+	$(BIN)/python -m pytest tests/e2e/test_readme.py tests/e2e/test_docs.py tests/cluster/test_readme.py
 
-crds: $(VENV)/run.stamp ## generate crds/ again
+crds: $(VENV)/run.stamp ## generate crds/ and the pages made of the kinds again
 	$(BIN)/reconciler crds --write crds
+	$(BIN)/reconciler explain --write docs
 
 lock: $(VENV)/dev.stamp ## resolve the requirements again (needs uv)
 	uv pip compile pyproject.toml --extra onnx --extra build --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q -o requirements/run.txt
