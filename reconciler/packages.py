@@ -28,6 +28,14 @@ class Part(NamedTuple):
         """The packages that are not installed, by the names under which they would be. Nothing is imported."""
         return tuple(NAMES.get(name, name) for name in self.modules if find_spec(name) is None)
 
+    def require(self, what: str, *modules: str) -> None:
+        """Raises MachineUnfit where one is missing. what: whatever needs it, as the subject of a sentence.
+
+        modules: which of them it needs; all where none is named.
+        """
+        if missing := self._replace(modules=modules or self.modules).missing:
+            raise _unfit(what, missing, self.had)
+
 
 # The release by its file: the name alone belongs to somebody else in the public registry.
 WHEEL: Final = f"reconciler-{__version__}-py3-none-any.whl"
@@ -48,24 +56,17 @@ def is_edges_install() -> bool:
     return len(HUB.missing) == len(HUB.modules)
 
 
-def require(what: str, *modules: str) -> None:
-    """Raises MachineUnfit where one cannot be imported. what: whatever needs them, as the subject of a sentence."""
-    missing = [name for name in modules if find_spec(name) is None]
-    if missing:
-        raise _unfit(what, missing)
-
-
 def lacking(error: ModuleNotFoundError, command: str) -> MachineUnfit | None:
     """The failed import of a package as what `command` lacks; None where the module is ours or Python's: a bug."""
     name = (error.name or "").partition(".")[0]
     if not name or name == __package__ or name in sys.stdlib_module_names:
         return None
-    return _unfit(f"`{' '.join(('reconciler', *command.split()))}`", [name])
+    had = next((part.had for part in PARTS if name in part.modules), AGENT.had)
+    return _unfit(f"`{' '.join(('reconciler', *command.split()))}`", [NAMES.get(name, name)], had)
 
 
-def _unfit(what: str, missing: Sequence[str]) -> MachineUnfit:
-    had = next((part.had for part in PARTS if missing[0] in part.modules), AGENT.had)
-    named = ", ".join(NAMES.get(name, name) for name in missing[:SAID])
+def _unfit(what: str, missing: Sequence[str], had: str) -> MachineUnfit:
+    named = ", ".join(missing[:SAID])
     more = f" and {len(missing) - SAID} more" if len(missing) > SAID else ""
     are = "is" if len(missing) == 1 else "are"
     return MachineUnfit(f"{what} needs {named}{more}, which {are} not installed here", hint=had)

@@ -98,7 +98,8 @@ class World:
 
     def check_machine(self) -> None:
         """Raises MachineUnfit without a package that a hub or a runtime needs, PortTaken where an edge cannot serve."""
-        packages.require("`reconciler demo`", *packages.HUB.modules, *packages.RUNTIME.modules)
+        for part in (packages.HUB, packages.RUNTIME):
+            part.require("`reconciler demo`")
         for edge, address in EDGES.items():
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
