@@ -184,7 +184,10 @@ def directory(state_dir: Path) -> Iterator[Finding]:
         found = state_dir.stat()
     except OSError:
         yield Finding(
-            "warn", "state", f"{state_dir} is not there", "`reconciler run` makes it; else name it by --state"
+            "warn",
+            "state",
+            f"{state_dir} is not there",
+            "`reconciler run` or `reconciler agent EDGE` makes it; else name it by --state",
         )
         return
     if found.st_uid != os.getuid():
