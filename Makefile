@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup quick quick-first quick-second quick-rest test lint types layers check bench bench-cluster lock dist dist-check crds docs clean
+.PHONY: help demo setup quick quick-first quick-second quick-rest test lint types layers check bench bench-cluster lock dist crds docs clean
 
 help: ## what there is to run
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -91,6 +91,7 @@ dist: $(VENV)/run.stamp ## the wheel, and the source distribution it can be made
 	rm -rf dist
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 1580601600) $(BIN)/python -m hatchling build -d dist
 
+.PHONY: dist-check
 dist-check: dist ## install them as docs/install.md says, with pip and pipx into new environments: five minutes
 	$(BIN)/python -m tests.dist_check
 
