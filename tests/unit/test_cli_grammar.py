@@ -251,7 +251,7 @@ def test_what_is_held_is_released_by_any_of_its_names(
     call: Call, fleet: World, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     _, at = copied(fleet, tmp_path)
-    assert "nothing of berlin-07 is held" in call("release", "edge/berlin-07", *at).err
+    assert "nothing is held on berlin-07" in call("release", "edge/berlin-07", *at).err
     assert call("release", *words, *at).code == 0
     assert json.loads(call("status", *at, "-o", "json").out)["holds"] == []
 
