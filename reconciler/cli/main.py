@@ -38,6 +38,7 @@ LACKING: Final = frozenset(
 COMMANDS: Final[dict[str, str]] = {
     "demo": "the main job, shown and verified on this machine",
     "init": "begin a repository of your own, with a model to try",
+    "package": "your own model: tried, packed with a golden question, and declared",
     "run": "reconcile a repository, and keep this machine's edges",
     "plan": "what would change, for which edge, and why",
     "approve": "let a held plan through",
@@ -176,6 +177,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         tell(failure, form)
         return failure.exit_code
+    except ModuleNotFoundError as error:
+        lacking = _lacking(error, sys.argv[1:] if arguments is None else arguments)
+        if lacking is None:
+            raise
+        tell(lacking, form)
+        return lacking.exit_code
     return code
 
 
@@ -195,6 +202,13 @@ def _run(arguments: Sequence[str] | None, form: str) -> int:
             wrong.show()
         return 2
     return result if isinstance(result, int) else 0
+
+
+def _lacking(error: ModuleNotFoundError, words: Sequence[str]) -> MachineUnfit | None:
+    """The package that the command needs and this install has not; None where that is a bug."""
+    from reconciler.packages import lacking
+
+    return lacking(error, next((word for word in words if word in COMMANDS), ""))
 
 
 def _is_written() -> bool:

@@ -188,19 +188,13 @@ def names(command: Command) -> Command:
     """[EDGE] [MODEL], as `about`: {name} of one, {edge, model} of two."""
 
     @functools.wraps(command)
-    def named(*, names: tuple[str, ...], **options: Any) -> Any:
-        return command(about=about(names), **options)
+    def named(*, first: str | None, second: str | None, **options: Any) -> Any:
+        about = {"edge": first, "model": second} if second else {"name": first} if first else {}
+        return command(about=about, **options)
 
-    return click.argument("names", nargs=-1, metavar="[EDGE] [MODEL]", shell_complete=completing("names"))(named)
-
-
-def about(names: tuple[str, ...]) -> dict[str, str]:
-    """What a question is about, as it is asked for by names. Raises UsageError."""
-    if len(names) > 2:
-        raise click.UsageError(f"an edge, what is on it, or both: {len(names)} names were given")
-    if len(names) == 2:
-        return {"edge": names[0], "model": names[1]}
-    return {"name": names[0]} if names and names[0] else {}
+    model = click.argument("second", required=False, metavar="[MODEL]", shell_complete=completing("models"))
+    edge = click.argument("first", required=False, metavar="[EDGE]", shell_complete=completing("names"))
+    return edge(model(named))
 
 
 def selector(command: Command) -> Command:

@@ -4,8 +4,8 @@ In: how it is asked and told.  Out: what it tells, until interrupted. A change i
 """
 
 import sys
-import time
 from collections.abc import Callable
+from time import sleep
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -36,4 +36,4 @@ def watched(ask: "Callable[[], Status]", tell: "Callable[[Status], None]", *, is
             tell(seen)
             sys.stdout.flush()
         before = stands
-        time.sleep(LOOK_S)
+        sleep(LOOK_S)

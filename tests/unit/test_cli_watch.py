@@ -22,7 +22,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 raise KeyboardInterrupt
             left.pop(0)()
 
-        monkeypatch.setattr(watching.time, "sleep", sleep)
+        monkeypatch.setattr(watching, "sleep", sleep)
 
     return between
 
