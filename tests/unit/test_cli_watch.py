@@ -1,11 +1,12 @@
 """`--watch`: once a change where nothing can be redrawn, and wide tables with times in full."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
 from reconciler.cli import watching
+from reconciler.cli.where import Where
 from tests.unit.cli_world import NOW, World
 from tests.unit.conftest import Call
 
@@ -54,9 +55,25 @@ def test_on_a_terminal_it_is_redrawn(
     call: Call, settled: World, looks: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    looks(nothing)
+    looks(*[nothing] * (watching.ALL + 1))
     said = call("status", "-w", "--color", "never", "--state", settled.place.root)
     assert said.out.count(watching.CLEAR) == said.out.count("EDGE ") == 2
+
+
+def test_while_nothing_is_recorded_little_is_asked(
+    call: Call, settled: World, looks: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    ask = Where.ask
+
+    def counted(self: Where, question: str, said: Mapping[str, str | None]) -> object:
+        asked.append(question)
+        return ask(self, question, said)
+
+    monkeypatch.setattr(Where, "ask", counted)
+    looks(*[nothing] * (2 * watching.ALL + 3))
+    said = call("status", "-w", "-o", "json", "--state", settled.place.root)
+    assert (len(said.out.splitlines()), len(asked)) == (1, 1 + 2)
 
 
 def test_to_watch_a_history_is_to_follow_it(call: Call, story: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +90,7 @@ def test_a_wide_table_has_exact_times_with_their_zone(call: Call, story: World) 
     at = ("--state", story.place.root)
     said = call("status", "berlin-07", "defect", "-o", "wide", "--as-of", NOW, *at).out
     assert "EDGE       MODEL   WANTED   SERVING  PHASE        SINCE  AT" in said
-    assert "57m    2026-11-30T14:02:27.000000Z  http://127.0.0.2:8080/v2/models/defect  edges/berlin-07.yaml:7" in said
+    assert "57m    2026-11-30T14:02:27.000000Z  http://127.0.0.2:8080/v2/models/defect  2abc2abc2abc  edges/" in said
     assert "2026-11-30T" not in call("status", "berlin-07", "defect", "--as-of", NOW, *at).out
     assert "2026-11-30T14:02:04.000000Z" in call("state", "berlin-07", "--at", "29", "-o", "wide", *at).out
     said = call("history", "--limit", "1", "--type", "apply.intended", "-o", "wide", *at).out
