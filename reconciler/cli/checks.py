@@ -21,6 +21,7 @@ from reconciler import control_socket, packages
 from reconciler.edge.paths import Home, StateDirectory
 from reconciler.errors import HubUnreachable, ReconcilerError, UsageError
 from reconciler.history.events import rfc3339
+from reconciler.natural import natural
 
 if TYPE_CHECKING:
     from reconciler.history.state import State
@@ -267,7 +268,7 @@ def processes(state_dir: Path) -> Iterator[Finding]:
 def agents(state_dir: Path) -> Iterator[Finding]:
     """The agents of this machine."""
     place = StateDirectory(state_dir)
-    for home in sorted((state_dir / "edges").glob("*/log.db")):
+    for home in sorted((state_dir / "edges").glob("*/log.db"), key=lambda log: natural(log.parent.name)):
         edge = home.parent.name
         pid = _alive(place.edge(edge))
         fix = "" if pid else f"the hub starts it; else `reconciler agent {edge}`; see {place.edge(edge).output}"
@@ -290,7 +291,7 @@ def _ports(state_dir: Path) -> Iterator[Finding]:
             now = past.replay.at()
     except ReconcilerError:
         return
-    for (address, port), edge in sorted(_served(now).items()):
+    for (address, port), edge in sorted(_served(now).items(), key=lambda one: natural(one[1])):
         answers, agent = _listens(address, port), _alive(StateDirectory(state_dir).edge(edge))
         name, where = f"port {edge}", f"{address}:{port}"
         if answers and not agent:
