@@ -38,6 +38,7 @@ LACKING: Final = frozenset(
 COMMANDS: Final[dict[str, str]] = {
     "demo": "the main job, shown and verified on this machine",
     "init": "begin a repository of your own, with a model to try",
+    "package": "your own model: tried, packed with a golden question, and declared",
     "run": "reconcile a repository, and keep this machine's edges",
     "plan": "what would change, for which edge, and why",
     "approve": "let a held plan through",

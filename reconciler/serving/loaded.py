@@ -76,6 +76,13 @@ class Loaded:
             raise TensorRefused(f"the model fails on this input: {_brief(error)}") from error
         return {name: np.asarray(result) for name, result in zip(names, results, strict=True)}
 
+    def symbols(self) -> dict[str, list[str]]:
+        """Input -> what the model calls each of its dimensions; "" where it is a number or has no name."""
+        return {
+            node.name: [size if isinstance(size, str) else "" for size in node.shape]
+            for node in self._session.get_inputs()
+        }
+
     def zeros(self) -> dict[str, Array]:
         """The smallest input of zeros that the model takes."""
         return {signature.name: signature.zeros() for signature in self.inputs if not signature.optional}

@@ -268,16 +268,21 @@ def write_receipt(spec: RuntimeSpec) -> None:
     draft.replace(spec.directory / RECEIPT)
 
 
+def environment() -> dict[str, str]:
+    """The variables of a Python process of ours, which finds this very package: -P keeps the current directory out."""
+    ours = str(Path(reconciler.__file__).parent.parent)
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))}
+
+
 def _spawned(spec: RuntimeSpec) -> RuntimeProcess:
     options = {"directory": spec.directory, "model": spec.model, "address": spec.address, "port": spec.port}
     arguments = [sys.executable, "-P", "-m", SERVER]
     arguments += [f"--{name}={value}" for name, value in options.items()]
-    ours = str(Path(reconciler.__file__).parent.parent)  # -P keeps the current directory out; the package is here
     log = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
     pid = os.posix_spawn(
         sys.executable,
         arguments,
-        os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))},
+        environment(),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(spec.directory / LOG), log, 0o600),
