@@ -225,7 +225,10 @@ class ProbeFailed(WorldRefused):
     """The new version answered its golden inputs wrongly, or ended its runtime. The edge keeps the version before."""
 
     code, retry = "RX404", Retry.CONTENT
-    hint = "fix the model and publish a new version; `reconciler release EDGE MODEL` tries this one again"
+    hint = (
+        "mend the model and publish a new version; `reconciler package` tries one as an edge does; "
+        "`reconciler release EDGE MODEL` tries this one again"
+    )
 
 
 class PreflightRefused(WorldRefused):
@@ -427,11 +430,8 @@ DIAGNOSTICS: dict[str, tuple[str, str]] = {
         "unproven",
         (
             "A warning: the model serves, but its archive has no golden.json, so no edge can tell a right answer from "
-            "a wrong one, and none goes back by itself. Pack a golden.json beside the model, with a question of your "
-            'own and its answer, and publish it as a new version: {"inputs": [{"name": "x", "shape": [1, 2], '
-            '"datatype": "FP32", "data": [0.5, 1]}], "outputs": [{"name": "y", "shape": [1], "datatype": "INT64", '
-            '"data": [7]}], "tolerance": "0.001"}; several stand in {"cases": [...]}. The served model says its names, '
-            "shapes and datatypes at its URL."
+            "a wrong one, and none goes back by itself. `reconciler package` packs it with one and tries it: publish "
+            "that as a new version. docs/golden.md says what stands in the file."
         ),
     ),
 }

@@ -1,16 +1,18 @@
 """`reconciler package`: your own model, tried as an edge tries it, packed, and declared."""
 
+import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from reconciler.cli.options import forms
+from reconciler.diagnostics import printable
 
 if TYPE_CHECKING:
     from reconciler.wiring.entries import Change, Deployment, Placed, Tree, Version
@@ -99,7 +101,7 @@ def command(
     placed = tree.placed(name, framework, wanted) if tree is not None and wanted is not None else None
     with (
         _narrated() as told,
-        packaged(source, target, examples, tolerance=tolerance, doing=told.doing, progress=told.progress) as (
+        packaged(source, version, target, examples, tolerance=tolerance, doing=told.doing, progress=told.progress) as (
             package,
             made,
         ),
@@ -160,9 +162,8 @@ class Answer:
         for remark in self.remarks():
             click.echo(f"note: {remark}", err=True)
         click.echo("\nNext:", err=True)
-        width = max(len(command) for command, _ in next_ if len(command) <= 60) if next_ else 0
         for command, why in next_:
-            click.echo(f"  {command:{width}}  # {why}" if why else f"  {command}", err=True)
+            click.echo(f"  {command}  # {why}" if why else f"  {command}", err=True)
 
     def as_dict(self, next_: list[str]) -> dict[str, Any]:
         """For --output json."""
@@ -211,30 +212,29 @@ class Answer:
 
     def next(self) -> Iterator[tuple[str, str]]:
         """Commands, and what each is for."""
-        name, version = self.version.name, self.version.version
-        is_file = self.version.url.startswith("file:")
-        if not is_file:
-            yield f"# upload {self.package.archive} to {self.version.url}", ""
+        name, version, archive = self.version.name, self.version.version, shlex.quote(str(self.package.archive))
+        if not self.version.url.startswith("file:"):
+            yield f"# put {archive} to {self.version.url}", ""
         if not self.writes:
-            what = "the entry" if self.tree is not None and self.tree.declares(name) else "it"
-            yield f"# put {what} into your repository, or call this again with --write", ""
+            yield "# the same command with --write puts this into your work tree", ""
             return
-        if not self.changes:
-            yield "reconciler status", "what serves it"
-        else:
-            yield "reconciler plan --check", "what would change, and whether the file can be had; nothing does yet"
-            paths = " ".join(change.path for change in self.changes)
-            yield f"git add {paths} && git commit -m 'Serve {name} {version}'", ""
-            yield "reconciler wait", "until it is live"
+        if self.changes:
+            paths = " ".join(shlex.quote(change.path) for change in self.changes)
+            message = shlex.quote(f"{'Serve' if self.placed else 'Declare'} {name} {version}")
+            yield "reconciler plan --check", "what would change, and whether the file can be had"
+            yield f"git add {paths} && git commit -m {message}", ""
         if self.placed is None:
-            yield "reconciler package … --write --deploy '*'", "serves it on every edge"
+            serving = self.tree.serving(name) if self.tree is not None else "*"
+            yield f"# the same command with --deploy {shlex.quote(serving)} has edges serve it", ""
             return
         from reconciler.serving.endpoint import model_url
 
+        yield "reconciler wait --commit HEAD", "until it is live; where the hub follows a remote, push first"
         url = model_url(self.placed.address, self.placed.port, name)
         first = " | python3 -c 'import json, sys; json.dump(json.load(sys.stdin)[\"cases\"][0], sys.stdout)'"
+        golden = next(name for name in self.package.files if PurePosixPath(name).name == "golden.json")
         pick = first if self.package.trial.cases > 1 else ""
-        yield f"tar xOzf {self.package.archive} golden.json{pick} | curl -s -d @- {url}/infer", ""
+        yield f"tar xOzf {archive} {shlex.quote(golden)}{pick} | curl -s -d @- {url}/infer", ""
 
 
 def _tell(package: "Package", *, is_new: bool) -> None:
@@ -248,14 +248,16 @@ def _tell(package: "Package", *, is_new: bool) -> None:
         if trial.tries
         else f"{trial.cases} example{'s' * (trial.cases != 1)}"
     )
-    for remark in trial.remarks:
-        click.echo(f"note: {remark}", err=True)
+    lines = [f"note: {remark}" for remark in trial.remarks]
     if package.left_out:
-        click.echo(f"left out: {', '.join(package.left_out[:5])}{', …' * (len(package.left_out) > 5)}", err=True)
-    click.echo(f"takes {', '.join(trial.inputs) or 'nothing'}; gives {', '.join(trial.outputs)}", err=True)
-    click.echo(f"answers {asked}, and the archive answers the same", err=True)
+        more = f" and {len(package.left_out) - 5} more" if len(package.left_out) > 5 else ""
+        lines.append(f"left out: {', '.join(package.left_out[:5])}{more}")
+    lines.append(f"takes {', '.join(trial.inputs) or 'nothing'}; gives {', '.join(trial.outputs)}")
+    lines.append(f"answers {asked}; unpacked as an edge does it, it answers the same")
     made = "" if is_new else "already there: "
-    click.echo(f"{made}{package.archive} ({package.size:,} bytes, sha256 {package.sha256[:12]})", err=True)
+    lines.append(f"{made}{package.archive} ({package.size:,} bytes, sha256 {package.sha256[:12]})")
+    for line in lines:
+        click.echo(printable(line), err=True)
 
 
 def _changes(
@@ -311,7 +313,9 @@ def _tree(repo: str | None, path: str | None) -> "Tree | None":
     from reconciler.sources.place import root_of
     from reconciler.wiring.entries import Tree
 
-    root = Path(repo) if repo else root_of(Path.cwd())
+    if repo and "://" in repo and not repo.startswith("file://"):  # a remote, by the variable
+        return None
+    root = Path(repo.removeprefix("file://")) if repo else root_of(Path.cwd())
     if root is None:
         return None
     if not root.is_dir():

@@ -21,20 +21,20 @@ SUFFIXES: Final = (".npz", ".npy", ".json")
 Named = Mapping[str, Any]
 
 
-def read(path: Path, loaded: Loaded, tolerance: float) -> tuple[list[golden.Case], list[str]]:
+def read(path: Path, loaded: Loaded) -> tuple[list[golden.Case], list[str]]:
     """The cases of one file, those without answers with no outputs; and what was cast.
 
-    tolerance: of cases whose file says none. Raises UsageError: unreadable, or not what the model takes.
+    Raises UsageError: unreadable, or not what the model takes; PreflightRefused for a golden.json that is none.
     """
     try:
         match path.suffix.lower():
             case ".npz":
                 with np.load(path, allow_pickle=False) as archive:
-                    return _one(path, loaded, {name: archive[name] for name in archive.files}, tolerance)
+                    return _one(path, loaded, {name: archive[name] for name in archive.files})
             case ".npy":
-                return _one(path, loaded, {"": np.load(path, allow_pickle=False)}, tolerance)
+                return _one(path, loaded, {"": np.load(path, allow_pickle=False)})
             case ".json":
-                return _json(path, loaded, tolerance)
+                return _json(path, loaded)
     except (OSError, ValueError, EOFError, RecursionError) as error:
         raise UsageError(
             f"{path} cannot be read: {error}", hint="write it with np.savez(FILE, NAME=ARRAY), or as JSON"
@@ -44,12 +44,12 @@ def read(path: Path, loaded: Loaded, tolerance: float) -> tuple[list[golden.Case
     )
 
 
-def _json(path: Path, loaded: Loaded, tolerance: float) -> tuple[list[golden.Case], list[str]]:
+def _json(path: Path, loaded: Loaded) -> tuple[list[golden.Case], list[str]]:
     said = json.loads(golden.bounded(path))
     if not isinstance(said, dict):
         raise ValueError('it is no object: {"NAME": [...]} or {"inputs": [...]}')  # noqa: TRY004  # of the file
     if not _is_written(said):
-        return _one(path, loaded, said, tolerance)
+        return _one(path, loaded, said)
     cases, casts = [], []
     for case in golden.read(path):
         inputs, cast = _fitted(path, loaded, case.inputs)
@@ -64,9 +64,9 @@ def _is_written(said: Named) -> bool:
     return isinstance(listed, list) and all(isinstance(each, dict) for each in listed)
 
 
-def _one(path: Path, loaded: Loaded, given: Named, tolerance: float) -> tuple[list[golden.Case], list[str]]:
+def _one(path: Path, loaded: Loaded, given: Named) -> tuple[list[golden.Case], list[str]]:
     inputs, casts = _fitted(path, loaded, given)
-    return [golden.Case(path.name, inputs, {}, tolerance)], casts
+    return [golden.Case(path.name, inputs, {}, golden.TOLERANCE)], casts
 
 
 def _fitted(path: Path, loaded: Loaded, given: Named) -> tuple[dict[str, Array], list[str]]:

@@ -21,7 +21,7 @@ from reconciler.serving.tensors import Array, Tensor, TensorRefused, finite, to_
 
 FILE: Final = "golden.json"
 MOST_BYTES: Final = 16 << 20  # of the file; a question and its answer, not a data set
-TOLERANCE: Final = "0.001"
+TOLERANCE: Final = 0.001
 Arrays = dict[str, Array]
 Ask = Callable[[Arrays], Arrays]
 
@@ -29,7 +29,7 @@ Ask = Callable[[Arrays], Arrays]
 class _Written(msgspec.Struct, omit_defaults=True):
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
-    tolerance: str | float = TOLERANCE
+    tolerance: str | float = str(TOLERANCE)
     cases: list["_Written"] = []
 
 
@@ -41,8 +41,8 @@ class Case(msgspec.Struct, frozen=True):
     outputs: Arrays
     tolerance: float
 
-    def replaced(self, **fields: Arrays) -> "Case":
-        """It, with other inputs or outputs."""
+    def replaced(self, **fields: Any) -> "Case":
+        """It, with other inputs, outputs or tolerance."""
         return msgspec.structs.replace(self, **fields)
 
 
@@ -105,8 +105,7 @@ def unproven(loaded: Loaded) -> str:
         asked, came = "its smallest input", "do not fit into memory"
     else:
         came = "are answered" if all(map(finite, answers.values())) else "are answered with NaN or infinity"
-    how = "`reconciler package` writes one"
-    return f"no {FILE} in the archive, so nothing says what it must answer ({how}); zeros ({asked}) {came}"
+    return f"no {FILE} (`reconciler package` packs one); zeros ({asked}) {came}"
 
 
 def probe(version: str, probes: list[Case], ask: Ask) -> None:

@@ -38,7 +38,6 @@ ONNX_TYPES: Final = {
 }
 OPTIONAL: Final = re.compile(r"optional\((.*)\)")
 TENSORS_HINT: Final = "export it with tensors (scikit-learn: options={'zipmap': False})"
-SUFFIXES: Final = frozenset({".onnx", ".ort"})
 
 
 class Loaded:
@@ -177,7 +176,7 @@ class ModelFiles:
 def _model_file(directory: Path) -> Path:
     """By its suffix; where no file has one, by what is in it: the name comes from a URL, which may say nothing."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
-    found = [path for path in files if path.suffix.lower() in SUFFIXES]
+    found = [path for path in files if path.suffix.lower() in onnx_file.SUFFIXES]
     if not found:
         found = [path for path in files if onnx_file.is_model(_read(path))]
     if len(found) == 1:

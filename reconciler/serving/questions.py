@@ -1,4 +1,4 @@
-"""Questions to a model that nobody has written down: sizes and values by which it answers. May import: loaded, tensors.
+"""Questions to a model that nobody has written down: sizes and values by which it answers. May import: golden, loaded.
 
 In: a loaded model.  Out: inputs that it takes, and its answers. Bounded, and the same on every machine: dimensions of
 one name get one size; sizes are tried from 1 upwards, with those that the model's own refusals name; the values are
@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from reconciler.errors import ProbeFailed
+from reconciler.serving.golden import Arrays, Case
 from reconciler.serving.loaded import Loaded
 from reconciler.serving.tensors import DATATYPES, NAMES, Array, Signature, TensorRefused, finite
 
@@ -23,10 +24,9 @@ MOST_TRIES: Final = 500
 MOST_VALUES: Final = 1 << 22  # of one input
 MOST_LEARNED: Final = 12  # sizes that refusals name
 LARGEST_LEARNED: Final = 4096
+ROUNDING: Final = 1e-5  # of a float32 result, in parts of it, from one processor to another
 TEXT: Final = "text"
 HOW: Final = "give a question that it answers: --example FILE (.npz, .npy or .json; docs/golden.md)"
-
-Arrays = dict[str, Array]
 
 
 class Found(NamedTuple):
@@ -135,6 +135,18 @@ def shown(inputs: Arrays) -> str:
     return ", ".join(
         f"{name} {NAMES.get(array.dtype, array.dtype)}{list(array.shape)}" for name, array in inputs.items()
     )
+
+
+def far_reaching(probes: Sequence[Case]) -> Iterator[str]:
+    """What is to be said of answers so large that another processor may round them otherwise than is allowed."""
+    for case in probes:
+        for name, array in case.outputs.items():
+            largest = float(np.abs(array).max()) if array.dtype.kind == "f" and array.size else 0.0
+            if largest * ROUNDING > case.tolerance:
+                yield (
+                    f"output {name} has numbers up to {largest:.3g}, which another processor may give otherwise by "
+                    f"more than {case.tolerance:g}: --tolerance {largest * ROUNDING:.1g} allows for it"
+                )
 
 
 class Learned:

@@ -38,21 +38,23 @@ Tell = Callable[[str], None]
 
 def try_model(
     directory: Path,
+    version: str,
     golden: Path,
     examples: Sequence[Path] = (),
     *,
-    tolerance: float,
+    tolerance: float | None = None,
     tell: Tell,
     seconds: float = LOAD_S,
 ) -> Outcome:
     """What the model takes, and that it answers as its golden.json, the examples or its own first answer say.
 
-    golden: where golden.json is written where `directory` has none.  tell: is told several times a second what is
+    golden: where golden.json is written where `directory` has none.  tolerance: of that one; None as examples say it,
+    else golden.TOLERANCE.  tell: is told several times a second what is
     done.  seconds: what an edge gives a model to be loaded and asked. Raises PreflightRefused, ProbeFailed, UsageError,
     MachineUnfit without the libraries, RuntimeUnavailable for an end from outside.
     """
     names = tuple(str(each.absolute()) for each in examples)
-    job = TrialJob(str(directory), str(golden), names, tolerance, seconds, FILE_BYTES)
+    job = TrialJob(str(directory), version, str(golden), names, tolerance, seconds, FILE_BYTES)
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", TRIER, json.dumps(asdict(job))],

@@ -22,13 +22,14 @@ PR_SET_PDEATHSIG = 1
 class TrialJob:
     """directory: has one version's files.  golden: where golden.json is written, where the directory has none.
 
-    tolerance: of what is written.  seconds: of CPU.  file_bytes: what it may write into one file.
+    tolerance: of what is written; None where nobody said.  seconds: of CPU.  file_bytes: what it may write into a file.
     """
 
     directory: str
+    version: str
     golden: str
     examples: tuple[str, ...]
-    tolerance: float
+    tolerance: float | None
     seconds: float
     file_bytes: int
 
@@ -95,34 +96,40 @@ def attempt(job: TrialJob, tell: Any) -> Outcome:
 
 def try_out(job: TrialJob, tell: Any) -> Outcome:
     """Load it as an edge does; hold it to its golden.json, or make one. Raises ReconcilerError, ImportError."""
-    tell("importing onnxruntime")
+    tell("starting onnxruntime")
     from reconciler.errors import ProbeFailed, UsageError
     from reconciler.serving import examples, golden, questions
     from reconciler.serving.loaded import Loaded
     from reconciler.serving.tensors import TensorRefused
 
     tell("loading the model")
-    loaded = Loaded(Path(job.directory), "given")
+    loaded = Loaded(Path(job.directory), job.version)
     probes, remarks, tries = golden.cases(loaded), [], 0
     is_given = bool(probes)
     for example in job.examples:
-        more, casts = examples.read(Path(example), loaded, job.tolerance)
+        more, casts = examples.read(Path(example), loaded)
         probes += more
         remarks += casts
     if not probes:
         found = questions.find(loaded, tell)
-        probes, tries = [golden.Case("question", found.inputs, found.outputs, job.tolerance)], found.tries
-    tell("asking")
-    answered = [examples.asked(loaded, case) for case in probes]
-    golden.probe("given", [case for case in probes if case.outputs], loaded.infer)
+        probes, tries = [golden.Case("question", found.inputs, found.outputs, golden.TOLERANCE)], found.tries
+    if job.tolerance is not None:
+        probes = [case.replaced(tolerance=job.tolerance) for case in probes]
+    tell("asking the model")
     try:
-        golden.probe("given", answered, loaded.infer)
+        golden.probe(job.version, [case for case in probes if case.outputs], loaded.infer)
+    except ProbeFailed as error:
+        raise ProbeFailed(error.message, hint="the file says another answer than the model gives: mend one") from error
+    answered = [examples.asked(loaded, case) for case in probes]
+    try:
+        golden.probe(job.version, answered, loaded.infer)
     except ProbeFailed as error:
         raise ProbeFailed(
-            f"asked the same twice, the model answers differently, or with no number: {error.message}",
-            hint="take out what is random (dropout, sampling: export in eval mode), or raise --tolerance",
+            f"asked the same twice, the model answers otherwise, or with no number: {error.message}",
+            hint="take out what is random (dropout, sampling: export in eval mode), or give a larger --tolerance",
         ) from error
     if not is_given:
+        remarks += [] if job.tolerance is not None else questions.far_reaching(answered)
         try:
             Path(job.golden).write_bytes(golden.encoded(answered))
         except (ValueError, TensorRefused) as error:

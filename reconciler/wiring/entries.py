@@ -91,7 +91,8 @@ class Tree:
     @classmethod
     def read(cls, settings: Any) -> "Tree":
         """The one that the settings name, as it is on disk. Raises GitRefused, GitUnavailable, SettingInvalid."""
-        with preview(settings, uncommitted=True) as ahead:
+        settings = settings.model_copy(update={"kubeconfig": None, "context": "", "in_cluster": False})
+        with preview(settings, uncommitted=True) as ahead:  # no cluster is asked: it is about files
             return cls(Path(settings.repo), settings.path, ahead.declared())
 
     def with_version(self, version: Version) -> Change | None:
@@ -136,6 +137,11 @@ class Tree:
             return None
         text = set_default(self._text(there), of=there.identity, version=version.version)
         return Change(there.path, text, f"defaultVersion {version.version} of {there.name}")
+
+    def serving(self, name: str) -> str:
+        """The edges of the set that serves this Model, as --deploy takes them; '*' where none or several do."""
+        found = [_selector(obj).words for obj in self.declared.of_kind(SET) if name in _served_by(obj)]
+        return found[0] if len(found) == 1 else "*"
 
     def declares(self, name: str) -> bool:
         """Whether there is a Model of this name."""

@@ -58,6 +58,12 @@ def selected(source: Path) -> pack.Selected:
         found = pack.select(source)
         if not found.members:
             raise UsageError(f"{source} has no file", hint="name the directory with the exported model, or the file")
+        several = sorted(name for name in found.members if Path(name).suffix.lower() in onnx_file.SUFFIXES)
+        if len(several) > 1:
+            raise UsageError(
+                f"{source} has {len(several)} models: {', '.join(several)}",
+                hint=f"name one: reconciler package {source / several[0]} …; the files with its weights come with it",
+            )
         return found
     try:
         content = source.read_bytes()
@@ -78,6 +84,7 @@ def selected(source: Path) -> pack.Selected:
 @contextlib.contextmanager
 def packaged(
     source: Path,
+    version: str,
     target: Path,
     examples: Sequence[Path],
     *,
@@ -107,14 +114,12 @@ def packaged(
         place = Path(scratch)
         model, archive = place / "model", place / "archive"
         pack.copy(members, model, progress)
-        trial = try_model(
-            model, model / GOLDEN, examples, tolerance=0.001 if tolerance is None else tolerance, tell=doing
-        )
+        trial = try_model(model, version, model / GOLDEN, examples, tolerance=tolerance, tell=doing)
         files = {path.relative_to(model).as_posix(): path for path in sorted(model.rglob("*")) if path.is_file()}
         sizes = {name: path.stat().st_size for name, path in files.items()}
         made = pack.pack(files, archive, progress)
         shutil.rmtree(model)
-        _prove(archive, made, place, doing, progress)
+        _prove(archive, version, made, doing, progress)
         yield Package(target, made.sha256, made.size, sizes, is_given, trial, left_out), archive
 
 
@@ -144,10 +149,10 @@ def _require_place(source: Path, target: Path) -> None:
 
 
 def _prove(
-    archive: Path, made: pack.Packed, place: Path, doing: Callable[[str], None], progress: FetchProgress
+    archive: Path, version: str, made: pack.Packed, doing: Callable[[str], None], progress: FetchProgress
 ) -> None:
     """Unpack the archive as an edge does, and hold what comes out to its golden.json."""
-    unpacked = place / "unpacked"
+    unpacked = archive.with_name("unpacked")
     unpacked.mkdir()
     watch = Watch(SystemClock(), progress, lambda: False, lambda _: None)
     fd, directory = os.open(archive, os.O_RDONLY), os.open(unpacked, os.O_RDONLY | os.O_DIRECTORY)
@@ -156,7 +161,7 @@ def _prove(
     finally:
         os.close(fd)
         os.close(directory)
-    try_model(unpacked / FILES, unpacked / GOLDEN, tolerance=0.0, tell=lambda words: doing(f"the archive: {words}"))
+    try_model(unpacked / FILES, version, unpacked / GOLDEN, tell=lambda words: doing(f"the archive: {words}"))
 
 
 @contextlib.contextmanager
