@@ -6,7 +6,8 @@
     |  |- NameUnknown            RX103
     |  |- HubUnreachable         RX104
     |  |- SourceMissing          RX105
-    |  '- MachineUnfit           RX106
+    |  |- MachineUnfit           RX106
+    |  '- NameAmbiguous          RX107
     |- RepositoryRefused         RX2xx     3  person
     |- WorldUnavailable          RX3xx     4  soon
     |  |- GitUnavailable         RX301
@@ -125,6 +126,12 @@ class MachineUnfit(UsageError):
     """Something that the command needs of this machine is missing, full or not permitted: a directory, an output."""
 
     code, hint = "RX106", "`reconciler doctor` looks at this machine"
+
+
+class NameAmbiguous(UsageError):
+    """A name given on the command line is that of an edge, and of a model, dataset or object too."""
+
+    code, hint = "RX107", "write edge/NAME, model/NAME or dataset/NAME"
 
 
 class RepositoryRefused(ReconcilerError):

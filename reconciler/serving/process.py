@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import reconciler
-from reconciler import control_socket
+from reconciler import control_socket, packages
 from reconciler.errors import HubUnreachable, PortTaken, RuntimeUnavailable, WorldRefused, WorldUnavailable
 from reconciler.ports import Answer
 from reconciler.serving import endpoint, holder
@@ -158,8 +158,12 @@ def start(spec: RuntimeSpec, deadline_s: float = START_S, *, patience_s: float =
     """A new process that answers on its port and serves nothing yet. An earlier one of this directory is stopped.
 
     patience_s: how long it is waited for the port.
-    Raises PortTaken, and RuntimeUnavailable with the end of runtime.log when it ends or does not answer in time.
+    Raises PortTaken, and RuntimeUnavailable: with the end of runtime.log when it ends or does not answer in time, with
+    the packages where they are missing.
     """
+    if missing := packages.RUNTIME.missing:
+        what = f"models cannot be served here without {', '.join(missing)}"
+        raise RuntimeUnavailable(what, hint=f"{packages.RUNTIME.had}; it is tried again by itself")
     spec.directory.mkdir(parents=True, exist_ok=True)
     before = find(spec.directory)
     if before is not None:

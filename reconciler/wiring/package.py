@@ -7,6 +7,8 @@ edge's code from the very bytes that are published.
 
 import contextlib
 import errno
+import fcntl
+import glob
 import os
 import shutil
 import tempfile
@@ -30,6 +32,7 @@ from reconciler.serving.trier import Outcome
 from reconciler.wiring.process import SystemClock
 
 GOLDEN: Final = "golden.json"
+SCRATCH: Final = ".packing"
 SPARE: Final = 1 << 20  # for the golden.json and what tar adds
 
 
@@ -107,11 +110,7 @@ def packaged(
             f"{source} has a {GOLDEN}, which says what the model must answer", hint=f"leave out {what}, or that file"
         )
     total = sum(path.stat().st_size for path in members.values())
-    with (
-        _room(target.parent, 2 * total + SPARE),
-        tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch,
-    ):
-        place = Path(scratch)
+    with _room(target.parent, 2 * total + SPARE), _scratch(target) as place:
         model, archive = place / "model", place / "archive"
         pack.copy(members, model, progress)
         trial = try_model(model, version, model / GOLDEN, examples, tolerance=tolerance, tell=doing)
@@ -137,6 +136,31 @@ def publish(archive: Path, package: Package, *, force: bool) -> bool:
     with _room(target.parent, package.size):
         pack.put(archive, target)
     return True
+
+
+@contextlib.contextmanager
+def _scratch(target: Path) -> Iterator[Path]:
+    """A directory beside `target`, which is gone afterwards; and those that a run which was killed has left."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*{SCRATCH}"):
+        with _locked(left) as is_ours:
+            if is_ours:
+                shutil.rmtree(left, ignore_errors=True)
+    made = tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=SCRATCH, dir=target.parent)
+    with made as scratch, _locked(Path(scratch)):
+        yield Path(scratch)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[bool]:
+    """Whether no other process has the directory; from then on this one has it, until it ends."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(fd)
 
 
 def _require_place(source: Path, target: Path) -> None:
