@@ -95,7 +95,7 @@ crds: $(VENV)/run.stamp ## generate crds/ and the pages made of the kinds again
 lock: $(VENV)/dev.stamp ## resolve the requirements again (needs uv)
 	uv pip compile pyproject.toml --extra onnx --extra build --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q -o requirements/run.txt
 	uv pip compile pyproject.toml --extra onnx --extra build --extra dev -c requirements/run.txt --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q -o requirements/dev.txt
-	uv pip compile pyproject.toml --extra onnx --extra build --extra dev --extra nightly -c requirements/dev.txt --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q -o requirements/nightly.txt
+	uv pip compile pyproject.toml --extra onnx --extra build --extra dev --group nightly -c requirements/dev.txt --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q -o requirements/nightly.txt
 	uv pip compile --group edge -c requirements/run.txt --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q -o requirements/edge.txt
 
 # The same bytes from the same commit; outside Git, hatchling's own fixed time.

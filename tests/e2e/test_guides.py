@@ -34,7 +34,7 @@ def test_from_scikit_learn_to_an_answer(reader: Reader) -> None:
 @pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_from_pytorch_to_an_answer(reader: Reader) -> None:
-    assert '"logits"' in reader.follow(guide("pytorch.md"))[-1]
+    assert '"datatype":"FP32"' in reader.follow(guide("pytorch.md"))[-1]
 
 
 @pytest.mark.nightly
