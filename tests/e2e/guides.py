@@ -1,9 +1,9 @@
 """A guide as its reader follows it: its Python blocks become files, its console blocks are typed, in order.
 
 In: a page in Markdown.  Out: every command ended well and printed the lines shown under it, or AssertionError.
-A block ```python begins with `# NAME.py`.  A line `$ COMMAND` is typed; lines below it are what it must print, digits for
-digits, where … stands for anything.  `reconciler run` is left running, as in a terminal of its own.  Other languages are
-for reading. Ports are free ones of this test in place of those that the page has.
+A block ```python begins with `# NAME.py`.  A line `$ COMMAND` is typed (tests.documentation); the lines below it are
+what it has to print, where … stands for anything.  `reconciler run` is left running, as in a terminal of its own.
+Ports are free ones of this test in place of those that the page has.
 """
 
 import os
@@ -11,45 +11,15 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
+from tests.documentation import Command, commands
 from tests.e2e.fleet import end_all, free_port
 from tests.git_repository import IDENTITY
 
 PATIENCE_S: Final = 300.0
 URL: Final = re.compile(r"(http://127\.0\.0\.\d):\d+(/v2/models/)([\w.-]+)")
-
-
-class Block(NamedTuple):
-    """language: what stands behind the fence."""
-
-    language: str
-    text: str
-
-
-class Command(NamedTuple):
-    """shown: the lines that the page has below it."""
-
-    text: str
-    shown: list[str]
-
-
-def blocks(page: str) -> list[Block]:
-    """The fenced blocks of a page, in order."""
-    return [Block(*found) for found in re.findall(r"^```(\w+)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)]
-
-
-def commands(block: str) -> Iterator[Command]:
-    """What a console block types."""
-    found: list[Command] = []
-    for line in block.splitlines():
-        if line.startswith("$ "):
-            found.append(Command(line.removeprefix("$ "), []))
-        else:
-            found[-1].shown.append(line)
-    yield from found
 
 
 def is_said(shown: str, output: str) -> bool:
@@ -75,15 +45,11 @@ class Reader:
 
     def follow(self, page: str) -> list[str]:
         """Do what the page says. What each command printed."""
-        printed = []
-        for language, text in blocks(page):
-            if language == "python":
-                name = re.match(r"# (\w+\.py)\n", text)
-                assert name, f"a python block begins with its file's name: {text[:60]!r}"
-                (self.place / name[1]).write_text(text)
-            elif language == "console":
-                printed += [self._type(command) for command in commands(text)]
-        return printed
+        for text in re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE):
+            name = re.match(r"# (\w+\.py)\n", text)
+            assert name, f"a python block begins with its file's name: {text[:60]!r}"
+            (self.place / name[1]).write_text(text)
+        return [self._type(command) for command in commands(page)]
 
     def _type(self, command: Command) -> str:
         text = URL.sub(self._with_port, command.text)
@@ -105,8 +71,8 @@ class Reader:
             timeout=PATIENCE_S,
         )
         told = f"$ {text}\n{done.stdout}\n--- run\n{self._log.read_text() if self._log.exists() else ''}"
-        assert done.returncode == 0, f"exit {done.returncode}\n{told}"
-        missing = [line for line in command.shown if not is_said(line, done.stdout)]
+        assert done.returncode == command.code, f"exit {done.returncode}\n{told}"
+        missing = [line for line in command.shown.splitlines() if not is_said(line, done.stdout)]
         assert not missing, f"the page shows {missing}\n{told}"
         self.place = Path(self._moved_to.read_text().rstrip("\n"))
         if text.startswith(("reconciler init", "reconciler package")):

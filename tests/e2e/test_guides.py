@@ -1,4 +1,4 @@
-"""The guides are true: what they say is done as written, from training to an answer, with the libraries they are about."""
+"""The guides are true: what they say is done as written, from training to an answer, with the real libraries."""
 
 from collections.abc import Iterator
 from pathlib import Path
