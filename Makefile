@@ -65,7 +65,7 @@ $(NIGHTLY)/stamp: requirements/nightly.txt pyproject.toml | machine
 	@touch $@
 
 nightly: $(NIGHTLY)/stamp ## do what the guides for PyTorch and Keras say, with the real libraries: 8 GB, ten minutes
-	$(NIGHTLY)/bin/python -m pytest -m nightly
+	$(NIGHTLY)/bin/python -m pytest -m nightly tests/e2e
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

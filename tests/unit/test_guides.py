@@ -42,3 +42,10 @@ def test_the_nightly_lock_has_every_other_package_in_the_same_version() -> None:
 )
 def test_a_line_that_a_guide_shows_has_to_be_printed(shown: str, output: str, is_there: bool) -> None:
     assert is_said(shown, output) is is_there
+
+
+@pytest.mark.parametrize("page", [ROOT / "docs" / "own-model.md", *GUIDES], ids=lambda path: path.stem)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert links
+    assert [link for link in links if not (page.parent / link).exists()] == []
