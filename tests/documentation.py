@@ -1,8 +1,10 @@
 """What documentation says to type: the commands of its console blocks, and every `reconciler …` anywhere in text.
 
-    <!-- not run: it needs systemd -->      before a block: its commands are only parsed
-    $ reconciler plan     # exit code 1     the exit code that a command is to have, where it is not 0
-    RX404 …                                 a line below a command: what it prints; codes and phases are to be in it
+<!-- not run: it needs systemd -->      before a block: its commands are only parsed
+<!-- run                                what readers do not need: it makes the symptom, or mends it
+sed -i s/a/b/ file -->
+$ reconciler plan     # exit code 1     the exit code that a command is to have, where it is not 0
+RX404 …                                 a line below a command: what it prints; codes and phases are to be in it
 """
 
 import re
@@ -20,10 +22,12 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")])
 HISTORIC = {ROOT / "CHANGELOG.md"}  # it tells what a release was
 _FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^ *```console\n(.*?)^ *```$|^<!-- run\n(.*?)^-->$", re.MULTILINE | re.DOTALL)
 _NOT_RUN = re.compile(r"<!-- not run: (.+) -->\s*$")
 _EXIT = re.compile(r"# .*?exit code (\d+)")
 _INLINE = re.compile(r"`reconciler(?: ([^`]*))?`")
 _SUBSTITUTED = re.compile(r"\$\([^()]*\)|\$\{?\w+\}?")
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _ENDS = {"|", "||", "&", "&&", ";", ">", ">>", "2>", "<", "…"}
 
 
@@ -40,11 +44,12 @@ class Command:
 def commands(page: str) -> list[Command]:
     """The commands of a page's console blocks, in order."""
     found = []
-    for block in _FENCE.finditer(page):
-        if block[1] != "console":
+    for block in _BLOCK.finditer(page):
+        if block[2]:
+            found += [Command(line) for line in block[2].splitlines()]
             continue
         reason = _NOT_RUN.search(page[: block.start()])
-        for part in re.split(r"^ *\$ ", block[2].replace("\\\n", " "), flags=re.MULTILINE)[1:]:
+        for part in re.split(r"^ *\$ ", block[1].replace("\\\n", " "), flags=re.MULTILINE)[1:]:
             line, _, shown = part.partition("\n")
             expected = _EXIT.search(line)
             found.append(
@@ -55,7 +60,7 @@ def commands(page: str) -> list[Command]:
 
 def inline(text: str) -> list[str]:
     """What stands between backquotes and begins with `reconciler`, without that word; "" where it is all."""
-    return [" ".join((found or "").split()) for found in _INLINE.findall(_FENCE.sub("", text))]
+    return [" ".join((found or "").split()) for found in _INLINE.findall(_COMMENT.sub("", _FENCE.sub("", text)))]
 
 
 def spoken(line: str) -> Iterator[list[str]]:

@@ -66,22 +66,32 @@ class Machine:
         self.hub: subprocess.Popen[bytes] | None = None
 
     def type(self, lines: list[Command], where: Path) -> list[Typed]:
-        """The commands in one shell, one after the other."""
-        script = "".join(f"{self._here(one.text)}\nprintf '\\n=%s=%s=\\n' {n} $?\n" for n, one in enumerate(lines))
-        done = subprocess.run(
-            ["bash", "-c", script],
-            cwd=where,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=PATIENCE_S,
+        """The commands in one shell, one after the other, until one ends with a code that it should not have."""
+        script = "".join(
+            f"{self._here(one.text)}\ncode=$?; printf '\\n=%s=\\n' $code; [ $code = {one.code} ] || exit 0\n"
+            for one in lines
         )
-        parts = re.split(r"\n=(\d+)=(\d+)=\n", done.stdout)
-        assert len(parts) == 3 * len(lines) + 1, done.stdout
-        return [Typed(one, int(parts[3 * n + 2]), parts[3 * n]) for n, one in enumerate(lines)]
+        (self.home / "script.sh").write_text(script)
+        with (self.home / "typed.log").open("w+") as output:
+            try:
+                subprocess.run(
+                    ["bash", str(self.home / "script.sh")],
+                    cwd=where,
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    check=False,
+                    timeout=PATIENCE_S,
+                )
+            except subprocess.TimeoutExpired:
+                output.write(f"\n=124=\nnot done after {PATIENCE_S} s")
+            output.seek(0)
+            *parts, rest = re.split(r"\n=(\d+)=\n", output.read())
+        said = zip(parts[::2], parts[1::2], strict=True)
+        typed = [Typed(one, int(code), text) for one, (text, code) in zip(lines, said, strict=False)]
+        assert typed, rest
+        return typed
 
     def _here(self, text: str) -> str:
         """With the ports that are free on this machine in place of those that everybody has."""
