@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.options import forms
+from reconciler.cli.options import completing, forms
 
 if TYPE_CHECKING:
     from reconciler.errors import ReconcilerError
@@ -28,7 +28,7 @@ class Explanation:
 
 
 @click.command(epilog="Example: reconciler explain edge.spec.pins")
-@click.argument("topic", required=False)
+@click.argument("topic", required=False, shell_complete=completing("codes"))
 @click.option(
     "--write",
     "directory",

@@ -4,28 +4,47 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from reconciler.cli.options import forms, where
+from reconciler.cli.options import chosen, where, wide_forms
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
     from reconciler.history.status import Row, Status
 
 
-@click.command(epilog="Example: reconciler status --output json | jq '.rows[] | select(.open)'")
-@click.option("--as-of", metavar="TIME", help="Take this time (RFC 3339, UTC) for now; ages are counted from it.")
+@click.command(epilog="Example: reconciler status -l site=demo --failing")
+@chosen
+@click.option("--watch", "-w", is_flag=True, help="Show it again whenever it has changed, until interrupted.")
+@click.option("--as-of", metavar="TIME", help="Take this time for now; ages are counted from it.")
 @where
-@forms
-def command(*, where: Where, as_of: str | None, form: str) -> None:
-    """Show what every edge is to have, what it answers itself, and what waits for what."""
-    seen: Status = where.ask("status", {"asOf": as_of})
+@wide_forms
+def command(*, where: Where, about: dict[str, str], watch: bool, as_of: str | None, form: str) -> None:
+    """Show what every edge is to have, what it answers itself, and what waits for what.
+
+    EDGE and MODEL (a model, dataset or object) narrow it down; one name is whichever the log knows. SINCE is how long
+    ago; `-o wide` and json have the times themselves, in UTC (Z).
+    """
+    is_drawn = form in {"table", "wide"}
+
+    def ask() -> "Status":
+        found: Status = where.ask("status", {**about, "asOf": as_of})
+        return found
+
+    def tell(seen: "Status") -> None:
+        from reconciler.cli.output import write, write_one
+
+        if is_drawn:
+            show(seen, is_wide=form == "wide", is_part=any(about.values()))
+        else:
+            (write_one if watch else write)(form, "Status", seen)
+
+    seen = ask()
     if not where.is_remote:
         tell_age(where, seen.time)
-    if form == "table":
-        show(seen)
-    else:
-        from reconciler.cli.output import write
+    if watch:
+        from reconciler.cli.watching import watched
 
-        write(form, "Status", seen)
+        watched(ask, tell, is_drawn=is_drawn)
+    tell(seen)
 
 
 def tell_age(where: Where, last: str = "") -> None:
@@ -40,8 +59,8 @@ def tell_age(where: Where, last: str = "") -> None:
         click.echo(f"no {who} runs at {where.state_dir}: this is what its log says{at}", err=True)
 
 
-def show(seen: "Status") -> None:
-    """The status as a person reads it."""
+def show(seen: "Status", *, is_wide: bool = False, is_part: bool = False) -> None:
+    """The status as a person reads it. is_wide: with more columns.  is_part: it is of what was chosen."""
     from reconciler.cli.draw import line, table
     from reconciler.diagnostics import Diagnostic, render_all
     from reconciler.history.timeline import lost_words
@@ -55,12 +74,15 @@ def show(seen: "Status") -> None:
         line(f"the branch cannot be read since {shown(seen.lost_since)}: {seen.lost}", "red")
     if seen.rows:
         line("")
+        more = ("AT", "URL", "BY") if is_wide else ()
         table(
-            ("EDGE", "MODEL", "WANTED", "SERVING", "PHASE", "SINCE", "MESSAGE"),
-            (_cells(row, seen) for row in seen.rows),
+            ("EDGE", "MODEL", "WANTED", "SERVING", "PHASE", "SINCE", *more, "MESSAGE"),
+            (_cells(row, seen, is_wide=is_wide) for row in seen.rows),
         )
     if seen.objects:
-        _show_objects(seen)
+        _show_objects(seen, is_wide=is_wide)
+    if is_part and not (seen.rows or seen.objects):
+        line("\nnothing of that is there")
     for lost in seen.cluster_lost:
         line(f"\n{lost_words(lost.what)} since {shown(lost.since)}: {lost.error}", "red")
     for one in seen.suspended:
@@ -85,7 +107,8 @@ def _summed(seen: "Status") -> str:
     standing, counts = seen.standing, seen.tally
     if standing.is_as_git:
         return standing.word
-    of = f"{counts['as Git says']} of {sum(counts.values())} as Git says"
+    every = sum(counts.values())
+    of = f"{counts['as Git says']} of {every} as Git says" if every else ""
     return f"{standing.word}: {sentence(of, standing.why, standing.way_out)}"
 
 
@@ -93,7 +116,7 @@ STYLES: Final = {"as Git says": "green", "waits": "yellow", "failing": "red"}
 SHOWN: Final = 50  # objects that wait for something
 
 
-def _show_objects(seen: "Status") -> None:
+def _show_objects(seen: "Status", *, is_wide: bool) -> None:
     """How the objects of the cluster stand, by kind, and those of which something is to be told."""
     from reconciler.cli.draw import line, table
     from reconciler.diagnostics import printable
@@ -113,16 +136,17 @@ def _show_objects(seen: "Status") -> None:
                 one.there or "-",
                 one.stands,
                 age(one.since, seen.as_of),
+                *((_exact(one.since), one.origin or "-") if is_wide else ()),
                 printable(one.said),
             )
             for one in waiting[:SHOWN]
         )
-        table(("OBJECT", "WANTED", "THERE", "PHASE", "SINCE", "MESSAGE"), rows)
+        table(("OBJECT", "WANTED", "THERE", "PHASE", "SINCE", *(("AT", "BY") if is_wide else ()), "MESSAGE"), rows)
     if len(waiting) > SHOWN:
         line(f"and {len(waiting) - SHOWN} more: `reconciler status --output json`")
 
 
-def _cells(row: "Row", seen: "Status") -> tuple[str, ...]:
+def _cells(row: "Row", seen: "Status", *, is_wide: bool) -> tuple[str, ...]:
     from reconciler.history.status import NEVER, age, sentence
     from reconciler.history.timeline import labelled
 
@@ -134,10 +158,18 @@ def _cells(row: "Row", seen: "Status") -> tuple[str, ...]:
         )
         message = sentence(f"{heard}, last event {row.last_sequence}", row.said)
         serving = f"{row.serving}?" if row.serving else "?"
-        return row.edge, model, wanted, serving, "Unknown", age(row.unknown_since, seen.as_of), message
-    return row.edge, model, wanted, row.serving or "-", row.phase, age(row.since, seen.as_of), row.said
+        since = row.unknown_since if row.unknown_since != NEVER else ""
+        more = (_exact(since), row.url or "-", row.origin or "-") if is_wide else ()
+        return row.edge, model, wanted, serving, "Unknown", age(row.unknown_since, seen.as_of), *more, message
+    more = (_exact(row.since), row.url or "-", row.origin or "-") if is_wide else ()
+    return row.edge, model, wanted, row.serving or "-", row.phase, age(row.since, seen.as_of), *more, row.said
 
 
 def shown(time: str) -> str:
-    """A time for people: `2026-11-30 14:02:34`, UTC."""
-    return f"{time[:10]} {time[11:19]}"
+    """A time for people: `2026-11-30 14:02:34Z`, which is UTC."""
+    return f"{time[:10]} {time[11:19]}Z"
+
+
+def _exact(time: str) -> str:
+    """A time as a column of a wide table has it: all of it, and its zone."""
+    return time or "-"
