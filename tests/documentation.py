@@ -108,6 +108,9 @@ def _refused(command: click.Command, said: dict[str, Any], left: list[str], *, w
         return f"{command.name} takes no {left[0]}"
     for param in command.params:
         value = said.get(param.name or "")
+        most = len((getattr(param, "metavar", None) or "").split()) if param.nargs == -1 else 0
+        if most and isinstance(value, tuple | list) and len(value) > most:
+            return f"{command.name} takes no {value[most]}"
         is_given = isinstance(value, str | int | tuple | list) and value not in ((), [], "")
         if param.required and whole and not is_given:
             return f"{command.name} needs {param.name}"

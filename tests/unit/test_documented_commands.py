@@ -90,7 +90,8 @@ def test_what_other_files_say_can_be_typed(path: Path) -> None:
 
 def test_a_wrong_one_is_found() -> None:
     assert "no such option" in wrong(["plan", "--hubb", "X"], whole=False).lower()
-    assert "takes no c" in wrong(["release", "a", "b", "c"], whole=False)
+    assert "takes no c" in wrong(["approve", "a", "c"], whole=False)
+    assert "takes no c" in wrong(["why", "a", "b", "c"], whole=False)
     assert "needs" in wrong(["release", "edge-1"], whole=True)
     assert wrong(["release"], whole=False) == ""
     assert wrong(["plam"], whole=False) == "there is no command plam"
