@@ -19,7 +19,9 @@ import click
 from reconciler.cli.main import cli
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "deploy/README.md", ROOT / "repo-template/README.md"]
+)
 HISTORIC = {ROOT / "CHANGELOG.md"}  # it tells what a release was
 _FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^ *```console\n(.*?)^ *```$|^<!-- run\n(.*?)^-->$", re.MULTILINE | re.DOTALL)
@@ -114,7 +116,7 @@ def _refused(command: click.Command, said: dict[str, Any], left: list[str], *, w
         is_given = isinstance(value, str | int | tuple | list) and value not in ((), [], "")
         if param.required and whole and not is_given:
             return f"{command.name} needs {param.name}"
-        if isinstance(param.type, click.Choice) and isinstance(value, str) and not value.isupper():
-            if value not in param.type.choices:
-                return f"{command.name}: {value} is none of {', '.join(param.type.choices)}"
+        choices = param.type.choices if isinstance(param.type, click.Choice) else ()
+        if choices and isinstance(value, str) and not value.isupper() and value not in choices:
+            return f"{command.name}: {value} is none of {', '.join(choices)}"
     return ""

@@ -92,8 +92,8 @@ def test_a_wrong_one_is_found() -> None:
     assert "no such option" in wrong(["plan", "--hubb", "X"], whole=False).lower()
     assert "takes no c" in wrong(["approve", "a", "c"], whole=False)
     assert "takes no c" in wrong(["why", "a", "b", "c"], whole=False)
-    assert "needs" in wrong(["release", "edge-1"], whole=True)
-    assert wrong(["release"], whole=False) == ""
+    assert "needs" in wrong(["log", "backup"], whole=True)
+    assert wrong(["log", "backup"], whole=False) == ""
     assert wrong(["plam"], whole=False) == "there is no command plam"
     assert "requires an argument" in wrong(["plan", "--hub"], whole=True)
     assert wrong(["plan", "--hub"], whole=False) == ""  # prose names an option
