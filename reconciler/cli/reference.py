@@ -39,7 +39,7 @@ _GROUPS: Final = (
     (
         vocabulary.ON_EDGE,
         "A model or dataset on an edge",
-        "The column PHASE of `status` without a cluster. On the way to a new version it goes from Desired to Committed.",
+        "The column PHASE of `status` without a cluster. On its way to a version it goes from Desired to Committed.",
     ),
     (
         vocabulary.IN_CLUSTER,

@@ -53,7 +53,7 @@ VOCABULARY: Final[tuple[Word, ...]] = (
         (
             "Rejected",
             "The edge refused it, and serves on what it had. The message begins with the code of the reason.",
-            "`reconciler explain CODE`; publish a new version, or mend what is in the way and `reconciler reconcile EDGE`",
+            "`reconciler explain CODE`; publish a new version, or mend what is in the way: it is tried again",
         ),
         (
             "RolledBack",
@@ -63,7 +63,7 @@ VOCABULARY: Final[tuple[Word, ...]] = (
         (
             "Degraded",
             "What served has ended or answers no more; its edge starts it again, later each time.",
-            "where it stays: `runtime.log` in `edges/EDGE/services` of the state directory that `reconciler doctor` names",
+            "where it stays: read `runtime.log` in `edges/EDGE/services` below the state directory",
         ),
         (
             "Waiting",
