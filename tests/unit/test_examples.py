@@ -111,6 +111,23 @@ def test_what_does_not_fit_is_refused_with_both_sides(
     assert way_out.replace("\\", "") in refusal.value.advice
 
 
+@pytest.mark.parametrize(
+    ("shape", "way_out"),
+    [
+        ([3, 4], "give 2 at once, or export the model with a free first dimension"),
+        ([2, 5], "the model has no free dimension"),
+        ([], "the model has no free dimension"),
+    ],
+)
+def test_a_batch_that_the_export_fixed_is_said_to_be(tmp_path: Path, shape: list[int], way_out: str) -> None:
+    node = helper.make_node("Identity", ["x"], ["y"])
+    fixed = model([node], [VALUE("x", F, [2, 4])], [VALUE("y", F, [2, 4])])
+    loaded = Loaded(written(tmp_path / "fixed" / "model.onnx", fixed).parent, "1")
+    with pytest.raises(UsageError, match=r"the model takes x FP32\[2, 4\]") as refusal:
+        examples.read(given(tmp_path, "x.npy", np.zeros(shape, np.float32)), loaded)
+    assert refusal.value.advice.startswith(way_out)
+
+
 def test_a_float_becomes_no_integer_with_another_value(tmp_path: Path, mixed: Loaded) -> None:
     whole = {"t": ["a"], "b": [True], "i": [2.0]}
     assert examples.read(given(tmp_path, "a.json", whole), mixed)[0][0].inputs["i"].tolist() == [2]
