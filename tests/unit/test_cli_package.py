@@ -185,6 +185,16 @@ def test_a_directory_with_several_models_or_none_is_refused(call: Call, fleet: P
     assert left(fleet) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "guide"), [("model.PT", "pytorch"), ("model.joblib", "scikit-learn"), ("model.keras", "keras")]
+)
+def test_what_is_not_exported_yet_is_sent_to_its_guide(call: Call, fleet: Path, name: str, guide: str) -> None:
+    (fleet.parent / name).write_bytes(b"\x80\x04")
+    said = call("package", fleet.parent / name, "--name", "d", "--version", "1")
+    assert (said.code, f"export it first: docs/guides/{guide}.md" in said.err) == (5, True)
+    assert (Path(__file__).parents[2] / "docs" / "guides" / f"{guide}.md").is_file()
+
+
 def test_an_archive_that_edges_would_refuse_is_refused_here_in_their_words(
     call: Call, fleet: Path, model: Path
 ) -> None:
