@@ -44,7 +44,7 @@ EVERY: Final = frozenset({"*", "all"})
     type=click.Path(path_type=Path, dir_okay=False),
     help="What is written.  [default: NAME-VERSION.tar.gz]",
 )
-@click.option("--force", is_flag=True, help="Replace an archive that has other bytes.")
+@click.option("--force", is_flag=True, help="Replace an archive that has other bytes, and an entry not committed yet.")
 @click.option("--url", help="Where the archive will lie; a URL that ends in / is its directory.  [default: file URL]")
 @click.option("--write", "writes", is_flag=True, help="Write the entry into the work tree, and the set of --deploy.")
 @click.option(
@@ -112,7 +112,7 @@ def command(
     ):
         told.close()
         ready = Version(name, version, framework, lies_at, package.sha256, package.size)
-        changes = _changes(tree, ready, wanted, placed)
+        changes = _changes(tree, ready, wanted, placed, force=force)
         is_new = publish(made, package, force=force)
     if writes and tree is not None:
         _write(tree, changes)
@@ -265,12 +265,12 @@ def _tell(package: "Package", *, is_new: bool) -> None:
 
 
 def _changes(
-    tree: "Tree | None", version: "Version", wanted: "Deployment | None", placed: "Placed | None"
+    tree: "Tree | None", version: "Version", wanted: "Deployment | None", placed: "Placed | None", *, force: bool
 ) -> "list[Change]":
     """What the work tree lacks. Raises UsageError, RepositoryRefused."""
     if tree is None:
         return []
-    found = [tree.with_version(version)]
+    found = [tree.with_version(version, force=force)]
     if wanted is not None and placed is not None:
         found.append(tree.deployed(version, wanted, placed.port))
     return [change for change in found if change is not None]

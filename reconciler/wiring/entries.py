@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.errors import NameUnknown, PortTaken, RepositoryRefused, UsageError
-from reconciler.model.declaration import declare
+from reconciler.model.declaration import declare, identity_of
 from reconciler.model.fields import nearest
 from reconciler.model.identity import API_VERSION, CATALOGUE, EDGE, SET
 from reconciler.planning.declared import Declared, Object, template_of
@@ -20,7 +20,9 @@ from reconciler.planning.reach import keys_on
 from reconciler.planning.refusals import SERVABLE, port_of
 from reconciler.serving.holder import is_taken
 from reconciler.sources.documents import read_documents
-from reconciler.sources.edit import add_version, scalar, set_default
+from reconciler.sources.edit import add_version, replace_version, scalar, set_default
+from reconciler.sources.git import Git
+from reconciler.sources.git_safety import Remote
 from reconciler.wiring.preview import preview
 
 MODELS: Final = "models"
@@ -95,8 +97,11 @@ class Tree:
         with preview(settings, uncommitted=True) as ahead:  # no cluster is asked: it is about files
             return cls(Path(settings.repo), settings.path, ahead.declared())
 
-    def with_version(self, version: Version) -> Change | None:
-        """The Model with one more version; None where it has it. Raises UsageError, RepositoryRefused."""
+    def with_version(self, version: Version, *, force: bool = False) -> Change | None:
+        """The Model with one more version; None where it has it. Raises UsageError, RepositoryRefused.
+
+        force: replace what it says of this version, where that is not committed yet.
+        """
         model = self._sole(CATALOGUE, version.name)
         if model is None:
             what = f"Model {version.name} with version {version.version}"
@@ -105,6 +110,15 @@ class Tree:
         if same is None:
             text = add_version(self._text(model), model=model.identity, entry=version.entry())
             return Change(model.path, text, f"version {version.version} of {version.name}")
+        is_same = (same.get("sha256sum"), same["downloadURL"]) == (version.sha256, version.url)
+        if not is_same and not self._is_committed(model, version.version):
+            if not force:
+                raise UsageError(
+                    f"{model.place('versions')} has another version {version.version}, which is not committed yet",
+                    hint="--force replaces it, and the archive; or give another --version",
+                )
+            text = replace_version(self._text(model), model=model.identity, entry=version.entry())
+            return Change(model.path, text, f"version {version.version} of {version.name}, in place of another one")
         if same.get("sha256sum") != version.sha256:
             raise RepositoryRefused([_published(model, version)], hint="give a new --version")
         if same["downloadURL"] != version.url:
@@ -146,6 +160,15 @@ class Tree:
     def declares(self, name: str) -> bool:
         """Whether there is a Model of this name."""
         return self._sole(CATALOGUE, name) is not None
+
+    def _is_committed(self, model: Object, version: str) -> bool:
+        """Whether the commit that is checked out has this version of a Model."""
+        git = Git(directory=self.root, remote=Remote.parse(str(self.root)))
+        answer = git.ask("cat-file", "blob", f"HEAD:{model.path}")
+        documents = [] if answer.status else read_documents(model.path, answer.output)[0]
+        said = [one.data for one in documents if identity_of(one, models()) == model.identity]
+        entries = [entry for data in said for entry in (data.get("spec") or {}).get("versions") or ()]
+        return any(entry.get("version") == version for entry in entries)
 
     def _sole(self, kind: str, name: str) -> Object | None:
         """The object of this name, in whatever namespace. Raises UsageError where there are several."""

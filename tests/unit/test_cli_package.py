@@ -226,6 +226,28 @@ def test_an_archive_that_has_other_bytes_stays_unless_it_is_to_be_replaced(
     assert left(fleet) == ["double-1.tar.gz"]
 
 
+def test_a_model_that_is_exported_anew_before_the_commit_is_packed_anew_where_that_is_said(
+    call: Call, fleet: Path, model: Path
+) -> None:
+    words = ("package", model, "--name", "double", "--version", "1", "--write")
+    assert call(*words).code == 0
+    before = Path("double-1.tar.gz").read_bytes(), Path("models/double.yaml").read_text()
+    written(model, doubling(5))
+    said = call(*words)
+    assert (said.code, "has another version 1, which is not committed yet" in said.err) == (2, True)
+    assert (Path("double-1.tar.gz").read_bytes(), Path("models/double.yaml").read_text()) == before
+    said = call(*words, "--force")
+    assert said.code == 0
+    assert said.out == "models/double.yaml: version 1 of double, in place of another one\n"
+    (entry,) = yaml.safe_load(Path("models/double.yaml").read_text())["spec"]["versions"]
+    assert entry["sha256sum"] == pack.sha256_of(Path("double-1.tar.gz"))
+    git("add", ".")
+    git("-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qm", "Declare it")
+    written(model, doubling(6))
+    said = call(*words, "--force")
+    assert (said.code, "RX221" in said.err) == (3, True)
+
+
 def test_a_version_that_is_published_with_other_content_is_refused_before_an_archive_is_left(
     call: Call, fleet: Path, model: Path
 ) -> None:
