@@ -1,4 +1,4 @@
-"""What is wrong with a user's files, as a value. Imports nothing of ours.
+"""What is wrong with a user's files, as a value. Imports wording.
 
 In: whoever reads documents.  Out: the command line, events and JSON, each by its own rendering. Nothing here prints.
 """
@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+from reconciler.wording import cells, folded, general, grouped, names
 
 TAB_WIDTH = 4
 BLOCKS_PRUNING = "nothing is pruned while this cannot be read"  # the note by which such a problem is known
@@ -25,7 +27,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:
-    """One problem at one place. `code` is a row of `errors.DIAGNOSTICS`; secrets are masked before they enter."""
+    """One problem at one place. `code` is a row of `errors.DIAGNOSTICS`; secrets are masked before they enter.
+
+    edge: of which one it is said, where the same place may be wrong for many.
+    """
 
     code: str
     message: str
@@ -38,6 +43,7 @@ class Diagnostic:
     notes: tuple[str, ...] = ()
     help: str = ""
     commit: str = ""
+    edge: str = ""
     severity: Literal["error", "warning"] = "error"
 
     def at(self, commit: str) -> "Diagnostic":
@@ -62,14 +68,8 @@ class Diagnostic:
 
 
 def display_width(text: str) -> int:
-    """Terminal cells that `text` takes: wide characters two, combining marks none, a tab TAB_WIDTH."""
-    cells = 0
-    for char in text:
-        if char == "\t":
-            cells += TAB_WIDTH
-        elif not unicodedata.combining(char):
-            cells += 2 if unicodedata.east_asian_width(char) in "WF" else 1
-    return cells
+    """Terminal cells that `text` takes: wide characters two, what joins another one none, a tab TAB_WIDTH."""
+    return cells(text.replace("\t", " " * TAB_WIDTH))
 
 
 def printable(text: str) -> str:
@@ -82,9 +82,16 @@ def printable(text: str) -> str:
     )
 
 
-def render(problem: Diagnostic) -> str:
-    """The problem as a person reads it: what, where, the line with a caret under the place, and what to do."""
-    lines = [f"{problem.severity}[{problem.code}]: {printable(problem.message)}"]
+def render(problem: Diagnostic, columns: int = 0) -> str:
+    """The problem as a person reads it: what, where, the line with a caret under the place, and what to do.
+
+    columns: of the terminal, so that sentences are folded into it; 0 where there is none.
+    """
+
+    def said(text: str, hang: int) -> list[str]:
+        return folded(text, columns, hang=hang) if columns else [text]
+
+    lines = said(f"{problem.severity}[{problem.code}]: {printable(problem.message)}", 4)
     if problem.path:
         seen = f"  (commit {problem.commit[:7]})" if problem.commit else ""
         lines.append(f"  --> {printable(problem.place)}{seen}")
@@ -95,15 +102,32 @@ def render(problem: Diagnostic) -> str:
         lines.append(gutter + printable(problem.snippet).replace("\t", " " * TAB_WIDTH))
         blank = " " * (len(gutter) - 2) + "| "
         lines.append(f"{blank}{' ' * display_width(printable(before))}{caret} {printable(problem.label)}".rstrip())
-    lines += [f" note: {printable(note)}" for note in problem.notes]
+    lines += [line for note in problem.notes for line in said(f" note: {printable(note)}", 7)]
     if problem.help:
-        lines.append(f" help: {printable(problem.help)}")
+        lines += said(f" help: {printable(problem.help)}", 7)
     return "\n".join(lines)
 
 
-def render_all(problems: Sequence[Diagnostic]) -> str:
-    """All problems, worst first, then by place, each said once, with a closing count."""
+def render_all(problems: Sequence[Diagnostic], columns: int = 0, *, each: bool = False) -> str:
+    """All problems, worst first, then by place, each said once, with a closing count; what is said of many edges is
+    said of all of them. columns: see render.  each: of every edge by itself.
+    """
     ordered = sorted(set(problems), key=lambda p: (p.severity != "error", p.path, p.line, p.column, p.code))
     errors = sum(p.severity == "error" for p in ordered)
     count = f"{errors} error{'s' * (errors != 1)}, {len(ordered) - errors} warning{'s' * (len(ordered) - errors != 1)}"
-    return "\n".join([*(render(p) for p in ordered), count])
+    alike = grouped(((_of_any(problem), problem) for problem in ordered), each=each)
+    return "\n".join([*(render(_of_all(those), columns) for _, those in alike), count])
+
+
+def _of_any(problem: Diagnostic) -> Diagnostic:
+    """The same, of whichever edge it is said."""
+    message = general(problem.message, {problem.edge: "EDGE"})
+    return replace(problem, message=message, edge="EDGE" if problem.edge else "")
+
+
+def _of_all(those: Sequence[Diagnostic]) -> Diagnostic:
+    """Problems that differ in their edges as one, which names them."""
+    if len(those) == 1:
+        return those[0]
+    on = f"on {len(those)} edges: {names(one.edge for one in those)}"
+    return replace(_of_any(those[0]), notes=(*those[0].notes, on))

@@ -1,0 +1,130 @@
+"""Text for people: equal things once, names in ranges, lines that break between words. Imports nothing of ours. Pure.
+
+In: what is said and of whom.  Out: who prints it. Nothing here knows what it is about.
+"""
+
+import re
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from itertools import islice, pairwise
+from typing import Final, TypeVar
+
+FEW: Final = 3  # things that are alike are told one by one; more of them as one
+NAMED: Final = 3  # names and ranges that are told of many
+NARROW: Final = 24  # cells in which no sentence can be read
+INDENT: Final = 4
+_NUMBER: Final = re.compile(r"([0-9]{1,18})")
+
+What = TypeVar("What", bound=Hashable)
+Where = TypeVar("Where")
+
+
+def grouped(pairs: Iterable[tuple[What, Where]], *, each: bool = False) -> list[tuple[What, tuple[Where, ...]]]:
+    """What is said, and all of whom it is said, in the order of the first; what is said of FEW stays one by one.
+
+    each: all of it stays so.
+    """
+    pairs = list(pairs)
+    same: dict[What, list[Where]] = {}
+    for what, where in () if each else pairs:
+        same.setdefault(what, []).append(where)
+    many = {what: tuple(alike) for what, alike in same.items() if len(alike) > FEW}
+    found = []
+    for what, where in pairs:
+        if what not in many:
+            found.append((what, (where,)))
+        elif same.pop(what, None):  # else it was told at the first of them
+            found.append((what, many[what]))
+    return found
+
+
+def general(text: str, own: Mapping[str, str]) -> str:
+    """A text with what is one's own in it by its general name: `release edge-1 digits` → `release EDGE digits`.
+
+    own: name -> general name. A name is meant where it stands alone or at the end of another one: `digits-edge-1`.
+    """
+    for name, kind in own.items():
+        if name and name in text:
+            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9_-])", kind, text)
+    return text
+
+
+def natural(text: str) -> tuple[tuple[int, int, str], ...]:
+    """By which texts sort as people count: `edge-2` before `edge-10`."""
+    return tuple((1, int(part), part) if n % 2 else (0, 0, part) for n, part in enumerate(_NUMBER.split(text)))
+
+
+def names(every: Iterable[str], most: int = NAMED) -> str:
+    """`edge-1 … edge-20`: names, sorted, those that count on as a range; of many parts the first, `and 14 more`."""
+    runs = list(_runs(sorted(set(every), key=natural)))
+    parts = [(one,) for run in runs for one in run] if sum(map(len, runs)) <= FEW else runs
+    shown = [f"{part[0]} … {part[-1]}" if len(part) > 2 else ", ".join(part) for part in islice(parts, most)]
+    left = sum(map(len, parts[most:]))
+    return ", ".join(shown) + (f" and {left} more" if left else "")
+
+
+def _runs(ordered: Sequence[str]) -> Iterable[tuple[str, ...]]:
+    """The names in runs in which each counts on from the one before it, in the same places."""
+    run: list[str] = list(ordered[:1])
+    places: frozenset[int] = frozenset()
+    for before, name in pairwise(ordered):
+        step = _step(before, name)
+        if step and step == (places or step):
+            run.append(name)
+            places = step
+            continue
+        yield from _run(run)
+        run, places = [name], frozenset()
+    if run:
+        yield from _run(run)
+
+
+def _run(run: list[str]) -> Iterable[tuple[str, ...]]:
+    return [tuple(run)] if len(run) > 2 else [(one,) for one in run]
+
+
+def _step(before: str, name: str) -> frozenset[int]:
+    """Which of its numbers are one more than those of the name before it; none where anything else differs."""
+    old, new = _NUMBER.split(before), _NUMBER.split(name)
+    differ = frozenset(n for n, parts in enumerate(zip(old, new, strict=False)) if parts[0] != parts[1])
+    counts_on = len(old) == len(new) and all(n % 2 and _next(old[n]) == new[n] for n in differ)
+    return differ if counts_on else frozenset()
+
+
+def _next(number: str) -> str:
+    return str(int(number) + 1).zfill(len(number))
+
+
+def span(first: str, last: str) -> str:
+    """`3m … 5m`, or one of them where they are the same."""
+    return first if first == last else f"{first} … {last}"
+
+
+def cells(text: str) -> int:
+    """Cells of a terminal that a printable text takes: wide characters two, what joins another one none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def folded(text: str, columns: int, *, begins: int = 0, hang: int = INDENT) -> list[str]:
+    """A line as several of at most `columns` cells, broken between words; a word that is longer stays whole.
+
+    begins: cells that stand before it already.  hang: cells of indentation of every line but the first; where that
+    leaves too little room, INDENT. A text that does not begin beside what stands before it begins below: first "".
+    """
+    if begins + cells(text) <= columns:
+        return [text]
+    hang = hang if columns - hang >= NARROW else INDENT
+    blanks = len(text) - len(text.lstrip(" "))
+    lines, room = ([""], columns - hang) if begins and columns - begins < NARROW else ([], columns - begins)
+    for word in text[blanks:].split(" "):
+        if not lines:
+            lines.append(" " * blanks + word)
+        elif lines[-1] and cells(lines[-1]) + 1 + cells(word) <= room:
+            lines[-1] += f" {word}"
+        elif word:
+            lines.append(word)
+            room = columns - hang
+    return [lines[0].rstrip(), *(" " * hang + line.rstrip() for line in lines[1:])]
