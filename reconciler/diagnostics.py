@@ -1,4 +1,4 @@
-"""What is wrong with a user's files, as a value. Imports wording.
+"""What is wrong with a user's files, as a value. May import: wording.
 
 In: whoever reads documents.  Out: the command line, events and JSON, each by its own rendering. Nothing here prints.
 """

@@ -1,4 +1,4 @@
-"""Text for people: equal things once, names in ranges, lines that break between words. Imports nothing of ours. Pure.
+"""Text for people: equal things once, names in ranges, lines that break between words. Imports natural. Pure.
 
 In: what is said and of whom.  Out: who prints it. Nothing here knows what it is about.
 """
@@ -7,6 +7,8 @@ import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import islice, pairwise
 from typing import Final, TypeVar
+
+from reconciler.natural import in_order
 
 FEW: Final = 3  # things that are alike are told one by one; more of them as one
 NAMED: Final = 3  # names and ranges that are told of many
@@ -48,14 +50,9 @@ def general(text: str, own: Mapping[str, str]) -> str:
     return text
 
 
-def natural(text: str) -> tuple[tuple[int, int, str], ...]:
-    """By which texts sort as people count: `edge-2` before `edge-10`."""
-    return tuple((1, int(part), part) if n % 2 else (0, 0, part) for n, part in enumerate(_NUMBER.split(text)))
-
-
 def names(every: Iterable[str], most: int = NAMED) -> str:
     """`edge-1 … edge-20`: names, sorted, those that count on as a range; of many parts the first, `and 14 more`."""
-    runs = list(_runs(sorted(set(every), key=natural)))
+    runs = list(_runs(in_order(every)))
     parts = [(one,) for run in runs for one in run] if sum(map(len, runs)) <= FEW else runs
     shown = [f"{part[0]} … {part[-1]}" if len(part) > 2 else ", ".join(part) for part in islice(parts, most)]
     left = sum(map(len, parts[most:]))

@@ -7,7 +7,7 @@ stored: deleted, it is there again after a replay, byte for byte.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.standing import (
@@ -21,12 +21,14 @@ from reconciler.history.standing import (
     tally,
     untold,
 )
-from reconciler.history.state import FAILED, PINNED, EdgeSeen, Served, State, suspended_by
-from reconciler.history.timeline import drift_words, named, stays_words, unproven_words
+from reconciler.history.state import FAILED, PINNED, EdgeSeen, Served, StageState, State, suspended_by
+from reconciler.history.timeline import content_words, drift_words, named, stays_words, unproven_words
 from reconciler.history.times import shown
 from reconciler.model.identity import EDGE_LABEL, GROUP
+from reconciler.natural import natural
 
 UNPROVEN = "RX230"  # nothing stands against such a row; `reconciler explain` says how to prove it
+_T = TypeVar("_T")
 NEVER = "never"  # stands where a time would: this edge has not been heard yet
 
 
@@ -169,13 +171,28 @@ class Edge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """One content digest that an edge is not given again until the content changes or a person releases it."""
+    """One content digest that an edge is not given again until the content changes or a person releases it.
+
+    version: that had this content when it was refused; "" where the log does not say.
+    """
 
     key: str
     digest: str
     code: str
     reason: str
     time: str
+    version: str = ""
+
+    @property
+    def what(self) -> str:
+        """`version 3`, or, where the log does not say of which version it is, the beginning of the digest."""
+        return content_words(self.version, self.digest)
+
+    @property
+    def ends(self) -> str:
+        """The command by which a person lets it go."""
+        key = Key.parse(self.key)
+        return f"reconciler release {key.edge} {named(key, {})}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -333,6 +350,11 @@ def refused_rows(state: State, now: str) -> list[Row]:
     return _rows(state, failed, suspensions(state, now), now)
 
 
+def _sorted(table: Mapping[str, _T]) -> list[tuple[str, _T]]:
+    """What a table has, by its names as people list them."""
+    return sorted(table.items(), key=lambda one: natural(one[0]))
+
+
 def object_rows(state: State, now: str) -> tuple[ObjectRow, ...]:
     """The objects of the API server that were ordered or wait to be, by stage, kind, namespace and name."""
     return tuple(_objects(state, suspensions(state, now), now))
@@ -351,7 +373,7 @@ def suspensions(state: State, now: str) -> tuple[Suspension, ...]:
             object=why.get("object", ""),
         )
         for annotated, table in ((False, state.suspensions()), (True, state.annotated))
-        for scope, why in sorted(table.items())
+        for scope, why in _sorted(table)
     )
     return tuple(one for one in every if not one.until or one.until > now)
 
@@ -382,11 +404,11 @@ def status(state: State, now: str) -> Status:
             for what, why in sorted(state.lost.items())
         ),
         lease_holder=state.lease.holder,
-        edges=tuple(_edge(name, seen) for name, seen in sorted(state.edges.items())),
+        edges=tuple(_edge(name, seen) for name, seen in _sorted(state.edges)),
         held=_held(state),
         holds=tuple(_holds(state)),
         suspended=suspended,
-        links=tuple(Refused(peer=peer, error=error) for peer, error in sorted(state.links.items())),
+        links=tuple(Refused(peer=peer, error=error) for peer, error in _sorted(state.links)),
         problems=tuple(state.all_problems),
     )
 
@@ -399,11 +421,16 @@ def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...], 
         served = mine.known(text)
         if served.operation or text in mine.waits:
             key = Key.parse(text)
-            held = _quarantined(key, served, mine.holds.get(text, {}))
+            held = _quarantined(key, served, mine, mine.holds.get(text, {}))
             why = mine.waits.get(text) or standings.stopped(key, served)
             waits = sentence("" if why == coded(served.code, served.message) else why, held)
             found.append(_row(key, served, state, waits, standings.of(key, served)))
-    return sorted(found, key=lambda row: (row.edge, row.kind != "InferenceModel", row.kind, row.name))
+    return sorted(found, key=_place)
+
+
+def _place(row: Row) -> tuple[Any, ...]:
+    """Where a row stands among others: by edge, models first."""
+    return natural(row.edge), row.kind != "InferenceModel", row.kind, natural(row.name)
 
 
 def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Iterable[ObjectRow]:
@@ -414,7 +441,7 @@ def _objects(state: State, suspended: tuple[Suspension, ...], now: str) -> Itera
 def _objects_of(state: State, stage: str, suspended: tuple[Suspension, ...], now: str) -> Iterable[ObjectRow]:
     mine, standings = state.stage(stage), Standings(state, stage, _stops(suspended), now)
     ordered = (text for text, served in mine.keys.items() if served.operation)
-    for text in sorted({*ordered, *mine.waits}):
+    for text in sorted({*ordered, *mine.waits}, key=natural):
         served = mine.known(text)
         key, wish, pending = Key.parse(text), mine.wish(text), text in mine.waits
         standing = standings.of_object(text, served)
@@ -476,11 +503,20 @@ def _stops(suspended: Iterable[Suspension]) -> dict[str, Stop]:
     return {one.scope: Stop(one.words, one.until, one.ends) for one in suspended}
 
 
-def _quarantined(key: Key, served: Served, holds: Mapping[str, Any]) -> str:
-    """What of this key is held back, and who lets it go; "" when nothing is."""
-    if not holds:
+def _quarantined(key: Key, served: Served, mine: StageState, holds: Mapping[str, Any]) -> str:
+    """What of this key is held back that is wanted, and who lets it go; "" when nothing is.
+
+    What nobody wants any more is no news of a row: `status --held` and `why` have it.
+    """
+    waits = str(key) in mine.waits
+    if not holds or not (waits or served.phase in FAILED):
         return ""
-    what = "it" if served.phase in FAILED else ", ".join(digest[:12] for digest in sorted(holds))
+    wanted = mine.wish(key).version if waits else str(served.order.get("version", ""))
+    about = {digest: hold for digest, hold in holds.items() if hold.get("version", wanted) == wanted}
+    if not about:
+        return ""
+    several = ", ".join(content_words(hold.get("version", ""), digest) for digest, hold in sorted(about.items()))
+    what = "it" if served.phase in FAILED else several
     return f"{what} is held back until `reconciler release {key.edge} {named(key, served.order)}`"
 
 
@@ -540,8 +576,15 @@ def _held(state: State) -> Held | None:
 
 def _holds(state: State) -> list[Hold]:
     return [
-        Hold(key=key, digest=digest, code=hold["code"], reason=hold["reason"], time=hold["time"])
-        for key, digests in sorted(state.stage(DELIVER).holds.items())
+        Hold(
+            key=key,
+            digest=digest,
+            code=hold["code"],
+            reason=hold["reason"],
+            time=hold["time"],
+            version=hold.get("version", ""),
+        )
+        for key, digests in _sorted(state.stage(DELIVER).holds)
         for digest, hold in sorted(digests.items())
     ]
 
