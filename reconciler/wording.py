@@ -45,8 +45,13 @@ def general(text: str, own: Mapping[str, str]) -> str:
     own: name -> general name. A name is meant where it stands alone or at the end of another one: `digits-edge-1`.
     """
     for name, kind in own.items():
-        if name and name in text:
-            text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9_-])", kind, text)
+        parts, begins = [], 0
+        while name and (at := text.find(name, begins)) >= 0:
+            end = at + len(name)
+            is_meant = not text[at - 1 : at].isalnum() and not (text[end : end + 1].isalnum() or text[end : end + 1] in {"_", "-"})
+            parts.append(text[begins:at] + (kind if is_meant else name))
+            begins = end
+        text = "".join(parts) + text[begins:]
     return text
 
 
@@ -57,6 +62,12 @@ def names(every: Iterable[str], most: int = NAMED) -> str:
     shown = [f"{part[0]} … {part[-1]}" if len(part) > 2 else ", ".join(part) for part in islice(parts, most)]
     left = sum(map(len, parts[most:]))
     return ", ".join(shown) + (f" and {left} more" if left else "")
+
+
+def named_of(every: Iterable[str]) -> str:
+    """A cell for all of these names: the one, or several with their number: `edge-1 … edge-20 (20)`."""
+    found = in_order(every)
+    return found[0] if len(found) == 1 else f"{names(found)} ({len(found)})"
 
 
 def _runs(ordered: Sequence[str]) -> Iterable[tuple[str, ...]]:

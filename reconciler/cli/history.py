@@ -1,10 +1,12 @@
 """`reconciler history`: the log in words."""
 
+import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import forms, where
+from reconciler.cli.options import alike, forms, where
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--since", metavar="TIME|SEQ", help="Only what was recorded at or after this time, or behind this entry.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the newest so many.")
 @click.option("--follow", "-f", is_flag=True, help="Go on as events come, until interrupted.")
+@alike
 @where
 @forms
 def command(
@@ -29,30 +32,19 @@ def command(
     since: str | None,
     limit: int | None,
     follow: bool,
+    each: bool,
     form: str,
 ) -> None:
     """Show what happened, oldest first: commits, plans, orders, downloads, flips and rollbacks."""
     said = {"edge": edge, "model": model, "commit": commit, "since": since, "limit": str(limit or "")}
-    for record in where.records(said, follow=follow):
-        show(record, form)
+    from reconciler.cli.telling import commits, show, together
 
-
-def show(record: "Record", form: str) -> None:
-    """One event."""
-    if form == "table":
-        from reconciler.cli.draw import line
-
-        line(sentence(record))
-        return
-    from reconciler.cli.output import write_one
-
-    write_one(form, "Event", record)
-
-
-def sentence(record: "Record") -> str:
-    """`   12  2026-11-30 14:02:11  edge-1 digits: serves version 2 (before: 1)`."""
-    from reconciler.cli.status import shown
-    from reconciler.diagnostics import printable
-
-    about = " ".join(part for part in (record.edge, record.model) if part)
-    return printable(f"{record.seq:>6}  {shown(record.time)}  {f'{about}: ' if about else ''}{record.text}")
+    records = where.records(said, follow=follow)
+    if form != "table" or (each and not follow):
+        batches: Iterable[list[Record]] = ([record] for record in records)
+    else:
+        batches = together(records) if follow else commits(records)
+    for batch in batches:
+        show(batch, form, each=each)
+        if follow:
+            sys.stdout.flush()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from reconciler.cli.options import forms, repository, where
+from reconciler.cli.options import alike, forms, repository, where
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ def _forms(command: Any) -> Any:
 @repository
 @where
 @click.option("--verbose", "-v", is_flag=True, help="Name the files that are left out, and why.")
+@alike
 @_forms
-def command(*, where: Where, form: str, check: bool, verbose: bool, **about: str | None) -> int:
+def command(*, where: Where, form: str, check: bool, verbose: bool, each: bool, **about: str | None) -> int:
     """Show what would change for which edge, why, and what it costs. Changes nothing.
 
     A local work tree is taken as it is checked out, on whatever branch, committed or not; with --branch that branch.
@@ -55,11 +56,11 @@ def command(*, where: Where, form: str, check: bool, verbose: bool, **about: str
     match form:
         case "table":
             _show_left_out(shown.left_out, verbose=verbose)
-            _show(shown, plan, problems)
+            _show(shown, plan, problems, each=each)
         case "markdown" | "sarif":
             from reconciler.cli import plan_forms
 
-            print(plan_forms.FORMS[form](shown, plan, problems))
+            print(plan_forms.FORMS[form](shown, plan, problems, each=each))
         case _:
             from reconciler.cli.output import write
 
@@ -275,26 +276,23 @@ def fetched(plan: "Plan") -> dict[str, int | None]:
     }
 
 
-def _show(shown: "Shown", plan: "Plan", problems: "Sequence[Diagnostic]") -> None:
-    from reconciler.cli.draw import STYLES, line, table
-    from reconciler.cli.plan_forms import step_lines, summary
-    from reconciler.diagnostics import printable, render_all
-    from reconciler.history.timeline import size
+def _show(shown: "Shown", plan: "Plan", found: "Sequence[Diagnostic]", *, each: bool) -> None:
+    from reconciler.cli.draw import STYLES, line, problems, table
+    from reconciler.cli.plan_forms import summary, told_fetches, told_refused, told_steps
+    from reconciler.diagnostics import printable
 
     for path in shown.uncommitted:
         click.echo(f"not committed yet: {printable(path)}", err=True)
     if shown.unknown:
         line(printable(shown.unknown), "yellow")
     line(printable(f"plan of {shown.of}") + "\n")
-    for step in plan.steps:
-        for about, text in step_lines(step):
+    for lines in told_steps(plan.steps, each=each):
+        for about, text in lines:
             line(text, "yellow" if about == "waits" else STYLES.get(about, ""))
         line("")
-    if shown.fetch_bytes:
-        table(
-            ("EDGE", "FETCHES"),
-            ((edge, "an undeclared size" if n is None else size(n)) for edge, n in shown.fetch_bytes.items()),
-        )
+    fetches = list(told_fetches(shown, each=each))
+    if fetches:
+        table(("EDGE", "FETCHES"), fetches)
         line("")
     for note in shown.notes:
         line(f"note: {note}\n", "yellow")
@@ -302,11 +300,11 @@ def _show(shown: "Shown", plan: "Plan", problems: "Sequence[Diagnostic]") -> Non
         line(printable(f"check: {check}") + "\n", "yellow")
     if shown.checked:
         line(f"check: {shown.checked}\n")
-    for one in shown.refused:
-        said = f"note: {one['edge']} {one['model']}: version {one['version']} is {one['phase']}: {one['code']}: "
-        line(printable(f"{said}{one['message']}{'; ' if one['waits'] else ''}{one['waits']}") + "\n", "yellow")
-    if problems:
-        line(render_all(problems) + "\n")
+    for refused in told_refused(shown, each=each):
+        line(printable(f"note: {refused}") + "\n", "yellow")
+    if found:
+        problems(found, each=each)
+        line("")
     named = f"plan {shown.digest}" if shown.digest and any(not step.waits for step in plan.steps) else "plan"
     line(f"{named}: {summary(shown)}" if plan.steps else summary(shown))
     if plan.held:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.options import Duration, forms, where
+from reconciler.cli.options import Duration, alike, forms, where
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 @click.argument("model", required=False)
 @click.option("--wait", is_flag=True, help="Until it was looked at, and what that ordered is done or cannot be.")
 @click.option("--timeout", "timeout_s", type=Duration(), default=60.0, show_default=True, help="For that.")
+@alike
 @where
 @forms
-def command(*, scope: str | None, model: str | None, wait: bool, timeout_s: float, where: Where, form: str) -> int:
+def command(
+    *, scope: str | None, model: str | None, wait: bool, timeout_s: float, each: bool, where: Where, form: str
+) -> int:
     """Have the running reconciler look now at SCOPE, and try now what of it was refused or waits for the world.
 
     SCOPE is an edge, with a MODEL of it or without, or an object as im/faces or InferenceModel/default/faces; without
@@ -39,14 +42,15 @@ def command(*, scope: str | None, model: str | None, wait: bool, timeout_s: floa
         answered(form, "Reconciliation", {**told, **answer}, what)
         return 0
     if not wait:
-        left = _left(where.ask("status", {}), named, model)
-        words = "".join(f"\n  {one}" for one in left)
+        seen = where.ask("status", {})
+        left = _left(seen, named, model, each=True)
+        words = "".join(f"\n  {one}" for one in _left(seen, named, model, each=each))
         answered(form, "Reconciliation", {**told, "asked": True, "left": left}, f"it looks at {what} now{words}")
         return 0
     held = f"; the plan is held: {answer['held']}" if answer.get("held") else ""
     words = f"looked at {what}: {counted(answer['counts'])}{held}"
     seen = _served(where, {"edge": _edge(named), "model": model or ""}, timeout_s, shows=form == "table")
-    return _tell(seen, form, {**told, **answer}, words)
+    return _tell(seen, form, {**told, **answer}, words, each=each)
 
 
 def _edge(scope: str) -> str:
@@ -66,7 +70,7 @@ def _served(where: Where, said: dict[str, str], timeout_s: float, *, shows: bool
     return until_live(of_running(where, look), timeout_s, shows=shows)
 
 
-def _tell(seen: "Awaited", form: str, told: dict[str, Any], words: str) -> int:
+def _tell(seen: "Awaited", form: str, told: dict[str, Any], words: str, *, each: bool) -> int:
     """Say what came of it; the exit code."""
     from reconciler.cli.verbs import answered
     from reconciler.cli.wait import CODES, show_holds
@@ -74,19 +78,22 @@ def _tell(seen: "Awaited", form: str, told: dict[str, Any], words: str) -> int:
 
     answered(form, "Reconciliation", {**told, "word": seen.word, "holds": plain(seen.holds)}, words)
     if form == "table":
-        show_holds(seen.holds)
+        show_holds(seen.holds, each=each)
     return CODES[seen.word]
 
 
-def _left(seen: "Status", scope: str, model: str | None) -> list[str]:
+def _left(seen: "Status", scope: str, model: str | None, *, each: bool) -> list[str]:
     """What a look does not change, in words: what is held back for its content, and refused documents."""
+    from reconciler.cli.status import stand_alike
     from reconciler.errors import Retry, retry_of
 
-    quarantined = [
-        f"{row.edge} {row.model} is not tried: {row.said}"
+    quarantined = (
+        row
         for row in seen.rows
         if row.phase in {"Rejected", "RolledBack"} and retry_of(row.code) is Retry.CONTENT
         if scope in {"*", row.edge, row.key.partition("@")[0]} and model in {None, row.model, row.name}
-    ]
+    )
+    told = [f"{what} is not tried: {said}" for what, _, said in stand_alike(quarantined, each=each)]
     refused = sum(problem.get("severity", "error") == "error" for problem in seen.problems)
-    return quarantined + ([f"{refused} documents are refused: `reconciler status`"] if refused else [])
+    many = f"{refused} documents are refused" if refused > 1 else "a document is refused"
+    return told + ([f"{many}: `reconciler status` shows where"] if refused else [])

@@ -1,6 +1,7 @@
 """`reconciler run`: the hub in the foreground, saying what happens as it happens."""
 
 import contextlib
+import sys
 import threading
 import time
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from reconciler.cli.followed import settings_of
-from reconciler.cli.options import Duration, cluster, forms, repository, state
+from reconciler.cli.options import Duration, alike, cluster, forms, repository, state
 from reconciler.errors import WorldUnavailable
 
 if TYPE_CHECKING:
-    from reconciler.history.status import ObjectRow, Row, Status
+    from reconciler.history.status import Status
     from reconciler.web.server import Door
 
 SHOWN: Final = 20
@@ -42,9 +43,10 @@ REFUSED, UNANSWERED, HELD, INTERRUPTED = 3, 4, 5, 130
     help="Stop when all is as Git says (0), or documents are refused (3), nobody answers (4), a plan is held (5).",
 )
 @click.option("--timeout", "timeout_s", type=Duration(), default=300.0, show_default=True, help="With --once: seconds.")
+@alike
 @state
 @forms
-def command(once: bool, timeout_s: float, agents: bool, form: str, **options: Any) -> int:
+def command(once: bool, timeout_s: float, agents: bool, each: bool, form: str, **options: Any) -> int:
     """Follow a repository, keep every edge of this machine as it says, and tell what happens until stopped.
 
     With --kubeconfig, --context or --in-cluster it is the objects of that cluster that are kept as Git says.
@@ -62,7 +64,7 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
         door = None if once or settings.listen == "off" else _door(settings.listen, stack)
         hub = HubProcess(settings, supervise=agents)
         click.echo(f"following {settings.branch} of {settings.repo}; state in {settings.state_dir}", err=True)
-        narrator = Narrator(hub.record, options["state_dir"], form)
+        narrator = Narrator(hub.record, options["state_dir"], form, each=each)
         hub.log.subscribe(narrator.hear)
         told = threading.Event()
         if door is not None:
@@ -84,7 +86,7 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
                 if told.is_set():
                     return INTERRUPTED
                 raise
-    return INTERRUPTED if told.is_set() else verdict(seen)
+    return INTERRUPTED if told.is_set() else verdict(seen, each=each)
 
 
 def _door(listen: str, stack: contextlib.ExitStack) -> "Door":
@@ -107,23 +109,24 @@ def _handed_over(log: Path) -> None:
         time.sleep(0.1)
 
 
-def verdict(seen: "Status") -> int:
-    """The exit code of `run --once`, with the reason on stderr where it is not 0."""
-    from reconciler.history.keys import spoken
+def verdict(seen: "Status", *, each: bool = False) -> int:
+    """The exit code of `run --once`, with the reason on stderr where it is not 0. each: of every row by itself."""
+    from reconciler.cli.draw import line, problems, screen
+    from reconciler.cli.status import stand_alike
+    from reconciler.diagnostics import Diagnostic, printable
 
+    at = screen(sys.stderr)
     waiting = [row for row in seen.rows if not row.settled]
     objects = [one for one in seen.objects if not one.settled]
     is_silent = any(row.under_way for row in waiting) or any(one.open for one in objects)
-    for row in waiting:
-        click.echo(f"{row.edge} {row.model}: {row.phase}: {_said(row)}", err=True)
-    for one in objects[:SHOWN]:
-        click.echo(f"{spoken(one.key)}: {one.stands}: {_said(one)}", err=True)
-    if len(objects) > SHOWN:
-        click.echo(f"and {len(objects) - SHOWN} objects more", err=True)
+    told = stand_alike([*waiting, *objects], each=each)
+    most = len(told) if each else SHOWN
+    for what, phase, said in told[:most]:
+        line(printable(f"{what}: {phase}: {said or 'no answer yet'}"), at=at)
+    if len(told) > most:
+        line(f"and {len(told) - most} more: `reconciler status`", at=at)
     if seen.refused:
-        from reconciler.diagnostics import Diagnostic, render_all
-
-        click.echo(render_all([Diagnostic.from_dict(dict(problem)) for problem in seen.problems]), err=True)
+        problems([Diagnostic.from_dict(dict(problem)) for problem in seen.problems], at, each=each)
         return REFUSED
     if seen.converged and not seen.suspended:
         return 0
@@ -138,6 +141,3 @@ def verdict(seen: "Status") -> int:
         return UNANSWERED
     return HELD
 
-
-def _said(one: "Row | ObjectRow") -> str:
-    return one.said or one.standing.why or "no answer yet"

@@ -173,7 +173,7 @@ class Edge:
 class Hold:
     """One content digest that an edge is not given again until the content changes or a person releases it.
 
-    version: that had this content when it was refused; "" where the log does not say.
+    version: that had this content when it was refused; "" where the log does not say.  model: see named.
     """
 
     key: str
@@ -182,6 +182,7 @@ class Hold:
     reason: str
     time: str
     version: str = ""
+    model: str = ""
 
     @property
     def what(self) -> str:
@@ -192,7 +193,7 @@ class Hold:
     def ends(self) -> str:
         """The command by which a person lets it go."""
         key = Key.parse(self.key)
-        return f"reconciler release {key.edge} {named(key, {})}"
+        return f"reconciler release {key.edge} {self.model or key.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -583,6 +584,7 @@ def _holds(state: State) -> list[Hold]:
             reason=hold["reason"],
             time=hold["time"],
             version=hold.get("version", ""),
+            model=named(Key.parse(key), state.stage(DELIVER).known(key).order),
         )
         for key, digests in _sorted(state.stage(DELIVER).holds)
         for digest, hold in sorted(digests.items())

@@ -271,8 +271,7 @@ def _content(data: Data) -> str:
 
 def _staged(event: Event) -> str:
     data = event.data
-    fetched = f"fetched {size(data['fetched'])}" if data.get("fetched") else "nothing to fetch"
-    return f"staged {_content(data)}, {fetched}"
+    return f"staged {_content(data)}" + (f", fetched {size(data['fetched'])}" if data.get("fetched") else "")
 
 
 def _activated(event: Event) -> str:
