@@ -30,7 +30,7 @@ def grouped(pairs: Iterable[tuple[What, Where]], *, each: bool = False) -> list[
     for what, where in () if each else pairs:
         same.setdefault(what, []).append(where)
     many = {what: tuple(alike) for what, alike in same.items() if len(alike) > FEW}
-    found = []
+    found: list[tuple[What, tuple[Where, ...]]] = []
     for what, where in pairs:
         if what not in many:
             found.append((what, (where,)))
@@ -48,7 +48,8 @@ def general(text: str, own: Mapping[str, str]) -> str:
         parts, begins = [], 0
         while name and (at := text.find(name, begins)) >= 0:
             end = at + len(name)
-            is_meant = not text[at - 1 : at].isalnum() and not (text[end : end + 1].isalnum() or text[end : end + 1] in {"_", "-"})
+            before, after = text[at - 1 : at], text[end : end + 1]
+            is_meant = not (before.isalnum() or after.isalnum() or after in {"_", "-"})
             parts.append(text[begins:at] + (kind if is_meant else name))
             begins = end
         text = "".join(parts) + text[begins:]

@@ -6,7 +6,6 @@ terminal nothing is folded, or ever redrawn.
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
 STYLES: Final[Mapping[str, str]] = {
     "Committed": "green", "Active": "green", "ok": "green", "create": "green",
     "Rejected": "red", "RolledBack": "red", "Degraded": "red", "error": "red", "fail": "red", "delete": "red",
-    "Unknown": "yellow", "Desired": "yellow", "Downloading": "cyan", "Verified": "cyan", "Staged": "cyan",
+    "Unknown": "yellow", "Retrying": "yellow", "Desired": "yellow",
+    "Downloading": "cyan", "Verified": "cyan", "Staged": "cyan",
     "warning": "yellow", "warn": "yellow", "held": "yellow", "update": "yellow",
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import alike, forms, where
+from reconciler.cli.options import forms, one_by_one, where
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--since", metavar="TIME|SEQ", help="Only what was recorded at or after this time, or behind this entry.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the newest so many.")
 @click.option("--follow", "-f", is_flag=True, help="Go on as events come, until interrupted.")
-@alike
+@one_by_one
 @where
 @forms
 def command(

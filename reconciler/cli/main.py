@@ -21,7 +21,6 @@ import click
 
 import reconciler
 from reconciler.cli.options import FORM
-from reconciler.diagnostics import render_all
 from reconciler.errors import MachineUnfit, ReconcilerError, RepositoryRefused, UsageError
 from reconciler.web import document
 
@@ -110,9 +109,12 @@ def tell(failure: ReconcilerError, form: str) -> None:
     if form == "json":
         print(json.dumps(document.failure(failure), ensure_ascii=False), file=sys.stderr)
         return
+    from reconciler.cli import draw
+
+    at = draw.screen(sys.stderr)
     if problems:
-        print(render_all(problems), file=sys.stderr)
-    print(f"error[{failure.code}]: {failure.message}\n help: {failure.advice}", file=sys.stderr)
+        draw.problems(problems, at)
+    draw.line(f"error[{failure.code}]: {failure.message}\n help: {failure.advice}", at=at)
 
 
 def _asks_for_json(words: Sequence[str]) -> bool:

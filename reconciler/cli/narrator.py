@@ -1,7 +1,8 @@
 """What `run` says while it runs: a line an event, and how far downloads are. May import: history, control_socket.
 
-In: the log's new entries, and agents asked over their control sockets.  Out: lines on stdout, what comes together and is
-equal once; bars on stderr, or a line now and then where there is no terminal. A slow reader of the output never slows the hub: lines wait in a queue.
+In: the log's new entries, and agents asked over their control sockets.  Out: lines on stdout, what comes together and
+is equal once; bars on stderr, or a line now and then where there is no terminal. A slow reader of the output never
+slows the hub: lines wait in a queue.
 """
 
 import queue

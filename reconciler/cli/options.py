@@ -54,7 +54,7 @@ def forms(command: Command, more: tuple[str, ...] = ()) -> Command:
     return form(color(command))
 
 
-def alike(command: Command) -> Command:
+def one_by_one(command: Command) -> Command:
     """--each, as `each`: what is alike is told one by one, in the table; in JSON it always is."""
     return click.option("--each", is_flag=True, help="Tell what is alike one by one.")(command)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from reconciler.cli.options import alike, forms, repository, where
+from reconciler.cli.options import forms, one_by_one, repository, where
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _forms(command: Any) -> Any:
 @repository
 @where
 @click.option("--verbose", "-v", is_flag=True, help="Name the files that are left out, and why.")
-@alike
+@one_by_one
 @_forms
 def command(*, where: Where, form: str, check: bool, verbose: bool, each: bool, **about: str | None) -> int:
     """Show what would change for which edge, why, and what it costs. Changes nothing.
@@ -306,7 +306,10 @@ def _show(shown: "Shown", plan: "Plan", found: "Sequence[Diagnostic]", *, each: 
         problems(found, each=each)
         line("")
     named = f"plan {shown.digest}" if shown.digest and any(not step.waits for step in plan.steps) else "plan"
-    line(f"{named}: {summary(shown)}" if plan.steps else summary(shown))
+    wrong = sum(one.severity == "error" for one in found)
+    mend = f"; mend the {f'{wrong} errors' if wrong > 1 else 'error'} above, and plan again" if wrong else ""
+    said = summary(shown) if shown.counts or shown.then or shown.refused or not wrong else "nothing else to do"
+    line((f"{named}: {said}" if plan.steps else said) + mend)
     if plan.held:
         line(f"held: {plan.held}", "yellow")
         line(f" help: `reconciler approve {shown.digest}` releases it once a reconciler has read the commit")

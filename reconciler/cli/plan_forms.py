@@ -138,7 +138,7 @@ def told_refused(shown: Shown, *, each: bool = False) -> Iterator[str]:
     """What was ordered, is wanted still, and was refused by its edge, the same on many once."""
 
     def said(one: dict[str, Any]) -> str:
-        waits = f"; {one['waits']}" if one["waits"] else ""
+        waits = f"; {one['waits']}" if one.get("waits") else ""
         return f"version {one['version']} is {one['phase']}: {one['code']}: {one['message']}{waits}"
 
     pairs = (((one["model"], general(said(one), {one["edge"]: "EDGE"})), one) for one in shown.refused)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.options import Duration, alike, forms, where
+from reconciler.cli.options import Duration, forms, one_by_one, where
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.argument("model", required=False)
 @click.option("--wait", is_flag=True, help="Until it was looked at, and what that ordered is done or cannot be.")
 @click.option("--timeout", "timeout_s", type=Duration(), default=60.0, show_default=True, help="For that.")
-@alike
+@one_by_one
 @where
 @forms
 def command(

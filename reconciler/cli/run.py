@@ -4,13 +4,14 @@ import contextlib
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from reconciler.cli.followed import settings_of
-from reconciler.cli.options import Duration, alike, cluster, forms, repository, state
+from reconciler.cli.options import Duration, cluster, forms, one_by_one, repository, state
 from reconciler.errors import WorldUnavailable
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ REFUSED, UNANSWERED, HELD, INTERRUPTED = 3, 4, 5, 130
     help="Stop when all is as Git says (0), or documents are refused (3), nobody answers (4), a plan is held (5).",
 )
 @click.option("--timeout", "timeout_s", type=Duration(), default=300.0, show_default=True, help="With --once: seconds.")
-@alike
+@one_by_one
 @state
 @forms
 def command(once: bool, timeout_s: float, agents: bool, each: bool, form: str, **options: Any) -> int:
@@ -79,6 +80,7 @@ def command(once: bool, timeout_s: float, agents: bool, each: bool, form: str, *
         with narrator, stopped_by_signals(stop), failed_by_threads(hub.queue.fail):
             if not once:
                 hub.run()
+                _tell_stopped(hub.stopped)
                 return 0
             try:
                 seen = hub.once(timeout_s)
@@ -94,6 +96,16 @@ def _door(listen: str, stack: contextlib.ExitStack) -> "Door":
     from reconciler.web.server import Door
 
     return stack.enter_context(contextlib.closing(Door(listen)))
+
+
+def _tell_stopped(edges: Sequence[str]) -> None:
+    """What ended with the hub: who stopped it should know what does not serve any more."""
+    from reconciler.wording import names
+
+    if edges:
+        agents = "the agent of 1 edge" if len(edges) == 1 else f"the agents of {len(edges)} edges"
+        said = f"stopped, and with it {agents} ({names(edges)}) and the runtimes of their models"
+        click.echo(f"{said}: they serve again at the next `reconciler run`", err=True)
 
 
 def _handed_over(log: Path) -> None:
@@ -140,4 +152,3 @@ def verdict(seen: "Status", *, each: bool = False) -> int:
         click.echo(f"{seen.standing.word}: {seen.standing.why}", err=True)
         return UNANSWERED
     return HELD
-

@@ -1,10 +1,11 @@
 """`reconciler status`: what every edge has and what waits, from the logs alone."""
 
+import sys
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from reconciler.cli.options import alike, forms, where
+from reconciler.cli.options import forms, one_by_one, where
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: reconciler status --output json | jq '.rows[] | select(.open)'")
 @click.option("--as-of", metavar="TIME", help="Take this time (RFC 3339, UTC) for now; ages are counted from it.")
 @click.option("--held", is_flag=True, help="Also what is held back, whether anybody wants it or not.")
-@alike
+@one_by_one
 @where
 @forms
 def command(*, where: Where, as_of: str | None, held: bool, each: bool, form: str) -> None:
@@ -34,6 +35,7 @@ def command(*, where: Where, as_of: str | None, held: bool, each: bool, form: st
 
 def tell_age(where: Where, last: str = "") -> None:
     """Say it where nobody writes the log that was asked: what it says is no answer of now. last: its newest time."""
+    from reconciler.cli.draw import line, screen
     from reconciler.edge.paths import StateDirectory
     from reconciler.eventlog.lock import is_held
     from reconciler.wiring.past import edge_alone
@@ -41,7 +43,7 @@ def tell_age(where: Where, last: str = "") -> None:
     place, edge = StateDirectory(where.state_dir), edge_alone(where.state_dir)
     if not is_held(place.edge(edge).log if edge else place.hub.log):
         who, at = "agent" if edge else "reconciler", f", last at {shown(last)}" if last else ""
-        click.echo(f"no {who} runs at {where.state_dir}: this is what its log says{at}", err=True)
+        line(f"no {who} runs at {where.state_dir}: this is what its log says{at}", at=screen(sys.stderr))
 
 
 def show(seen: "Status", *, each: bool = False, held: bool = False) -> None:
@@ -156,7 +158,9 @@ def stand_alike(rows: "Iterable[Row | ObjectRow]", *, each: bool) -> list[tuple[
         said = (one.said if many == 1 else _said_of(alike)) or one.standing.why
         if hasattr(one, "model"):
             edges = names(row.edge for row in alike)
-            told.append((f"{one.edge} {one.model}" if many == 1 else f"{one.model} on {many} edges ({edges})", one.phase, said))
+            told.append(
+                (f"{one.edge} {one.model}" if many == 1 else f"{one.model} on {many} edges ({edges})", one.stands, said)
+            )
         else:
             keys = names(spoken(row.key) for row in alike)
             told.append((keys if many == 1 else f"{many} of {one.kind} ({keys})", one.stands, said))
@@ -164,7 +168,9 @@ def stand_alike(rows: "Iterable[Row | ObjectRow]", *, each: bool) -> list[tuple[
 
 
 def _key(row: "Row | ObjectRow") -> tuple[str, ...]:
-    return (*(_stands(row) if hasattr(row, "model") else _object_stands(row)), row.standing.why)
+    from reconciler.history.status import Row
+
+    return (*(_stands(row) if isinstance(row, Row) else _object_stands(row)), row.standing.why)
 
 
 def _object_stands(one: "ObjectRow") -> tuple[str, ...]:
@@ -186,7 +192,7 @@ def _stands(row: "Row") -> tuple[str, ...]:
     from reconciler.history.status import NEVER
 
     known = row.unknown_since if row.unknown_since == NEVER else str(bool(row.unknown_since))
-    return row.kind, row.model, row.wanted, str(row.pinned), row.serving, row.phase, known, _said_of([row])
+    return row.kind, row.model, row.wanted, str(row.pinned), row.serving, row.stands, known, _said_of([row])
 
 
 def _said_of(alike: "Sequence[Row | ObjectRow]") -> str:
@@ -208,7 +214,9 @@ def _since(alike: "Sequence[Row | ObjectRow]", seen: "Status") -> str:
     """How long it has been so, of several from the newest to the oldest."""
     from reconciler.history.status import age
 
-    return _range([age(time, seen.as_of) for time in sorted(getattr(one, "unknown_since", "") or one.since for one in alike)])
+    return _range(
+        [age(time, seen.as_of) for time in sorted(getattr(one, "unknown_since", "") or one.since for one in alike)]
+    )
 
 
 def _range(ages: "Sequence[str]") -> str:
@@ -228,10 +236,12 @@ def _cells(alike: "Sequence[Row]", seen: "Status") -> tuple[str, ...]:
     wanted = (row.wanted or "(none)") + (" (pin)" if row.pinned else "")
     message = row.said if len(alike) == 1 else _said_of(alike)
     if not row.unknown_since:
-        return edges, model, wanted, row.serving or "-", row.phase, _since(alike, seen), message
+        return edges, model, wanted, row.serving or "-", row.stands, _since(alike, seen), message
     first = min(one.unknown_since for one in alike)
     never = row.unknown_since == NEVER
-    heard = f"the edge{'s were' if len(alike) > 1 else ' was'} never heard" if never else f"unknown since {shown(first)}"
+    heard = (
+        f"the edge{'s were' if len(alike) > 1 else ' was'} never heard" if never else f"unknown since {shown(first)}"
+    )
     last = f", last event {row.last_sequence}" if len(alike) == 1 else ""
     serving = f"{row.serving}?" if row.serving else "?"
     return edges, model, wanted, serving, "Unknown", _since(alike, seen), sentence(f"{heard}{last}", message)

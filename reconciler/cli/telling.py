@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from reconciler.history.events import REF_ADVANCED
-from reconciler.wording import general, grouped, in_order, names
+from reconciler.natural import in_order
+from reconciler.wording import general, grouped, names
 
 if TYPE_CHECKING:
     from reconciler.web.records import Record
@@ -56,7 +57,7 @@ def commits(records: "Iterable[Record]") -> "Iterator[list[Record]]":
 
 def together(arriving: Iterable[_T]) -> Iterator[list[_T]]:
     """What arrives within GATHER_S of the first of it. Raises what `arriving` raises, behind what came before."""
-    came: queue.SimpleQueue[_T | None | BaseException] = queue.SimpleQueue()
+    came: queue.SimpleQueue[_T | BaseException | None] = queue.SimpleQueue()
 
     def take() -> None:
         try:

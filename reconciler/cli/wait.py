@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from reconciler.cli.options import Duration, alike, forms, where
+from reconciler.cli.options import Duration, forms, one_by_one, where
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ CODES: Final = {"live": 0, "failing": 1, "refused": 3, "under way": 4, "unread":
 @click.option("--timeout", "timeout_s", type=Duration(), default=300.0, show_default=True, help="Seconds.")
 @click.option("--repo", type=click.Path(path_type=Path, file_okay=False, exists=True), help="A work tree of it.")
 @click.option("--branch", default="", help="What the hub follows, where it cannot say.  [default: main]")
-@alike
+@one_by_one
 @where
 @forms
 def command(

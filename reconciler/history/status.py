@@ -70,6 +70,11 @@ class Row:
         return self.standing.is_as_git
 
     @property
+    def stands(self) -> str:
+        """Its phase for people: what failed before it was begun, and is tried again, is no mere wish any more."""
+        return "Retrying" if self.phase == "Desired" and self.open and self.code else self.phase
+
+    @property
     def under_way(self) -> bool:
         """Whether its edge has still to say that what it was given stands, or why it does not."""
         return self.open or bool(self.unknown_since) or self.phase not in {"Committed", "Waiting", *FAILED}

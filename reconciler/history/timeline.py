@@ -78,9 +78,11 @@ def _commit(event: Event) -> str:
 
 def _ref_advanced(event: Event) -> str:
     data = event.data
-    reverts = f", back to {str(data['reverts'])[:7]}" if data.get("reverts") else ""
     files = len(data.get("files", {}))
-    said = f"{_commit(event)} by {data['author']}: {data['subject']} ({files} file{'s' * (files != 1)}{reverts})"
+    were = (
+        f", as {'they were' if files != 1 else 'it was'} in {str(data['reverts'])[:7]}" if data.get("reverts") else ""
+    )
+    said = f"{_commit(event)} by {data['author']}: {data['subject']} ({files} file{'s' * (files != 1)}{were})"
     odd = f"malformed, and read all the same: {', '.join(data['malformed'])}" if data.get("malformed") else ""
     empty = "nothing is declared there" if data.get("empty") else ""
     further = (odd, switch(data.get("before", {}), data.get("source", {})), data.get("missing", "") or empty)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol
 
-from reconciler.diagnostics import BLOCKS_PRUNING, HOLDS_DELETES, Diagnostic, Position
+from reconciler.diagnostics import BLOCKS_PRUNING, HOLDS_DELETES, Diagnostic
 from reconciler.errors import HistoryError
 from reconciler.history.keys import spoken
 from reconciler.history.state import State
@@ -57,8 +57,8 @@ class Candidate:
     slot: Slot | None  # None: it cannot be used
     line: int
     broken: bool = False  # what stood behind it may be in it
-    at: Position = Position(0, 0)  # its name, or where that should be
-    text: str = ""  # the line of that
+    named: int = 0  # the line of its name, or of where that should be
+    text: str = ""  # what stands there
 
 
 @dataclass
@@ -219,7 +219,9 @@ class LastGood:
         is_unclear = bool(unread) and not documents
         by_line = _by_first_line(unread, documents)
         for document in documents:
-            candidate = Candidate(file.path, None, NOTHING, document.line, at=document.key_position(("metadata", "name")))
+            candidate = Candidate(
+                file.path, None, NOTHING, document.line, at=document.key_position(("metadata", "name"))
+            )
             candidate.text = document.snippet(candidate.at.line)
             said = by_line.pop(document.first_line, []) if document.broken else []
             candidates.append(candidate)
@@ -392,13 +394,17 @@ def _object(declaration: Declaration, document: Document) -> Object:
     lines = {name: document.key_position(("spec", name)).line for name in spec if document.has(("spec", name))}
     for n, _ in enumerate(spec.get("pins") or ()):
         lines[f"pins/{n}"] = document.position(("spec", "pins", n)).line
-    for field in ("versions", "manifest"):  # where an entry says its digest, else where it begins
-        for n, _ in enumerate(spec.get(field) or ()):
-            at = ("spec", field, n, "sha256sum")
-            lines[f"{field}/{n}"] = (document.key_position(at) if document.has(at) else document.position(at[:3])).line
-    for field in ("modelRef", "servingPort", "replicas"):
-        if document.has(at := ("spec", "template", "spec", field)):
-            lines[f"template/{field}"] = document.key_position(at).line
+    for name in ("versions", "manifest"):  # where an entry says its digest, else where it begins
+        for n, _ in enumerate(spec.get(name) or ()):
+            entry = ("spec", name, n)
+            has = document.has((*entry, "sha256sum"))
+            lines[f"{name}/{n}"] = (
+                document.key_position((*entry, "sha256sum")) if has else document.position(entry)
+            ).line
+    for name in ("modelRef", "servingPort", "replicas"):
+        inner = ("spec", "template", "spec", name)
+        if document.has(inner):
+            lines[f"template/{name}"] = document.key_position(inner).line
     return Object(
         **declaration.identity._asdict(),
         labels=dict(declaration.labels),
@@ -431,7 +437,7 @@ def _declared_twice(candidate: Candidate, rivals: list[tuple[str, int]]) -> Diag
         code="RX214",
         message=f"{spoken(str(candidate.identity))} is declared again at {places}",
         path=candidate.path,
-        line=candidate.at.line or candidate.line,
+        line=candidate.named or candidate.line,
         column=1,
         notes=(BLOCKS_PRUNING,),  # one of them may have been meant as what is missing
         help="keep one of them; until then it stays as it was",
