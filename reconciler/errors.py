@@ -433,6 +433,10 @@ DIAGNOSTICS: dict[str, tuple[str, str]] = {
         "not-read-any-more",
         "A warning: a file that declared something was moved, or hidden, to where nothing is read.",
     ),
+    "RX227": (
+        "selects-nothing",
+        "A warning: no edge has the labels that are selected; what was selected before would be deleted.",
+    ),
     "RX230": (
         "unproven",
         (

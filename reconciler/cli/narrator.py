@@ -19,7 +19,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Entry
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.timeline import labelled, named
-from reconciler.web.records import record
+from reconciler.web.records import Contents, record
 
 if TYPE_CHECKING:
     from reconciler.engine.recorder import Recorder
@@ -34,7 +34,7 @@ class Narrator:
     """Tells what is appended while it is entered. `hear` is the log's listener."""
 
     def __init__(self, recorder: "Recorder", state_dir: Path, form: str, *, each: bool = False) -> None:
-        self._each = each
+        self._each, self._contents = each, Contents(recorder.state)
         self._mine, self._state, self._form = recorder.state.stage(DELIVER), StateDirectory(state_dir), form
         self._heard: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="narrator", daemon=True)
@@ -83,7 +83,7 @@ class Narrator:
 
     def _tell(self, entries: list[Entry]) -> None:
         told = [entry for entry in entries if entry.event.type not in QUIET and not _is_copied_intent(entry)]
-        show([record(entry) for entry in told], self._form, each=self._each)
+        show([record(entry, contents=self._contents) for entry in told], self._form, each=self._each)
 
     def _next(self, timeout_s: float | None) -> list[Entry | None]:
         """The next entries, those that come together. Lines are written out when none waits: of thousands at once not

@@ -142,7 +142,7 @@ def _told(ahead: "Preview", plan: "Plan", unknown: str) -> "tuple[Shown, Plan, l
     from reconciler.cli.plan_forms import Shown
     from reconciler.diagnostics import Diagnostic
 
-    problems = [Diagnostic.from_dict(one) for one in ahead.state.all_problems]
+    problems = [*(Diagnostic.from_dict(one) for one in ahead.state.all_problems), *ahead.warnings()]
     every = replace(plan, steps=(*plan.steps, *ahead.then.steps))
     shown = Shown(
         unknown=unknown,
@@ -278,7 +278,7 @@ def fetched(plan: "Plan") -> dict[str, int | None]:
 
 def _show(shown: "Shown", plan: "Plan", found: "Sequence[Diagnostic]", *, each: bool) -> None:
     from reconciler.cli.draw import STYLES, line, problems, table
-    from reconciler.cli.plan_forms import summary, told_fetches, told_refused, told_steps
+    from reconciler.cli.plan_forms import fetch_words, summary, told_fetches, told_refused, told_steps
     from reconciler.diagnostics import printable
 
     for path in shown.uncommitted:
@@ -291,9 +291,11 @@ def _show(shown: "Shown", plan: "Plan", found: "Sequence[Diagnostic]", *, each: 
             line(text, "yellow" if about == "waits" else STYLES.get(about, ""))
         line("")
     fetches = list(told_fetches(shown, each=each))
-    if fetches:
+    if len(fetches) > 1:
         table(("EDGE", "FETCHES"), fetches)
         line("")
+    for edges, amount in fetches if len(fetches) == 1 else ():
+        line(fetch_words(edges, amount))
     for note in shown.notes:
         line(f"note: {note}\n", "yellow")
     for check in shown.checks:
@@ -306,7 +308,7 @@ def _show(shown: "Shown", plan: "Plan", found: "Sequence[Diagnostic]", *, each: 
         problems(found, each=each)
         line("")
     named = f"plan {shown.digest}" if shown.digest and any(not step.waits for step in plan.steps) else "plan"
-    wrong = sum(one.severity == "error" for one in found)
+    wrong = sum(one.severity == "error" for one in set(found))
     mend = f"; mend the {f'{wrong} errors' if wrong > 1 else 'error'} above, and plan again" if wrong else ""
     said = summary(shown) if shown.counts or shown.then or shown.refused or not wrong else "nothing else to do"
     line((f"{named}: {said}" if plan.steps else said) + mend)

@@ -134,6 +134,11 @@ def told_fetches(shown: Shown, *, each: bool = False) -> Iterator[tuple[str, str
         yield named_of(edges), amount + (" each" if len(edges) > 1 else "")
 
 
+def fetch_words(edges: str, amount: str) -> str:
+    """`edge-1 … edge-20 (20) fetch 4.9 MiB each`."""
+    return f"{edges} fetch{'' if amount.endswith(' each') else 'es'} {amount}"
+
+
 def told_refused(shown: Shown, *, each: bool = False) -> Iterator[str]:
     """What was ordered, is wanted still, and was refused by its edge, the same on many once."""
 
@@ -204,7 +209,7 @@ def _told(shown: Shown, plan: "Plan", problems: Sequence[Diagnostic], *, each: b
     yield from (f"! note: {note}" for note in shown.notes)
     yield from (f"! {text}" for text in told_refused(shown, each=each))
     for edges, amount in told_fetches(shown, each=each):
-        yield f"{edges} fetch{'' if edges.endswith(')') else 'es'} {amount}"
+        yield fetch_words(edges, amount)
     signs = {"create": "+ ", "delete": "- ", "update": "! ", "waits": "! "}
     for lines in told_steps(plan.steps, each=each):
         yield ""

@@ -71,8 +71,8 @@ class Row:
 
     @property
     def stands(self) -> str:
-        """Its phase for people: what failed before it was begun, and is tried again, is no mere wish any more."""
-        return "Retrying" if self.phase == "Desired" and self.open and self.code else self.phase
+        """Its phase for people: of what failed, and is tried again by itself, that it is."""
+        return "Retrying" if self.open and self.code not in {"", UNPROVEN} else self.phase
 
     @property
     def under_way(self) -> bool:

@@ -21,6 +21,7 @@ ABOUT: Final[Mapping[str, tuple[str, ...]]] = {
     "RX216": ("model", "dataset"),
     "RX220": ("servingPort",),
     "RX221": ("sha256sum", "digest"),
+    "RX227": ("edgeSelector", "edges"),
     "RX224": ("nodeName", "nodeSelector"),
     "RX225": ("replicas",),
 }

@@ -219,10 +219,9 @@ class LastGood:
         is_unclear = bool(unread) and not documents
         by_line = _by_first_line(unread, documents)
         for document in documents:
-            candidate = Candidate(
-                file.path, None, NOTHING, document.line, at=document.key_position(("metadata", "name"))
-            )
-            candidate.text = document.snippet(candidate.at.line)
+            line = document.position(("metadata", "name")).line
+            text = document.snippet(line)
+            candidate = Candidate(file.path, None, NOTHING, document.line, named=line, text=text)
             said = by_line.pop(document.first_line, []) if document.broken else []
             candidates.append(candidate)
             if document.data is None and not document.broken:  # a list, whose items are documents

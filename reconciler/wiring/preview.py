@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reconciler.diagnostics import Diagnostic
 from reconciler.edge.paths import StateDirectory
 from reconciler.engine.loop import NOTHING, Loop
 from reconciler.engine.queue import Cause, Queue, Trigger
@@ -23,6 +24,7 @@ from reconciler.history.state import State, ordering
 from reconciler.planning.declared import Declared
 from reconciler.planning.desired import Expansion
 from reconciler.planning.plan import Plan
+from reconciler.planning.remarks import one_endpoint, selects_nothing
 from reconciler.sources.cache import DocumentCache
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
@@ -189,6 +191,12 @@ class Preview:
         while Trigger(Cause.COMMIT) in (change := self._stage.take(Trigger(Cause.COMMIT))).then:
             self._record.append(change.events)
         return self._repository.declared
+
+    def warnings(self) -> Iterator[Diagnostic]:
+        """What nothing is refused for, and whoever looks ahead should know."""
+        yield from selects_nothing(self._repository.declared)
+        if self._name == DELIVER:  # the edges of a cluster are machines of their own
+            yield from one_endpoint(self._repository.declared)
 
     def left_out(self) -> dict[str, str]:
         """The files of the plan's commit that are named as manifests are and are none of ours -> why each is left."""

@@ -70,13 +70,13 @@ def test_completing_loads_nothing_heavy(line: str, found: str) -> None:
     assert [name for name in HEAVY if f"'{name}'" in loaded] == []
 
 
-def test_rich_is_imported_to_draw_and_nowhere_else() -> None:
+def test_rich_is_imported_to_draw_and_to_measure_and_nowhere_else() -> None:
     users = [
         path.name
         for path in CLI.parent.rglob("*.py")
         if "import rich" in path.read_text() or "from rich" in path.read_text()
     ]
-    assert users == ["draw.py"]
+    assert sorted(users) == ["draw.py", "wording.py"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
