@@ -1,4 +1,4 @@
-"""Text for people: equal things once, names in ranges, lines that break between words. Imports natural. Pure.
+"""Text for people: equal things once, names in ranges. Imports natural. Pure.
 
 In: what is said and of whom.  Out: who prints it. Nothing here knows what it is about.
 """
@@ -12,8 +12,6 @@ from reconciler.natural import in_order
 
 FEW: Final = 3  # things that are alike are told one by one; more of them as one
 NAMED: Final = 3  # names and ranges that are told of many
-NARROW: Final = 24  # cells in which no sentence can be read
-INDENT: Final = 4
 _NUMBER: Final = re.compile(r"([0-9]{1,18})")
 
 What = TypeVar("What", bound=Hashable)
@@ -106,34 +104,3 @@ def _next(number: str) -> str:
 def span(first: str, last: str) -> str:
     """`3m … 5m`, or one of them where they are the same."""
     return first if first == last else f"{first} … {last}"
-
-
-def cells(text: str) -> int:
-    """Cells of a terminal that a printable text takes: wide characters two, what joins another one none."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
-def folded(text: str, columns: int, *, begins: int = 0, hang: int = INDENT) -> list[str]:
-    """A line as several of at most `columns` cells, broken between words; a word that is longer stays whole.
-
-    begins: cells that stand before it already.  hang: cells of indentation of every line but the first; where that
-    leaves too little room, INDENT. A text that does not begin beside what stands before it begins below: first "".
-    """
-    if begins + cells(text) <= columns:
-        return [text]
-    hang = hang if columns - hang >= NARROW else INDENT
-    blanks = len(text) - len(text.lstrip(" "))
-    lines, room = ([""], columns - hang) if begins and columns - begins < NARROW else ([], columns - begins)
-    for word in text[blanks:].split(" "):
-        if not lines:
-            lines.append(" " * blanks + word)
-        elif lines[-1] and cells(lines[-1]) + 1 + cells(word) <= room:
-            lines[-1] += f" {word}"
-        elif word:
-            lines.append(word)
-            room = columns - hang
-    return [lines[0].rstrip(), *(" " * hang + line.rstrip() for line in lines[1:])]

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import click
 
 from reconciler.cli.options import COLOR
-from reconciler.diagnostics import TAB_WIDTH, Diagnostic, printable, render_all
-from reconciler.wording import INDENT, cells, folded
+from reconciler.diagnostics import Diagnostic, printable
+from reconciler.web.fold import INDENT, TAB_WIDTH, cells, folded
+from reconciler.web.problems import render_all
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import reconciler
-from reconciler.diagnostics import Diagnostic, printable, render_all
+from reconciler.diagnostics import Diagnostic, printable
 from reconciler.history.keys import spoken
+from reconciler.history.status import coded
 from reconciler.history.timeline import counted, labelled, named, size
 from reconciler.model.identity import EDGE_LABEL
+from reconciler.web.problems import render_all
 from reconciler.wording import general, grouped, named_of, names
 
 if TYPE_CHECKING:
@@ -144,7 +146,7 @@ def told_refused(shown: Shown, *, each: bool = False) -> Iterator[str]:
 
     def said(one: dict[str, Any]) -> str:
         waits = f"; {one['waits']}" if one.get("waits") else ""
-        return f"version {one['version']} is {one['phase']}: {one['code']}: {one['message']}{waits}"
+        return f"version {one['version']} is {one['phase']}: {coded(one.get('code', ''), one['message'])}{waits}"
 
     pairs = (((one["model"], general(said(one), {one["edge"]: "EDGE"})), one) for one in shown.refused)
     for (model, text), alike in grouped(pairs, each=each):

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.diagnostics import Diagnostic, display_width, printable, render, render_all
+from reconciler.diagnostics import Diagnostic, printable
+from reconciler.web.fold import display_width
+from reconciler.web.problems import render, render_all
 
 FULL = Diagnostic(
     code="RX213",

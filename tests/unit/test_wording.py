@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.wording import FEW, NARROW, cells, folded, general, grouped, named_of, names
+from reconciler.web.fold import NARROW, cells, folded
+from reconciler.wording import FEW, general, grouped, named_of, names
 
 PAIRS = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 5)), max_size=40)
 NAMES = st.lists(
