@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup quick quick-first quick-second quick-rest test lint types layers check bench bench-cluster lock crds docs clean
+.PHONY: help demo setup quick quick-first quick-second quick-rest test lint types layers check bench bench-cluster lock dist crds docs clean
 
 help: ## what there is to run
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -74,15 +74,22 @@ bench: $(VENV)/dev.stamp control-plane ## every figure of the README, with its p
 bench-cluster: $(VENV)/dev.stamp control-plane ## the figures of a cluster of 10,000 objects, on a real etcd and kube-apiserver
 	$(BIN)/python -m tests.bench bench_cluster --json build/bench-cluster.json
 
-docs: $(VENV)/dev.stamp control-plane ## do what README.md says, command by command
-	$(BIN)/python -m pytest tests/e2e/test_readme.py tests/cluster/test_readme.py
+docs: $(VENV)/dev.stamp control-plane ## do what README.md and docs/ say, command by command
+	$(BIN)/python -m pytest tests/e2e/test_readme.py tests/e2e/test_docs.py tests/cluster/test_readme.py
 
-crds: $(VENV)/run.stamp ## generate crds/ again
+crds: $(VENV)/run.stamp ## generate crds/ and the pages made of the kinds again
 	$(BIN)/reconciler crds --write crds
+	$(BIN)/reconciler explain --write docs
 
 lock: $(VENV)/dev.stamp ## resolve the requirements again (needs uv)
 	uv pip compile pyproject.toml --extra onnx --extra build --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q -o requirements/run.txt
 	uv pip compile pyproject.toml --extra onnx --extra build --extra dev -c requirements/run.txt --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q -o requirements/dev.txt
+	uv pip compile --group edge -c requirements/run.txt --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q -o requirements/edge.txt
+
+# The same bytes from the same commit; outside Git, hatchling's own fixed time.
+dist: $(VENV)/run.stamp ## the wheel, and the source distribution it can be made from again
+	rm -rf dist
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 1580601600) $(BIN)/python -m hatchling build -d dist
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

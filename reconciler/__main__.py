@@ -40,6 +40,8 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as bug:  # noqa: BLE001  # a bug keeps its traceback, and is never mistaken for "differences"
+        if isinstance(bug, ModuleNotFoundError) and (code := _lacks(bug, name)):
+            return code
         _tell(bug, GOES_ON.get(name, "nothing that runs was touched"))
         return 70
 
@@ -60,6 +62,17 @@ def _open_streams(*, stays: bool) -> None:
             getattr(sys, name).reconfigure(errors="backslashreplace")
     bytes_ = io.BufferedWriter(_Telling(2, "w", closefd=False))
     sys.stderr = io.TextIOWrapper(bytes_, sys.stderr.encoding, "backslashreplace", line_buffering=True)
+
+
+def _lacks(error: ModuleNotFoundError, name: str) -> int:
+    """The exit code where cli.main itself could not be imported for want of a package, which is told; else 0."""
+    from reconciler.packages import lacking
+
+    failure = lacking(error, name)
+    if failure is None:
+        return 0
+    print(f"error[{failure.code}]: {failure.message}\n help: {failure.advice}", file=sys.stderr)
+    return failure.exit_code
 
 
 def _tell(bug: Exception, goes_on: str) -> None:

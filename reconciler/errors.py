@@ -6,7 +6,8 @@
     |  |- NameUnknown            RX103
     |  |- HubUnreachable         RX104
     |  |- SourceMissing          RX105
-    |  '- MachineUnfit           RX106
+    |  |- MachineUnfit           RX106
+    |  '- NameAmbiguous          RX107
     |- RepositoryRefused         RX2xx     3  person
     |- WorldUnavailable          RX3xx     4  soon
     |  |- GitUnavailable         RX301
@@ -131,6 +132,12 @@ class MachineUnfit(UsageError):
     code, hint = "RX106", "`reconciler doctor` looks at this machine"
 
 
+class NameAmbiguous(UsageError):
+    """A name given on the command line is that of an edge, and of a model, dataset or object too."""
+
+    code, hint = "RX107", "write edge/NAME, model/NAME or dataset/NAME"
+
+
 class RepositoryRefused(ReconcilerError):
     """One or more files in Git are wrong. Carries the diagnostics; what they declared keeps its last good state."""
 
@@ -229,7 +236,10 @@ class ProbeFailed(WorldRefused):
     """The new version answered its golden inputs wrongly, or ended its runtime. The edge keeps the version before."""
 
     code, retry = "RX404", Retry.CONTENT
-    hint = "fix the model and publish a new version; `reconciler release EDGE MODEL` tries this one again"
+    hint = (
+        "mend the model and publish a new version; `reconciler package` tries one as an edge does; "
+        "`reconciler release EDGE MODEL` tries this one again"
+    )
 
 
 class PreflightRefused(WorldRefused):
@@ -441,11 +451,8 @@ DIAGNOSTICS: dict[str, tuple[str, str]] = {
         "unproven",
         (
             "A warning: the model serves, but its archive has no golden.json, so no edge can tell a right answer from "
-            "a wrong one, and none goes back by itself. Pack a golden.json beside the model, with a question of your "
-            'own and its answer, and publish it as a new version: {"inputs": [{"name": "x", "shape": [1, 2], '
-            '"datatype": "FP32", "data": [0.5, 1]}], "outputs": [{"name": "y", "shape": [1], "datatype": "INT64", '
-            '"data": [7]}], "tolerance": "0.001"}; several stand in {"cases": [...]}. The served model says its names, '
-            "shapes and datatypes at its URL."
+            "a wrong one, and none goes back by itself. `reconciler package` packs it with one and tries it: publish "
+            "that as a new version. docs/golden.md says what stands in the file."
         ),
     ),
 }

@@ -2,13 +2,13 @@
 
 import click
 
-from reconciler.cli.options import forms, where
+from reconciler.cli.options import acting, completing, forms
 from reconciler.cli.where import Where
 
 
 @click.command(epilog="Example: reconciler approve 8fa92929ab7c1c0e")
-@click.argument("digest")
-@where
+@click.argument("digest", shell_complete=completing("plans"))
+@acting
 @forms
 def command(*, digest: str, where: Where, form: str) -> int:
     """Release the held plan DIGEST (`reconciler plan` shows it). A plan with other steps has another digest.

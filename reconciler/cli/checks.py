@@ -13,12 +13,11 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, Literal
 
-from reconciler import control_socket
+from reconciler import control_socket, packages
 from reconciler.edge.paths import Home, StateDirectory
 from reconciler.errors import HubUnreachable, ReconcilerError, UsageError
 from reconciler.history.events import rfc3339
@@ -46,9 +45,11 @@ class Finding:
 
 def every(state_dir: Path, *, in_cluster: bool = False) -> list[Finding]:
     """Every check, in order. in_cluster: a cluster is looked at too, so that none is spoken of here."""
+    if packages.is_edges_install():
+        return [python(), installed(), sqlite(), onnx(), proxies(), *directory(state_dir), *agents(state_dir)]
     settings = _followed(state_dir)
-    found = [python(), git(), author(), sqlite(), onnx(), proxies(), repository(settings), *directory(state_dir)]
-    found += [*log(state_dir), *processes(state_dir), listener(state_dir, settings)]
+    found = [python(), installed(), git(), author(), sqlite(), onnx(), proxies(), repository(settings)]
+    found += [*directory(state_dir), *log(state_dir), *processes(state_dir), listener(state_dir, settings)]
     return found if in_cluster else [*found, cluster()]
 
 
@@ -57,6 +58,16 @@ def python() -> Finding:
     said = ".".join(map(str, sys.version_info[:3]))
     fine = sys.version_info >= PYTHON
     return Finding("ok" if fine else "fail", "python", said, "" if fine else "install Python 3.11 or newer")
+
+
+def installed() -> Finding:
+    """What this install is for, by the packages that it has. The runtime's have a line of their own."""
+    if packages.is_edges_install():
+        return Finding("ok", "install", "an edge's: its agent, no hub", "`pip install reconciler` makes it a hub's too")
+    missing = [name for part in (packages.AGENT, packages.HUB, packages.CLUSTER) for name in part.missing]
+    if missing:
+        return Finding("fail", "install", f"missing: {', '.join(missing)}", packages.AGENT.had)
+    return Finding("ok", "install", "complete: command line, hub and cluster")
 
 
 def git() -> Finding:
@@ -89,11 +100,11 @@ def sqlite() -> Finding:
 
 
 def onnx() -> Finding:
-    """The runtime's library, without importing it."""
-    missing = [name for name in ("onnxruntime", "numpy", "starlette", "uvicorn") if find_spec(name) is None]
+    """What serves models, without importing it."""
+    missing = packages.RUNTIME.missing
     if not missing:
         return Finding("ok", "onnxruntime", "can be imported")
-    fix = "pip install 'reconciler[onnx]'; needed where models are served"
+    fix = f"{packages.RUNTIME.had}; needed where models are served"
     return Finding("warn", "onnxruntime", f"missing: {', '.join(missing)}", fix)
 
 
@@ -246,12 +257,18 @@ def processes(state_dir: Path) -> Iterator[Finding]:
     hub = _alive(place.hub)
     fix = "" if hub else "start it with `reconciler run --repo REPO`"
     yield Finding("ok" if hub else "warn", "hub", f"process {hub}" if hub else "is not running", fix)
+    yield from agents(state_dir)
+    yield from _ports(state_dir)
+
+
+def agents(state_dir: Path) -> Iterator[Finding]:
+    """The agents of this machine."""
+    place = StateDirectory(state_dir)
     for home in sorted((state_dir / "edges").glob("*/log.db")):
         edge = home.parent.name
         pid = _alive(place.edge(edge))
         fix = "" if pid else f"the hub starts it; else `reconciler agent {edge}`; see {place.edge(edge).output}"
         yield Finding("ok" if pid else "warn", f"agent {edge}", f"process {pid}" if pid else "is not running", fix)
-    yield from _ports(state_dir)
 
 
 def _alive(home: Home) -> int:

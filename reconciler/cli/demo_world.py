@@ -5,7 +5,6 @@ In: a directory.  Out: answers of real models, and counts of what was asked and 
 
 import contextlib
 import http.server
-import importlib.util
 import json
 import os
 import signal
@@ -20,7 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler.errors import PortTaken, ReconcilerError, SettingInvalid, WorldRefused, WorldUnavailable
+from reconciler import packages
+from reconciler.errors import PortTaken, ReconcilerError, WorldRefused, WorldUnavailable
 from reconciler.serving import endpoint
 
 EDGES: Final = {"edge-1": "127.0.0.2", "edge-2": "127.0.0.3", "edge-3": "127.0.0.4"}
@@ -98,9 +98,9 @@ class World:
         self._run: subprocess.Popen[bytes] | None = None
 
     def check_machine(self) -> None:
-        """Raises SettingInvalid without the extra `onnx`, PortTaken when somebody serves where the edges would."""
-        if importlib.util.find_spec("onnxruntime") is None:
-            raise SettingInvalid("onnxruntime is not installed", hint="pip install 'reconciler[onnx]'")
+        """Raises MachineUnfit without a package that a hub or a runtime needs, PortTaken where an edge cannot serve."""
+        for part in (packages.HUB, packages.RUNTIME):
+            part.require("`reconciler demo`")
         for edge, address in EDGES.items():
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,14 +1,17 @@
-"""`reconciler explain`: what a code means and what to do."""
+"""`reconciler explain`: what a code, a field of a kind or a word of `status` means, and what to do."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.options import forms
+from reconciler.cli.options import completing, forms
 
 if TYPE_CHECKING:
     from reconciler.errors import ReconcilerError
+    from reconciler.history.vocabulary import Word
+    from reconciler.model.reference import Explained
 
 
 @dataclass(frozen=True)
@@ -24,27 +27,77 @@ class Explanation:
     retry: str
 
 
-@click.command(epilog="Example: reconciler explain RX401")
-@click.argument("code", required=False)
+@click.command(epilog="Example: reconciler explain edge.spec.pins")
+@click.argument("topic", required=False, shell_complete=completing("codes"))
+@click.option(
+    "--write",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the pages that are made of all this, phases.md and reference/fields.md, below this directory.",
+)
 @forms
-def command(*, code: str | None, form: str) -> None:
-    """Explain CODE, the RX… of an error or problem; without it, list all there are."""
-    from reconciler.errors import NameUnknown
+def command(*, topic: str | None, directory: Path | None, form: str) -> None:
+    """Explain TOPIC; without it, list all codes there are.
 
-    known = {one.code: one for one in explanations()}
-    found = known.get(code.upper()) if code else None
-    if code and found is None:
-        raise NameUnknown(f"there is no code {code}", hint="`reconciler explain` lists all there are")
-    if form != "table":
-        from reconciler.cli.output import write
+    \b
+    RX401                    the code of an error or problem
+    Edge, edge.spec.pins     a kind by its name, plural or short name, or a field of it
+    Staged                   a phase, condition or reason that `status` or `kubectl get` shows
+    """
+    from reconciler.errors import UsageError
 
-        write(form, "Explanations", {"codes": [found] if found else list(known.values())})
-    elif found:
-        _show(found)
+    if directory is not None:
+        if topic:
+            raise UsageError("--write writes whole pages", hint="leave the topic out")
+        _write(directory)
+    elif topic is None:
+        _list_codes(form)
     else:
-        from reconciler.cli.draw import table
+        _explain(topic, form)
 
-        table(("CODE", "NAME", "EXIT"), ((one.code, one.name, str(one.exit_code)) for one in known.values()))
+
+def _explain(topic: str, form: str) -> None:
+    """What goes by this: a code, a word, a kind or its field."""
+    from reconciler.errors import NameUnknown
+    from reconciler.history.vocabulary import VOCABULARY, words_like
+    from reconciler.model.fields import nearest
+    from reconciler.model.reference import called, explained
+    from reconciler.planning.kinds import models
+
+    codes = {one.code: one for one in explanations()}
+    kinds = called(models())
+    if topic.upper() in codes:
+        code = codes[topic.upper()]
+        _answer(form, "Explanations", {"codes": [code]}) or _show(code)
+    elif words := words_like(topic):
+        _answer(form, "Words", {"words": words}) or _show_words(words)
+    elif "." in topic or topic.lower() in kinds:
+        field = explained(topic, models())
+        _answer(form, "Field", field) or _show_field(field)
+    elif topic.upper().startswith("RX"):
+        raise NameUnknown(f"there is no code {topic:.60}", hint="`reconciler explain` lists all there are")
+    else:
+        meant = nearest(topic, [*dict.fromkeys(one.word for one in VOCABULARY), *(row.name for row in kinds.values())])
+        hint = f"did you mean {meant}?" if meant else "name a code as RX401, a field as edge.spec.pins, or a phase"
+        raise NameUnknown(f"nothing is called {topic!a:.60}", hint=hint)
+
+
+def _answer(form: str, kind: str, value: Any) -> bool:
+    """Whether the answer was written for programs."""
+    if form == "table":
+        return False
+    from reconciler.cli.output import write
+
+    write(form, kind, value)
+    return True
+
+
+def _list_codes(form: str) -> None:
+    from reconciler.cli.draw import table
+
+    every = explanations()
+    if not _answer(form, "Explanations", {"codes": every}):
+        table(("CODE", "NAME", "EXIT"), ((one.code, one.name, str(one.exit_code)) for one in every))
 
 
 def explanations() -> list[Explanation]:
@@ -75,3 +128,57 @@ def _show(found: Explanation) -> None:
     line(f"\n{found.meaning}\n")
     line(f"help: {found.help}")
     line(f"exit code: {found.exit_code}; tried again: {found.retry}")
+
+
+def _show_words(words: "list[Word]") -> None:
+    from reconciler.cli.draw import line
+
+    for number, one in enumerate(words):
+        line("\n" * bool(number) + f"{one.word} ({one.of})", "bold")
+        line(f"\n{one.meaning}\n")
+        line(f"needs: {one.needs}")
+
+
+def _show_field(found: "Explained") -> None:
+    """The field as a person reads it, and its own fields one level down."""
+    from reconciler.cli.draw import line, table
+    from reconciler.cli.reference import as_yaml, traits
+
+    line(found.path, "bold")
+    line(traits(found))
+    line(f"\n{found.description}")
+    if found.refused:
+        line("")
+        for message in found.refused:
+            line(f"refused: {message}")
+    if found.example is not None:
+        line("\nexample:")
+        line("\n".join(f"  {row}" for row in as_yaml(found.example).splitlines()))
+    if found.fields:
+        line("")
+        columns = ("FIELD", "TYPE", "REQUIRED", "DEFAULT", "DESCRIPTION")
+        rows = (
+            (one.name, one.type, "yes" if one.required else "-", _default(one.default), one.description)
+            for one in found.fields
+        )
+        table(columns, rows)
+
+
+def _default(value: Any) -> str:
+    from reconciler.cli.reference import default
+
+    return default(value) or "-"
+
+
+def _write(directory: Path) -> None:
+    from reconciler.cli.reference import pages
+    from reconciler.errors import UsageError
+
+    made = pages()
+    try:
+        for name, text in made.items():
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_text(text)
+    except OSError as error:
+        raise UsageError(f"{directory} cannot be written: {error.strerror}") from error
+    click.echo(f"{len(made)} files in {directory}", err=True)

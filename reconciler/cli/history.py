@@ -6,40 +6,56 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import forms, one_by_one, where
+from reconciler.cli.options import completing, names, one_by_one, selector, where, wide_forms
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
     from reconciler.web.records import Record
 
 
-@click.command(epilog="Example: reconciler history --edge edge-1 --since 2026-11-30 --follow")
-@click.option("--edge", default="", help="Only what is about this edge.")
-@click.option("--model", default="", help="Only what is about this model, dataset or object.")
-@click.option("--commit", default="", help="Only what this commit brought about.")
+@click.command(epilog="Example: reconciler history edge-1 digits --since 2d --follow")
+@names
+@click.option("--edge", default="", hidden=True, help="As EDGE.")
+@click.option("--model", default="", hidden=True, help="As MODEL.")
+@selector
+@click.option(
+    "--commit", metavar="SHA", default="", shell_complete=completing("commits"), help="Only what this commit brought."
+)
+@click.option("--author", metavar="TEXT", default="", help="Only what commits by people of this name brought about.")
+@click.option("--actor", metavar="TEXT", default="", help="Only what this person, hub or edge did.")
+@click.option("--type", "type_", metavar="TYPE", default="", help="Only events whose type begins so: apply.failed.")
 @click.option("--since", metavar="TIME|SEQ", help="Only what was recorded at or after this time, or behind this entry.")
+@click.option("--until", metavar="TIME", help="Only what was recorded before this time.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the newest so many.")
-@click.option("--follow", "-f", is_flag=True, help="Go on as events come, until interrupted.")
+@click.option("--follow", "--watch", "-f", "-w", is_flag=True, help="Go on as events come, until interrupted.")
 @one_by_one
 @where
-@forms
+@wide_forms
 def command(
     *,
     where: Where,
+    about: dict[str, str],
     edge: str,
     model: str,
-    commit: str,
-    since: str | None,
+    type_: str,
     limit: int | None,
     follow: bool,
     each: bool,
     form: str,
+    **said: str | None,
 ) -> None:
-    """Show what happened, oldest first: commits, plans, orders, downloads, flips and rollbacks."""
-    said = {"edge": edge, "model": model, "commit": commit, "since": since, "limit": str(limit or "")}
+    """Show what happened, oldest first: commits, plans, orders, downloads, flips and rollbacks.
+
+    EDGE and MODEL (a model, dataset or object) narrow it down; one name is whichever the log knows. TIME is 90m, 1h or
+    2d ago, today, yesterday, a date or RFC 3339. Times are exact, in UTC (Z), as nothing else tells what was first.
+    Equal sentences of one commit are told as one, with their entries; --each, -o wide and json tell every one.
+    """
     from reconciler.cli.telling import commits, show, together
 
-    records = where.records(said, follow=follow)
+    if about and (edge or model):
+        raise click.UsageError("--edge and --model say what EDGE and MODEL say: keep one of the two")
+    asked = {**said, **(about or {"edge": edge, "model": model}), "type": type_, "limit": str(limit or "")}
+    records = where.records(asked, follow=follow)
     if form != "table" or (each and not follow):
         batches: Iterable[list[Record]] = ([record] for record in records)
     else:

@@ -18,8 +18,10 @@ NOBODY: Final = ("reconciler init", "init@localhost")
 @forms
 def command(directory: Path, artifacts_url: str | None, form: str) -> None:  # noqa: ARG001  # for errors
     """Begin a repository at DIR: a real model in two versions, for three edges of this machine, committed."""
+    from reconciler import packages
     from reconciler.errors import UsageError
 
+    packages.HUB.require("`reconciler init`")  # before anything is written
     directory = directory.absolute()
     if directory.exists() and any(directory.iterdir()):
         raise UsageError(f"{directory} is not empty", hint="name a directory that is empty or not there yet")

@@ -21,6 +21,7 @@ import click
 
 import reconciler
 from reconciler.cli.options import FORM
+from reconciler.diagnostics import printable
 from reconciler.errors import MachineUnfit, ReconcilerError, RepositoryRefused, UsageError
 from reconciler.web import document
 
@@ -37,6 +38,7 @@ LACKING: Final = frozenset(
 COMMANDS: Final[dict[str, str]] = {
     "demo": "the main job, shown and verified on this machine",
     "init": "begin a repository of your own, with a model to try",
+    "package": "your own model: tried, packed with a golden question, and declared",
     "run": "reconcile a repository, and keep this machine's edges",
     "plan": "what would change, for which edge, and why",
     "approve": "let a held plan through",
@@ -60,8 +62,40 @@ COMMANDS: Final[dict[str, str]] = {
 }
 
 
+# What is called otherwise elsewhere -> ours. In: the words of git, kubectl, flux, argocd and mender.
+ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
+    "logs": ("history", "log"), "events": ("history",), "audit": ("history", "log"), "get": ("status", "state"),
+    "list": ("status",), "ls": ("status",), "show": ("status", "why"), "describe": ("why", "status"),
+    "blame": ("why",), "trace": ("why",), "tree": ("why",), "top": ("status",), "watch": ("status",),
+    "apply": ("run", "plan"), "deploy": ("run", "plan"), "create": ("init",), "new": ("init",), "clone": ("init",),
+    "bootstrap": ("init", "run"), "install": ("crds", "init"), "start": ("run",), "serve": ("run",), "up": ("run",),
+    "sync": ("reconcile",), "refresh": ("reconcile",), "retry": ("reconcile", "release"), "diff": ("plan",),
+    "preview": ("plan",), "check": ("doctor", "plan"), "validate": ("plan",), "rollout": ("wait", "rollback", "status"),
+    "undo": ("rollback",), "revert": ("rollback",), "reset": ("rollback",), "promote": ("approve",),
+    "unpin": ("pin",), "hold": ("suspend", "pin"), "pause": ("suspend",), "stop": ("suspend",), "unpause": ("resume",),
+    "continue": ("resume",), "abort": ("suspend", "rollback"), "backup": ("log",), "verify": ("log",),
+    "delete": ("suspend", "rollback"), "edges": ("status",), "models": ("status",), "version": ("--version",),
+}  # fmt: skip
+
+
 class _Unread(Exception):
     """Nobody reads the output any more."""
+
+
+class _NoCommand(click.ClickException):
+    """There is no command of this name."""
+
+    exit_code = 2
+
+    def __init__(self, name: str) -> None:
+        from difflib import get_close_matches
+
+        near = ELSEWHERE.get(name.lower()) or get_close_matches(name.lower(), COMMANDS, 2)
+        said = " or ".join(f"`reconciler {one}`" for one in near)
+        super().__init__(
+            f"there is no command {printable(name)[:40]}: "
+            + (f"did you mean {said}?" if said else "`reconciler --help` lists those there are")
+        )
 
 
 class Commands(click.Group):
@@ -77,6 +111,14 @@ class Commands(click.Group):
             return None
         command: click.Command = importlib.import_module(f"reconciler.cli.{cmd_name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """See click; a command that there is not is told with what may have been meant."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise _NoCommand(args[0])
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
         """The table, without importing any command."""
@@ -138,6 +180,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         tell(failure, form)
         return failure.exit_code
+    except ModuleNotFoundError as error:
+        lacking = _lacking(error, sys.argv[1:] if arguments is None else arguments)
+        if lacking is None:
+            raise
+        tell(lacking, form)
+        return lacking.exit_code
     return code
 
 
@@ -157,6 +205,13 @@ def _run(arguments: Sequence[str] | None, form: str) -> int:
             wrong.show()
         return 2
     return result if isinstance(result, int) else 0
+
+
+def _lacking(error: ModuleNotFoundError, words: Sequence[str]) -> MachineUnfit | None:
+    """The package that the command needs and this install has not; None where that is a bug."""
+    from reconciler.packages import lacking
+
+    return lacking(error, next((word for word in words if word in COMMANDS), ""))
 
 
 def _is_written() -> bool:

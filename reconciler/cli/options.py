@@ -29,6 +29,11 @@ def _noted(key: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
     return callback
 
 
+def wide_forms(command: Command) -> Command:
+    """The same, and `wide`: the table with more columns, and times in full."""
+    return forms(command, ("wide",))
+
+
 def forms(command: Command, more: tuple[str, ...] = ()) -> Command:
     """--output and --color. The form is an argument of the command; errors take it too. more: further forms."""
     color = click.option(
@@ -95,7 +100,7 @@ class Duration(click.ParamType[float]):
 
 
 def where(command: Command) -> Command:
-    """--state, --hub, --context, --kubeconfig and --namespace, as `where`: whom the command speaks to.
+    """--state, --hub, --context, --kubeconfig and --namespace, as `where`: whom the command asks.
 
     None of them but --state has a variable: a command within the hub's Pod must mean the log beside it.
     """
@@ -110,28 +115,30 @@ def where(command: Command) -> Command:
             options.pop("context") or "",
             options.pop("kubeconfig"),
             options.pop("namespace"),
-            options.pop("actor") or "",
+            options.pop("on_behalf_of", None) or "",
             options.pop("hub_token_env") or "",
             options.pop("hub_token_file"),
         )
         if place.hub and place.in_cluster:
-            from reconciler.errors import UsageError
-
-            raise UsageError("--hub and --context name two hubs: keep one of them")
+            raise _unmeant("--hub and --context name two hubs: keep one of them")
         if (place.token_env or place.token_file) and (not place.hub or (place.token_env and place.token_file)):
-            from reconciler.errors import UsageError
-
-            raise UsageError("a token belongs to --hub, and stands in one variable or one file")
+            raise _unmeant("a token belongs to --hub, and stands in one variable or one file")
+        if is_given("namespace") and not place.in_cluster:
+            raise _unmeant("--namespace is where a hub's Pod is: it goes with --context or --kubeconfig")
         return command(**options, where=place)
 
     placed_: Command = state(placed)
     for option in (
-        click.option("--actor", hidden=True, help="Who asked, where another command calls this one in a Pod."),
         click.option("--namespace", default="reconciler-system", show_default=True, help="Where that Pod is."),
         click.option(
             "--kubeconfig", type=click.Path(path_type=Path, dir_okay=False), help="The file that --context is in."
         ),
-        click.option("--context", metavar="NAME", help="The hub's Pod, through the API server of this context."),
+        click.option(
+            "--context",
+            metavar="NAME",
+            shell_complete=completing("contexts"),
+            help="The hub's Pod, through the API server of this context.",
+        ),
         click.option(
             "--hub-token-file", type=click.Path(path_type=Path, dir_okay=False), help="The file with it instead."
         ),
@@ -142,6 +149,88 @@ def where(command: Command) -> Command:
     ):
         placed_ = option(placed_)
     return placed_
+
+
+def acting(command: Command) -> Command:
+    """The same, of a command that writes: it may be done on behalf of whoever called another one that called it."""
+    option = click.option("--actor", "on_behalf_of", hidden=True, help="Who asked, where another command calls this.")
+    return option(where(command))
+
+
+def _unmeant(message: str) -> Exception:
+    from reconciler.errors import UsageError
+
+    return UsageError(message)
+
+
+def is_given(name: str) -> bool:
+    """Whether the parameter of this name was typed."""
+    from click.core import ParameterSource
+
+    context = click.get_current_context(silent=True)
+    return context is not None and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def require_with(option: str, parameter: str, *, other: str, is_there: bool) -> None:
+    """Refuse an option that means something only with another one. Raises UsageError."""
+    if is_given(parameter) and not is_there:
+        raise _unmeant(f"{option} says nothing without {other}")
+
+
+def completing(what: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    """How the shell completes a name. what: a function of cli.completing, which is imported when the shell asks."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:  # noqa: ARG001  # click's signature
+        from reconciler.cli import completing as completions
+
+        found: list[Any] = completions.completed(what, ctx, incomplete)
+        return found
+
+    return complete
+
+
+def names(command: Command) -> Command:
+    """[EDGE] [MODEL], as `about`: {name} of one, {edge, model} of two."""
+
+    @functools.wraps(command)
+    def named(*, names: tuple[str, ...], **options: Any) -> Any:
+        return command(about=about(names), **options)
+
+    return click.argument("names", nargs=-1, metavar="[EDGE] [MODEL]", shell_complete=completing("names"))(named)
+
+
+def about(names: tuple[str, ...]) -> dict[str, str]:
+    """What a question is about, as it is asked for by names. Raises UsageError."""
+    if len(names) > 2:
+        raise click.UsageError(f"an edge, what is on it, or both: {len(names)} names were given")
+    if len(names) == 2:
+        return {"edge": names[0], "model": names[1]}
+    return {"name": names[0]} if names and names[0] else {}
+
+
+def selector(command: Command) -> Command:
+    """-l, --selector: which edges, by their labels in Git."""
+    return click.option(
+        "--selector",
+        "-l",
+        metavar="LABELS",
+        default="",
+        shell_complete=completing("labels"),
+        help="Only of edges with these labels in Git, as site=demo,ring!=canary.",
+    )(command)
+
+
+def chosen(command: Command) -> Command:
+    """[EDGE] [MODEL], --selector, --failing and --waiting, as `about`: what a question is about."""
+
+    @functools.wraps(command)
+    def choosing(*, about: dict[str, str], selector: str, failing: bool, waiting: bool, **options: Any) -> Any:
+        words = [word for word, is_meant in (("failing", failing), ("waiting", waiting)) if is_meant]
+        return command(about=about | {"selector": selector, "standing": ",".join(words)}, **options)
+
+    waits = click.option("--waiting", is_flag=True, help="Only what waits: for a time, a person, or its edge.")
+    fails = click.option("--failing", is_flag=True, help="Only what is not as Git says by its own fault.")
+    return names(selector(fails(waits(choosing))))
 
 
 def cluster(command: Command) -> Command:
@@ -157,7 +246,13 @@ def cluster(command: Command) -> Command:
             envvar="RECONCILER_IN_CLUSTER",
             help="Be the service account of the Pod that this runs in.",
         ),
-        click.option("--context", metavar="NAME", envvar="RECONCILER_CONTEXT", help="The context of a kubeconfig."),
+        click.option(
+            "--context",
+            metavar="NAME",
+            envvar="RECONCILER_CONTEXT",
+            shell_complete=completing("contexts"),
+            help="The context of a kubeconfig.",
+        ),
         click.option(
             "--kubeconfig",
             metavar="FILE",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import forms, repository, state
+from reconciler.cli.options import completing, forms, repository, state
 from reconciler.cli.wait import committed, waits
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog='Example: reconciler pin edge-1 digits@1 --reason "2 misreads sevens" --expires 2026-12-31')
-@click.argument("edge")
-@click.argument("model", metavar="MODEL[@VERSION]")
+@click.argument("edge", shell_complete=completing("edges"))
+@click.argument("model", metavar="MODEL[@VERSION]", shell_complete=completing("models"))
 @click.option("--remove", is_flag=True, help="Remove the pin: the edge follows the others again.")
 @click.option("--reason", help="Why, for whoever reads the file or `status`.  [default: as the pin says already]")
 @click.option("--expires", metavar="TIME", help="When it ends by itself: a date or RFC 3339 time.  [default: likewise]")

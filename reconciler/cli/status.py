@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from reconciler.cli.options import forms, one_by_one, where
+from reconciler.cli.options import chosen, one_by_one, where, wide_forms
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -14,23 +14,44 @@ if TYPE_CHECKING:
     from reconciler.history.status import Hold, ObjectRow, Row, Status
 
 
-@click.command(epilog="Example: reconciler status --output json | jq '.rows[] | select(.open)'")
-@click.option("--as-of", metavar="TIME", help="Take this time (RFC 3339, UTC) for now; ages are counted from it.")
+@click.command(epilog="Example: reconciler status -l site=demo --failing")
+@chosen
+@click.option("--watch", "-w", is_flag=True, help="Show it again whenever it has changed, until interrupted.")
+@click.option("--as-of", metavar="TIME", help="Take this time for now; ages are counted from it.")
 @click.option("--held", is_flag=True, help="Also what is held back, whether anybody wants it or not.")
 @one_by_one
 @where
-@forms
-def command(*, where: Where, as_of: str | None, held: bool, each: bool, form: str) -> None:
-    """Show what every edge is to have, what it answers itself, and what waits for what."""
-    seen: Status = where.ask("status", {"asOf": as_of})
+@wide_forms
+def command(
+    *, where: Where, about: dict[str, str], watch: bool, as_of: str | None, held: bool, each: bool, form: str
+) -> None:
+    """Show what every edge is to have, what it answers itself, and what waits for what.
+
+    EDGE and MODEL (a model, dataset or object) narrow it down; one name is whichever the log knows. What stands alike
+    is one row; --each, -o wide and json have every one. SINCE is how long ago; `-o wide` and json have the times themselves, in UTC (Z).
+    """
+    is_drawn = form in {"table", "wide"}
+
+    def ask() -> "Status":
+        found: Status = where.ask("status", {**about, "asOf": as_of})
+        return found
+
+    def tell(seen: "Status") -> None:
+        from reconciler.cli.output import write, write_one
+
+        if is_drawn:
+            show(seen, is_wide=form == "wide", is_part=any(about.values()), each=each, held=held)
+        else:
+            (write_one if watch else write)(form, "Status", seen)
+
+    seen = ask()
     if not where.is_remote:
         tell_age(where, seen.time)
-    if form == "table":
-        show(seen, each=each, held=held)
-    else:
-        from reconciler.cli.output import write
+    if watch:
+        from reconciler.cli.watching import watched
 
-        write(form, "Status", seen)
+        watched(ask, tell, is_drawn=is_drawn)
+    tell(seen)
 
 
 def tell_age(where: Where, last: str = "") -> None:
@@ -46,8 +67,12 @@ def tell_age(where: Where, last: str = "") -> None:
         line(f"no {who} runs at {where.state_dir}: this is what its log says{at}", at=screen(sys.stderr))
 
 
-def show(seen: "Status", *, each: bool = False, held: bool = False) -> None:
-    """The status as a person reads it. each: what stands alike is not one row.  held: see --held."""
+def show(
+    seen: "Status", *, is_wide: bool = False, is_part: bool = False, each: bool = False, held: bool = False
+) -> None:
+    """The status as a person reads it. is_wide: with more columns.  is_part: it is of what was chosen.  each: what
+    stands alike is not one row.  held: see --held.
+    """
     from reconciler.cli.draw import line, problems, table
     from reconciler.diagnostics import Diagnostic
     from reconciler.history.timeline import lost_words
@@ -62,15 +87,18 @@ def show(seen: "Status", *, each: bool = False, held: bool = False) -> None:
         line(f"the branch cannot be read since {shown(seen.lost_since)}: {seen.lost}", "red")
     if seen.rows:
         line("")
-        same = grouped(((_stands(row), row) for row in seen.rows), each=each)
+        more = ("AT", "URL", "BY") if is_wide else ()
+        same = grouped(((_stands(row), row) for row in seen.rows), each=each or is_wide)
         table(
-            ("EDGE", "MODEL", "WANTED", "SERVING", "PHASE", "SINCE", "MESSAGE"),
-            (_cells(rows, seen) for _, rows in same),
+            ("EDGE", "MODEL", "WANTED", "SERVING", "PHASE", "SINCE", *more, "MESSAGE"),
+            (_cells(rows, seen, is_wide=is_wide) for _, rows in same),
         )
     if held:
         _show_held(seen, each=each)
     if seen.objects:
-        _show_objects(seen, each=each)
+        _show_objects(seen, is_wide=is_wide, each=each or is_wide)
+    if is_part and not (seen.rows or seen.objects):
+        line("\nnothing of that is there")
     for lost in seen.cluster_lost:
         line(f"\n{lost_words(lost.what)} since {shown(lost.since)}: {lost.error}", "red")
     for one in seen.suspended:
@@ -96,7 +124,8 @@ def _summed(seen: "Status") -> str:
     standing, counts = seen.standing, seen.tally
     if standing.is_as_git:
         return standing.word
-    of = f"{counts['as Git says']} of {sum(counts.values())} as Git says"
+    every = sum(counts.values())
+    of = f"{counts['as Git says']} of {every} as Git says" if every else ""
     return f"{standing.word}: {sentence(of, standing.why, standing.way_out)}"
 
 
@@ -129,7 +158,7 @@ def _show_held(seen: "Status", *, each: bool) -> None:
     table(("EDGE", "MODEL", "HELD BACK", "SINCE", "WHY"), rows)
 
 
-def _show_objects(seen: "Status", *, each: bool) -> None:
+def _show_objects(seen: "Status", *, is_wide: bool, each: bool) -> None:
     """How the objects of the cluster stand, by kind, and those of which something is to be told."""
     from reconciler.cli.draw import line, table
     from reconciler.wording import grouped
@@ -140,8 +169,9 @@ def _show_objects(seen: "Status", *, each: bool) -> None:
     waiting = grouped(((_object_stands(one), one) for one in seen.unsettled), each=each)
     if waiting:
         line("")
-        rows = (_object_cells(alike, seen) for _, alike in waiting[:SHOWN])
-        table(("OBJECT", "WANTED", "THERE", "PHASE", "SINCE", "MESSAGE"), rows)
+        more_columns = ("AT", "BY") if is_wide else ()
+        rows = (_object_cells(alike, seen, is_wide=is_wide) for _, alike in waiting[:SHOWN])
+        table(("OBJECT", "WANTED", "THERE", "PHASE", "SINCE", *more_columns, "MESSAGE"), rows)
     if len(waiting) > SHOWN:
         more = sum(len(alike) for _, alike in waiting[SHOWN:])
         line(f"and {more} more: `reconciler status --output json`")
@@ -178,13 +208,14 @@ def _object_stands(one: "ObjectRow") -> tuple[str, ...]:
     return one.kind, one.namespace, one.wanted, one.there, one.stands, _said_of([one])
 
 
-def _object_cells(alike: "Sequence[ObjectRow]", seen: "Status") -> tuple[str, ...]:
+def _object_cells(alike: "Sequence[ObjectRow]", seen: "Status", *, is_wide: bool) -> tuple[str, ...]:
     from reconciler.history.keys import spoken
     from reconciler.wording import named_of
 
     one, what = alike[0], named_of(spoken(each.key) for each in alike)
     message = one.said if len(alike) == 1 else _said_of(alike)
-    return what, one.wanted or "-", one.there or "-", one.stands, _since(alike, seen), message
+    more = (_exact(one.since), one.origin or "-") if is_wide else ()
+    return what, one.wanted or "-", one.there or "-", one.stands, _since(alike, seen), *more, message
 
 
 def _stands(row: "Row") -> tuple[str, ...]:
@@ -226,7 +257,7 @@ def _range(ages: "Sequence[str]") -> str:
     return span(ages[-1], ages[0])
 
 
-def _cells(alike: "Sequence[Row]", seen: "Status") -> tuple[str, ...]:
+def _cells(alike: "Sequence[Row]", seen: "Status", *, is_wide: bool) -> tuple[str, ...]:
     from reconciler.history.status import NEVER, sentence
     from reconciler.history.timeline import labelled
     from reconciler.wording import named_of
@@ -235,8 +266,10 @@ def _cells(alike: "Sequence[Row]", seen: "Status") -> tuple[str, ...]:
     model = labelled(row.kind, row.model)
     wanted = (row.wanted or "(none)") + (" (pin)" if row.pinned else "")
     message = row.said if len(alike) == 1 else _said_of(alike)
+    since = row.unknown_since if row.unknown_since != NEVER else ""
+    more = (_exact(since or row.since), row.url or "-", row.origin or "-") if is_wide else ()
     if not row.unknown_since:
-        return edges, model, wanted, row.serving or "-", row.stands, _since(alike, seen), message
+        return edges, model, wanted, row.serving or "-", row.stands, _since(alike, seen), *more, message
     first = min(one.unknown_since for one in alike)
     never = row.unknown_since == NEVER
     heard = (
@@ -244,9 +277,14 @@ def _cells(alike: "Sequence[Row]", seen: "Status") -> tuple[str, ...]:
     )
     last = f", last event {row.last_sequence}" if len(alike) == 1 else ""
     serving = f"{row.serving}?" if row.serving else "?"
-    return edges, model, wanted, serving, "Unknown", _since(alike, seen), sentence(f"{heard}{last}", message)
+    return edges, model, wanted, serving, "Unknown", _since(alike, seen), *more, sentence(f"{heard}{last}", message)
 
 
 def shown(time: str) -> str:
-    """A time for people: `2026-11-30 14:02:34`, UTC."""
-    return f"{time[:10]} {time[11:19]}"
+    """A time for people: `2026-11-30 14:02:34Z`, which is UTC."""
+    return f"{time[:10]} {time[11:19]}Z"
+
+
+def _exact(time: str) -> str:
+    """A time as a column of a wide table has it: all of it, and its zone."""
+    return time or "-"

@@ -2,30 +2,31 @@
 
 import click
 
-from reconciler.cli.options import forms, where
+from reconciler.cli.options import acting, forms, names
 from reconciler.cli.where import Where
 
 
-@click.command(epilog='Example: reconciler suspend edge-1 --reason "is being moved" --until 2026-12-01T08:00:00Z')
-@click.argument("scope", required=False)
+@click.command(epilog='Example: reconciler suspend edge-1 digits --reason "is being measured" --until 2h')
+@names
 @click.option("--reason", required=True, help="Why: whoever wonders later reads it in `status` and `history`.")
-@click.option("--until", metavar="TIME", help="When it ends by itself (RFC 3339, UTC).  [default: at `resume`]")
-@where
+@click.option("--until", metavar="TIME", help="When it ends by itself.  [default: at `resume`]")
+@acting
 @forms
-def command(*, scope: str | None, reason: str, until: str | None, where: Where, form: str) -> None:
-    """Order nothing more for SCOPE: an edge, an object as im/faces or InferenceModel/default/faces, or everything.
+def command(*, about: dict[str, str], reason: str, until: str | None, where: Where, form: str) -> None:
+    """Order nothing more for EDGE, or of MODEL on it (a model, dataset or object); without a name, for everything.
 
-    What serves keeps serving; what was ordered already is carried out; edges still look after themselves.
+    What serves keeps serving; what was ordered already is carried out; edges still look after themselves. TIME is 90m,
+    1h or 2d from now, tomorrow, a date or RFC 3339, in UTC where it names no zone.
     """
-    from reconciler.cli.scopes import scope_of
-    from reconciler.cli.verbs import answered, ask
+    from reconciler.cli.verbs import answered, ask, scope_of, spelled_out
     from reconciler.history.times import shown
     from reconciler.web.moments import ahead, moment
 
-    ends = ahead(moment(until), f"--until {until}") if until else ""
-    spelled = ["--reason", reason, *(["--until", ends] if ends else []), *(["--", scope] if scope else [])]
-    ask(where, "suspend", spelled, scope=scope_of(scope), reason=reason, until=ends)
-    answer = {"scope": scope or "*", "reason": reason, "until": ends}
+    ends = ahead(moment(until, ahead=True), f"--until {until}") if until else ""
+    spelled = ["--reason", reason, *(["--until", ends] if ends else []), *spelled_out(about)]
+    ask(where, "suspend", spelled, **scope_of(about), reason=reason, until=ends)
+    what = " ".join(about.values())
+    answer = {"scope": what or "*", "reason": reason, "until": ends}
     until = f" until {shown(ends)}" if ends else ""
-    end = "reconciler resume" + (f" {scope}" if scope else "")
-    answered(form, "Suspension", answer, f"suspended {scope or 'everything'}{until}; `{end}` ends it")
+    end = "reconciler resume" + (f" {what}" if what else "")
+    answered(form, "Suspension", answer, f"suspended {what or 'everything'}{until}; `{end}` ends it")

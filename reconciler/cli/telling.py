@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 
 def show(records: "Sequence[Record]", form: str, *, each: bool = False) -> None:
     """These records: as lines, or one by one as data. each: also the lines are one a record."""
-    if form != "table":
+    if form not in {"table", "wide"}:
         from reconciler.cli.output import write_one
 
         for record in records:
@@ -36,7 +36,7 @@ def show(records: "Sequence[Record]", form: str, *, each: bool = False) -> None:
 
     at = screen()
     for those in commits(records):
-        told = list(_told(those, each=each))
+        told = list(_told(those, each=each or form == "wide", is_wide=form == "wide"))
         width = max((6, *(len(entries) for entries, _, _ in told)))
         for entries, when, text in told:
             begins = f"{entries:>{width}}  {when}  "
@@ -91,8 +91,8 @@ def gathered(came: "queue.SimpleQueue[_T]", first: _T) -> list[_T]:
     return batch
 
 
-def _told(records: "Sequence[Record]", *, each: bool) -> Iterator[tuple[str, str, str]]:
-    """(entries, when, what) of every line."""
+def _told(records: "Sequence[Record]", *, each: bool, is_wide: bool) -> Iterator[tuple[str, str, str]]:
+    """(entries, when, what) of every line. is_wide: of one by one, with what else an event says."""
     from reconciler.cli.status import shown
     from reconciler.diagnostics import printable
 
@@ -101,12 +101,19 @@ def _told(records: "Sequence[Record]", *, each: bool) -> Iterator[tuple[str, str
         if len(alike) == 1:
             about = " ".join(part for part in (first.edge, first.model) if part)
             text = f"{about}: {first.text}" if about else first.text
-            yield str(first.seq), shown(first.time), printable(text)
+            yield str(first.seq), shown(first.time), printable(text + (_wide(first) if is_wide else ""))
             continue
         about, many = _about(alike)
         times = f" ({len(alike)} times, the last at {shown(last.time)})" if many < len(alike) else ""
         text = f"{about}: {said}" if about else said
         yield f"{first.seq}-{last.seq}", shown(first.time), printable(f"{text}{times}")
+
+
+def _wide(record: "Record") -> str:
+    """What else an event says: its type, who did it, for which commit, and when its log stored it."""
+    by = f" by {record.actor}" if record.actor else ""
+    commit = f" for commit {record.commit[:7]}" if record.commit else ""
+    return f"  [{record.type}{by}{commit}, recorded {record.recorded_time}]"
 
 
 def _what(record: "Record") -> tuple[str, str]:

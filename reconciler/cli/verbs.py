@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -82,6 +82,16 @@ def ask_here(state_dir: Path, verb: str, **words: Any) -> dict[str, Any]:
         if verb in RUNNING or is_held(home.log):  # it runs, and did not answer in time
             raise
         return alone(state_dir, request)
+
+
+def scope_of(about: Mapping[str, str]) -> dict[str, str]:
+    """What a verb is about, as the hub takes it: `*` is everything; what a name means is decided there."""
+    return {"scope": about.get("name") or about.get("edge") or "*", "model": about.get("model", "")}
+
+
+def spelled_out(about: Mapping[str, str]) -> list[str]:
+    """The same as the command line takes it."""
+    return ["--", *about.values()] if about else []
 
 
 def answered(form: str, kind: str, answer: dict[str, Any], words: str) -> None:

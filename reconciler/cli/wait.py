@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from reconciler.cli.options import Duration, forms, one_by_one, where
+from reconciler.cli.options import Duration, completing, forms, names, one_by_one, require_with, where
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -25,9 +25,14 @@ CODES: Final = {"live": 0, "failing": 1, "refused": 3, "under way": 4, "unread":
 
 
 @click.command(epilog="Example: git push && reconciler wait --commit $(git rev-parse HEAD) --timeout 300")
-@click.argument("edge", required=False, default="")
-@click.argument("model", required=False, default="")
-@click.option("--commit", metavar="SHA", default="", help="Which.  [default: HEAD of --repo, else the hub's newest]")
+@names
+@click.option(
+    "--commit",
+    metavar="SHA",
+    default="",
+    shell_complete=completing("commits"),
+    help="Which.  [default: HEAD of --repo, else the hub's newest]",
+)
 @click.option("--timeout", "timeout_s", type=Duration(), default=300.0, show_default=True, help="Seconds.")
 @click.option("--repo", type=click.Path(path_type=Path, file_okay=False, exists=True), help="A work tree of it.")
 @click.option("--branch", default="", help="What the hub follows, where it cannot say.  [default: main]")
@@ -36,8 +41,7 @@ CODES: Final = {"live": 0, "failing": 1, "refused": 3, "under way": 4, "unread":
 @forms
 def command(
     *,
-    edge: str,
-    model: str,
+    about: dict[str, str],
     commit: str,
     timeout_s: float,
     repo: Path | None,
@@ -58,7 +62,7 @@ def command(
 
     tree = _tree(repo) if repo else (Path.cwd() if (Path.cwd() / ".git").exists() else None)
     asked = _resolved(commit or ("HEAD" if repo is not None else ""), tree)
-    said = {"commit": asked, "edge": edge, "model": model}
+    said = {"commit": asked, **about}
 
     def look(patience_s: float, answer: "Awaited | None") -> "Awaited":
         known = {"after": str(answer.seq)} if answer is not None and answer.seq else {}
@@ -190,6 +194,7 @@ def waits(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def waiting(*, wait: bool, timeout_s: float, **options: Any) -> Any:
+        require_with("--timeout", "timeout_s", other="--wait", is_there=wait)
         return command(**options, wait_s=timeout_s if wait else None)
 
     seconds = click.option("--timeout", "timeout_s", type=Duration(), default=300.0, help="Of --wait: seconds.")

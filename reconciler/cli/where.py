@@ -85,8 +85,8 @@ class Where:
         from reconciler.web.records import LOOK_S, Contents, Wanted, past_records, record
         from reconciler.wiring.past import edge_alone, opened
 
-        wanted = Wanted.of(words)
         with opened(self.state_dir, edge_alone(self.state_dir)) as past:
+            wanted = Wanted.of(words, past)
             head = past.log.head().seq
             yield from past_records(past, wanted, head)
             contents = Contents(past.replay.at()) if follow else None

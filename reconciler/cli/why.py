@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import forms, where
+from reconciler.cli.options import chosen, forms, where
 from reconciler.cli.status import tell_age
 from reconciler.cli.where import Where
 
@@ -16,20 +16,21 @@ INDENT = 15  # where what is said of a link begins
 BEGINS = frozenset(
     {"serving", "applied", "drift", "wanted", "today", "held back", "held", "suspended", "problem"}
 )  # links that no link above caused
+ENDS = (BEGINS - {"wanted"}) | {"line", "order"}  # what is told of a walk in short
 
 
 @click.command(epilog="Example: reconciler why edge-1 digits")
-@click.argument("names", nargs=-1, required=True, metavar="[EDGE] MODEL")
+@chosen
 @where
 @forms
-def command(*, where: Where, names: tuple[str, ...], form: str) -> None:
+def command(*, where: Where, about: dict[str, str], form: str) -> None:
     """Walk from what EDGE serves of MODEL (a model, dataset or object) back to the commit, its author and its line.
 
-    Of a cluster, an object alone is enough: digits-edge-1, or InferenceModel/default/digits-edge-1.
+    One name is whichever the log knows, an edge or what is on it: of several things each walk is told in short.
     """
-    if len(names) > 2:
-        raise click.UsageError(f"EDGE and MODEL, or an object alone; {len(names)} names were given")
-    found = where.ask("why", {"edge": names[0] if len(names) == 2 else None, "model": names[-1]})
+    if not any(about.values()):
+        raise click.UsageError("of what? Name an edge, what is on it, or both; or --selector, --failing or --waiting")
+    found = where.ask("why", about)
     if not where.is_remote:
         tell_age(where)
     if form != "table":
@@ -37,12 +38,17 @@ def command(*, where: Where, names: tuple[str, ...], form: str) -> None:
 
         write(form, "Why", found)
         return
+    is_short = len(found.walks) > 1 and not about.get("model")
     for walk in found.walks:
-        show(walk)
+        show(walk, is_short=is_short)
+    if is_short or not found.walks:
+        from reconciler.cli.draw import line
+
+        line("each in full: `reconciler why EDGE MODEL`" if is_short else "nothing of that is there")
 
 
-def show(walk: "Walk") -> None:
-    """The walk, what is running first, each line the cause of the one above it."""
+def show(walk: "Walk", *, is_short: bool = False) -> None:
+    """The walk, what is running first, each line the cause of the one above it. is_short: only its two ends."""
     from reconciler.cli.draw import line
     from reconciler.cli.status import shown
     from reconciler.diagnostics import printable
@@ -54,6 +60,8 @@ def show(walk: "Walk") -> None:
         said = sentence(walk.standing.why, walk.standing.way_out)
         line(printable(f"   {walk.standing.word:<10}  {said}"), hang=INDENT)
     for link in walk.links:
+        if is_short and link.what not in ENDS:
+            continue
         arrow = "   " if link.what in BEGINS else " ← "
         when = f"{shown(link.time)}  " if link.time else ""
         begins = f"{arrow}{link.what:<10}  {when}"

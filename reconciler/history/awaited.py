@@ -123,16 +123,16 @@ class Line:
 
 
 def awaited(  # one question
-    seen: Status, line: Line, entries: Iterable[Entry], commit: str, *, edge: str = "", model: str = "", seq: int = 0
+    seen: Status, line: Line, entries: Iterable[Entry], commit: str, *, of: frozenset[str] | None = None, seq: int = 0
 ) -> Awaited:
     """How it stands with a commit that was read, or ("") with everything.
 
-    entries: of the log, behind where the commit was read.  edge, model: of what alone is asked.  seq: see Awaited.
+    entries: of the log, behind where the commit was read.  of: the keys alone that are asked about.  seq: see Awaited.
     """
     newer = line.since(commit) if commit else []
     keys = _planned(entries, frozenset(newer)) if commit else None
     every: tuple[Row | ObjectRow, ...] = (*seen.rows, *seen.objects)
-    rows = [one for one in every if (keys is None or one.key in keys) and _is_of(one, edge, model)]
+    rows = [one for one in every if (keys is None or one.key in keys) and (of is None or one.key in of)]
     mine = frozenset(one.key for one in rows) if keys is None else keys
     holds = [
         *_of_documents(seen, [line.commits[one] for one in newer], mine),
@@ -175,11 +175,6 @@ def _planned(entries: Iterable[Entry], commits: frozenset[str]) -> frozenset[str
         elif event.type == ev.CHANGE_PLANNED:
             keys |= set(event.data.get("keys", ()))
     return frozenset(keys)
-
-
-def _is_of(one: Row | ObjectRow, edge: str, model: str) -> bool:
-    names = {one.name, one.key, one.key.partition("@")[0], one.model if isinstance(one, Row) else ""}
-    return (not edge or edge in {one.edge, one.key, one.key.partition("@")[0]}) and (not model or model in names)
 
 
 def _of_documents(seen: Status, read: Sequence[Entry], keys: frozenset[str]) -> Iterable[Hold]:

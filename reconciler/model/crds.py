@@ -75,8 +75,8 @@ def _object_schema(row: Kind) -> dict[str, Any]:
     }
 
 
-def structural(schema: dict[str, Any]) -> dict[str, Any]:
-    """A JSON schema made by pydantic, as a structural schema."""
+def structural(schema: dict[str, Any], noise: frozenset[str] = _NOISE) -> dict[str, Any]:
+    """A JSON schema made by pydantic, as a structural schema. noise: words of it that are left out."""
     definitions = schema.get("$defs", {})
 
     def rewrite(node: dict[str, Any]) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def structural(schema: dict[str, Any]) -> dict[str, Any]:
         if "anyOf" in node:
             (only,) = (one for one in node["anyOf"] if one != {"type": "null"})
             return rewrite({key: value for key, value in node.items() if key != "anyOf"} | only | {"nullable": True})
-        out = {key: deepcopy(value) for key, value in node.items() if key not in _NOISE and key not in _INNER}
+        out = {key: deepcopy(value) for key, value in node.items() if key not in noise and key not in _INNER}
         if isinstance(node.get("additionalProperties"), dict):
             out["additionalProperties"] = rewrite(node["additionalProperties"])
         if "properties" in node:

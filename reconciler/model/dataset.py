@@ -51,7 +51,7 @@ class Reach(Shape):
 
 
 class DatasetSpec(Shape):
-    """Data, and where it goes."""
+    """Where data is and in which versions; which edges get the bytes, and which only know of it."""
 
     model_config = ConfigDict(json_schema_extra=checks(*default_rules("defaultVersion", "versions")))
 

@@ -37,8 +37,11 @@ class Metadata(Shape):
     name: Name
     """Names the object among those of its kind and namespace."""
     namespace: Namespace = ""
+    """The namespace that it lives in; absent, default. Kinds of the whole cluster have none."""
     labels: Labels = Field(default_factory=dict)
+    """Labels; by those of an Edge selectors choose it."""
     annotations: Annotations = Field(default_factory=dict)
+    """Annotations; those of ai.kubeedge.io/ tell the reconciler something, as prune and reconcile do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

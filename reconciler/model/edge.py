@@ -97,7 +97,7 @@ _ONCE = rule(
 
 
 class EdgeSpec(Shape):
-    """One edge."""
+    """A device or node at the edge, and the versions that are fixed for it."""
 
     nodeName: Name = ""
     """The node's name; absent, the name of the Edge."""

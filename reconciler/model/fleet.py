@@ -53,7 +53,7 @@ class Artifacts(Shape):
 
 
 class FleetSpec(Shape):
-    """The policy in force from the next commit on."""
+    """The policy of a repository, in force from the next commit on. One a repository; every field has a default."""
 
     prune: Prune = Prune()
     artifacts: Artifacts = Artifacts()

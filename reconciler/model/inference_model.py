@@ -117,7 +117,7 @@ class Service(Shape):
 
 
 class InferenceModelSpec(Service):
-    """What one service serves, and where."""
+    """One serving service of one model, in the cloud or on an edge."""
 
     model_config = ConfigDict(
         json_schema_extra=checks(

@@ -31,7 +31,7 @@ class Template(Shape):
 
 
 class InferenceModelSetSpec(Shape):
-    """One service on many edges."""
+    """One service on many edges: an InferenceModel for every edge that the selector matches."""
 
     model_config = ConfigDict(
         json_schema_extra=checks(

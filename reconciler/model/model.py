@@ -23,6 +23,7 @@ class Metric(Shape):
     name: Text
     """accuracy, precision, recall, ..."""
     value: Number
+    """The figure."""
     dataset: Text = ""
     """The dataset, as name@version."""
     split: Text = ""
@@ -47,7 +48,7 @@ def _not_empty(versions: tuple[ModelVersion, ...]) -> tuple[ModelVersion, ...]:
 
 
 class ModelSpec(Shape):
-    """Which versions of a model there are."""
+    """The catalogue: which versions of a model there are, what they measure, what they are for."""
 
     frameworkType: Annotated[str, *choice(*FRAMEWORKS)]
     """What the model was made with."""

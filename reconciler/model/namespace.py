@@ -11,7 +11,7 @@ from reconciler.model.shape import Shape
 
 
 class NamespaceSpec(Shape):
-    """Nothing of it is declared."""
+    """What objects live in. Kept only where it has an annotation of ai.kubeedge.io/; nothing but metadata is declared."""
 
 
 KIND: Final = Kind("Namespace", NamespaceSpec, "Cluster", "namespaces", ("ns",), (), group="", version="v1")

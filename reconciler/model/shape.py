@@ -240,3 +240,4 @@ class Selector(Shape):
     """Which edges: those that carry all of matchLabels; {} matches every edge, an absent selector none."""
 
     matchLabels: MatchLabels = Field(default_factory=dict)  # noqa: N815  # the schema's word
+    """Labels that an edge has to carry, all of them; {} matches every edge."""

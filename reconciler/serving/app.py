@@ -44,15 +44,14 @@ _decode: Final = msgspec.json.Decoder(_Asked).decode
 def application(service: Service) -> Starlette:
     """The routes of one service."""
     model = "/v2/models/{model}"
-    version = model + "/versions/{version}"
+    asked = {"/v2": _server, "/v2/health/live": _live, "/v2/health/ready": _ready}
+    for path in (model, model + "/versions/{version}"):
+        asked |= {path: _metadata, f"{path}/ready": _model_ready, f"{path}/infer": _infer}
     app = Starlette(
         routes=[
-            Route("/v2", _server),
-            Route("/v2/health/live", _live),
-            Route("/v2/health/ready", _ready),
-            *(Route(path, _metadata) for path in (model, version)),
-            *(Route(f"{path}/ready", _model_ready) for path in (model, version)),
-            *(Route(f"{path}/infer", _infer, methods=["POST"]) for path in (model, version)),
+            Route(path + slash, answer, methods=["POST"] if answer is _infer else None)
+            for path, answer in asked.items()
+            for slash in ("", "/")  # a redirect would lose the body that some clients do not send again
         ],
         exception_handlers={HTTPException: _refused, TensorRefused: _misfit, Exception: _broken},
     )

@@ -1,7 +1,7 @@
 """Bodies of requests and answers: bounded, and compressed where the other side says so. Imports nothing of ours.
 
 In: a request.  Out: its body inflated, within one cap whatever was sent; answers compressed where it pays and is asked.
-Source: RFC 9110 sections 8.4 and 12.5.3.
+Source: RFC 9110 sections 8.4 and 12.5.3; RFC 1952 section 2.2.
 """
 
 import gzip
@@ -16,6 +16,9 @@ from starlette.requests import Request
 CAP: Final = 64 << 20  # bytes of one request, as sent and inflated
 DRAIN_CAP: Final = 4 * CAP  # a longer body is read so far, and dropped, so that its sender hears why
 WORTH: Final = 16 << 10  # bytes of an answer that are compressed: less costs more than it saves
+PIECE: Final = 4 << 10  # bytes that are inflated at a time
+MEMBERS: Final = 1 << 14  # of a gzip body: an empty one costs as much as one that holds something
+MAGIC: Final = b"\x1f\x8b"  # how each of them begins
 CODINGS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}  # as zlib calls them
 
 
@@ -42,16 +45,32 @@ def inflated(body: bytes, coding: str) -> bytes:
     wrapped = CODINGS[coding]
     if coding == "deflate" and not _is_zlib(body):
         wrapped = -15  # some send it without zlib's wrapping
-    inflater = zlib.decompressobj(wrapped)
-    try:
-        plain = inflater.decompress(body, CAP + 1)
-    except zlib.error as error:
-        raise HTTPException(400, f"the body is not {coding}, as its Content-Encoding says: {error}") from error
-    if len(plain) > CAP:
-        raise HTTPException(413, f"a request holds at most {CAP} bytes, inflated too")
-    if not inflater.eof or inflater.unused_data:
-        raise HTTPException(400, f"the {coding} body is cut off, or something follows it: send one, whole")
-    return plain
+    whole, plain = memoryview(body), bytearray()
+    end, members = _inflate(whole, 0, plain, wrapped, coding), 1
+    while wrapped == CODINGS["gzip"] and body.startswith(MAGIC, end):
+        if members == MEMBERS:
+            raise HTTPException(413, f"a {coding} body has at most {MEMBERS} members")
+        end, members = _inflate(whole, end, plain, wrapped, coding), members + 1
+    if end != len(body):
+        raise HTTPException(400, f"the {coding} body ends, and something follows it: send one, whole")
+    return bytes(plain)
+
+
+def _inflate(whole: memoryview, begin: int, plain: bytearray, wrapped: int, coding: str) -> int:
+    """Where the stream that begins at `begin` ends, its bytes appended to `plain`. Raises HTTPException."""
+    inflater, end = zlib.decompressobj(wrapped), begin
+    while not inflater.eof:
+        piece = whole[end : end + PIECE]  # what zlib does not use of it is copied, for every member
+        if not piece:
+            raise HTTPException(400, f"the {coding} body is cut off: send it whole")
+        end += len(piece)
+        try:
+            plain += inflater.decompress(piece, CAP + 1 - len(plain))
+        except zlib.error as error:
+            raise HTTPException(400, f"the body is not {coding}, as its Content-Encoding says: {error}") from error
+        if len(plain) > CAP:
+            raise HTTPException(413, f"a request holds at most {CAP} bytes, inflated too")
+    return end - len(inflater.unused_data)
 
 
 def deflated(body: bytes, accepts: str) -> tuple[bytes, str]:

@@ -3,28 +3,33 @@
 In: `golden.json` of an archive, `{"inputs": [v2 tensors], "outputs": [v2 tensors], "tolerance": "0.001"}` or several
 such under `cases`.  Out: silence, or ProbeFailed with what was expected and what was found.
 Without the file nobody knows what is right: zeros are asked, and whatever comes of it the version is `unproven`.
+`encoded` writes such a file. docs/golden.md is its reference.
 """
 
+import math
 import sys
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 
 from reconciler.errors import PreflightRefused, ProbeFailed
 from reconciler.serving.loaded import Loaded
-from reconciler.serving.tensors import Array, Tensor, TensorRefused, finite, to_array
+from reconciler.serving.tensors import Array, Tensor, TensorRefused, finite, to_array, to_tensor
 
 FILE: Final = "golden.json"
+MOST_BYTES: Final = 16 << 20  # of the file; a question and its answer, not a data set
+TOLERANCE: Final = 0.001
 Arrays = dict[str, Array]
 Ask = Callable[[Arrays], Arrays]
 
 
-class _Written(msgspec.Struct):
+class _Written(msgspec.Struct, omit_defaults=True):
     inputs: list[Tensor] = []
     outputs: list[Tensor] = []
-    tolerance: str = "0.001"
+    tolerance: str | float = str(TOLERANCE)
     cases: list["_Written"] = []
 
 
@@ -36,20 +41,53 @@ class Case(msgspec.Struct, frozen=True):
     outputs: Arrays
     tolerance: float
 
+    def replaced(self, **fields: Any) -> "Case":
+        """It, with other inputs, outputs or tolerance."""
+        return msgspec.structs.replace(self, **fields)
+
 
 def cases(loaded: Loaded) -> list[Case]:
     """The probes of a loaded version; none without a golden.json. Raises PreflightRefused when it cannot be read."""
     found = sorted(loaded.directory.rglob(FILE))
-    if not found:
-        return []
+    return read(found[0]) if found else []
+
+
+def read(path: Path) -> list[Case]:
+    """What a golden.json asks. Raises PreflightRefused: unreadable, too large, no JSON, or tensors that are none."""
     try:
-        written = msgspec.json.decode(found[0].read_bytes(), type=_Written)
-        many = written.cases or [written]
-        return [_case(number, each) for number, each in enumerate(many, start=1)]
-    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        written = msgspec.json.decode(bounded(path), type=_Written)
+        return [_case(number, each) for number, each in enumerate(written.cases or [written], start=1)]
+    except (OSError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise PreflightRefused(
-            f"{FILE} cannot be used: {error}", hint="write v2 tensors under inputs and outputs"
+            f"{path.name} cannot be used: {error}",
+            hint="write v2 tensors under inputs and outputs, or have `reconciler package` write it (docs/golden.md)",
         ) from error
+
+
+def bounded(path: Path) -> bytes:
+    """A file of questions. Raises OSError, ValueError above MOST_BYTES."""
+    if (size := path.stat().st_size) > MOST_BYTES:
+        raise ValueError(f"it has {size:,} bytes, and at most {MOST_BYTES:,} are read")
+    return path.read_bytes()
+
+
+def encoded(probes: Sequence[Case]) -> bytes:
+    """The golden.json that asks these. Raises ValueError above MOST_BYTES; TensorRefused for NaN and infinity."""
+    written = [_Written(_tensors(case.inputs), _tensors(case.outputs), _text(case)) for case in probes]
+    said: Any = written[0] if len(written) == 1 else {"cases": written}
+    content = msgspec.json.encode(said) + b"\n"
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it makes a {FILE} of {len(content):,} bytes, and edges read at most {MOST_BYTES:,}")
+    return content
+
+
+def _tensors(arrays: Arrays) -> list[Tensor]:
+    return [to_tensor(*each) for each in arrays.items()]
+
+
+def _text(case: Case) -> str:
+    """The tolerance as a file has it: text, so that no parser rounds it."""
+    return f"{case.tolerance:.17g}" if float(f"{case.tolerance:g}") != case.tolerance else f"{case.tolerance:g}"
 
 
 def unproven(loaded: Loaded) -> str:
@@ -67,8 +105,7 @@ def unproven(loaded: Loaded) -> str:
         asked, came = "its smallest input", "do not fit into memory"
     else:
         came = "are answered" if all(map(finite, answers.values())) else "are answered with NaN or infinity"
-    how = "`reconciler explain RX230` shows one"
-    return f"no {FILE} in the archive, so nothing says what it must answer ({how}); zeros ({asked}) {came}"
+    return f"no {FILE} (`reconciler package` packs one); zeros ({asked}) {came}"
 
 
 def probe(version: str, probes: list[Case], ask: Ask) -> None:
@@ -85,7 +122,10 @@ def probe(version: str, probes: list[Case], ask: Ask) -> None:
 
 def _case(number: int, written: _Written) -> Case:
     inputs, outputs = ({each.name: to_array(each) for each in side} for side in (written.inputs, written.outputs))
-    return Case(f"golden case {number}", inputs, outputs, float(written.tolerance))
+    tolerance = float(written.tolerance)
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise ValueError(f"tolerance {written.tolerance!r} is no number from 0 on")
+    return Case(f"golden case {number}", inputs, outputs, tolerance)
 
 
 def _difference(case: Case, found: Arrays) -> str:

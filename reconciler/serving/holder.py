@@ -24,6 +24,11 @@ def is_free(address: str, port: int) -> bool:
     return _probed(address, port) is None
 
 
+def is_taken(address: str, port: int) -> bool:
+    """Whether somebody listens there; False of an address that this machine does not have."""
+    return getattr(_probed(address, port), "errno", None) == errno.EADDRINUSE
+
+
 def _probed(address: str, port: int) -> Exception | None:
     """Why nobody can listen there now."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -38,7 +38,6 @@ ONNX_TYPES: Final = {
 }
 OPTIONAL: Final = re.compile(r"optional\((.*)\)")
 TENSORS_HINT: Final = "export it with tensors (scikit-learn: options={'zipmap': False})"
-SUFFIXES: Final = frozenset({".onnx", ".ort"})
 
 
 class Loaded:
@@ -75,6 +74,13 @@ class Loaded:
         except Exception as error:  # see the module; a model is a function, so its input made it fail
             raise TensorRefused(f"the model fails on this input: {_brief(error)}") from error
         return {name: np.asarray(result) for name, result in zip(names, results, strict=True)}
+
+    def symbols(self) -> dict[str, list[str]]:
+        """Input -> what the model calls each of its dimensions; "" where it is a number or has no name."""
+        return {
+            node.name: [size if isinstance(size, str) else "" for size in node.shape]
+            for node in self._session.get_inputs()
+        }
 
     def zeros(self) -> dict[str, Array]:
         """The smallest input of zeros that the model takes."""
@@ -170,7 +176,7 @@ class ModelFiles:
 def _model_file(directory: Path) -> Path:
     """By its suffix; where no file has one, by what is in it: the name comes from a URL, which may say nothing."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
-    found = [path for path in files if path.suffix.lower() in SUFFIXES]
+    found = [path for path in files if path.suffix.lower() in onnx_file.SUFFIXES]
     if not found:
         found = [path for path in files if onnx_file.is_model(_read(path))]
     if len(found) == 1:

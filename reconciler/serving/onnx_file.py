@@ -21,6 +21,7 @@ MODEL_FIELDS: Final = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26})
 IR_VERSION, GRAPH = 1, 7
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 EXTERNAL: Final = 1
+SUFFIXES: Final = frozenset({".onnx", ".ort"})
 ORT: Final = b"ORTM"  # identifies onnxruntime's own format, at byte 4
 LFS: Final = b"version https://git-lfs.github.com/spec/"
 

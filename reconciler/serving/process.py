@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import reconciler
-from reconciler import control_socket
+from reconciler import control_socket, packages
 from reconciler.errors import HubUnreachable, PortTaken, RuntimeUnavailable, WorldRefused, WorldUnavailable
 from reconciler.ports import Answer
 from reconciler.serving import endpoint, holder
@@ -158,8 +158,12 @@ def start(spec: RuntimeSpec, deadline_s: float = START_S, *, patience_s: float =
     """A new process that answers on its port and serves nothing yet. An earlier one of this directory is stopped.
 
     patience_s: how long it is waited for the port.
-    Raises PortTaken, and RuntimeUnavailable with the end of runtime.log when it ends or does not answer in time.
+    Raises PortTaken, and RuntimeUnavailable: with the end of runtime.log when it ends or does not answer in time, with
+    the packages where they are missing.
     """
+    if missing := packages.RUNTIME.missing:
+        what = f"models cannot be served here without {', '.join(missing)}"
+        raise RuntimeUnavailable(what, hint=f"{packages.RUNTIME.had}; it is tried again by itself")
     spec.directory.mkdir(parents=True, exist_ok=True)
     before = find(spec.directory)
     if before is not None:
@@ -268,16 +272,21 @@ def write_receipt(spec: RuntimeSpec) -> None:
     draft.replace(spec.directory / RECEIPT)
 
 
+def environment() -> dict[str, str]:
+    """The variables of a Python process of ours, which finds this very package: -P keeps the current directory out."""
+    ours = str(Path(reconciler.__file__).parent.parent)
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))}
+
+
 def _spawned(spec: RuntimeSpec) -> RuntimeProcess:
     options = {"directory": spec.directory, "model": spec.model, "address": spec.address, "port": spec.port}
     arguments = [sys.executable, "-P", "-m", SERVER]
     arguments += [f"--{name}={value}" for name, value in options.items()]
-    ours = str(Path(reconciler.__file__).parent.parent)  # -P keeps the current directory out; the package is here
     log = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
     pid = os.posix_spawn(
         sys.executable,
         arguments,
-        os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [ours, os.environ.get("PYTHONPATH")]))},
+        environment(),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(spec.directory / LOG), log, 0o600),

@@ -1,9 +1,9 @@
-"""Pins written into a user's YAML, every other byte left alone. May import: sources.documents, model, errors.
+"""Edits of a user's YAML, every other byte left alone. May import: sources.documents, model, errors.
 
-In: the text of a file and the pin.  Out: the new text, to the `pin` verb. A YAML round trip normalises what it does
-not model (`{ a: b }`, aligned values, odd indentation); so the text is spliced at the places that the reader knows, and
-read again, by our reader and by another one: when anything but the pins of that Edge has changed, or the Edge is now
-wrong, nothing is returned.
+In: the text of a file and the edit.  Out: the new text, to the verbs `pin` and `package`. A YAML round trip normalises
+what it does not model (`{ a: b }`, aligned values, odd indentation); so the text is spliced at the places that the
+reader knows, and read again, by our reader and by another one: when anything but what was meant has changed, or the
+document is now wrong, nothing is returned.
 """
 
 import json
@@ -21,7 +21,10 @@ from reconciler.sources.documents import read_documents
 
 SPEC: Loc = ("spec",)
 PINS: Loc = ("spec", "pins")
-_PLAIN = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]*")
+VERSIONS: Loc = ("spec", "versions")
+DEFAULT: Loc = ("spec", "defaultVersion")
+QUOTED = frozenset({"version", "defaultVersion"})  # always: 1.10 is a number without
+_PLAIN = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]*|[a-z][a-z0-9.]*:?/[-A-Za-z0-9_.:/%]*[-A-Za-z0-9_/%]")  # also URLs
 _BOM = "\ufeff"
 
 
@@ -53,27 +56,42 @@ def set_pin(
     fields = {name: value for name, value in said.items() if value is not None}
     given = {name: value for name, value in fields.items() if value}
     file = EdgeFile(text, edge)
-    index, pins = file.find(subject), file.pins()
+    index, pins = file.find(subject), file.items(PINS)
     if index is None:
         pin = {subject.field: subject.name, **given}
-        file.append(pin)
-        return file.checked([*pins, pin])
+        file.append(PINS, pin)
+        return file.checked(PINS, [*pins, pin])
     pins[index] = {name: value for name, value in pins[index].items() if name not in fields} | given
     for name, value in fields.items():
-        file.set(index, name, value)
-    return file.checked(pins)
+        file.set((*PINS, index), name, value)
+    return file.checked(PINS, pins)
 
 
 def remove_pin(text: str, *, edge: str, model: str = "", dataset: str = "") -> str:
     """The file without this pin. Raises NameUnknown when there is none, else as `set_pin`."""
     subject = _subject(model, dataset)
     file = EdgeFile(text, edge)
-    index, pins = file.find(subject), file.pins()
+    index, pins = file.find(subject), file.items(PINS)
     if index is None:
         raise NameUnknown(f"{edge} has no pin for {subject.field} {subject.name}", hint="its file shows those it has")
     del pins[index]
     file.remove((*PINS, index) if pins else PINS)
-    return file.checked(pins)
+    return file.checked(PINS, pins)
+
+
+def add_version(text: str, *, model: Identity, entry: Mapping[str, str | int]) -> str:
+    """The file with one more entry behind the versions of this Model. Raises as `set_pin`."""
+    file = DocumentFile(text, model)
+    versions = [*file.items(VERSIONS), entry]
+    file.append(VERSIONS, entry)
+    return file.checked(VERSIONS, versions)
+
+
+def set_default(text: str, *, of: Identity, version: str) -> str:
+    """The file with this defaultVersion of an InferenceModelSet. Raises as `set_pin`."""
+    file = DocumentFile(text, of)
+    file.set(SPEC, "defaultVersion", version)
+    return file.checked(DEFAULT, version)
 
 
 def _subject(model: str, dataset: str) -> Subject:
@@ -82,13 +100,13 @@ def _subject(model: str, dataset: str) -> Subject:
     return Subject("model", model) if model else Subject("dataset", dataset)
 
 
-class EdgeFile:
-    """A file and the document of one Edge in it. Each edit splices the text and reads it again."""
+class DocumentFile:
+    """A file and one document in it. Each edit splices the text and reads it again."""
 
-    def __init__(self, text: str, edge: str) -> None:
+    def __init__(self, text: str, identity: Identity) -> None:
         self._bom = _BOM if text.startswith(_BOM) else ""
         self._text = text.removeprefix(_BOM)
-        self._edge = edge
+        self._identity = identity
         self._before = self._read()
         self._is_json = self._reads_as_json()
         problems = [problem for problem in declare(self.document, models())[1] if problem.severity == "error"]
@@ -97,31 +115,29 @@ class EdgeFile:
 
     def _read(self) -> list[Document]:
         documents, _ = read_documents("", self._text.encode())
-        found = [one for one in documents if identity_of(one, models()) == Identity(EDGE, "", self._edge)]
+        found = [one for one in documents if identity_of(one, models()) == self._identity]
         if not found:
-            raise NameUnknown(f"the file declares no Edge {self._edge}", hint="name the file that declares it")
+            what = f"{self._identity.kind} {self._identity.name}"
+            raise NameUnknown(f"the file declares no {what}", hint="name the file that declares it")
         self.document = found[0]
         return documents
 
-    def pins(self) -> list[dict[str, Any]]:
-        """The pins in the document now, as they are written."""
-        return [dict(pin) for pin in (self.document.data.get("spec") or {}).get("pins") or ()]
+    def items(self, loc: Loc) -> list[dict[str, Any]]:
+        """The mappings of a list of the document now, as they are written; none where there is no list."""
+        return [dict(item) for item in _at(self.document.data, loc) or ()]
 
-    def find(self, subject: Subject) -> int | None:
-        """The index of the pin for this subject."""
-        return next((n for n, pin in enumerate(self.pins()) if pin.get(subject.field) == subject.name), None)
-
-    def checked(self, pins: list[dict[str, Any]]) -> str:
-        """The text, if it says these pins and otherwise what it said. Raises RepositoryRefused, UsageError."""
+    def checked(self, loc: Loc, value: Any) -> str:
+        """The text, if it says this at `loc` and otherwise what it said. Raises RepositoryRefused, UsageError."""
         problems = [problem for problem in declare(self.document, models())[1] if problem.severity == "error"]
         if problems:
             raise RepositoryRefused(problems)
         index = self.document.index
         expected = [(one.broken, one.data) for one in self._before]
-        expected[index] = (False, _with_pins(self._before[index], pins))
+        expected[index] = (False, _with(self._before[index].data, loc, _texts(value)))
         found = [(one.broken, one.data) for one in self._read()]
-        found[index] = (False, _with_pins(self.document, self.pins()))
-        if found != expected or not self._reads_alike(pins) or self._is_json != self._reads_as_json():
+        said = _texts(_at(self.document.data, loc)) or type(value)()
+        found[index] = (False, _with(self.document.data, loc, said))
+        if found != expected or not self._reads_alike(loc, value) or self._is_json != self._reads_as_json():
             raise _unsafe()
         return self._bom + self._text
 
@@ -132,57 +148,58 @@ class EdgeFile:
         except (ValueError, RecursionError):
             return False
 
-    def _reads_alike(self, pins: list[dict[str, Any]]) -> bool:
-        """Whether a YAML implementation that shares no code with our reader finds the same pins."""
+    def _reads_alike(self, loc: Loc, value: Any) -> bool:
+        """Whether a YAML implementation that shares no code with our reader finds the same there."""
         from ruamel.yaml import YAML
         from ruamel.yaml.error import YAMLError
 
         try:
-            own = self.document.places  # of an item of a List: the rest is not about this Edge
+            own = self.document.places  # of an item of a List: the rest is not about this document
             text = " " * self._column(own.start) + self.document.text[own.start : own.end]
-            there = (YAML(typ="safe", pure=True).load(text).get("spec") or {}).get("pins") or []
+            there = _at(YAML(typ="safe", pure=True).load(text), loc)
         except YAMLError:
             return False
-        return [{name: str(value) for name, value in pin.items()} for pin in there] == [
-            {name: str(value) for name, value in pin.items()} for pin in pins
-        ]
+        return bool((_texts(there) or type(value)()) == _texts(value))
 
     # ── edits ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def append(self, pin: Mapping[str, str]) -> None:
-        """One more pin, in the style of those that are there; else a list, else a spec, for it."""
-        pins, spec = self.document.place(PINS), self.document.place(SPEC)
-        inline = "{" + ", ".join(self._entry(name, value) for name, value in pin.items()) + "}"
-        its_pins, its_spec = self._key("pins"), self._key("spec")
-        if pins is not None and pins.below and self._is_flow(pins):
-            end = self._end(_last(pins))
+    def append(self, loc: Loc, item: Mapping[str, str | int]) -> None:
+        """One more item of the list at `loc`, a field of the spec, in the style of those that are there; else a list,
+        else a spec, for it.
+        """
+        field = str(loc[-1])
+        there, spec = self.document.place(loc), self.document.place(SPEC)
+        inline = "{" + ", ".join(self._entry(name, value) for name, value in item.items()) + "}"
+        its_field, its_spec = self._key(field), self._key("spec")
+        if there is not None and there.below and self._is_flow(there):
+            end = self._end(_last(there))
             self._splice(end, end, f", {inline}")
-        elif pins is not None and pins.below:
-            last = _last(pins)
+        elif there is not None and there.below:
+            last = _last(there)
             dash = len(self.document.text[: last.start].rstrip()) - 1
             lines = f"- {inline}"
             if not self._is_flow(last):
-                lines = "- " + "\n  ".join(self._entry(name, value) for name, value in pin.items())
+                lines = "- " + "\n  ".join(self._entry(name, value) for name, value in item.items())
             self._add_lines(last, self._column(dash), lines)
-        elif pins is not None:
-            self._fill(pins, f"[{inline}]")
+        elif there is not None:
+            self._fill(there, f"[{inline}]")
         elif spec is not None and spec.below:
-            self._add_key(SPEC, f"{its_pins}: [{inline}]", f"pins:\n  - {inline}")
+            self._add_key(SPEC, f"{its_field}: [{inline}]", f"{field}:\n  - {inline}")
         elif spec is not None:
-            self._fill(spec, f"{{{its_pins}: [{inline}]}}")
+            self._fill(spec, f"{{{its_field}: [{inline}]}}")
         else:
-            self._add_key((), f"{its_spec}: {{{its_pins}: [{inline}]}}", f"spec:\n  pins:\n    - {inline}")
+            self._add_key((), f"{its_spec}: {{{its_field}: [{inline}]}}", f"spec:\n  {field}:\n    - {inline}")
 
-    def set(self, index: int, name: str, value: str) -> None:
-        """Give a field of a pin this value; an empty one removes the field."""
-        place = self.document.place((*PINS, index, name))
+    def set(self, loc: Loc, name: str, value: str) -> None:
+        """Give a field of the mapping at `loc` this value; an empty one removes the field."""
+        place = self.document.place((*loc, name))
         if place is None and value:
             entry = self._entry(name, value)
-            self._add_key((*PINS, index), entry, entry)
+            self._add_key(loc, entry, entry)
         elif place is not None and value:
             self._fill(place, self._value(name, value))
         elif place is not None:
-            self.remove((*PINS, index, name))
+            self.remove((*loc, name))
 
     def remove(self, loc: Loc) -> None:
         """Take out a field with its value, or an item; whole lines where it has lines of its own."""
@@ -212,14 +229,16 @@ class EdgeFile:
                 line, end = len(text[:line].removesuffix("\n").removesuffix("\r")), end - 1
             self._splice(line, end + 1, "")
 
-    def _entry(self, name: str, value: str) -> str:
+    def _entry(self, name: str, value: str | int) -> str:
         return f"{self._key(name)}: {self._value(name, value)}"
 
     def _key(self, name: str) -> str:
         return json.dumps(name) if self._is_json else name
 
-    def _value(self, name: str, value: str) -> str:
-        return json.dumps(value, ensure_ascii=False) if self._is_json else _scalar(name, value)
+    def _value(self, name: str, value: str | int) -> str:
+        if isinstance(value, int):
+            return str(value)
+        return json.dumps(value, ensure_ascii=False) if self._is_json else scalar(name, value)
 
     # ── places ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -275,10 +294,37 @@ class EdgeFile:
         return offset - self.document.text.rfind("\n", 0, offset) - 1
 
 
-def _with_pins(document: Document, pins: list[dict[str, Any]]) -> dict[str, Any]:
-    """The document's data with these pins; no pins, no spec and an empty one are the same."""
-    spec = {**(document.data.get("spec") or {}), "pins": pins}
-    return {**document.data, "spec": spec}
+class EdgeFile(DocumentFile):
+    """A file and the document of one Edge in it."""
+
+    def __init__(self, text: str, edge: str) -> None:
+        super().__init__(text, Identity(EDGE, "", edge))
+
+    def find(self, subject: Subject) -> int | None:
+        """The index of the pin for this subject."""
+        return next((n for n, pin in enumerate(self.items(PINS)) if pin.get(subject.field) == subject.name), None)
+
+
+def _at(data: Any, loc: Loc) -> Any:
+    """What a document says there; None where it says nothing."""
+    for step in loc:
+        data = (data or {}).get(step)
+    return data
+
+
+def _with(data: dict[str, Any], loc: Loc, value: Any) -> dict[str, Any]:
+    """The document's data with this value of a field; no field, no spec and an empty one are the same."""
+    field, *below = map(str, loc)
+    return {**data, field: _with(data.get(field) or {}, tuple(below), value) if below else value}
+
+
+def _texts(value: Any) -> Any:
+    """The value with every scalar as text: our reader keeps it so, and others read numbers and dates."""
+    if isinstance(value, Mapping):
+        return {name: _texts(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_texts(each) for each in value]
+    return value if value is None else str(value)
 
 
 def _unsafe() -> UsageError:
@@ -293,9 +339,9 @@ def _last(place: Place) -> Place:
     return list((place.below or {}).values())[-1]
 
 
-def _scalar(name: str, value: str) -> str:
-    """A text as YAML: plain where every parser reads text, the version always in quotes."""
-    if name == "version" and value.isprintable():
+def scalar(name: str, value: str) -> str:
+    """A text as YAML: plain where every parser reads text, a version always in quotes."""
+    if name in QUOTED and value.isprintable():
         return "'" + value.replace("'", "''") + "'"
-    plain = name != "version" and _PLAIN.fullmatch(value) and not kubectl_reads(value)
+    plain = name not in QUOTED and _PLAIN.fullmatch(value) and not kubectl_reads(value)
     return value if plain else json.dumps(value, ensure_ascii=False)

@@ -97,7 +97,9 @@ def _execute(
     try:
         from git.cmd import Git as GitCommand
         from git.exc import GitCommandNotFound
-    except ImportError as problem:  # importing GitPython runs git
+    except ModuleNotFoundError:
+        raise  # GitPython itself is missing
+    except ImportError as problem:  # importing it runs git
         raise FileNotFoundError(2, "git is not installed") from problem
     # Inherited GIT_ variables (a hub started from a hook has GIT_DIR) would lead somewhere else: take them away.
     inherited = [name for name in os.environ if name.startswith("GIT_") and name not in {*variables, *_KEPT}]

@@ -154,7 +154,7 @@ class WorkTree:
             if content is None:
                 self._remove(self._top / path)
             else:
-                _replace(self._top / path, content)
+                replace_file(self._top / path, content)
         removed = ("0", "0" * len(base))
         lines = [f"{' '.join(standing.get(path, removed))}\t{path}\0" for path in files]
         self.git.run("update-index", "-z", "--index-info", stdin="".join(lines).encode())
@@ -182,7 +182,7 @@ def _no_filters(git: Git) -> tuple[tuple[str, str], ...]:
 _REFLOG_NAME = {"GIT_COMMITTER_NAME": "reconciler", "GIT_COMMITTER_EMAIL": "reconciler@localhost"}
 
 
-def _replace(place: Path, content: bytes) -> None:
+def replace_file(place: Path, content: bytes) -> None:
     """Put a file in place by one rename, with the mode that it had."""
     place.parent.mkdir(parents=True, exist_ok=True)
     mode = stat.S_IMODE(place.stat().st_mode) if place.exists() else 0o644

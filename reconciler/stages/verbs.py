@@ -17,10 +17,12 @@ from reconciler.history.events import Event, rfc3339
 from reconciler.history.keys import DECLARE, SETS, Key, spoken
 from reconciler.history.state import ordering
 from reconciler.history.status import suspensions
-from reconciler.history.timeline import named
 from reconciler.history.times import is_time
+from reconciler.natural import in_order, listed
+from reconciler.planning.kinds import scope_of
+from reconciler.planning.names import Names, Sought, Word, called
 from reconciler.stages.git import GitSource
-from reconciler.stages.scopes import known, there, within
+from reconciler.stages.scopes import known_edges, known_things, there, within
 
 
 # Of people and of a start alike: an order that is given once more is durable, and open until it is answered.
@@ -63,7 +65,7 @@ class Verbs:
         request = trigger.request
         verbs: dict[str, tuple[Callable[[Mapping[str, Any]], Change], tuple[str, ...]]] = {
             "approve": (self._approve, ("digest",)),
-            "release": (self._release, ("edge", "model")),
+            "release": (self._release, ()),
             "suspend": (self._suspend, ("scope",)),
             "resume": (self._resume, ("scope",)),
             "reconcile": (self._reconcile, ("scope",)),
@@ -120,87 +122,127 @@ class Verbs:
         return next((e.data["keys"] for e in held if e.newdigest == digest and e.data.get("held")), None)
 
     def _release(self, request: Mapping[str, Any]) -> Change:
-        edge, model, mine = request["edge"], request["model"], self._record.mine
-        keys = [
-            Key.parse(text)
-            for text in mine.holds
-            if Key.parse(text).edge == edge and model in {Key.parse(text).name, mine.known(text).order.get("model")}
-        ]
+        sought, mine = self._sought(request), self._record.mine
+        if sought == Sought():
+            raise UsageError("release needs a name: an edge, what is on it, or both")
+        keys = [key for key in map(Key.parse, mine.holds) if sought.has(key, mine.known(key).order)]
         if not keys:
-            names = sorted(
-                {f"{Key.parse(text).edge} {named(Key.parse(text), mine.known(text).order)}" for text in mine.holds}
-            )
-            raise NameUnknown(f"nothing of {model} is held on {edge}", hint=there("held", names))
+            what = " on ".join(filter(None, (sought.what.text if sought.what else "", sought.edge)))
+            names = in_order(f"{key.edge} {called(key, mine.known(key).order)}" for key in map(Key.parse, mine.holds))
+            hint = f"held just now: {listed(names)}" if names else there("held", ())
+            raise NameUnknown(f"nothing of {what} is held", hint=hint)
         events = tuple(self._record.event(ev.HOLD_LIFTED, key, {}, actor=request["actor"]) for key in keys)
         return self._git.change(keys, events, events[0].id)
 
     def _suspend(self, request: Mapping[str, Any]) -> Change:
-        data = {name: request[name] for name in ("scope", "reason", "until") if request.get(name)}
-        data["scope"] = self._scope(request)
-        if data["scope"].startswith(SETS) and DECLARE not in ordering(self._record.state):
+        data = {name: request[name] for name in ("reason", "until") if request.get(name)}
+        scopes = self._scopes(request)
+        if any(scope.startswith(SETS) for scope in scopes) and DECLARE not in ordering(self._record.state):
             raise UsageError(
                 "a set is suspended in a cluster only", hint="suspend its edges, or its objects one by one"
             )
         is_text = all(isinstance(value, str) for value in data.values())
         if not is_text or ("until" in data and not is_time(data["until"])):
             raise UsageError("suspend takes text; `until` is an RFC 3339 time with its zone")
-        return Change(events=(self._record.event(ev.RECONCILE_SUSPENDED, "suspensions", data, actor=request["actor"]),))
+        every = ({"scope": scope, **data} for scope in scopes)
+        return Change(
+            events=tuple(
+                self._record.event(ev.RECONCILE_SUSPENDED, "suspensions", one, actor=request["actor"]) for one in every
+            )
+        )
 
     def _resume(self, request: Mapping[str, Any]) -> Change:
-        scope = request["scope"]
-        if scope not in self._record.state.suspended:
-            for one in suspensions(self._record.state, rfc3339(self._record.clock.now())):
-                if one.scope == scope and one.object:
+        state, said = self._record.state, str(request["scope"])
+        if said in state.suspended and not request.get("model"):  # what it was of may be gone
+            scopes: tuple[str, ...] = (said,)
+        else:
+            scopes = self._scopes(request)
+        mine = [scope for scope in scopes if scope in state.suspended]
+        if not mine:
+            for one in suspensions(state, rfc3339(self._record.clock.now())):
+                if one.scope in scopes and one.object:
                     raise NameUnknown(f"it is suspended by an annotation on {one.object}", hint=f"`{one.ends}` ends it")
-            scopes = sorted(self._record.state.suspended)
-            whole = "*" in scopes
-            hint = "everything is suspended: `reconciler resume` ends it" if whole else there("suspended", scopes)
+            every = in_order(state.suspended)
+            whole = "*" in every
+            hint = "everything is suspended: `reconciler resume` ends it" if whole else there("suspended", every)
+            what = " ".join(filter(None, (said, str(request.get("model") or ""))))
             raise NameUnknown(
-                "no suspension is of everything" if scope == "*" else f"{scope} is not suspended", hint=hint
+                "no suspension is of everything" if said == "*" else f"{what} is not suspended", hint=hint
             )
         audit = self._git.audit()
-        event = self._record.event(
-            ev.RECONCILE_RESUMED, "suspensions", {"scope": scope}, causationid=audit.cause, actor=request["actor"]
+        events = tuple(
+            self._record.event(
+                ev.RECONCILE_RESUMED, "suspensions", {"scope": scope}, causationid=audit.cause, actor=request["actor"]
+            )
+            for scope in mine
         )
-        return replace(audit, events=(event,), cause=event.id)
+        return replace(audit, events=events, cause=events[0].id)
 
     def _reconcile(self, request: Mapping[str, Any]) -> Change:
         """Look now: at the branch and everything, or at what belongs to a scope; what waits or was refused is tried.
 
         model: of an edge only what goes by this name.  check: only whether there is such.
         """
-        scope, model = self._scope(request), str(request.get("model") or "")
-        if model:
-            self._known(scope, model)
+        scope = str(request["scope"])
+        sought = Sought() if scope == "*" else self._sought(request)
         if request.get("check"):
             return Change()
-        if scope == "*":
+        if sought == Sought():
             audit = self._git.audit()
             return replace(audit, events=tuple(asked_again(self._record, self._git.everything(), request["actor"])))
-        declared, state = self._git.repository.declared, self._record.state
-        mine = {key for key in self._git.everything() if within(scope, key, declared, state)}
-        if model:
-            mine = {key for key in mine if model in self._names(key)}
+        mine = self._keys(sought)
         events = tuple(asked_again(self._record, mine, request["actor"]))
-        return self._git.change(mine, events, events[0].id if events else state.ref.event)
+        return self._git.change(mine, events, events[0].id if events else self._record.state.ref.event)
 
-    def _names(self, key: Key) -> set[str]:
-        """What people call the object of a key."""
-        return {key.name, str(key), named(key, self._record.mine.known(key).order)}
+    def _keys(self, sought: Sought) -> set[Key]:
+        """The keys of this stage that are meant: on an edge, by their names, or as part of an object that is."""
+        declared, state = self._git.repository.declared, self._record.state
+        every = set(self._git.everything())
+        if sought.what is None:
+            return {key for key in every if within(sought.edge, key, declared, state)}
+        named = {key for key in every if sought.has(key, self._record.mine.known(key).order)}
+        if sought.edge:
+            return {key for key in every if key in named and within(sought.edge, key, declared, state)}
+        scopes = self._objects(sought)
+        return named | {key for key in every if any(within(scope, key, declared, state) for scope in scopes)}
 
-    def _known(self, edge: str, model: str) -> None:
-        """Raises NameUnknown where nothing on the edge goes by this name."""
-        there = [key for key in self._git.everything() if key.edge == edge]
-        if not any(model in self._names(key) for key in there):
-            names = sorted({named(key, self._record.mine.known(key).order) for key in there})
-            raise NameUnknown(f"{edge} has no {model}", hint=f"it has {', '.join(names) or 'nothing'}")
+    def _objects(self, sought: Sought) -> list[str]:
+        """The objects that are meant by a name, as scopes: those that bear it, else all that go by it."""
+        declared, state = self._git.repository.declared, self._record.state
+        found = [key._replace(edge="") for key, order in known_things(declared, state) if sought.has(key, order)]
+        own = [key for key in found if sought.what is not None and key.name == sought.what.text]
+        return in_order(scope_of(key) for key in own or found)
 
-    def _scope(self, request: Mapping[str, Any]) -> str:
-        scope = str(request["scope"])
-        key = Key.named(scope)
-        if key is None or not self._is_there(key):
-            known(scope, self._git.repository.declared, self._record.state)
-        return scope
+    def _scopes(self, request: Mapping[str, Any]) -> tuple[str, ...]:
+        """By which names the log suspends what is meant. Raises NameUnknown, NameAmbiguous, UsageError."""
+        if request["scope"] == "*" and not request.get("model"):
+            return ("*",)
+        sought = self._sought(request)
+        if sought.what is None:
+            return (sought.edge,)
+        mine = self._keys(sought)
+        if sought.edge:
+            return tuple(in_order(map(str, mine)))
+        if sought.what.role == "object" or DECLARE in ordering(self._record.state):
+            return tuple(self._objects(sought))
+        objects, name = in_order(str(key._replace(edge="")) for key in mine), sought.what.text
+        if len(objects) != 1:
+            edges = in_order(key.edge for key in mine)
+            hint = f"as `reconciler {request['verb']} {edges[0]} {name}`; or a whole edge" if edges else "name an edge"
+            raise UsageError(f"{name} is on {len(edges)} edges, and is suspended edge by edge", hint=hint)
+        return tuple(objects)
+
+    def _sought(self, request: Mapping[str, Any]) -> Sought:
+        """What a request is about, by its names: {name}, {edge, model}, or {scope, model}. Raises NameUnknown."""
+        first, model = (str(request.get(name) or "") for name in ("scope", "model"))
+        said = {"edge": first, "model": model} if model else {"name": first}
+        if not first:
+            said = {name: str(request.get(name) or "") for name in ("name", "edge", "model")}
+        if first and not model and (key := Key.named(first)) is not None and self._is_there(key):
+            return Sought("", Word("object", first))
+        declared, state = self._git.repository.declared, self._record.state
+        mine = ((key, self._record.mine.known(key).order) for key in self._git.everything())
+        return Names([*known_things(declared, state), *mine], known_edges(declared, state)).sought(said)
 
 
 def _changed(before: Sequence[str] | None, now: Sequence[str]) -> str:

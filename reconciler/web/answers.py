@@ -4,7 +4,6 @@ In: a Past and arguments, all text, by the names they have in a URL.  Out: typed
 `revived` reads back. `history` is long, so it stands in `records`.
 """
 
-import difflib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from reconciler.history.awaited import Awaited, Line, awaited, unread
 from reconciler.history.events import rfc3339
 from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.standing import Standing
-from reconciler.history.state import Served, State, ordering
+from reconciler.history.state import State, ordering
 from reconciler.history.status import Held, Status, standings, status
-from reconciler.history.timeline import named
 from reconciler.history.why import Asked, WhyLink, why
-from reconciler.model.identity import EDGE_LABEL
+from reconciler.natural import natural
+from reconciler.web.chosen import FILTERS, NAMES, Chosen, chosen
 from reconciler.web.moments import moment, point
 
 if TYPE_CHECKING:
@@ -60,29 +59,32 @@ class Problems:
 
 
 def ask_status(past: "Past", said: Arguments) -> Status:
-    """Everything now. asOf: the time to take for now. Raises UsageError."""
+    """Everything now, or what was chosen (see `web.chosen`). asOf: the time to take for now. Raises UsageError."""
     now = moment(said["asOf"]) if said.get("asOf") else rfc3339(time.time())
-    return status(past.replay.at(), now)
+    state = past.replay.at()
+    return chosen(past, state, said).of(status(state, now))
 
 
 def ask_state(past: "Past", said: Arguments) -> Status:
-    """Everything at a point. at: see `points.point`; the end of the log without it. Raises PointUnknown, UsageError."""
+    """The same at a point. at: see `points.point`; the end of the log without it. Raises PointUnknown, UsageError."""
     then = past.replay.at(point(said["at"], past.log) if said.get("at") else None)
-    return status(then, then.time)
+    return chosen(past, then, said).of(status(then, then.time))
 
 
 def ask_why(past: "Past", said: Arguments) -> Why:
-    """The walk of a model, dataset or object on an edge, or of an API object. Raises NameUnknown, UsageError."""
-    edge, model = said.get("edge", ""), _needed(said, "model")
+    """The walk of all that was chosen: by names, labels, or how it stands. Raises NameUnknown, UsageError."""
+    if not any(said.get(name) for name in (*NAMES, *FILTERS)):
+        raise UsageError("nothing is named", hint="ask as in /api/v1/why?edge=edge-1&model=digits")
     now = past.replay.at()
     stage = DECLARE if DECLARE in ordering(now) else DELIVER
-    keys = keys_of(edge, model, now) if stage == DELIVER else objects_of(edge, model, now)
+    choice, standing = chosen(past, now, said), standings(now, stage, rfc3339(time.time()))
+    keys = walked(stage, choice, now)
+    stands = {key: standing.of(key, now.stage(stage).known(key)) for key in keys}
+    keys = [key for key in keys if choice.has(str(key), stands[key].word)]
     asked = {key: _asked(expansion) for key, expansion in past.asked(now, stage, keys).items()}
-    standing = standings(now, stage, rfc3339(time.time()))
 
     def walk(key: Key) -> Walk:
-        links = tuple(why(stage, key, now, past.log.find, past.stream, asked.get(key)))
-        return Walk(str(key), links, standing.of(key, now.stage(stage).known(key)))
+        return Walk(str(key), tuple(why(stage, key, now, past.log.find, past.stream, asked.get(key))), stands[key])
 
     return Why(tuple(map(walk, keys)))
 
@@ -98,14 +100,15 @@ EVERYTHING: Final = "*"  # in place of a commit
 def ask_wait(past: "Past", said: Arguments) -> Awaited:
     """How it stands with a commit: the newest one where none is named, with everything where it is `*`.
 
-    edge, model: of what alone.  after: what an earlier answer gave as `seq`, so that less is looked through. Raises
-    NameUnknown.
+    name, edge, model: of what alone.  after: what an earlier answer gave as `seq`, so that less is looked through.
+    Raises NameUnknown, NameAmbiguous.
     """
     state, now = past.replay.at(), rfc3339(time.time())
     seen, asked = status(state, now), said.get("commit", "") or state.ref.commit
     after = int(said["after"]) if said.get("after", "").isdigit() else 0
+    keys = chosen(past, state, said).keys
     if asked == EVERYTHING and state.ref.commit:
-        return awaited(seen, Line(()), (), "", edge=said.get("edge", ""), model=said.get("model", ""))
+        return awaited(seen, Line(()), (), "", of=keys)
     if not state.ref.commit:
         return unread(seen, asked if asked != EVERYTHING else "", state.ref.lost or "the hub has read no commit yet")
     if not said.get("commit"):
@@ -119,7 +122,7 @@ def ask_wait(past: "Past", said: Arguments) -> Awaited:
         return unread(seen, asked, f"{newest}: {state.ref.lost}" if state.ref.lost else newest)
     since = line.commits[found[0]].seq
     entries = past.log.read(since)
-    return awaited(seen, line, entries, found[0], edge=said.get("edge", ""), model=said.get("model", ""), seq=since - 1)
+    return awaited(seen, line, entries, found[0], of=keys, seq=since - 1)
 
 
 def ask_problems(past: "Past", said: Arguments) -> Problems:  # noqa: ARG001  # every question takes both
@@ -136,20 +139,15 @@ class Query(NamedTuple):
     arguments: frozenset[str] = frozenset()
 
 
+CHOICE: Final = NAMES | FILTERS
 QUESTIONS: Final[Mapping[str, Query]] = {
-    "status": Query("Status", Status, ask_status, frozenset({"asOf"})),
-    "state": Query("State", Status, ask_state, frozenset({"at"})),
-    "why": Query("Why", Why, ask_why, frozenset({"edge", "model"})),
-    "wait": Query("Awaited", Awaited, ask_wait, frozenset({"commit", "edge", "model", "after"})),
+    "status": Query("Status", Status, ask_status, CHOICE | {"asOf"}),
+    "state": Query("State", Status, ask_state, CHOICE | {"at"}),
+    "why": Query("Why", Why, ask_why, CHOICE),
+    "wait": Query("Awaited", Awaited, ask_wait, NAMES | {"commit", "after"}),
     "plan": Query("HeldPlan", PlanAnswer, ask_plan),
     "problems": Query("Problems", Problems, ask_problems),
 }
-
-
-def _needed(said: Arguments, name: str) -> str:
-    if not said.get(name):
-        raise UsageError(f"{name} is not given", hint="ask as in /api/v1/why?edge=edge-1&model=digits")
-    return said[name]
 
 
 def _asked(expansion: "Expansion") -> "Asked | None":
@@ -162,50 +160,15 @@ def _asked(expansion: "Expansion") -> "Asked | None":
     return Asked(str(version), expansion.because, expansion.origin)
 
 
-def objects_of(edge: str, name: str, now: State) -> list[Key]:
-    """The objects of the API server that are called `name`, of one edge or of any ("").
-
-    By key (`InferenceModel/default/digits-edge-1`), kind and name (`Edge/edge-1`), name, or what is served there.
-    Raises NameUnknown.
+def walked(stage: str, choice: Chosen, now: State) -> list[Key]:
+    """The keys of a stage that were chosen: by edge, models first; of an API server those objects alone that bear the
+    name themselves, where some do.
     """
-    there = sorted(Key.parse(text) for text in now.stage(DECLARE).keys)
-    if edge:
-        there = [key for key in there if now.stage(DECLARE).known(key).order.get("labels", {}).get(EDGE_LABEL) == edge]
-    found = [key for key in there if name in {str(key), f"{key.kind}/{key.name}", key.name, _model_of(key, now)}]
-    if not found:
-        what = f"{edge} has no object {name}" if edge else f"no object is called {name}"
-        near = difflib.get_close_matches(name, {key.name for key in there}, 3)
-        hint = f"there is {', '.join(near)}" if near else "`reconciler status --output json` lists what there is"
-        raise NameUnknown(what, hint=hint)
-    exact = [key for key in found if name != _model_of(key, now)]
-    return exact or found
-
-
-def _model_of(key: Key, now: State) -> str:
-    return str(now.stage(DECLARE).known(key).order.get("spec", {}).get("modelName", ""))
-
-
-def keys_of(edge: str, model: str, now: State) -> list[Key]:
-    """What is called `model` on `edge`, or on any (""): as requests name it, as its document does, or as its key does.
-
-    Raises NameUnknown.
-    """
-    mine = now.stage(DELIVER)
-    named_there = {Key.named(text) for text in mine.keys.keys() | mine.problems.keys()}
-    there = sorted(key for key in named_there if key is not None and edge in {"", key.edge})
-    if not there:
-        raise NameUnknown(f"nothing was ever ordered for an edge {edge}" if edge else "nothing was ever ordered")
-    found = [key for key in there if model in _names(key, mine.known(key))]
-    found.sort(key=lambda key: (key.edge, key.kind != "InferenceModel"))  # before a dataset of this name
-    if not found:
-        names = sorted({named(key, mine.known(key).order) for key in there})
-        near = names if edge else difflib.get_close_matches(model, {*names, *(key.name for key in there)}, 3)
-        hint = f"{'it has' if edge else 'there is'} {', '.join(near)}" if near else "`reconciler status` lists them"
-        raise NameUnknown(f"{edge} has no {model}" if edge else f"nothing is called {model}", hint=hint)
-    return found
-
-
-def _names(key: Key, served: Served) -> set[str]:
-    """What a key of an edge may be called: by its document, its object, or as requests name it."""
-    plain = key._replace(edge="")
-    return {key.name, named(key, served.order), str(key), str(plain), f"{key.kind}/{key.name}"}
+    mine = now.stage(stage)
+    texts = mine.keys.keys() | mine.problems.keys() | mine.waits.keys()
+    chosen_ = texts if choice.keys is None else texts & choice.keys
+    keys = [key for key in map(Key.named, chosen_) if key is not None]
+    what = choice.sought.what
+    if stage == DECLARE and what is not None:
+        keys = [key for key in keys if key.name == what.text] or keys
+    return sorted(keys, key=lambda key: (natural(key.edge), key.kind != "InferenceModel", key.kind, natural(str(key))))

@@ -24,6 +24,7 @@ from reconciler.errors import NameUnknown, PointUnknown, ReconcilerError, UsageE
 from reconciler.history.events import Entry
 from reconciler.ports import EventLog
 from reconciler.web.answers import QUESTIONS, Query
+from reconciler.web.chosen import NAMES
 from reconciler.web.counters import Tally
 from reconciler.web.document import document, failure
 from reconciler.web.followers import Bell
@@ -39,7 +40,9 @@ LINES: Final = 256  # of a long answer, in one piece
 PAGE: Final = 1000  # entries that a follower takes at once
 PACKED: Final = 3  # of gzip's nine: five times as fast as the usual six
 BASIS: Final = frozenset({"keys"})
-HISTORY: Final = frozenset({"edge", "model", "commit", "since", "limit", "cursor", "follow"})
+HISTORY: Final = NAMES | {
+    *("selector", "commit", "author", "actor", "type", "since", "until", "limit", "cursor", "follow"),
+}
 
 
 class Site:
@@ -114,11 +117,11 @@ class Site:
 
     async def _history(self, request: Request) -> Response:
         said = _arguments(request, HISTORY)
-        wanted, follow = Wanted.of(said), said.get("follow") == "true"
+        follow = said.get("follow") == "true"
         if follow and self.bell.followers >= FOLLOWERS:
             raise WorldUnavailable(f"{FOLLOWERS} follow the log already", hint="ask again without follow")
         head = self.live.log.head().seq
-        records = await self.live.asked(lambda past: past_records(past, wanted, head))
+        wanted, records = await self.live.asked(lambda past: _wanted(past, said, head))
         lines = self._followed(records, wanted, head) if follow else iterate_in_threadpool(_pieces(records))
         return StreamingResponse(lines, media_type="application/x-ndjson", headers={"reconciler-head": str(head)})
 
@@ -178,6 +181,11 @@ def _arguments(request: Request, known: frozenset[str]) -> Mapping[str, str]:
         takes = ", ".join(sorted(known)) or "nothing"
         raise UsageError(f"{request.url.path} takes no {unknown[0][:40]!r}", hint=f"it takes {takes}")
     return said
+
+
+def _wanted(past: Past, said: Mapping[str, str], head: int) -> tuple[Wanted, Iterator[Record]]:
+    wanted = Wanted.of(said, past)
+    return wanted, past_records(past, wanted, head)
 
 
 def _pieces(records: Iterator[Record]) -> Iterator[bytes]:

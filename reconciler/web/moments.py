@@ -5,16 +5,21 @@ In: a word from a person and a log.  Out: a sequence number.
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import time as time_now
-from typing import Protocol
+from typing import Final, Protocol
 
 from reconciler.errors import PointUnknown, UsageError
 from reconciler.history.events import REF_ADVANCED, Entry, Head, rfc3339
 
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _YEARS = range(1970, 9999)
+_AGO: Final = re.compile(r"-?([0-9]{1,7})\s?([smhdw])(?: ago)?")
+_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}  # seconds
+_LONGEST_S: Final = 700_000 * 86_400  # what the calendar of Python can be moved by; no year then is one of a log
+_DAYS: Final = {"yesterday": -1, "today": 0, "tomorrow": 1}
+SPELLINGS: Final = "90m, 1h or 2d (ago, or from now), today, yesterday, 2026-11-30 or 2026-11-30T14:02:00Z"
 
 
 class Readable(Protocol):
@@ -33,12 +38,32 @@ class Readable(Protocol):
         ...
 
 
-def moment(text: str) -> str:
-    """A time as the log writes it, from 1970 to 9998. Without an offset it is UTC. Raises UsageError."""
+def moment(text: str, *, ahead: bool = False) -> str:
+    """A time as the log writes it, from 1970 to 9998. Without an offset it is UTC, as is the day of a date.
+
+    text: RFC 3339, a date, `today`, `yesterday`, `tomorrow`, `now`, or `90m`, `1h`, `2d`: so long ago, or ahead of now
+    where `ahead` says that times to come are meant. Raises UsageError.
+    """
+    return _written(_absolute(text.strip(), ahead=ahead), text)
+
+
+def _absolute(text: str, *, ahead: bool) -> datetime:
+    now = datetime.fromtimestamp(time_now(), UTC)
+    if (days := _DAYS.get(text.lower())) is not None:
+        return now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=days)
+    if text.lower() == "now":
+        return now
+    if found := _AGO.fullmatch(text):
+        length = timedelta(seconds=min(int(found[1]) * _UNITS[found[2]], _LONGEST_S))
+        return now + length if ahead else now - length
     try:
         when = datetime.fromisoformat(text)
     except ValueError as error:
-        raise UsageError(f"{text!r} is not a time", hint="write it as 2026-11-30 or 2026-11-30T14:02:00Z") from error
+        raise UsageError(f"{text!r} is not a time", hint=f"write it as {SPELLINGS}") from error
+    return when
+
+
+def _written(when: datetime, text: str) -> str:
     if when.year not in _YEARS:  # an offset moves it by a day at most
         raise UsageError(f"{text!r} is in no year from {_YEARS[0]} to {_YEARS[-1]}", hint="no log has such a time")
     when = when if when.tzinfo else when.replace(tzinfo=UTC)
@@ -102,7 +127,8 @@ def _named(text: str, log: Readable, tree: Path | None) -> int:
     commit = revision(text, tree) if tree is not None else ""
     if not commit:
         hint = (
-            "write SEQ (`reconciler history` shows them), TIME as 2026-11-30T14:02:00Z, or COMMIT in 7 digits or more"
+            "write SEQ (`reconciler history` shows them), TIME as 1h, yesterday or 2026-11-30T14:02:00Z, or COMMIT in "
+            "7 digits or more"
         )
         where = f", nor a commit of {tree}" if tree is not None else ""
         raise UsageError(f"{text!r} is neither an entry's number, a time nor a commit's id{where}", hint=hint)
@@ -116,7 +142,8 @@ def _until(time: str, text: str, log: Readable) -> int:
     """The last entry until a time. Raises PointUnknown before the log begins, and for what is still to come."""
     seq, head = log.seq_at(time), log.head().seq
     if not seq:
-        raise PointUnknown(f"the log begins after {text}")
+        began = next(log.read(0, 1)).event.recordedtime if head else ""
+        raise PointUnknown(f"the log begins after {text}", hint=f"it began {began[:19]}Z" if began else "it is empty")
     if seq == head and time > rfc3339(time_now()):
         last = next(log.read(head - 1)).event.recordedtime
         if time > last:

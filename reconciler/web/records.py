@@ -5,7 +5,7 @@ In: entries of a log and what a person named.  Out: Records, to `history`, `run`
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -18,20 +18,26 @@ from reconciler.history.events import (
     ARTIFACT_EVICTED,
     ARTIFACT_STAGED,
     ARTIFACT_VERIFIED,
+    RECONCILE_RESUMED,
+    RECONCILE_SUSPENDED,
     REF_ADVANCED,
     Entry,
     Event,
 )
 from reconciler.history.keys import DECLARE, DELIVER, Key, stage_of
 from reconciler.history.state import State
-from reconciler.history.timeline import named, subject, words
+from reconciler.history.timeline import subject, words
 from reconciler.history.why import Find, stands_elsewhere
+from reconciler.natural import in_order, listed
+from reconciler.planning.names import Sought
+from reconciler.web.chosen import ALL, NAMES, Chosen, chosen
 from reconciler.web.moments import moment
 
 if TYPE_CHECKING:
     from reconciler.wiring.past import Past
 
 CONTENTS: Final = frozenset({ARTIFACT_STAGED, ARTIFACT_VERIFIED, ARTIFACT_EVICTED})  # what names bytes
+SUSPENSIONS: Final = frozenset({RECONCILE_SUSPENDED, RECONCILE_RESUMED})
 LOOK_S: Final = 0.2  # between two looks at a log that another process writes
 
 
@@ -59,35 +65,106 @@ class Record:
 class Wanted:
     """Which events are asked for; "" is no condition.
 
-    since: a time (RFC 3339) or an entry's number, behind which to begin.  limit: only the newest so many; 0 is all.
-    cursor: an entry's number: a page of what is behind it, so that `limit` takes the oldest instead.
+    choice: what they are about, and keys: of that, as the log knows it now.  commit: what it brought about.  author:
+    what commits of people whose name or address has this text brought about.  actor: who did it.  type: how its type
+    begins, as `apply.failed`.  after: behind which entry to begin.  until: before which time (RFC 3339).  limit: only
+    the newest so many; 0 is all.  cursor: an entry's number: a page of what is behind it, so that `limit` takes the
+    oldest instead.
     """
 
-    edge: str = ""
-    model: str = ""
+    choice: Chosen = ALL
     commit: str = ""
-    since: str = ""
+    author: str = ""
+    actor: str = ""
+    type: str = ""
+    after: int = 0
+    until: str = ""
     limit: int = 0
     cursor: int | None = None
+    authored: set[str] = field(default_factory=set, compare=False)  # commits of the author; grows as they are read
 
     @classmethod
-    def of(cls, said: Mapping[str, str]) -> "Wanted":
-        """As a request names it. Raises UsageError."""
-        names = {name: said.get(name, "") for name in ("edge", "model", "commit", "since")}
-        cursor = _number(said, "cursor") if said.get("cursor") else None
-        return cls(**names, limit=_number(said, "limit"), cursor=cursor)
+    def of(cls, said: Mapping[str, str], past: "Past") -> "Wanted":
+        """As a request names it. Raises NameUnknown, NameAmbiguous, UsageError: names that this log never had."""
+        found = cls(
+            _choice(said, past),
+            commit=said.get("commit", ""),
+            author=said.get("author", ""),
+            actor=said.get("actor", ""),
+            type=said.get("type", ""),
+            after=_after(said.get("since", ""), past),
+            until=moment(said["until"]) if said.get("until") else "",
+            limit=_number(said, "limit"),
+            cursor=_number(said, "cursor") if said.get("cursor") else None,
+        )
+        found._require_commits(past)
+        return found
+
+    def _require_commits(self, past: "Past") -> None:
+        """Learn which commits are the author's. Raises NameUnknown where there is no such commit or author."""
+        if not (self.commit or self.author):
+            return
+        read = [entry.event for entry in past.log.read(stream="git") if entry.event.type == REF_ADVANCED]
+        if self.commit and not any(event.gitcommit.startswith(self.commit) for event in read):
+            newest = f"the newest is {read[-1].gitcommit[:12]}" if read else "none was read yet"
+            raise NameUnknown(f"commit {self.commit} was never read here", hint=newest)
+        self.authored.update(event.gitcommit for event in read if _has(self.author, str(event.data["author"])))
+        if self.author and not self.authored:
+            people = in_order(str(event.data["author"]) for event in read)
+            raise NameUnknown(f"no commit here is by {self.author}", hint=f"there is {listed(people) or 'none yet'}")
 
     def has(self, entry: Entry) -> bool:
         """Whether this one is."""
         event = entry.event
         if self.commit and not event.gitcommit.startswith(self.commit):
             return False
-        if self.edge and subject(event)[0] != self.edge and not _is_object_of(self.edge, event):
+        if self.author and not self._is_authors(event):
             return False
-        if not self.model:
+        if self.until and (event.recordedtime or event.time) >= self.until:
+            return False
+        if not (_has(self.actor, event.actor) and event.type.startswith(self.type)):
+            return False
+        return self._is_chosen(event)
+
+    def _is_authors(self, event: Event) -> bool:
+        if event.type == REF_ADVANCED and _has(self.author, str(event.data["author"])):
+            self.authored.add(event.gitcommit)
+        return event.gitcommit in self.authored
+
+    def _is_chosen(self, event: Event) -> bool:
+        """Whether it is about what was chosen: as the log knows that now, or as the event itself names it."""
+        choice = self.choice
+        if choice.keys is None or event.subject in choice.keys or _scope(event) in choice.scopes:
             return True
-        key = Key.named(event.subject)
-        return key is not None and self.model in {key.name, named(key, event.data.get("spec") or {})}
+        if choice.sought.what is not None and not is_about(choice.sought, event):
+            return False
+        if choice.edges is None or subject(event)[0] in choice.edges:
+            return True
+        return any(_is_object_of(name, event) for name in choice.edges)
+
+
+def _has(text: str, within: str) -> bool:
+    return text.lower() in within.lower()
+
+
+def _scope(event: Event) -> str:
+    """What an event suspends, or has go on."""
+    return str(event.data.get("scope") or "") if event.type in SUSPENSIONS else ""
+
+
+def is_about(sought: Sought, event: Event) -> bool:
+    """Whether an event is, by what it says itself, about what was asked for."""
+    if sought.edge and subject(event)[0] != sought.edge and not _is_object_of(sought.edge, event):
+        return False
+    key = Key.named(event.subject)
+    return sought.what is None or (key is not None and sought.what.is_of(key, event.data.get("spec") or {}))
+
+
+def _choice(said: Mapping[str, str], past: "Past") -> Chosen:
+    """What the events are about. What is gone from the fold still has its events."""
+    if not any(said.get(name) for name in (*NAMES, "selector")):
+        return Chosen()
+    return chosen(past, past.replay.at(), said, lambda sought: any(is_about(sought, e.event) for e in past.log.read()))
 
 
 def _is_object_of(edge: str, event: Event) -> bool:
@@ -146,11 +223,11 @@ def record(entry: Entry, find: Find | None = None, contents: Contents | None = N
 
 
 def past_records(past: "Past", wanted: Wanted, head: int) -> Iterator[Record]:
-    """What was asked for, oldest first, up to the entry `head`; read as it is taken. Raises NameUnknown, UsageError."""
-    _require_known(wanted, past)
-    after = max(_after(wanted.since, past), wanted.cursor or 0)
+    """What was asked for, oldest first, up to the entry `head`; read as it is taken."""
+    after = max(wanted.after, wanted.cursor or 0)
+    upto = min(head, past.log.seq_at(_before(wanted.until))) if wanted.until else head
     contents = Contents(past.replay.at() if after or wanted.limit else None)
-    entries = (entry for entry in past.log.read(after, head) if wanted.has(entry))
+    entries = (entry for entry in past.log.read(after, upto) if wanted.has(entry))
     if wanted.cursor is not None:
         taken: Iterable[Entry] = islice(entries, wanted.limit or None)
     else:
@@ -167,33 +244,6 @@ def _number(said: Mapping[str, str], name: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise UsageError(f"{name}={text[:20]!r} is not a number", hint=f"write {name}=100")
     return int(text)
-
-
-def _require_known(wanted: Wanted, past: "Past") -> None:
-    """Refuse names that this log never had: nothing would ever be shown for them. Raises NameUnknown."""
-    if not (wanted.edge or wanted.model or wanted.commit):
-        return
-    now = past.replay.at()
-    every = [(Key.parse(text), served.order) for stage in now.stages.values() for text, served in stage.keys.items()]
-    objects = {key.name for key in map(Key.parse, now.stage(DECLARE).keys) if key.kind == "Edge"}
-    edges = {*now.edges, *now.links, *objects, *(key.edge for key, _ in every if key.edge)}
-    if wanted.edge and wanted.edge not in edges and not _ever(Wanted(edge=wanted.edge), past):
-        raise NameUnknown(f"the log has no edge {wanted.edge}", hint=f"it has {', '.join(sorted(edges)) or 'none yet'}")
-    models = {named(key, order) for key, order in every}
-    if wanted.model and wanted.model not in models and not _ever(Wanted(model=wanted.model), past):
-        has = ", ".join(sorted(models)) or "none yet"
-        raise NameUnknown(f"the log has no model, dataset or object {wanted.model}", hint=f"it has {has}")
-    if wanted.commit and not any(
-        entry.event.type == REF_ADVANCED and entry.event.gitcommit.startswith(wanted.commit)
-        for entry in past.log.read(stream="git")
-    ):
-        newest = f"the newest is {now.ref.commit[:12]}" if now.ref.commit else "none was read yet"
-        raise NameUnknown(f"commit {wanted.commit} was never read here", hint=newest)
-
-
-def _ever(wanted: Wanted, past: "Past") -> bool:
-    """Whether the log, which may have forgotten in its fold what is gone, has an event of it."""
-    return any(wanted.has(entry) for entry in past.log.read())
 
 
 def _after(since: str, past: "Past") -> int:

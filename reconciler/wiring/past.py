@@ -41,7 +41,12 @@ class Past(NamedTuple):
         return self.log.read(stream=name)
 
     def asked(self, state: State, stage: str, keys: Iterable[Key]) -> "dict[Key, Expansion]":
-        """What the last commit that was read asks for, by what the log keeps of it. state: the end of this log."""
+        """What the last commit that was read asks for, by what the log keeps of it. state: the end of this log.
+
+        Nothing of an edge's log, which holds no commit.
+        """
+        if not state.ref.commit:
+            return {}
         from reconciler.planning import declare
         from reconciler.planning.deliver import expand
         from reconciler.planning.versions import Circumstances

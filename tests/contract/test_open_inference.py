@@ -61,6 +61,16 @@ def test_the_server_and_its_health(runtime: RuntimeProcess) -> None:
     assert asked(runtime, "GET", "/v2/health/ready") == (200, {"ready": True})
 
 
+def test_a_slash_at_the_end_changes_nothing(runtime: RuntimeProcess) -> None:
+    model = "/v2/models/digits"
+    for path in ("/v2", "/v2/health/live", "/v2/health/ready", model, f"{model}/ready", f"{model}/versions/v1/ready"):
+        assert asked(runtime, "GET", f"{path}/") == asked(runtime, "GET", path), path
+    for path in (f"{model}/infer", f"{model}/versions/v1/infer"):
+        body = {"inputs": [{"name": "image", "datatype": "FP32", "shape": [1, 64], "data": [0.0] * 64}]}
+        status, said = asked(runtime, "POST", path, body)
+        assert (status, said) == (200, asked(runtime, "POST", f"{path}/", body)[1])
+
+
 @pytest.mark.parametrize("path", ["/v2/models/digits", "/v2/models/digits/versions/v1"])
 def test_the_model_says_what_it_is(runtime: RuntimeProcess, one: Path, path: str) -> None:
     assert asked(runtime, "GET", path) == (
@@ -287,6 +297,8 @@ def test_what_is_optional_may_be_null_empty_or_unknown(echo: RuntimeProcess, cha
     [
         ("gzip", gzip.compress),
         ("GZIP", gzip.compress),
+        ("x-gzip", lambda body: b"".join(gzip.compress(body[at : at + 9]) for at in range(0, len(body), 9))),
+        ("gzip", lambda body: gzip.compress(b"") + gzip.compress(body) + gzip.compress(b"")),
         ("deflate", zlib.compress),
         ("deflate", lambda body: zlib.compress(body)[2:-4]),
         ("identity", bytes),
@@ -370,6 +382,26 @@ BAD: dict[str, tuple[bytes, dict[str, str], int, str]] = {
         400,
         "something follows it",
     ),
+    "half a second gzip": (
+        gzip.compress(BODY) + gzip.compress(b"x" * 99)[:-9],
+        HEADERS | {"Content-Encoding": "gzip"},
+        400,
+        "cut off",
+    ),
+    "more than a deflate": (
+        zlib.compress(BODY) + gzip.compress(b"x"),
+        HEADERS | {"Content-Encoding": "deflate"},
+        400,
+        "something follows it",
+    ),
+    "gzip bomb in two": (
+        2 * gzip.compress(bytes(33 << 20), 1),
+        {"Content-Encoding": "gzip"},
+        413,
+        "67108864 bytes, inflated too",
+    ),
+    "gzips of nothing": (gzip.compress(b"") * 16385, {"Content-Encoding": "gzip"}, 413, "at most 16384 members"),
+    "zstd": (b"", {"Content-Encoding": "zstd"}, 415, "send gzip, deflate or none"),
     "gzip bomb": (gzip.compress(bytes(65 << 20), 1), {"Content-Encoding": "gzip"}, 413, "67108864 bytes, inflated too"),
     "deflate bomb": (zlib.compress(bytes(65 << 20), 1), {"Content-Encoding": "deflate"}, 413, "inflated too"),
     "NaN in JSON": (json_question().replace(b'[1], "parameters": null', b"[-1]"), {}, 400, "ask for binary_data"),

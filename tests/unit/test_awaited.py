@@ -9,6 +9,7 @@ from reconciler.history.awaited import Awaited, Line, awaited
 from reconciler.history.events import rfc3339
 from reconciler.history.keys import Key
 from reconciler.history.status import status
+from reconciler.planning.names import Names, known
 from tests.fleets import catalogue, edge, fleet, model_set
 from tests.stations import EdgeStation, HubStation, settle
 
@@ -36,7 +37,8 @@ class World:
         seen = status(self.hub.state, rfc3339(self.hub.clock.now()))
         line = Line(self.hub.log.read(stream="git"))
         since = line.commits[commit].seq if commit else 0
-        return awaited(seen, line, self.hub.log.read(since), commit, edge=edge, model=model)
+        of = known(self.hub.state, Names.of(self.hub.state).sought({"edge": edge, "model": model}))
+        return awaited(seen, line, self.hub.log.read(since), commit, of=of if edge else None)
 
 
 @pytest.fixture

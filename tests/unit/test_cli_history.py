@@ -60,8 +60,8 @@ def test_by_edge_model_and_commit(records: Any, story: World) -> None:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (("--edge", "nope"), ("the log has no edge nope", "it has berlin-07, berlin-08")),
-        (("--model", "nope"), ("no model, dataset or object nope", "it has defect, parts")),
+        (("--edge", "nope"), ("there is no edge nope", "there are berlin-07, berlin-08")),
+        (("--model", "nope"), ("nothing is called nope", "there are berlin-07, berlin-08, defect, parts")),
         (("--commit", "zzz"), ("commit zzz was never read here", "the newest is ")),
     ],
 )

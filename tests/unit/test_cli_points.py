@@ -59,7 +59,7 @@ def test_a_commit_that_was_never_read_is_unknown(story: World) -> None:
 
 def test_what_is_nothing_of_these_is_a_mistake(story: World) -> None:
     with pytest.raises(UsageError, match="neither an entry's number, a time nor a commit's id") as caught:
-        at(story, "yesterday")
+        at(story, "the other day")
     assert all(form in caught.value.advice for form in ("SEQ", "TIME", "COMMIT"))
 
 

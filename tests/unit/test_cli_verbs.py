@@ -89,7 +89,7 @@ def test_names_that_are_not_there_are_refused(call: Call, settled: World) -> Non
         (("resume",), "nothing is suspended just now"),
         (("resume", "berlin-07"), "nothing is suspended just now"),
         (("release", "berlin-07", "defect"), "nothing is held just now"),
-        (("suspend", "moon", "--reason", "x"), "declared just now: berlin-07, berlin-08"),
+        (("suspend", "moon", "--reason", "x"), "there are berlin-07, berlin-08, defect, parts"),
     ],
 )
 def test_the_hint_says_what_there_is_instead(call: Call, settled: World, words: tuple[str, ...], hint: str) -> None:

@@ -12,7 +12,7 @@ from reconciler.model.declaration import declare
 from reconciler.model.kind import to_json
 from reconciler.planning.kinds import models
 from reconciler.sources.documents import read_documents
-from reconciler.sources.edit import EdgeFile, remove_pin, set_pin
+from reconciler.sources.edit import PINS, EdgeFile, remove_pin, set_pin
 
 HEAD = """# Berlin
 apiVersion: ai.kubeedge.io/v1alpha1        # edges/berlin/berlin-07.yaml
@@ -200,10 +200,10 @@ def test_an_edit_that_would_change_more_is_refused() -> None:
     file = EdgeFile(HEAD + "spec: {address: 127.0.0.2, pins: [{model: a, version: '1'}]}\n", "berlin-07")
     file.remove(("spec", "address"))
     with pytest.raises(UsageError, match="cannot be edited safely"):
-        file.checked(file.pins())
+        file.checked(PINS, file.items(PINS))
     file = EdgeFile(BEFORE + HEAD, "berlin-07")
     with pytest.raises(UsageError, match="cannot be edited safely"):
-        file.checked([{"model": "a", "version": "1"}])
+        file.checked(PINS, [{"model": "a", "version": "1"}])
 
 
 versions = st.text(st.sampled_from("0123456789.abv-' \"#:äß世"), min_size=1, max_size=9)

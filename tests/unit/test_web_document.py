@@ -49,7 +49,8 @@ def test_a_newer_hub_says_more_and_an_older_one_less(story: World) -> None:
         revived(Status, {name: value for name, value in said.items() if name != "asOf"})
 
 
-def test_the_names_of_the_past_fit_those_of_the_table() -> None:
+def test_the_names_of_the_past_fit_those_of_the_table(story: World) -> None:
     assert plain(Why(())) == {"walks": []}
     assert Record.__slots__[:5] == ("seq", "id", "time", "recorded_time", "type")
-    assert Wanted.of({"limit": "5", "cursor": "0"}) == Wanted(limit=5, cursor=0)
+    with opened(story.place.root) as past:
+        assert Wanted.of({"limit": "5", "cursor": "0"}, past) == Wanted(limit=5, cursor=0)

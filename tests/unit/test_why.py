@@ -10,7 +10,9 @@ from reconciler.history.events import Entry
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import Served, State
 from reconciler.history.why import Asked, WhyLink, why
-from reconciler.web.answers import keys_of
+from reconciler.planning.names import Names, known
+from reconciler.web.answers import walked
+from reconciler.web.chosen import Chosen
 from reconciler.wiring.past import opened
 from tests.unit.cli_world import FILES, SET, SHA, World, key
 
@@ -152,6 +154,11 @@ def test_an_event_that_names_itself_as_cause_ends_the_walk(world: World) -> None
     assert whats(links) == ["wanted", "order"]
 
 
+def meant(now: State, **said: str) -> list[Key]:
+    sought = Names.of(now).sought(said)
+    return walked(DELIVER, Chosen(sought, known(now, sought)), now)
+
+
 def test_a_name_of_both_means_the_model_before_the_dataset() -> None:
     model, dataset = Key("InferenceModel", "default", "digits-a", "a"), Key("Dataset", "default", "digits", "a")
     now = State()
@@ -159,18 +166,18 @@ def test_a_name_of_both_means_the_model_before_the_dataset() -> None:
         str(dataset): Served(order={"dataset": "digits"}),
         str(model): Served(order={"model": "digits"}),
     }
-    assert keys_of("a", "digits", now) == [model, dataset]
+    assert meant(now, edge="a", model="digits") == [model, dataset]
 
 
 def test_without_an_edge_all_that_go_by_a_name_are_meant() -> None:
     on_a, on_b = (Key("InferenceModel", "default", f"digits-{edge}", edge) for edge in "ab")
     now = State()
     now.stage(DELIVER).keys |= {str(one): Served(order={"model": "digits"}) for one in (on_b, on_a)}
-    assert keys_of("", "digits", now) == [on_a, on_b]
+    assert meant(now, name="digits") == [on_a, on_b]
     for name in ("digits-b", "InferenceModel/digits-b", "InferenceModel/default/digits-b", str(on_b)):
-        assert keys_of("", name, now) == [on_b]
+        assert meant(now, name=name) == meant(now, model=name) == [on_b]
     with pytest.raises(NameUnknown, match="nothing is called digit"):
-        keys_of("", "digit", now)
+        meant(now, name="digit")
 
 
 def test_an_edge_that_is_not_heard_is_quoted_and_not_said_to_answer(story: World) -> None:

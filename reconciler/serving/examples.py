@@ -1,0 +1,137 @@
+"""Examples as users have them, as questions to a model. May import: golden, loaded, tensors, errors.
+
+In: .npz (names and arrays), .npy (for a model of one input), .json (a v2 request, `{name: nested lists}`, or a
+golden.json with the answers that are right).  Out: cases whose inputs the model takes, and a line for each value that
+was cast. Nothing is cast where it would be another value; but float64, in which numpy computes, becomes float32.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from reconciler.errors import UsageError
+from reconciler.serving import golden
+from reconciler.serving.loaded import Loaded
+from reconciler.serving.tensors import DATATYPES, NAMES, Array, Signature, TensorRefused
+
+SUFFIXES: Final = (".npz", ".npy", ".json")
+Named = Mapping[str, Any]
+
+
+def read(path: Path, loaded: Loaded) -> tuple[list[golden.Case], list[str]]:
+    """The cases of one file, those without answers with no outputs; and what was cast.
+
+    Raises UsageError: unreadable, or not what the model takes; PreflightRefused for a golden.json that is none.
+    """
+    try:
+        match path.suffix.lower():
+            case ".npz":
+                with np.load(path, allow_pickle=False) as archive:
+                    return _one(path, loaded, {name: archive[name] for name in archive.files})
+            case ".npy":
+                return _one(path, loaded, {"": np.load(path, allow_pickle=False)})
+            case ".json":
+                return _json(path, loaded)
+    except (OSError, ValueError, EOFError, RecursionError) as error:
+        raise UsageError(
+            f"{path} cannot be read: {error}", hint="write it with np.savez(FILE, NAME=ARRAY), or as JSON"
+        ) from error
+    raise UsageError(
+        f"{path}: an example is a file {', '.join(SUFFIXES)}", hint="np.savez(FILE, NAME=ARRAY) writes one"
+    )
+
+
+def _json(path: Path, loaded: Loaded) -> tuple[list[golden.Case], list[str]]:
+    said = json.loads(golden.bounded(path))
+    if not isinstance(said, dict):
+        raise ValueError('it is no object: {"NAME": [...]} or {"inputs": [...]}')  # noqa: TRY004  # of the file
+    if not _is_written(said):
+        return _one(path, loaded, said)
+    cases, casts = [], []
+    for case in golden.read(path):
+        inputs, cast = _fitted(path, loaded, case.inputs)
+        cases.append(case.replaced(inputs=inputs))
+        casts += cast
+    return cases, casts
+
+
+def _is_written(said: Named) -> bool:
+    """Whether it is as a golden.json or a v2 request, and not the values of inputs by their names."""
+    listed = said.get("inputs", said.get("cases"))
+    return isinstance(listed, list) and all(isinstance(each, dict) for each in listed)
+
+
+def _one(path: Path, loaded: Loaded, given: Named) -> tuple[list[golden.Case], list[str]]:
+    inputs, casts = _fitted(path, loaded, given)
+    return [golden.Case(path.name, inputs, {}, golden.TOLERANCE)], casts
+
+
+def _fitted(path: Path, loaded: Loaded, given: Named) -> tuple[dict[str, Array], list[str]]:
+    """The inputs as the model takes them. Raises UsageError with what it takes and what was given."""
+    signatures = {each.name: each for each in loaded.inputs}
+    takes = f"the model takes {', '.join(map(str, loaded.inputs)) or 'nothing'}"
+    if len(given) == len(signatures) == 1 and given.keys() != signatures.keys() and next(iter(given)) in {"", "arr_0"}:
+        given = {next(iter(signatures)): next(iter(given.values()))}
+    needed = {name for name, each in signatures.items() if not each.optional}
+    if not signatures.keys() >= given.keys() >= needed:
+        names = ", ".join(name or "one array without a name" for name in given) or "nothing"
+        raise UsageError(f"{path} has {names}; {takes}", hint="name every array as the model names its input")
+    inputs, casts = {}, []
+    for name, value in given.items():
+        signature = signatures[name]
+        array = _array(value)
+        fitting = _cast(array, DATATYPES[signature.datatype])
+        if fitting is None or not signature.takes(array.shape):
+            raise UsageError(
+                f"{path}: {name} is {_kind(array)}{list(array.shape)}; {takes}", hint=_how(array, fitting, signature)
+            )
+        if array.dtype != fitting.dtype:
+            casts.append(f"{name}: {_kind(array)} became {signature.datatype}")
+        inputs[name] = fitting
+    return inputs, casts
+
+
+def _array(value: Any) -> Array:
+    """Numbers as numpy reads them; text as objects, as a model of text takes it."""
+    array: Array = np.asarray(value)
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "utf-8")
+    return array.astype(object) if array.dtype.kind == "U" else array
+
+
+def _cast(array: Array, wanted: np.dtype[Any]) -> Array | None:
+    """The same values in another type; None where they would be others."""
+    if array.dtype == wanted or array.size == 0:
+        return array.astype(wanted)
+    if "O" in {array.dtype.kind, wanted.kind} or array.dtype.kind not in "biuf":
+        return None
+    with np.errstate(all="ignore"):
+        made = array.astype(wanted)
+        is_same = bool(np.array_equal(made.astype(array.dtype), array))
+    is_rounded = array.dtype.kind == wanted.kind == "f" and bool(np.isfinite(made).all())
+    return made if is_same or is_rounded else None
+
+
+def _how(array: Array, fitting: Array | None, signature: Signature) -> str:
+    if fitting is None:
+        return f"give values that are {signature.datatype}: array.astype({DATATYPES[signature.datatype].name!r})"
+    if signature.takes((1, *array.shape)):
+        return "a batch of one is array[None]"
+    return "-1 stands for any size"
+
+
+def _kind(array: Array) -> str:
+    return NAMES.get(array.dtype, array.dtype.name)
+
+
+def asked(loaded: Loaded, case: golden.Case) -> golden.Case:
+    """The case with the model's answers where it has none. Raises UsageError where the model refuses the question."""
+    if case.outputs:
+        return case
+    try:
+        return case.replaced(outputs=loaded.infer(case.inputs))
+    except TensorRefused as error:
+        raise UsageError(f"{case.name}: {error}", hint="give a question that the model answers") from error
