@@ -28,7 +28,8 @@ def command(
     """Show what every edge is to have, what it answers itself, and what waits for what.
 
     EDGE and MODEL (a model, dataset or object) narrow it down; one name is whichever the log knows. What stands alike
-    is one row; --each, -o wide and json have every one. SINCE is how long ago; `-o wide` and json have the times themselves, in UTC (Z).
+    is one row; --each, -o wide and json have every one. SINCE is how long ago; `-o wide` and json have the times
+    themselves, in UTC (Z).
     """
     is_drawn = form in {"table", "wide"}
 
