@@ -199,12 +199,17 @@ def _run(arguments: Sequence[str] | None, form: str) -> int:
     except _Unread:
         return UNREAD
     except click.ClickException as wrong:
-        if form == "json":
-            tell(UsageError(wrong.format_message()), "json")
-        else:
-            wrong.show()
+        tell(_mistyped(wrong), form)
         return 2
     return result if isinstance(result, int) else 0
+
+
+def _mistyped(wrong: click.ClickException) -> UsageError:
+    """What click has against the words, as any error is told: with its code, and what to do."""
+    context = getattr(wrong, "ctx", None)
+    hint = f"`{context.command_path if context is not None else 'reconciler'} --help` says what there is"
+    said = wrong.format_message().rstrip(".")
+    return UsageError(said[:1].lower() + said[1:], hint=hint)
 
 
 def _lacking(error: ModuleNotFoundError, words: Sequence[str]) -> MachineUnfit | None:

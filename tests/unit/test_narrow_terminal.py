@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.main import main
-from reconciler.wording import cells
+from reconciler.web.fold import cells
 from tests.unit.cli_world import NOW, SET, World
 from tests.unit.conftest import Call
 from tests.unit.twenty_edges import EDGES, begin, refused
