@@ -170,7 +170,10 @@ class ArtifactUnavailable(WorldUnavailable):
 class RuntimeUnavailable(WorldUnavailable):
     """A model runtime did not start or did not answer in time. It is started again with back-off."""
 
-    code, hint = "RX303", "look at runtime.log in the edge's state directory"
+    code, hint = (
+        "RX303",
+        "it is started again by itself; runtime.log in the edge's directory, which `reconciler doctor` names, says why",
+    )
 
 
 class StorageExhausted(WorldUnavailable):

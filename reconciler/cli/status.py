@@ -65,7 +65,9 @@ def tell_age(where: Where, last: str = "") -> None:
     place, edge = StateDirectory(where.state_dir), edge_alone(where.state_dir)
     if not is_held(place.edge(edge).log if edge else place.hub.log):
         who, at = "agent" if edge else "reconciler", f", last at {shown(last)}" if last else ""
-        line(f"no {who} runs at {where.state_dir}: this is what its log says{at}", at=screen(sys.stderr))
+        start = f"reconciler agent {edge}" if edge else "reconciler run"
+        said = f"no {who} runs at {where.state_dir}: this is what its log says{at}; `{start}` starts it"
+        line(said, at=screen(sys.stderr))
 
 
 def show(

@@ -43,7 +43,7 @@ VOCABULARY: Final[tuple[Word, ...]] = (
         ("Desired", "It is ordered, and its edge has not begun.", NOTHING),
         (
             "Retrying",
-            "The edge began, and could not go on: a server or a runtime did not answer. The message says when it goes on.",
+            "A server or a runtime did not answer the edge. The message says why, and when it goes on.",
             f"{NOTHING}; `reconciler reconcile EDGE MODEL` has it tried now",
         ),
         ("Downloading", "The edge fetches the bytes; what breaks off goes on where it was.", NOTHING),
