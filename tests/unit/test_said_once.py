@@ -103,7 +103,7 @@ def test_twenty_refusals_are_one_sentence_wherever_they_are_told(
     assert "it is held back until `reconciler release EDGE defect`" in seen.out
     past = asked(call, twenty, "history", "--commit", made[:7])
     assert len(lines(past)) <= MOST
-    assert f"126-145  2026-11-30 14:10:16  defect on 20 edges ({ALL}): ordered version 2" in past.out
+    assert f"126-145  2026-11-30 14:10:16Z  defect on 20 edges ({ALL}): ordered version 2" in past.out
     whole = asked(call, twenty, "history")
     assert f"defect on 20 edges ({ALL}): rolled back: RX404: answered 7 instead of 3" in whole.out
     assert len(lines(asked(call, twenty, "history", "--each"))) == 165

@@ -71,7 +71,7 @@ def test_tries_that_differ_in_when_they_are_made_again_are_one_line_with_the_las
         for n in range(1, 13)
     ]
     (told,) = said(capsys, tries)
-    assert told.endswith("edge-1 digits: not done: no answer (12 times, the last at 2026-11-30 14:12:00)")
+    assert told.endswith("edge-1 digits: not done: no answer (12 times, the last at 2026-11-30 14:12:00Z)")
 
 
 def test_objects_of_a_cluster_are_named(capsys: pytest.CaptureFixture[str]) -> None:
