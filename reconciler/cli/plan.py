@@ -49,9 +49,9 @@ def command(*, where: Where, form: str, check: bool, verbose: bool, each: bool, 
     from reconciler.cli.followed import names_a_repository
 
     if where.hub and not (about["repo"] or about["branch"] or about["path"]):
-        return _held(where, form)
+        return _held(where, form, each=each)
     if where.in_cluster and not names_a_repository(about):
-        return _held(where, form)
+        return _held(where, form, each=each)
     shown, plan, problems = _planned(where, about, check=check)
     match form:
         case "table":
@@ -183,10 +183,12 @@ def _of(ahead: "Preview") -> str:
     return f"{said}; that commit was read last" if ahead.followed else f"{said}; that commit is {mirror.branch}"
 
 
-def _held(where: Where, form: str) -> int:
+def _held(where: Where, form: str, *, each: bool) -> int:
     """Show what waits for approval elsewhere."""
     from reconciler.errors import UsageError
+    from reconciler.history.keys import Key
     from reconciler.history.timeline import counted
+    from reconciler.wording import grouped, named_of
 
     if form in {"markdown", "sarif"}:
         raise UsageError(f"--output {form} is of a plan made here", hint="add --repo .")
@@ -199,8 +201,9 @@ def _held(where: Where, form: str) -> int:
         from reconciler.cli.draw import line
         from reconciler.diagnostics import printable
 
-        for key in held.keys if held else ():
-            line(printable(key))
+        alike = grouped(((Key.parse(key).kind, key) for key in (held.keys if held else ())), each=each)
+        for _, keys in alike:
+            line(printable(named_of(keys)))
         said = f"plan {held.digest} is held: {held.reason} ({counted(held.counts)})" if held else "no plan is held"
         line(printable(said), "yellow" if held else "")
         if held:
@@ -278,7 +281,7 @@ def fetched(plan: "Plan") -> dict[str, int | None]:
 
 def _show(shown: "Shown", plan: "Plan", found: "Sequence[Diagnostic]", *, each: bool) -> None:
     from reconciler.cli.draw import STYLES, line, problems, table
-    from reconciler.cli.plan_forms import fetch_words, summary, told_fetches, told_refused, told_steps
+    from reconciler.cli.plan_forms import fetch_words, summary, told_fetches, told_notes, told_refused, told_steps
     from reconciler.diagnostics import printable
 
     for path in shown.uncommitted:
@@ -296,7 +299,7 @@ def _show(shown: "Shown", plan: "Plan", found: "Sequence[Diagnostic]", *, each: 
         line("")
     for edges, amount in fetches if len(fetches) == 1 else ():
         line(fetch_words(edges, amount))
-    for note in shown.notes:
+    for note in told_notes(shown, each=each):
         line(f"note: {note}\n", "yellow")
     for check in shown.checks:
         line(printable(f"check: {check}") + "\n", "yellow")

@@ -141,6 +141,18 @@ def fetch_words(edges: str, amount: str) -> str:
     return f"{edges} fetch{'' if amount.endswith(' each') else 'es'} {amount}"
 
 
+def told_notes(shown: Shown, *, each: bool = False) -> Iterator[str]:
+    """The notes; what is noted of many objects or edges once: each begins with whose note it is."""
+    pairs = ((note.partition(" ")[2], note) for note in shown.notes)
+    for rest, alike in grouped(pairs, each=each):
+        if len(alike) == 1:
+            yield alike[0]
+            continue
+        whose = [note.partition(" ")[0] for note in alike]
+        colon = ":" if whose[0].endswith(":") else ""
+        yield f"{named_of(one.removesuffix(':') for one in whose)}{colon} {rest}"
+
+
 def told_refused(shown: Shown, *, each: bool = False) -> Iterator[str]:
     """What was ordered, is wanted still, and was refused by its edge, the same on many once."""
 
@@ -208,7 +220,7 @@ def _told(shown: Shown, plan: "Plan", problems: Sequence[Diagnostic], *, each: b
     yield from (f"! check: {check}" for check in shown.checks)
     if shown.checked:
         yield f"check: {shown.checked}"
-    yield from (f"! note: {note}" for note in shown.notes)
+    yield from (f"! note: {note}" for note in told_notes(shown, each=each))
     yield from (f"! {text}" for text in told_refused(shown, each=each))
     for edges, amount in told_fetches(shown, each=each):
         yield fetch_words(edges, amount)

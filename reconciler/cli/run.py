@@ -80,7 +80,7 @@ def command(once: bool, timeout_s: float, agents: bool, each: bool, form: str, *
         with narrator, stopped_by_signals(stop), failed_by_threads(hub.queue.fail):
             if not once:
                 hub.run()
-                _tell_stopped(hub.stopped)
+                tell_stopped(hub.stopped)
                 return 0
             try:
                 seen = hub.once(timeout_s)
@@ -98,7 +98,7 @@ def _door(listen: str, stack: contextlib.ExitStack) -> "Door":
     return stack.enter_context(contextlib.closing(Door(listen)))
 
 
-def _tell_stopped(edges: Sequence[str]) -> None:
+def tell_stopped(edges: Sequence[str]) -> None:
     """What ended with the hub: who stopped it should know what does not serve any more."""
     from reconciler.wording import names
 

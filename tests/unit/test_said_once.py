@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.cli.run import verdict
+from reconciler.cli.plan_forms import Shown, told_notes
+from reconciler.cli.run import tell_stopped, verdict
 from reconciler.history import events as ev
 from reconciler.history.status import status
 from tests.unit.cli_world import DATASET, MODEL, NOW, SET, SHA, World
@@ -208,3 +209,40 @@ def test_two_edges_that_would_serve_at_one_address_are_told(call: Call, twenty: 
     twenty.repository.write({"edges/edge-2.yaml": FILES["edges/edge-1.yaml"].replace("edge-1", "edge-2")})
     said = planned(call, twenty)
     assert "warning[RX220]: edge-2 would serve on 127.0.0.2:8080, where edge-1 does (edges/edge-1.yaml:5)" in said.out
+
+
+def test_what_is_noted_of_twenty_edges_is_noted_once() -> None:
+    shown = Shown(
+        unknown="",
+        of="it",
+        commit="c",
+        uncommitted=(),
+        digest="",
+        held="",
+        counts={},
+        then={},
+        steps=(),
+        fetch_bytes={},
+        refused=(),
+        notes=tuple(f"{edge} takes no orders from this log: it is a copy" for edge in EDGES),
+        problems=(),
+    )
+    assert list(told_notes(shown)) == [f"{ALL} (20) takes no orders from this log: it is a copy"]
+    assert len(list(told_notes(shown, each=True))) == 20
+
+
+@pytest.mark.parametrize(
+    ("edges", "said"),
+    [
+        ((), ""),
+        (("edge-1",), "stopped, and with it the agent of 1 edge (edge-1) and the runtimes of their models"),
+        (EDGES, f"stopped, and with it the agents of 20 edges ({ALL}) and the runtimes of their models"),
+    ],
+)
+def test_who_stops_a_hub_is_told_what_ended_with_it(
+    edges: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tell_stopped(edges)
+    told = capsys.readouterr().err
+    assert told.startswith(said)
+    assert not said or told.endswith("they serve again at the next `reconciler run`\n")
