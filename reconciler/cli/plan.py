@@ -269,13 +269,15 @@ def _refused(plan: "Plan", state: "State") -> Iterator[dict[str, Any]]:
 
 def fetched(plan: "Plan") -> dict[str, int | None]:
     """What each edge will fetch: bytes of one digest once, None as soon as one size is not declared."""
+    from reconciler.natural import natural
+
     sizes: dict[str, dict[str, int | None]] = {}
     for step in plan.steps:
         if not step.waits and step.fetch_bytes != 0:
             sizes.setdefault(step.key.edge, {})[str(step.spec.get("sha256") or step.key)] = step.fetch_bytes
     return {
         edge: None if None in each.values() else sum(n or 0 for n in each.values())
-        for edge, each in sorted(sizes.items())
+        for edge, each in sorted(sizes.items(), key=lambda one: natural(one[0]))
     }
 
 

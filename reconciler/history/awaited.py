@@ -27,7 +27,7 @@ class Hold:
 
     word: one of `under way`, `waits`, `failing`, `refused`, `unread`.  by_itself: whether it may end without anybody.
     until: when that is looked at next (RFC 3339), "" where it is no matter of time.  ends: a command, or in words what
-    somebody does, that ends it.  edge, model: of a row of the status; "" of anything else.
+    somebody does, that ends it.  edge, model: of a row of the status, or the edge for which a document is refused.
     """
 
     what: str
@@ -79,14 +79,19 @@ def _of_any(hold: Hold) -> Hold:
     """The same, whatever it is about."""
     own = {hold.edge: "EDGE"}
     why = general(hold.why, own | {shown(hold.until): "TIME"})
-    return replace(hold, what=hold.model, edge="", until="", why=why, ends=general(hold.ends, own))
+    return replace(hold, what=_subject(hold), edge="", until="", why=why, ends=general(hold.ends, own))
+
+
+def _subject(hold: Hold) -> str:
+    """What is held, on whichever edge; "" of what is on none."""
+    return hold.model or (hold.what if hold.edge else "")
 
 
 def _listed(those: Sequence[Hold]) -> str:
     if not those[0].edge:
         return f"{len(those)} ({names(one.what for one in those)})"
     edges = in_order(one.edge for one in those)
-    return f"{those[0].model} on {len(edges)} edges ({names(edges)})"
+    return f"{_subject(those[0])} on {len(edges)} edges ({names(edges)})"
 
 
 class Line:
@@ -187,7 +192,7 @@ def _of_documents(seen: Status, read: Sequence[Entry], keys: frozenset[str]) -> 
         if not read or path in files or path in keys:
             place = f"{path}:{problem.get('line', 1)}"
             why = f"{problem['code']}: {problem['message']}"
-            yield Hold(what=place, word=REFUSED, why=why)
+            yield Hold(what=place, word=REFUSED, why=why, edge=str(problem.get("edge", "")))
 
 
 def _of_plans(seen: Status, newer: list[str], *, is_all: bool) -> Iterable[Hold]:

@@ -155,6 +155,8 @@ def test_a_problem_of_twenty_edges_is_said_once_with_its_line(call: Call, twenty
     assert planned(call, twenty, "--each").out.count("error[RX220]") == 20
     with twenty.hub(*EDGES):
         twenty.commit({"deployments/other.yaml": other}, "Clash")
+    waits = asked(call, twenty, "wait", "--timeout", "0")
+    assert f"deployments/other.yaml:8 on 20 edges ({ALL}): refused: RX220: defect already serves" in waits.out
     seen = asked(call, twenty, "status", "--as-of", NOW)
     assert seen.out.count("error[RX220]") == 1
     assert "^^^^" in seen.out
