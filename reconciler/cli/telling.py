@@ -80,7 +80,7 @@ def together(arriving: Iterable[_T]) -> Iterator[list[_T]]:
         yield batch  # type: ignore[misc]
 
 
-def gathered(came: "queue.SimpleQueue[_T]", first: _T) -> list[_T]:
+def gathered(came: "queue.SimpleQueue[_T] | queue.Queue[_T]", first: _T) -> list[_T]:
     """The first one and what comes within GATHER_S of it, up to an end: None, or a failure."""
     batch, until = [first], time.monotonic() + GATHER_S
     while batch[-1] is not None and not isinstance(batch[-1], BaseException) and len(batch) < MOST:

@@ -4,6 +4,7 @@ In: printable text and columns.  Out: lines.
 """
 
 from typing import Final
+from unicodedata import combining, east_asian_width
 
 TAB_WIDTH: Final = 4
 NARROW: Final = 24  # cells in which no sentence can be read
@@ -11,11 +12,16 @@ INDENT: Final = 4
 
 
 def cells(text: str) -> int:
-    """Cells of a terminal that a printable text takes: wide characters two, what joins another one none."""
+    """Cells of a terminal that a printable text takes: wide characters two, what joins another one none.
+
+    An edge's install has nothing that knows graphemes: there each character counts by itself.
+    """
     if text.isascii():
         return len(text)
-    from rich.cells import cell_len
-
+    try:
+        from rich.cells import cell_len
+    except ModuleNotFoundError:
+        return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
     return cell_len(text)
 
 

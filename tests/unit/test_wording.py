@@ -1,6 +1,7 @@
 """Nothing is lost where equal things are told as one, and no word breaks that fits its line."""
 
 import re
+import sys
 from itertools import pairwise
 
 import pytest
@@ -95,6 +96,11 @@ def test_a_folded_line_has_every_word_and_breaks_none_that_fits(
         first = below.split()[0]
         room = columns - (begins if above is lines[0] else 0)
         assert not above.strip() or cells(above) + 1 + cells(first) > room  # it would not have fitted
+
+
+def test_where_nothing_knows_graphemes_characters_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rich.cells", None)  # an edge's install
+    assert [cells(text) for text in ("plain", "日本", "e\u0301", "a → b")] == [5, 4, 1, 5]
 
 
 @pytest.mark.parametrize(
