@@ -59,8 +59,9 @@ class Diagnostic:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Diagnostic":
-        """The inverse of `as_dict`."""
-        return cls(**{**fields, "notes": tuple(fields.get("notes", ()))})
+        """The inverse of `as_dict`; what a newer release says beside it is left out."""
+        known = {name: value for name, value in fields.items() if name in cls.__slots__}
+        return cls(**{**known, "notes": tuple(fields.get("notes", ()))})
 
 
 def printable(text: str) -> str:

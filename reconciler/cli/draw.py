@@ -112,8 +112,8 @@ def _plain(cell: str) -> str:
 
 
 def line(text: str, style: str = "", at: Screen | None = None, *, hang: int = 0) -> None:
-    """One line, or several; on a terminal folded between words. hang: where what is folded begins, INDENT behind the
-    line's own beginning where nobody says.
+    """One line, or several, safe to print; on a terminal folded between words. hang: where what is folded begins,
+    INDENT behind the line's own beginning where nobody says.
     """
     at = at or screen()
     for each in text.split("\n"):
@@ -122,6 +122,7 @@ def line(text: str, style: str = "", at: Screen | None = None, *, hang: int = 0)
 
 
 def _fitting(text: str, room: int, hang: int) -> Iterator[str]:
+    text = _plain(text) if room else printable(text)
     blanks = len(text) - len(text.lstrip(" "))
     label = text[blanks:].partition(" ")[0]
     hang = hang or blanks + (len(label) + 1 if label in {"help:", "note:", "because:", "waits:"} else INDENT)

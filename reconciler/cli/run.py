@@ -143,12 +143,14 @@ def verdict(seen: "Status", *, each: bool = False) -> int:
     if seen.converged and not seen.suspended:
         return 0
     if seen.held is not None:
-        click.echo(f"plan {seen.held.digest} is held: {seen.held.reason}", err=True)
+        held = seen.held
+        line(f"plan {held.digest} is held: {held.reason}; `reconciler approve {held.digest}` releases it", at=at)
         return HELD
     if seen.suspended:
-        click.echo(seen.suspended[0].words, err=True)
+        first = seen.suspended[0]
+        line(first.words + (f"; `{first.ends}` ends it" if first.ends else ""), at=at)
         return HELD
     if is_silent or not (waiting or objects):  # nothing of what is known stands against it
-        click.echo(f"{seen.standing.word}: {seen.standing.why}", err=True)
+        line(f"{seen.standing.word}: {seen.standing.why}", at=at)
         return UNANSWERED
     return HELD
