@@ -243,6 +243,8 @@ class Answer:
 
 def _tell(package: "Package", *, is_new: bool) -> None:
     """What was tried and made, on stderr."""
+    from reconciler.wording import names
+
     trial = package.trial
     how = f"found after {trial.tries} tries" if trial.tries > 1 else "the first that was tried"
     asked = (
@@ -254,8 +256,7 @@ def _tell(package: "Package", *, is_new: bool) -> None:
     )
     lines = [f"note: {remark}" for remark in trial.remarks]
     if package.left_out:
-        more = f" and {len(package.left_out) - 5} more" if len(package.left_out) > 5 else ""
-        lines.append(f"left out: {', '.join(package.left_out[:5])}{more}")
+        lines.append(f"left out: {names(package.left_out)}")
     lines.append(f"takes {', '.join(trial.inputs) or 'nothing'}; gives {', '.join(trial.outputs)}")
     lines.append(f"answers {asked}; unpacked as an edge does it, it answers the same")
     made = "" if is_new else "already there: "

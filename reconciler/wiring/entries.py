@@ -24,6 +24,7 @@ from reconciler.sources.edit import add_version, replace_version, scalar, set_de
 from reconciler.sources.git import Git
 from reconciler.sources.git_safety import Remote
 from reconciler.wiring.preview import preview
+from reconciler.wording import names
 
 MODELS: Final = "models"
 DEPLOYMENTS: Final = "deployments"
@@ -137,8 +138,7 @@ class Tree:
             raise _no_edge(self.declared, wanted)
         there = self._set(name, wanted)
         port = self._kept_port(there, wanted) if there is not None else self._port(edges, framework, wanted.port)
-        names = tuple(edge.name for edge in edges)
-        return Placed(names, str(edges[0].spec.get("address") or "127.0.0.1"), port)
+        return Placed(tuple(edge.name for edge in edges), str(edges[0].spec.get("address") or "127.0.0.1"), port)
 
     def deployed(self, version: Version, wanted: Deployment, port: int) -> Change | None:
         """The set with this version as its default; None where it is. Raises UsageError."""
@@ -318,7 +318,7 @@ def _no_edge(declared: Declared, wanted: Deployment) -> NameUnknown:
         return NameUnknown("the repository declares no edge", hint="declare one first: a document of kind Edge")
     near = [found for one in wanted.words.split(",") if one not in labels and (found := nearest(one, labels))]
     meant = f"did you mean {','.join(near)}? " if near else ""
-    shown = ", ".join(labels[:12]) + (f", and {len(labels) - 12} more" if len(labels) > 12 else "")
+    shown = names(labels, most=12)
     return NameUnknown(
         f"no edge has the labels {wanted.words}", hint=f"{meant}there are {shown or 'none; * is every edge'}"
     )
