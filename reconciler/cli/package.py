@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from reconciler.cli.options import completing, forms
-from reconciler.diagnostics import printable
 
 if TYPE_CHECKING:
     from reconciler.wiring.entries import Change, Deployment, Placed, Tree, Version
@@ -150,6 +149,8 @@ class Answer:
 
     def show(self, form: str) -> None:
         """On stdout what was asked for, on stderr what to do with it."""
+        from reconciler.cli import draw
+
         next_ = list(self.next())
         if form != "table":
             from reconciler.cli.output import write
@@ -158,13 +159,13 @@ class Answer:
             return
         if self.writes:
             for change in self.changes:
-                click.echo(f"{change.path}: {change.what}")
+                draw.line(f"{change.path}: {change.what}")
             if not self.changes:
-                click.echo(f"{self.version.name} {self.version.version} is declared so already: no file is changed")
+                draw.line(f"{self.version.name} {self.version.version} is declared so already: no file is changed")
         else:
             click.echo(self._yaml(), nl=False)
         for remark in self.remarks():
-            click.echo(f"note: {remark}", err=True)
+            draw.line(f"note: {remark}", at=draw.screen(sys.stderr))
         click.echo("\nNext:", err=True)
         for command, why in next_:
             click.echo(f"  {command}  # {why}" if why else f"  {command}", err=True)
@@ -243,9 +244,10 @@ class Answer:
 
 def _tell(package: "Package", *, is_new: bool) -> None:
     """What was tried and made, on stderr."""
+    from reconciler.cli import draw
     from reconciler.wording import names
 
-    trial = package.trial
+    at, trial = draw.screen(sys.stderr), package.trial
     how = f"found after {trial.tries} tries" if trial.tries > 1 else "the first that was tried"
     asked = (
         f"{trial.cases} question{'s' * (trial.cases != 1)} of its golden.json"
@@ -262,7 +264,7 @@ def _tell(package: "Package", *, is_new: bool) -> None:
     made = "" if is_new else "already there: "
     lines.append(f"{made}{package.archive} ({package.size:,} bytes, sha256 {package.sha256[:12]})")
     for line in lines:
-        click.echo(printable(line), err=True)
+        draw.line(line, at=at)
 
 
 def _changes(
