@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.fleet import PATIENCE_S, Fleet, free_port
 from tests.foreign_models import beside, classifier, convolution, silero, written
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]  # four models, each loaded eight times
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]  # four models, each loaded five times
 
 
 def exported(directory: Path) -> Path:
