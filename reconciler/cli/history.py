@@ -54,6 +54,8 @@ def command(
 
     if about and (edge or model):
         raise click.UsageError("--edge and --model say what EDGE and MODEL say: keep one of the two")
+    if follow and said["until"]:
+        raise click.UsageError("--until ends what --follow goes on with: keep one of the two")
     asked = {**said, **(about or {"edge": edge, "model": model}), "type": type_, "limit": str(limit or "")}
     records = where.records(asked, follow=follow)
     if form != "table" or (each and not follow):

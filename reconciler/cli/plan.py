@@ -185,6 +185,7 @@ def _of(ahead: "Preview") -> str:
 
 def _held(where: Where, form: str, *, each: bool) -> int:
     """Show what waits for approval elsewhere."""
+    from reconciler.cli.options import require_with
     from reconciler.errors import UsageError
     from reconciler.history.keys import Key
     from reconciler.history.timeline import counted
@@ -192,6 +193,8 @@ def _held(where: Where, form: str, *, each: bool) -> int:
 
     if form in {"markdown", "sarif"}:
         raise UsageError(f"--output {form} is of a plan made here", hint="add --repo .")
+    for option in ("check", "verbose"):
+        require_with(option, other="--repo: the plan that is held was made elsewhere", is_there=False)
     held = where.ask("plan", {}).held
     if form != "table":
         from reconciler.cli.output import write

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from reconciler.cli.followed import settings_of
-from reconciler.cli.options import Duration, cluster, forms, one_by_one, repository, state
+from reconciler.cli.options import Duration, cluster, forms, one_by_one, repository, require_with, state
 from reconciler.errors import WorldUnavailable
 
 if TYPE_CHECKING:
@@ -59,6 +59,10 @@ def command(once: bool, timeout_s: float, agents: bool, each: bool, form: str, *
     from reconciler.wiring.hub import HubProcess
     from reconciler.wiring.process import failed_by_threads, stopped_by_signals
 
+    require_with("timeout_s", other="--once", is_there=once)
+    is_cluster = any(options[name] for name in ("kubeconfig", "context", "in_cluster"))
+    for option in ("lease_namespace", "install"):
+        require_with(option, other="--context, --kubeconfig or --in-cluster", is_there=is_cluster)
     settings = settings_of(options)
     with contextlib.ExitStack() as stack:
         _handed_over(StateDirectory(settings.state_dir).hub.log)

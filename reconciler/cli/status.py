@@ -45,13 +45,15 @@ def command(
         else:
             (write_one if watch else write)(form, "Status", seen)
 
-    seen = ask()
-    if not where.is_remote:
-        tell_age(where, seen.time)
     if watch:
         from reconciler.cli.watching import watched
 
-        watched(ask, tell, is_drawn=is_drawn)
+        if not where.is_remote:
+            tell_age(where)
+        watched(where, ask, tell, is_drawn=is_drawn)
+    seen = ask()
+    if not where.is_remote:
+        tell_age(where, seen.time)
     tell(seen)
 
 
@@ -90,7 +92,7 @@ def show(
         line(f"the branch cannot be read since {shown(seen.lost_since)}: {seen.lost}", "red")
     if seen.rows:
         line("")
-        more = ("AT", "URL", "BY") if is_wide else ()
+        more = ("AT", "URL", "DIGEST", "ORIGIN") if is_wide else ()
         same = grouped(((_stands(row), row) for row in seen.rows), each=each or is_wide)
         table(
             ("EDGE", "MODEL", "WANTED", "SERVING", "PHASE", "SINCE", *more, "MESSAGE"),
@@ -172,7 +174,7 @@ def _show_objects(seen: "Status", *, is_wide: bool, each: bool) -> None:
     waiting = grouped(((_object_stands(one), one) for one in seen.unsettled), each=each)
     if waiting:
         line("")
-        more_columns = ("AT", "BY") if is_wide else ()
+        more_columns = ("AT", "ORIGIN") if is_wide else ()
         rows = (_object_cells(alike, seen, is_wide=is_wide) for _, alike in waiting[:SHOWN])
         table(("OBJECT", "WANTED", "THERE", "PHASE", "SINCE", *more_columns, "MESSAGE"), rows)
     if len(waiting) > SHOWN:
@@ -217,7 +219,7 @@ def _object_cells(alike: "Sequence[ObjectRow]", seen: "Status", *, is_wide: bool
 
     one, what = alike[0], named_of(spoken(each.key) for each in alike)
     message = one.said if len(alike) == 1 else _said_of(alike)
-    more = (_exact(one.since), one.origin or "-") if is_wide else ()
+    more = (one.since or "-", one.origin or "-") if is_wide else ()
     return what, one.wanted or "-", one.there or "-", one.stands, _since(alike, seen), *more, message
 
 
@@ -270,7 +272,7 @@ def _cells(alike: "Sequence[Row]", seen: "Status", *, is_wide: bool) -> tuple[st
     wanted = (row.wanted or "(none)") + (" (pin)" if row.pinned else "")
     message = row.said if len(alike) == 1 else _said_of(alike)
     since = row.unknown_since if row.unknown_since != NEVER else ""
-    more = (_exact(since or row.since), row.url or "-", row.origin or "-") if is_wide else ()
+    more = _more(row, since or row.since) if is_wide else ()
     if not row.unknown_since:
         return edges, model, wanted, row.serving or "-", row.stands, _since(alike, seen), *more, message
     first = min(one.unknown_since for one in alike)
@@ -288,6 +290,6 @@ def shown(time: str) -> str:
     return f"{time[:10]} {time[11:19]}Z"
 
 
-def _exact(time: str) -> str:
-    """A time as a column of a wide table has it: all of it, and its zone."""
-    return time or "-"
+def _more(row: "Row", since: str) -> tuple[str, ...]:
+    """What a wide table has beside: the time in full, where it answers and from which bytes, and the line in Git."""
+    return since or "-", row.url or "-", row.digest[:12] or "-", row.origin or "-"
