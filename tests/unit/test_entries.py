@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.diagnostics import render_all
 from reconciler.errors import NameUnknown, PortTaken, RepositoryRefused, UsageError
 from reconciler.model.declaration import declare
 from reconciler.planning.kinds import models
 from reconciler.planning.refusals import SERVABLE
 from reconciler.settings import Settings
 from reconciler.sources.documents import read_documents
+from reconciler.web.problems import render_all
 from reconciler.wiring import entries
 from reconciler.wiring.entries import Change, Deployment, Tree, Version
 from tests.git_repository import Repository
