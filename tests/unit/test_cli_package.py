@@ -281,7 +281,7 @@ def test_an_install_without_the_runtime_names_what_it_lacks(
     said = call("package", model, "--name", "double", "--version", "1")
     assert said.code == 2
     assert "trying a model needs onnxruntime, which is not installed here" in said.err
-    assert "pip install 'reconciler[onnx]'" in said.err
+    assert packages.RUNTIME.had in said.err
     assert left(fleet) == []
 
 
