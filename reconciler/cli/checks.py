@@ -21,6 +21,7 @@ from reconciler import control_socket, packages
 from reconciler.edge.paths import Home, StateDirectory
 from reconciler.errors import HubUnreachable, ReconcilerError, UsageError
 from reconciler.history.events import rfc3339
+from reconciler.natural import natural
 
 if TYPE_CHECKING:
     from reconciler.history.state import State
@@ -63,7 +64,7 @@ def python() -> Finding:
 def installed() -> Finding:
     """What this install is for, by the packages that it has. The runtime's have a line of their own."""
     if packages.is_edges_install():
-        return Finding("ok", "install", "an edge's: its agent, no hub", "`pip install reconciler` makes it a hub's too")
+        return Finding("ok", "install", "an edge's: its agent, no hub", "a hub has more: docs/install.md")
     missing = [name for part in (packages.AGENT, packages.HUB, packages.CLUSTER) for name in part.missing]
     if missing:
         return Finding("fail", "install", f"missing: {', '.join(missing)}", packages.AGENT.had)
@@ -184,7 +185,10 @@ def directory(state_dir: Path) -> Iterator[Finding]:
         found = state_dir.stat()
     except OSError:
         yield Finding(
-            "warn", "state", f"{state_dir} is not there", "`reconciler run` makes it; else name it by --state"
+            "warn",
+            "state",
+            f"{state_dir} is not there",
+            "`reconciler run` or `reconciler agent EDGE` makes it; else name it by --state",
         )
         return
     if found.st_uid != os.getuid():
@@ -264,7 +268,7 @@ def processes(state_dir: Path) -> Iterator[Finding]:
 def agents(state_dir: Path) -> Iterator[Finding]:
     """The agents of this machine."""
     place = StateDirectory(state_dir)
-    for home in sorted((state_dir / "edges").glob("*/log.db")):
+    for home in sorted((state_dir / "edges").glob("*/log.db"), key=lambda log: natural(log.parent.name)):
         edge = home.parent.name
         pid = _alive(place.edge(edge))
         fix = "" if pid else f"the hub starts it; else `reconciler agent {edge}`; see {place.edge(edge).output}"
@@ -287,7 +291,7 @@ def _ports(state_dir: Path) -> Iterator[Finding]:
             now = past.replay.at()
     except ReconcilerError:
         return
-    for (address, port), edge in sorted(_served(now).items()):
+    for (address, port), edge in sorted(_served(now).items(), key=lambda one: natural(one[1])):
         answers, agent = _listens(address, port), _alive(StateDirectory(state_dir).edge(edge))
         name, where = f"port {edge}", f"{address}:{port}"
         if answers and not agent:

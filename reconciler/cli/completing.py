@@ -44,13 +44,9 @@ def completed(what: str, ctx: click.Context, incomplete: str) -> list[Completion
 
 
 def _names(ctx: click.Context, incomplete: str) -> Words:
-    """Edges and what goes by a name on them; behind an edge only what it has."""
-    typed = tuple(ctx.params.get("names") or ())
-    if len(typed) > 1:
-        return
-    if not typed:
-        yield from _edges(ctx, incomplete)
-    yield from _things(ctx, incomplete, typed[0] if typed else "")
+    """Edges, and what goes by a name on them."""
+    yield from _edges(ctx, incomplete)
+    yield from _things(ctx, incomplete, "")
 
 
 def _edges(ctx: click.Context, incomplete: str) -> Words:
@@ -63,7 +59,7 @@ def _edges(ctx: click.Context, incomplete: str) -> Words:
 
 def _models(ctx: click.Context, incomplete: str) -> Words:
     """What the edge before it has."""
-    return _things(ctx, incomplete, str(ctx.params.get("edge") or ""))
+    return _things(ctx, incomplete, str(ctx.params.get("first") or ctx.params.get("edge") or ""))
 
 
 def _things(ctx: click.Context, incomplete: str, edge: str) -> Words:

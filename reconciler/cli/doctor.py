@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from reconciler.cli.options import cluster, forms, state
+from reconciler.cli.options import cluster, forms, require_with, state
 
 BROKEN: Final = 4
 
@@ -37,8 +37,11 @@ def command(*, state_dir: Path, lease_namespace: str, lease: str, install: str, 
     """
     from reconciler.cli.checks import every
 
-    findings = every(state_dir, in_cluster=any(cluster.values()))
-    if any(cluster.values()):
+    is_cluster = any(cluster.values())
+    for option in ("lease_namespace", "lease", "install"):
+        require_with(option, other="--context, --kubeconfig or --in-cluster", is_there=is_cluster)
+    findings = every(state_dir, in_cluster=is_cluster)
+    if is_cluster:
         from reconciler.cli.checks_cluster import of_cluster
 
         findings += of_cluster(lease_namespace, lease, install, **cluster)

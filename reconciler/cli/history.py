@@ -47,6 +47,8 @@ def command(
     """
     if about and (edge or model):
         raise click.UsageError("--edge and --model say what EDGE and MODEL say: keep one of the two")
+    if follow and said["until"]:
+        raise click.UsageError("--until ends what --follow goes on with: keep one of the two")
     asked = {**said, **(about or {"edge": edge, "model": model}), "type": type_, "limit": str(limit or "")}
     for record in where.records(asked, follow=follow):
         show(record, form)

@@ -5,9 +5,14 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.options import forms, state
+from reconciler.cli.options import completing, forms, state
 
-edge_option = click.option("--edge", default="", help="The log of this edge of this machine.  [default: the hub's]")
+edge_option = click.option(
+    "--edge",
+    default="",
+    shell_complete=completing("edges"),
+    help="The log of this edge of this machine.  [default: the hub's]",
+)
 
 
 @click.group()

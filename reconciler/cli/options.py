@@ -76,7 +76,7 @@ def _directory(ctx: click.Context, param: click.Parameter, value: Path | None) -
         return value.absolute()
     if ctx.resilient_parsing:  # a shell completes: nothing is looked at
         return None
-    from reconciler.settings import default_state_dir
+    from reconciler.state_directory import default_state_dir
 
     return default_state_dir(os.environ)
 
@@ -118,8 +118,7 @@ def where(command: Command) -> Command:
             raise _unmeant("--hub and --context name two hubs: keep one of them")
         if (place.token_env or place.token_file) and (not place.hub or (place.token_env and place.token_file)):
             raise _unmeant("a token belongs to --hub, and stands in one variable or one file")
-        if is_given("namespace") and not place.in_cluster:
-            raise _unmeant("--namespace is where a hub's Pod is: it goes with --context or --kubeconfig")
+        require_with("namespace", other="--context or --kubeconfig", is_there=place.in_cluster)
         return command(**options, where=place)
 
     placed_: Command = state(placed)
@@ -166,10 +165,11 @@ def is_given(name: str) -> bool:
     return context is not None and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
-def require_with(option: str, parameter: str, *, other: str, is_there: bool) -> None:
+def require_with(parameter: str, *, other: str, is_there: bool) -> None:
     """Refuse an option that means something only with another one. Raises UsageError."""
     if is_given(parameter) and not is_there:
-        raise _unmeant(f"{option} says nothing without {other}")
+        option = parameter.removesuffix("_s").replace("_", "-")
+        raise _unmeant(f"--{option} says nothing without {other}")
 
 
 def completing(what: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
@@ -188,19 +188,13 @@ def names(command: Command) -> Command:
     """[EDGE] [MODEL], as `about`: {name} of one, {edge, model} of two."""
 
     @functools.wraps(command)
-    def named(*, names: tuple[str, ...], **options: Any) -> Any:
-        return command(about=about(names), **options)
+    def named(*, first: str | None, second: str | None, **options: Any) -> Any:
+        about = {"edge": first, "model": second} if second else {"name": first} if first else {}
+        return command(about=about, **options)
 
-    return click.argument("names", nargs=-1, metavar="[EDGE] [MODEL]", shell_complete=completing("names"))(named)
-
-
-def about(names: tuple[str, ...]) -> dict[str, str]:
-    """What a question is about, as it is asked for by names. Raises UsageError."""
-    if len(names) > 2:
-        raise click.UsageError(f"an edge, what is on it, or both: {len(names)} names were given")
-    if len(names) == 2:
-        return {"edge": names[0], "model": names[1]}
-    return {"name": names[0]} if names and names[0] else {}
+    model = click.argument("second", required=False, metavar="[MODEL]", shell_complete=completing("models"))
+    edge = click.argument("first", required=False, metavar="[EDGE]", shell_complete=completing("names"))
+    return edge(model(named))
 
 
 def selector(command: Command) -> Command:

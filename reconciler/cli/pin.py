@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 @click.argument("model", metavar="MODEL[@VERSION]", shell_complete=completing("models"))
 @click.option("--remove", is_flag=True, help="Remove the pin: the edge follows the others again.")
 @click.option("--reason", help="Why, for whoever reads the file or `status`.  [default: as the pin says already]")
-@click.option("--expires", metavar="TIME", help="When it ends by itself: a date or RFC 3339 time.  [default: likewise]")
+@click.option(
+    "--expires", metavar="TIME", help="When it ends: 2d, a date (to its end) or RFC 3339.  [default: likewise]"
+)
 @waits
 @repository
 @state
@@ -58,20 +60,41 @@ def command(
         subject = subject_of(declared, home, name, version)
         version = version or ("" if remove else _standing(ahead, subject))
         if not remove:
+            expires = _spelled(expires)
             _require_ahead(pinned_until(home, subject) if expires is None else expires)
 
         def edit(head: str) -> Files:
             text, words = text_at(ahead.mirror, head, home.path), subject.words()
             if remove:
-                return {home.path: remove_pin(text, edge=edge, **words).encode()}
-            pinned = set_pin(text, edge=edge, **words, version=version, reason=reason, expires=expires)
+                return {home.path: remove_pin(text, edge=home.name, **words).encode()}
+            pinned = set_pin(text, edge=home.name, **words, version=version, reason=reason, expires=expires)
             return {home.path: pinned.encode()}
 
-        what = f"Unpin {subject.called} on {edge}" if remove else f"Pin {subject.called} on {edge} to {version}"
+        what = (
+            f"Unpin {subject.called} on {home.name}" if remove else f"Pin {subject.called} on {home.name} to {version}"
+        )
         commit = publish(ahead.mirror, edit, Message(f"{what}\n\n{reason or ''}"))
-    answer = {"commit": commit, "path": home.path, "edge": edge, **subject.words(), "version": version}
+    answer = {"commit": commit, "path": home.path, "edge": home.name, **subject.words(), "version": version}
     words = f"{what}: {home.path} in commit {commit[:7]}"
     return committed(state_dir, wait_s, form=form, kind="Pin", answer=answer, words=words)
+
+
+def _spelled(expires: str | None) -> str | None:
+    """A date or a time, as the file has it; `2d` and `tomorrow` become the time that they mean now."""
+    from reconciler.errors import UsageError
+    from reconciler.model.expiry import expires_at
+    from reconciler.web.moments import SPELLINGS, moment
+
+    if not expires:
+        return expires
+    try:
+        expires_at(expires)
+    except ValueError:
+        try:
+            return f"{moment(expires, ahead=True)[:19]}Z"
+        except UsageError as error:
+            raise UsageError(f"--expires: {error.message}", hint=f"write it as {SPELLINGS}") from error
+    return expires
 
 
 def _require_ahead(expires: str) -> None:

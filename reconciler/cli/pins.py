@@ -4,15 +4,18 @@ In: what the branch declares.  Out: subjects, to `pin` and `rollback --edge`. A 
 expanded; a plain InferenceModel says its own targetVersion.
 """
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.errors import NameUnknown, UsageError
 from reconciler.history.keys import Key
 from reconciler.model.identity import EDGE
+from reconciler.natural import in_order, listed
 from reconciler.planning.declared import Declared, Object
 from reconciler.planning.kinds import KINDS
+from reconciler.planning.names import word
 from reconciler.planning.reach import keys_on
 from reconciler.planning.versions import entries_of, holder_of
 
@@ -41,11 +44,18 @@ class Pinnable:
 
 def edge_of(declared: Declared, name: str) -> Object:
     """The Edge of this name. Raises NameUnknown with the names there are."""
-    edge = declared.edge(name)
+    said = word(name)
+    edge = declared.edge(said.text) if said.role in {"", "edge"} else None
     if edge is None:
-        there = ", ".join(sorted(edge.name for edge in declared.of_kind(EDGE))) or "none"
-        raise NameUnknown(f"the repository declares no edge {name}", hint=f"it declares {there}")
+        there = in_order(edge.name for edge in declared.of_kind(EDGE))
+        raise NameUnknown(f"the repository declares no edge {name}", hint=_instead(said.text, there, "it declares"))
     return edge
+
+
+def _instead(name: str, there: Sequence[str], begins: str) -> str:
+    near = difflib.get_close_matches(name, there, 1)
+    has = f"{begins} {listed(there) or 'nothing'}"
+    return f"is {near[0]} meant? {has}" if near else has
 
 
 def subjects(declared: Declared, edge: Object) -> Iterator[Pinnable]:
@@ -62,15 +72,16 @@ def subject_of(declared: Declared, edge: Object, name: str, version: str) -> Pin
 
     Raises NameUnknown for a name or version that there is not, UsageError for what says its own version.
     """
-    there = list(subjects(declared, edge))
-    named = sorted((one for one in there if one.name == name), key=lambda one: one.field != "model")
+    there, said = list(subjects(declared, edge)), word(name)
+    named = [one for one in there if one.name == said.text and (not said.role or one.field == said.role)]
+    named.sort(key=lambda one: one.field != "model")
     if not named:
         for key, source in keys_on(declared, edge):
-            if not KINDS[source.kind].pin(source)[0] and name in {key.name, source.spec.get("modelName")}:
+            if not KINDS[source.kind].pin(source)[0] and said.text in {key.name, source.spec.get("modelName")}:
                 place = source.place("targetVersion")
                 raise UsageError(f"{name} is an InferenceModel of its own", hint=f"change targetVersion at {place}")
-        names = ", ".join(sorted({one.name for one in there})) or "nothing"
-        raise NameUnknown(f"{edge.name} gets no {name}", hint=f"it gets {names}")
+        hint = _instead(said.text, in_order(one.name for one in there), "it gets")
+        raise NameUnknown(f"{edge.name} gets no {name}", hint=hint)
     if not version:
         return named[0]
     for one in named:

@@ -184,11 +184,14 @@ def _of(ahead: "Preview") -> str:
 
 def _held(where: Where, form: str) -> int:
     """Show what waits for approval elsewhere."""
+    from reconciler.cli.options import require_with
     from reconciler.errors import UsageError
     from reconciler.history.timeline import counted
 
     if form in {"markdown", "sarif"}:
         raise UsageError(f"--output {form} is of a plan made here", hint="add --repo .")
+    for option in ("check", "verbose"):
+        require_with(option, other="--repo: the plan that is held was made elsewhere", is_there=False)
     held = where.ask("plan", {}).held
     if form != "table":
         from reconciler.cli.output import write
@@ -265,13 +268,15 @@ def _refused(plan: "Plan", state: "State") -> Iterator[dict[str, Any]]:
 
 def fetched(plan: "Plan") -> dict[str, int | None]:
     """What each edge will fetch: bytes of one digest once, None as soon as one size is not declared."""
+    from reconciler.natural import natural
+
     sizes: dict[str, dict[str, int | None]] = {}
     for step in plan.steps:
         if not step.waits and step.fetch_bytes != 0:
             sizes.setdefault(step.key.edge, {})[str(step.spec.get("sha256") or step.key)] = step.fetch_bytes
     return {
         edge: None if None in each.values() else sum(n or 0 for n in each.values())
-        for edge, each in sorted(sizes.items())
+        for edge, each in sorted(sizes.items(), key=lambda one: natural(one[0]))
     }
 
 

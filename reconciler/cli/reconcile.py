@@ -28,7 +28,7 @@ def command(*, about: dict[str, str], wait: bool, timeout_s: float, where: Where
     from reconciler.cli.verbs import answered, ask, scope_of, spelled_out
     from reconciler.history.timeline import counted
 
-    require_with("--timeout", "timeout_s", other="--wait", is_there=wait)
+    require_with("timeout_s", other="--wait", is_there=wait)
     spelled, named = [*(["--wait"] if wait else []), *spelled_out(about)], scope_of(about)
     answer = ask(where, "reconcile", spelled, **named, wait=wait)
     what = " ".join(about.values()) or "everything"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import forms, repository, state
+from reconciler.cli.options import completing, forms, repository, state
 from reconciler.cli.wait import committed, waits
 
 if TYPE_CHECKING:
@@ -37,9 +37,19 @@ class Way:
 
 @click.command(epilog="Example: reconciler rollback --to 2026-11-30T14:00:00Z")
 @click.option(
-    "--to", "to", required=True, metavar="SEQ|TIME|COMMIT", help="The point: `reconciler history` shows them."
+    "--to",
+    "to",
+    required=True,
+    metavar="SEQ|TIME|COMMIT",
+    shell_complete=completing("commits"),
+    help="The point: `reconciler history` shows them.",
 )
-@click.option("--edge", default="", help="Only this edge, by pins in its file to the versions it had then.")
+@click.option(
+    "--edge",
+    default="",
+    shell_complete=completing("edges"),
+    help="Only this edge, by pins in its file to the versions it had then.",
+)
 @click.option("--yes", is_flag=True, help="Do it without asking.")
 @waits
 @repository

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from reconciler.cli.followed import settings_of
-from reconciler.cli.options import Duration, cluster, forms, repository, state
+from reconciler.cli.options import Duration, cluster, forms, repository, require_with, state
 from reconciler.errors import WorldUnavailable
 
 if TYPE_CHECKING:
@@ -56,6 +56,10 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
     from reconciler.wiring.hub import HubProcess
     from reconciler.wiring.process import failed_by_threads, stopped_by_signals
 
+    require_with("timeout_s", other="--once", is_there=once)
+    is_cluster = any(options[name] for name in ("kubeconfig", "context", "in_cluster"))
+    for option in ("lease_namespace", "install"):
+        require_with(option, other="--context, --kubeconfig or --in-cluster", is_there=is_cluster)
     settings = settings_of(options)
     with contextlib.ExitStack() as stack:
         _handed_over(StateDirectory(settings.state_dir).hub.log)

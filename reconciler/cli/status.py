@@ -37,13 +37,15 @@ def command(*, where: Where, about: dict[str, str], watch: bool, as_of: str | No
         else:
             (write_one if watch else write)(form, "Status", seen)
 
-    seen = ask()
-    if not where.is_remote:
-        tell_age(where, seen.time)
     if watch:
         from reconciler.cli.watching import watched
 
-        watched(ask, tell, is_drawn=is_drawn)
+        if not where.is_remote:
+            tell_age(where)
+        watched(where, ask, tell, is_drawn=is_drawn)
+    seen = ask()
+    if not where.is_remote:
+        tell_age(where, seen.time)
     tell(seen)
 
 
@@ -74,7 +76,7 @@ def show(seen: "Status", *, is_wide: bool = False, is_part: bool = False) -> Non
         line(f"the branch cannot be read since {shown(seen.lost_since)}: {seen.lost}", "red")
     if seen.rows:
         line("")
-        more = ("AT", "URL", "BY") if is_wide else ()
+        more = ("AT", "URL", "DIGEST", "ORIGIN") if is_wide else ()
         table(
             ("EDGE", "MODEL", "WANTED", "SERVING", "PHASE", "SINCE", *more, "MESSAGE"),
             (_cells(row, seen, is_wide=is_wide) for row in seen.rows),
@@ -136,12 +138,12 @@ def _show_objects(seen: "Status", *, is_wide: bool) -> None:
                 one.there or "-",
                 one.stands,
                 age(one.since, seen.as_of),
-                *((_exact(one.since), one.origin or "-") if is_wide else ()),
+                *((one.since or "-", one.origin or "-") if is_wide else ()),
                 printable(one.said),
             )
             for one in waiting[:SHOWN]
         )
-        table(("OBJECT", "WANTED", "THERE", "PHASE", "SINCE", *(("AT", "BY") if is_wide else ()), "MESSAGE"), rows)
+        table(("OBJECT", "WANTED", "THERE", "PHASE", "SINCE", *(("AT", "ORIGIN") if is_wide else ()), "MESSAGE"), rows)
     if len(waiting) > SHOWN:
         line(f"and {len(waiting) - SHOWN} more: `reconciler status --output json`")
 
@@ -159,9 +161,9 @@ def _cells(row: "Row", seen: "Status", *, is_wide: bool) -> tuple[str, ...]:
         message = sentence(f"{heard}, last event {row.last_sequence}", row.said)
         serving = f"{row.serving}?" if row.serving else "?"
         since = row.unknown_since if row.unknown_since != NEVER else ""
-        more = (_exact(since), row.url or "-", row.origin or "-") if is_wide else ()
+        more = _more(row, since) if is_wide else ()
         return row.edge, model, wanted, serving, "Unknown", age(row.unknown_since, seen.as_of), *more, message
-    more = (_exact(row.since), row.url or "-", row.origin or "-") if is_wide else ()
+    more = _more(row, row.since) if is_wide else ()
     return row.edge, model, wanted, row.serving or "-", row.phase, age(row.since, seen.as_of), *more, row.said
 
 
@@ -170,6 +172,6 @@ def shown(time: str) -> str:
     return f"{time[:10]} {time[11:19]}Z"
 
 
-def _exact(time: str) -> str:
-    """A time as a column of a wide table has it: all of it, and its zone."""
-    return time or "-"
+def _more(row: "Row", since: str) -> tuple[str, ...]:
+    """What a wide table has beside: the time in full, where it answers and from which bytes, and the line in Git."""
+    return since or "-", row.url or "-", row.digest[:12] or "-", row.origin or "-"

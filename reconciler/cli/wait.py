@@ -52,6 +52,7 @@ def command(
     from reconciler.errors import NameUnknown
 
     tree = _tree(repo) if repo else (Path.cwd() if (Path.cwd() / ".git").exists() else None)
+    require_with("branch", other="--repo or a work tree", is_there=tree is not None)
     asked = _resolved(commit or ("HEAD" if repo is not None else ""), tree)
     said = {"commit": asked, **about}
 
@@ -185,7 +186,7 @@ def waits(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(command)
     def waiting(*, wait: bool, timeout_s: float, **options: Any) -> Any:
-        require_with("--timeout", "timeout_s", other="--wait", is_there=wait)
+        require_with("timeout_s", other="--wait", is_there=wait)
         return command(**options, wait_s=timeout_s if wait else None)
 
     seconds = click.option("--timeout", "timeout_s", type=Duration(), default=300.0, help="Of --wait: seconds.")

@@ -4,36 +4,47 @@ In: how it is asked and told.  Out: what it tells, until interrupted. A change i
 """
 
 import sys
-import time
 from collections.abc import Callable
+from time import sleep
 from typing import TYPE_CHECKING, Any, Final
+
+from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
     from reconciler.history.status import Status
 
-LOOK_S: Final = 1.0  # between two looks
+LOOK_S: Final = 1.0  # between two looks at whether anything was recorded
+ALL: Final = 10  # looks, at the last of which everything is asked for: time alone changes ages, and ends suspensions
 CLEAR: Final = "\x1b[H\x1b[2J\x1b[3J"
 PASSING: Final = ("asOf", "seq", "time", "edges")  # what changes though nothing of what is shown does
 
 
-def watched(ask: "Callable[[], Status]", tell: "Callable[[Status], None]", *, is_drawn: bool) -> None:
+def watched(where: Where, ask: "Callable[[], Status]", tell: "Callable[[Status], None]", *, is_drawn: bool) -> None:
     """Tell it, and again whenever it has changed, for ever. is_drawn: for people, who are shown blocks of text.
 
     Raises what asking raises.
     """
-    from reconciler.web.document import document
-
-    before: Any = None
+    is_redrawn = is_drawn and sys.stdout.isatty()
+    seen, before, looks = ask(), None, 0
     while True:
-        seen = ask()
-        stands = {name: value for name, value in document("Status", seen).items() if name not in PASSING}
-        is_redrawn = is_drawn and sys.stdout.isatty()
+        stands = _stands(seen)
         if is_redrawn or stands != before:
-            if is_redrawn:
-                print(CLEAR, end="")
-            elif is_drawn and before is not None:
-                print()
+            print(CLEAR if is_redrawn else "\n" if is_drawn and before is not None else "", end="")
             tell(seen)
             sys.stdout.flush()
         before = stands
-        time.sleep(LOOK_S)
+        while True:
+            sleep(LOOK_S)
+            looks += 1
+            if looks % ALL == 0 or any(where.records({"cursor": str(seen.seq), "limit": "1"}, follow=False)):
+                break
+        seen = ask()
+
+
+def _stands(seen: "Status") -> dict[str, Any]:
+    """What is shown of a status, without ages and numbers of entries."""
+    from reconciler.web.document import document
+
+    stands = {name: value for name, value in document("Status", seen).items() if name not in PASSING}
+    rows = [{name: value for name, value in row.items() if name != "lastSequence"} for row in stands["rows"]]
+    return {**stands, "rows": rows}

@@ -41,6 +41,7 @@ class Row:
     since: when `phase` began.  unknown_since: the edge is not heard since then, so the rest is what it said last; ""
     while it is heard.  last_sequence: of that edge's newest event here.  pinned: a pin chose the version.
     waits: why nothing more is ordered here: a suspension, or content that is held back; "" where nothing stops it.
+    digest: sha256 of the bytes that the edge answered from last.
     """
 
     key: str
@@ -63,6 +64,7 @@ class Row:
     unknown_since: str
     last_sequence: int
     standing: Standing
+    digest: str = ""
 
     @property
     def settled(self) -> bool:
@@ -522,6 +524,7 @@ def _row(key: Key, served: Served, state: State, waits: str, standing: Standing)
         unknown_since="" if seen.present else seen.since or NEVER,
         last_sequence=seen.last_sequence,
         standing=standing,
+        digest=str(live.get("digest") or live.get("sha256") or ""),
     )
 
 

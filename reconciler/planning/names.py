@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from reconciler.errors import NameAmbiguous, NameUnknown, UsageError
-from reconciler.history.keys import Key, spoken
+from reconciler.history.keys import Key, set_scope, spoken
 from reconciler.history.state import State
 from reconciler.history.timeline import named
 from reconciler.model.identity import DEFAULT_NAMESPACE, EDGE, EDGE_LABEL
@@ -35,10 +35,15 @@ class Word(NamedTuple):
     role: str
     text: str
 
+    def is_own(self, key: Key) -> bool:
+        """Whether a key bears this name itself."""
+        return self.text in {key.name, str(key)}
+
     def is_of(self, key: Key, order: Order) -> bool:
         """Whether a key, ordered so, goes by this name."""
         if self.role == "object":
-            return self.text in {str(key), str(key._replace(edge=""))}
+            made = set_scope(key.namespace, order.get("labels", {}))  # a set is what it makes, too
+            return self.text in {str(key), str(key._replace(edge="")), made}
         if key.kind == EDGE or (self.role and (self.role == "dataset") != (key.kind == DATASET)):
             return False
         return self.text in {key.name, called(key, order)}

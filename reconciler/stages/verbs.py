@@ -127,10 +127,11 @@ class Verbs:
             raise UsageError("release needs a name: an edge, what is on it, or both")
         keys = [key for key in map(Key.parse, mine.holds) if sought.has(key, mine.known(key).order)]
         if not keys:
-            what = " on ".join(filter(None, (sought.what.text if sought.what else "", sought.edge)))
+            what = f" of {sought.what.text}" if sought.what else ""
+            on = f" on {sought.edge}" if sought.edge else ""
             names = in_order(f"{key.edge} {called(key, mine.known(key).order)}" for key in map(Key.parse, mine.holds))
             hint = f"held just now: {listed(names)}" if names else there("held", ())
-            raise NameUnknown(f"nothing of {what} is held", hint=hint)
+            raise NameUnknown(f"nothing{what} is held{on}", hint=hint)
         events = tuple(self._record.event(ev.HOLD_LIFTED, key, {}, actor=request["actor"]) for key in keys)
         return self._git.change(keys, events, events[0].id)
 
@@ -210,7 +211,7 @@ class Verbs:
         """The objects that are meant by a name, as scopes: those that bear it, else all that go by it."""
         declared, state = self._git.repository.declared, self._record.state
         found = [key._replace(edge="") for key, order in known_things(declared, state) if sought.has(key, order)]
-        own = [key for key in found if sought.what is not None and key.name == sought.what.text]
+        own = [key for key in found if sought.what is not None and sought.what.is_own(key)]
         return in_order(scope_of(key) for key in own or found)
 
     def _scopes(self, request: Mapping[str, Any]) -> tuple[str, ...]:

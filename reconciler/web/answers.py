@@ -170,5 +170,5 @@ def walked(stage: str, choice: Chosen, now: State) -> list[Key]:
     keys = [key for key in map(Key.named, chosen_) if key is not None]
     what = choice.sought.what
     if stage == DECLARE and what is not None:
-        keys = [key for key in keys if key.name == what.text] or keys
+        keys = [key for key in keys if what.is_own(key)] or keys
     return sorted(keys, key=lambda key: (natural(key.edge), key.kind != "InferenceModel", key.kind, natural(str(key))))

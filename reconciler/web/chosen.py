@@ -75,7 +75,7 @@ def _require(term: Term, labels: Labels) -> None:
     near = difflib.get_close_matches(said, there, 1)
     has = f"{term.name} is {listed(in_order(values))}" if values else f"they have {listed(in_order(there)) or 'none'}"
     meant = f"is {f'{term.name}=' if values else ''}{near[0]} meant? {has}" if near else has
-    what = f"{term.name}={term.value}" if term.value is not None else f"the label {term.name}"
+    what = f"{term.name}={term.value}" if values else f"the label {term.name}"
     raise NameUnknown(f"no edge has {what}", hint=meant)
 
 

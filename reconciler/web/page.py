@@ -68,7 +68,7 @@ def _head(seen: Status) -> Iterator[str]:
     if seen.commit:
         yield f"<span><code>{_safe(seen.commit[:7])}</code> {_safe(seen.subject)}"
         yield f' <span class="dim">by {_safe(seen.author)}</span></span>'
-    yield f'<span class="dim">entry {seen.seq}, as of {_time(seen.as_of)} UTC</span></header>'
+    yield f'<span class="dim">entry {seen.seq}, as of {_time(seen.as_of)}</span></header>'
 
 
 def _cards(seen: Status) -> Iterator[str]:
@@ -222,7 +222,7 @@ def _grid(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str
 
 
 def _time(text: str) -> str:
-    return f"{_safe(text[:10])} {_safe(text[11:19])}"
+    return f"{_safe(text[:10])} {_safe(text[11:19])}Z"
 
 
 def _safe(text: str) -> str:

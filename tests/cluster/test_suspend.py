@@ -274,7 +274,7 @@ def test_reconcile_looks_at_what_is_named_and_says_what_is_not_there(world: Worl
     for wrong, words in {
         "im/none": "there is no InferenceModel/default/none",
         "pod/x": "there is no kind pod",
-        "nowhere": "there is no edge nowhere",
+        "nowhere": "nothing is called nowhere",
     }.items():
         said = call("reconcile", wrong, *state)
         assert (said.code, words in said.err) == (2, True)

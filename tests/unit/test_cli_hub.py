@@ -225,11 +225,18 @@ def test_the_api_says_what_it_takes(served: Served) -> None:
         ("/api/v1/why?edge=moon&model=x", 404),
         ("/api/v1/state?at=99999", 404),
         ("/api/v1/history?limit=x", 400),
+        ("/api/v1/status?name=moon", 404),
+        ("/api/v1/status?name=berlin-07&standing=failing,waiting", 200),
+        ("/api/v1/status?standing=broken", 400),
+        ("/api/v1/status?name=berlin-07&edge=berlin-07", 400),
+        ("/api/v1/state?selector=site%3Dberlin", 200),
+        ("/api/v1/state?selector=site%3Dnowhere", 404),
+        ("/api/v1/history?author=nobody", 404),
         ("/nope", 404),
         ("/api/v1/%00", 404),
     ):
         answer, body = served.get(path)
-        assert (answer.status, json.loads(body)["kind"]) == (status, "Error")
+        assert (answer.status, json.loads(body)["kind"] == "Error") == (status, status != 200)
     assert json.loads(served.get("/api/v1/problems")[1])["problems"][0]["code"] == "RX201"
     assert json.loads(served.get("/api/v1/plan")[1])["held"] is None
 

@@ -1,6 +1,7 @@
 """A point is a sequence number, a time, or a commit."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 
@@ -130,3 +131,42 @@ def test_a_time_that_no_log_has_is_told_wherever_one_is_taken(call: Call, settle
     for text in ("0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"):
         done = call(*verbs[option], option, text, "--state", settled.place.root)
         assert (done.code, "no year" in done.err) == (2, True), done.err
+
+
+NOW = datetime(2026, 11, 30, 14, 2, 34, tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("text", "past", "future"),
+    [
+        ("90m", "2026-11-30T12:32:34", "2026-11-30T15:32:34"),
+        ("-1h", "2026-11-30T13:02:34", "2026-11-30T15:02:34"),
+        ("2d ago", "2026-11-28T14:02:34", "2026-12-02T14:02:34"),
+        ("30 s", "2026-11-30T14:02:04", "2026-11-30T14:03:04"),
+        ("1w", "2026-11-23T14:02:34", "2026-12-07T14:02:34"),
+        ("now", "2026-11-30T14:02:34", "2026-11-30T14:02:34"),
+        ("today", "2026-11-30T00:00:00", "2026-11-30T00:00:00"),
+        ("Yesterday", "2026-11-29T00:00:00", "2026-11-29T00:00:00"),
+        ("tomorrow", "2026-12-01T00:00:00", "2026-12-01T00:00:00"),
+        ("2026-03-01", "2026-03-01T00:00:00", "2026-03-01T00:00:00"),
+        ("2026-03-01T10:00:00+02:00", "2026-03-01T08:00:00", "2026-03-01T08:00:00"),
+    ],
+)
+def test_a_time_is_written_as_people_write_it(
+    text: str, past: str, future: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.web.moments.time_now", lambda: NOW)
+    assert moment(text) == f"{past}.000000Z"
+    assert moment(text, ahead=True) == f"{future}.000000Z"
+
+
+@pytest.mark.parametrize("text", ["1y", "d", "1.5h", "", "-", "٣h", "9999999w", "tomorrow morning", "12:00", "1h30m"])
+def test_what_is_no_time_says_how_one_is_written(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        moment(text)
+    assert "is not a time" in caught.value.message or "in no year" in caught.value.message
+
+
+def test_a_time_before_the_log_says_when_it_began(call: Call, story: World) -> None:
+    said = call("state", "--at", "2020-01-01", "--state", story.place.root)
+    assert (said.code, "it began 2026-11-30T14:00:0" in said.err) == (2, True)

@@ -380,9 +380,10 @@ def test_a_suspension_ends_at_its_time(hub: HubStation) -> None:
     [
         ({"verb": "dance"}, "no verb 'dance'"),
         ({"verb": "approve"}, "approve needs digest"),
-        ({"verb": "release", "edge": "e1"}, "release needs model"),
+        ({"verb": "release"}, "release needs a name"),
+        ({"verb": "release", "edge": "e1"}, "nothing is held on e1"),
         ({"verb": "suspend", "scope": ""}, "suspend needs scope"),
-        ({"verb": "suspend", "scope": "e9"}, "there is no edge e9"),
+        ({"verb": "suspend", "scope": "e9"}, "nothing is called e9"),
         ({"verb": "suspend", "scope": "*", "until": "nonsense"}, "RFC 3339"),
         ({"verb": "suspend", "scope": "*", "until": "2027-01-15"}, "RFC 3339"),
         ({"verb": "release", "edge": "e1", "model": "digits"}, "nothing of digits is held on e1"),
@@ -500,9 +501,9 @@ def test_a_bug_in_what_a_person_asks_for_is_told_to_that_person_alone(
     def broken(*_: object) -> None:
         raise KeyError("scope")
 
-    monkeypatch.setattr("reconciler.stages.verbs.known", broken)
+    monkeypatch.setattr("reconciler.stages.verbs.known_things", broken)
     with pytest.raises(Defect, match="KeyError"):
-        hub.asked("suspend", scope="*")
+        hub.asked("suspend", scope="e1")
     assert "Traceback" in capfd.readouterr().err
     assert hub.orders(hub.push(model_set("digits", "2", ref="digits")))
 

@@ -5,9 +5,12 @@ import pytest
 from reconciler.errors import NameAmbiguous, NameUnknown, UsageError
 from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.state import Served, StageState, State
+from reconciler.model.identity import EDGE_LABEL, SET_LABEL
 from reconciler.planning.declared import Declared, Object
-from reconciler.planning.names import Names, Sought, Word
+from reconciler.planning.names import Names, Sought, Word, known
 from reconciler.stages.scopes import known_edges, known_things, within
+from reconciler.web.answers import walked
+from reconciler.web.chosen import Chosen
 
 MADE = ("InferenceModel/default/faces-berlin", "InferenceModel/default/faces-paris", "InferenceModel/lab/digits")
 
@@ -88,3 +91,32 @@ def test_a_key_is_within_its_edge_its_object_and_itself() -> None:
     scopes = ("*", "e1", str(key), "Dataset/default/parts")
     assert all(within(scope, key, declared, now) for scope in scopes)
     assert not any(within(scope, key._replace(edge="e2"), declared, now) for scope in scopes[1:3])
+
+
+def test_what_a_set_makes_belongs_to_the_set_and_goes_by_its_model() -> None:
+    labels = {SET_LABEL: "faces", EDGE_LABEL: "berlin"}
+    made = Served(operation="o", order={"labels": labels, "spec": {"modelName": "vision"}})
+    keys = {MADE[0]: made, "InferenceModelSet/default/faces": Served(operation="o"), "Edge//berlin": Served()}
+    now = State(stages={DECLARE: StageState(keys=keys)})
+
+    def named(**said: str) -> list[str]:
+        sought = Names.of(now).sought(said)
+        return sorted(known(now, sought))
+
+    assert named(name="ims/faces") == [MADE[0], "InferenceModelSet/default/faces"]
+    assert named(name="vision") == named(name="model/vision") == named(edge="berlin", model="vision") == [MADE[0]]
+    assert named(name="berlin") == ["Edge//berlin", MADE[0]]
+    assert named(name="faces") == ["InferenceModelSet/default/faces"]
+
+
+def test_of_a_cluster_the_walk_is_of_what_bears_the_name_where_something_does() -> None:
+    order = {"labels": {SET_LABEL: "faces", EDGE_LABEL: "berlin"}, "spec": {"modelName": "faces"}}
+    keys = {MADE[0]: Served(operation="o", order=order), "Model/default/faces": Served(operation="o")}
+    now = State(stages={DECLARE: StageState(keys=keys)})
+
+    def walks(**said: str) -> list[str]:
+        sought = Names.of(now).sought(said)
+        return [str(key) for key in walked(DECLARE, Chosen(sought, known(now, sought)), now)]
+
+    assert walks(name="faces") == ["Model/default/faces"]
+    assert walks(edge="berlin", model="faces") == walks(name="faces-berlin") == walks(name="berlin") == [MADE[0]]
