@@ -62,11 +62,13 @@ class Machine:
 
     def __init__(self, home: Path) -> None:
         self.home, self.fleet, self.state = home, home / "my-fleet", home / "state"
-        listen = f"127.0.0.1:{free_port()}"
+        listen, second = f"127.0.0.1:{free_port()}", free_port()
         # What a page says -> what it is here: ports that are free, and directories that are ours.
         self._here = {
             "127.0.0.1:9484": listen,
             ":8080": f":{free_port()}",
+            ":8081": f":{second}",
+            "--deploy site=demo": f"--deploy site=demo --port {second}",
             "/var/lib/reconciler": str(self.state),
             "/backup": str(home / "backup"),
         }
@@ -139,6 +141,7 @@ class Machine:
             first.text,
             f"sed -i 's/servingPort: 8080/servingPort: {port}/' deployments/digits.yaml",
             "git commit -qam 'Another port'",
+            "tar xzf artifacts/digits-2.tar.gz -C .. model.onnx",  # a model of one's own
             "systemctl start reconciler",
             "reconciler wait --timeout 60",
         )
@@ -185,6 +188,8 @@ def test_what_a_page_says_to_type_does_what_it_says(machine: Machine, page: Path
     if page == TUTORIAL:
         assert [one.text.split()[1] for one in lines[:2]] == ["init", "run"]
         lines = lines[2:]  # which were done: `begin`
-    wrong = [typed.wrong for typed in machine.type(lines, machine.fleet) if typed.wrong]
-    assert not wrong, "\n".join(wrong)
-    machine.as_before(before)
+    try:
+        wrong = [typed.wrong for typed in machine.type(lines, machine.fleet) if typed.wrong]
+        assert not wrong, "\n".join(wrong)
+    finally:
+        machine.as_before(before)
