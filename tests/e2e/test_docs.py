@@ -62,11 +62,12 @@ class Machine:
 
     def __init__(self, home: Path) -> None:
         self.home, self.fleet, self.state = home, home / "my-fleet", home / "state"
-        listen, second = f"127.0.0.1:{free_port()}", free_port()
+        listen, first = f"127.0.0.1:{free_port()}", free_port()
+        second = next(port for port in iter(free_port, 0) if port != first)
         # What a page says -> what it is here: ports that are free, and directories that are ours.
         self._here = {
             "127.0.0.1:9484": listen,
-            ":8080": f":{free_port()}",
+            ":8080": f":{first}",
             ":8081": f":{second}",
             "--deploy site=demo": f"--deploy site=demo --port {second}",
             "/var/lib/reconciler": str(self.state),
