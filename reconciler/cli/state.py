@@ -33,7 +33,7 @@ def command(*, at: str | None, about: dict[str, str], where: Where, form: str) -
         from reconciler.cli.draw import line
 
         line(f"entry {seen.seq}, recorded at {shown(seen.time)}", "bold")
-        show(seen, is_wide=form == "wide", is_part=any(about.values()))
+        show(seen, is_wide=form == "wide", about=about)
         return
     from reconciler.cli.output import write
 

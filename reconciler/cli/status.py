@@ -8,7 +8,18 @@ from reconciler.cli.options import chosen, where, wide_forms
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from reconciler.history.status import Row, Status
+
+
+NOTHING: Final[dict[str, str]] = {}
+NONE: Final = {
+    "": "nothing of that is there",
+    "failing": "nothing of that is failing",
+    "waiting": "nothing of that waits",
+    "failing,waiting": "nothing of that is failing, and nothing waits",
+}
 
 
 @click.command(epilog="Example: reconciler status -l site=demo --failing")
@@ -33,7 +44,7 @@ def command(*, where: Where, about: dict[str, str], watch: bool, as_of: str | No
         from reconciler.cli.output import write, write_one
 
         if is_drawn:
-            show(seen, is_wide=form == "wide", is_part=any(about.values()))
+            show(seen, is_wide=form == "wide", about=about)
         else:
             (write_one if watch else write)(form, "Status", seen)
 
@@ -61,15 +72,16 @@ def tell_age(where: Where, last: str = "") -> None:
         click.echo(f"no {who} runs at {where.state_dir}: this is what its log says{at}", err=True)
 
 
-def show(seen: "Status", *, is_wide: bool = False, is_part: bool = False) -> None:
-    """The status as a person reads it. is_wide: with more columns.  is_part: it is of what was chosen."""
+def show(seen: "Status", *, is_wide: bool = False, about: "Mapping[str, str]" = NOTHING) -> None:
+    """The status as a person reads it. is_wide: with more columns.  about: what was chosen, see options.chosen."""
     from reconciler.cli.draw import line, table
     from reconciler.diagnostics import Diagnostic, render_all
     from reconciler.history.timeline import lost_words
 
     if seen.commit:
         line(f"commit {seen.commit[:7]} by {seen.author}: {seen.subject}")
-        line(_summed(seen), STYLES[seen.standing.word])
+        if not about.get("standing"):  # of what stands so alone it would be no sum
+            line(_summed(seen), STYLES[seen.standing.word])
     else:
         line("no commit was read yet")
     if seen.lost:
@@ -83,8 +95,8 @@ def show(seen: "Status", *, is_wide: bool = False, is_part: bool = False) -> Non
         )
     if seen.objects:
         _show_objects(seen, is_wide=is_wide)
-    if is_part and not (seen.rows or seen.objects):
-        line("\nnothing of that is there")
+    if any(about.values()) and not (seen.rows or seen.objects):
+        line(f"\n{NONE[about.get('standing', '')]}")
     for lost in seen.cluster_lost:
         line(f"\n{lost_words(lost.what)} since {shown(lost.since)}: {lost.error}", "red")
     for one in seen.suspended:
