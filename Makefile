@@ -1,10 +1,11 @@
-# The same words for ever: setup, lint, types, layers, quick, test, bench, demo, docs, check. CI runs `check` and nothing else.
+# The same words for ever: setup, lint, types, layers, quick, test, nightly, bench, demo, docs, check. CI runs `check` and nothing else.
 PYTHON ?= python3
 VENV   ?= .venv
+NIGHTLY ?= .venv-nightly
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo setup quick quick-first quick-second quick-rest test lint types layers check bench bench-cluster lock dist crds docs clean
+.PHONY: help demo setup quick quick-first quick-second quick-rest test nightly lint types layers check bench bench-cluster lock dist crds docs clean
 
 help: ## what there is to run
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -56,6 +57,16 @@ quick-second: $(VENV)/dev.stamp
 quick-rest: $(VENV)/dev.stamp
 	$(QUICK) --ignore=tests/unit
 
+# Gigabytes (PyTorch brings CUDA), so a virtual environment of its own, which nothing else waits for.
+$(NIGHTLY)/stamp: requirements/nightly.txt pyproject.toml | machine
+	$(PYTHON) -m venv $(NIGHTLY)
+	$(NIGHTLY)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/nightly.txt
+	$(NIGHTLY)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+nightly: $(NIGHTLY)/stamp ## do what the guides for PyTorch and Keras say, with the real libraries: 8 GB, ten minutes
+	$(NIGHTLY)/bin/python -m pytest -m nightly tests/e2e
+
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -84,6 +95,7 @@ crds: $(VENV)/run.stamp ## generate crds/ and the pages made of the kinds again
 lock: $(VENV)/dev.stamp ## resolve the requirements again (needs uv)
 	uv pip compile pyproject.toml --extra onnx --extra build --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q -o requirements/run.txt
 	uv pip compile pyproject.toml --extra onnx --extra build --extra dev -c requirements/run.txt --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q -o requirements/dev.txt
+	uv pip compile pyproject.toml --extra onnx --extra build --extra dev --group nightly -c requirements/dev.txt --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q -o requirements/nightly.txt
 	uv pip compile --group edge -c requirements/run.txt --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -q -o requirements/edge.txt
 
 # The same bytes from the same commit; outside Git, hatchling's own fixed time.
@@ -91,5 +103,9 @@ dist: $(VENV)/run.stamp ## the wheel, and the source distribution it can be made
 	rm -rf dist
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 1580601600) $(BIN)/python -m hatchling build -d dist
 
+.PHONY: dist-check
+dist-check: dist ## install them as docs/install.md says, with pip and pipx into new environments: five minutes
+	$(BIN)/python -m tests.dist_check
+
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(NIGHTLY) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -123,7 +123,9 @@ class SourceMissing(UsageError):
 
 
 class MachineUnfit(UsageError):
-    """Something that the command needs of this machine is missing, full or not permitted: a directory, an output."""
+    """Something that the command needs of this machine is missing, full or not permitted: a directory, an
+    output, a package.
+    """
 
     code, hint = "RX106", "`reconciler doctor` looks at this machine"
 

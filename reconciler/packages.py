@@ -5,11 +5,14 @@ more (docs/install.md). So a package may be missing where nothing is broken: wha
 """
 
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Final, NamedTuple
 
+from reconciler import __version__
 from reconciler.errors import MachineUnfit
 
+SAID: Final = 3  # missing packages that are named; what brings them is the same for all
 # import name -> the name under which it is installed, where they differ
 NAMES: Final = {"git": "gitpython", "prometheus_client": "prometheus-client", "ruamel": "ruamel.yaml", "yaml": "pyyaml"}
 
@@ -25,17 +28,23 @@ class Part(NamedTuple):
         """The packages that are not installed, by the names under which they would be. Nothing is imported."""
         return tuple(NAMES.get(name, name) for name in self.modules if find_spec(name) is None)
 
-    def require(self, what: str) -> None:
-        """Raises MachineUnfit where one is missing. what: whatever needs them, as the subject of a sentence."""
-        if self.missing:
-            raise _unfit(what, self.missing, self.had)
+    def require(self, what: str, *modules: str) -> None:
+        """Raises MachineUnfit where one is missing. what: whatever needs it, as the subject of a sentence.
+
+        modules: which of them it needs; all where none is named.
+        """
+        if missing := self._replace(modules=modules or self.modules).missing:
+            raise _unfit(what, missing, self.had)
 
 
-_BROUGHT: Final = "`pip install {}` brings what is missing"
-AGENT: Final = Part(("click", "msgspec"), _BROUGHT.format("reconciler"))
-RUNTIME: Final = Part(("onnxruntime", "numpy", "starlette", "uvicorn"), _BROUGHT.format("'reconciler[onnx]'"))
+# The release by its file: the name alone belongs to somebody else in the public registry.
+WHEEL: Final = f"reconciler-{__version__}-py3-none-any.whl"
+AGENT: Final = Part(("click", "msgspec"), f"`pip install {WHEEL}` brings what is missing")
+RUNTIME: Final = Part(
+    ("onnxruntime", "numpy", "starlette", "uvicorn"), f"`pip install '{WHEEL}[onnx]'` brings what is missing"
+)
 HUB: Final = Part(
-    ("git", "prometheus_client", "pydantic", "rich", "ruamel", "tzdata", "watchdog", "yaml"),
+    ("git", "prometheus_client", "pydantic", "rich", "ruamel", "watchdog", "yaml"),
     f"{AGENT.had}; an edge's install goes without",
 )
 CLUSTER: Final = Part(("httptools", "kubernetes"), HUB.had)
@@ -53,10 +62,11 @@ def lacking(error: ModuleNotFoundError, command: str) -> MachineUnfit | None:
     if not name or name == __package__ or name in sys.stdlib_module_names:
         return None
     had = next((part.had for part in PARTS if name in part.modules), AGENT.had)
-    return _unfit(f"`{' '.join(('reconciler', *command.split()))}`", (NAMES.get(name, name),), had)
+    return _unfit(f"`{' '.join(('reconciler', *command.split()))}`", [NAMES.get(name, name)], had)
 
 
-def _unfit(what: str, missing: tuple[str, ...], had: str) -> MachineUnfit:
-    more = len(missing) - 1
-    which = f"{missing[0]} and {more} more packages, which are" if more else f"{missing[0]}, which is"
-    return MachineUnfit(f"{what} needs {which} not installed here", hint=had)
+def _unfit(what: str, missing: Sequence[str], had: str) -> MachineUnfit:
+    named = ", ".join(missing[:SAID])
+    more = f" and {len(missing) - SAID} more" if len(missing) > SAID else ""
+    are = "is" if len(missing) == 1 else "are"
+    return MachineUnfit(f"{what} needs {named}{more}, which {are} not installed here", hint=had)

@@ -1,4 +1,4 @@
-"""The hub's settings: what the operator decides, outside of Git. May import: errors, pydantic.
+"""The hub's settings: what the operator decides, outside of Git. May import: errors, state_directory, pydantic.
 
 In: command-line options and RECONCILER_* variables; an option wins.  Out: `Settings`, to wiring. A field's description
 is its documentation. Secrets are named, never given: a setting says which variable or file holds one.
@@ -12,25 +12,9 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from reconciler.errors import SettingInvalid
+from reconciler.state_directory import default_state_dir
 
 PREFIX: Final = "RECONCILER_"
-
-
-def default_state_dir(environ: Mapping[str, str]) -> Path:
-    """Where state is kept unless a setting says otherwise (XDG Base Directory Specification 0.8).
-
-    Raises SettingInvalid for a user without a home.
-    """
-    given = environ.get("XDG_STATE_HOME", "")
-    if given.startswith("/"):
-        return Path(given) / "reconciler"
-    try:
-        return Path(environ.get("HOME") or "~").expanduser() / ".local" / "state" / "reconciler"
-    except RuntimeError as error:
-        raise SettingInvalid(
-            "this user has no home directory to keep state in: HOME is not set",
-            hint="name a directory by --state, or by the variable RECONCILER_STATE or XDG_STATE_HOME",
-        ) from error
 
 
 class Settings(BaseModel):

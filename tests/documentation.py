@@ -1,8 +1,10 @@
 """What documentation says to type: the commands of its console blocks, and every `reconciler …` anywhere in text.
 
-    <!-- not run: it needs systemd -->      before a block: its commands are only parsed
-    $ reconciler plan     # exit code 1     the exit code that a command is to have, where it is not 0
-    RX404 …                                 a line below a command: what it prints; codes and phases are to be in it
+<!-- not run: it needs systemd -->      before a block: its commands are only parsed
+<!-- run                                what readers do not need: it makes the symptom, or mends it
+sed -i s/a/b/ file -->
+$ reconciler plan     # exit code 1     the exit code that a command is to have, where it is not 0
+RX404 …                                 a line below a command: what it prints; codes and phases are to be in it
 """
 
 import re
@@ -17,13 +19,17 @@ import click
 from reconciler.cli.main import cli
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/README.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "deploy/README.md", ROOT / "repo-template/README.md"]
+)
 HISTORIC = {ROOT / "CHANGELOG.md"}  # it tells what a release was
 _FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^ *```console\n(.*?)^ *```$|^<!-- run\n(.*?)^-->$", re.MULTILINE | re.DOTALL)
 _NOT_RUN = re.compile(r"<!-- not run: (.+) -->\s*$")
 _EXIT = re.compile(r"# .*?exit code (\d+)")
 _INLINE = re.compile(r"`reconciler(?: ([^`]*))?`")
 _SUBSTITUTED = re.compile(r"\$\([^()]*\)|\$\{?\w+\}?")
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _ENDS = {"|", "||", "&", "&&", ";", ">", ">>", "2>", "<", "…"}
 
 
@@ -40,11 +46,12 @@ class Command:
 def commands(page: str) -> list[Command]:
     """The commands of a page's console blocks, in order."""
     found = []
-    for block in _FENCE.finditer(page):
-        if block[1] != "console":
+    for block in _BLOCK.finditer(page):
+        if block[2]:
+            found += [Command(line) for line in block[2].splitlines()]
             continue
         reason = _NOT_RUN.search(page[: block.start()])
-        for part in re.split(r"^ *\$ ", block[2].replace("\\\n", " "), flags=re.MULTILINE)[1:]:
+        for part in re.split(r"^ *\$ ", block[1].replace("\\\n", " "), flags=re.MULTILINE)[1:]:
             line, _, shown = part.partition("\n")
             expected = _EXIT.search(line)
             found.append(
@@ -55,7 +62,7 @@ def commands(page: str) -> list[Command]:
 
 def inline(text: str) -> list[str]:
     """What stands between backquotes and begins with `reconciler`, without that word; "" where it is all."""
-    return [" ".join((found or "").split()) for found in _INLINE.findall(_FENCE.sub("", text))]
+    return [" ".join((found or "").split()) for found in _INLINE.findall(_COMMENT.sub("", _FENCE.sub("", text)))]
 
 
 def spoken(line: str) -> Iterator[list[str]]:
@@ -103,10 +110,13 @@ def _refused(command: click.Command, said: dict[str, Any], left: list[str], *, w
         return f"{command.name} takes no {left[0]}"
     for param in command.params:
         value = said.get(param.name or "")
+        most = len((getattr(param, "metavar", None) or "").split()) if param.nargs == -1 else 0
+        if most and isinstance(value, tuple | list) and len(value) > most:
+            return f"{command.name} takes no {value[most]}"
         is_given = isinstance(value, str | int | tuple | list) and value not in ((), [], "")
         if param.required and whole and not is_given:
             return f"{command.name} needs {param.name}"
-        if isinstance(param.type, click.Choice) and isinstance(value, str) and not value.isupper():
-            if value not in param.type.choices:
-                return f"{command.name}: {value} is none of {', '.join(param.type.choices)}"
+        choices = param.type.choices if isinstance(param.type, click.Choice) else ()
+        if choices and isinstance(value, str) and not value.isupper() and value not in choices:
+            return f"{command.name}: {value} is none of {', '.join(choices)}"
     return ""

@@ -43,7 +43,7 @@ def environment(at: Path, packages: Iterable[str], wheel: Path) -> Path:
         tops = {path.parts[0] for path in found.files or () if path.parts[0] not in {"..", "__pycache__"}}
         for top in tops:
             if not (site / top).exists():  # a namespace may be of several
-                (site / top).symlink_to(found.locate_file(top))
+                (site / top).symlink_to(str(found.locate_file(top)))
     command = [sys.executable, "-m", "pip", "--python", str(at), "install", "--quiet", "--no-index", "--no-deps"]
     command += ["--no-compile"]  # what is imported is compiled then
     subprocess.run([*command, "--disable-pip-version-check", str(wheel)], check=True, capture_output=True)

@@ -64,7 +64,7 @@ def python() -> Finding:
 def installed() -> Finding:
     """What this install is for, by the packages that it has. The runtime's have a line of their own."""
     if packages.is_edges_install():
-        return Finding("ok", "install", "an edge's: its agent, no hub", "`pip install reconciler` makes it a hub's too")
+        return Finding("ok", "install", "an edge's: its agent, no hub", "a hub has more: docs/install.md")
     missing = [name for part in (packages.AGENT, packages.HUB, packages.CLUSTER) for name in part.missing]
     if missing:
         return Finding("fail", "install", f"missing: {', '.join(missing)}", packages.AGENT.had)
@@ -185,7 +185,10 @@ def directory(state_dir: Path) -> Iterator[Finding]:
         found = state_dir.stat()
     except OSError:
         yield Finding(
-            "warn", "state", f"{state_dir} is not there", "`reconciler run` makes it; else name it by --state"
+            "warn",
+            "state",
+            f"{state_dir} is not there",
+            "`reconciler run` or `reconciler agent EDGE` makes it; else name it by --state",
         )
         return
     if found.st_uid != os.getuid():

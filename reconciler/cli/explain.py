@@ -39,10 +39,8 @@ class Explanation:
 def command(*, topic: str | None, directory: Path | None, form: str) -> None:
     """Explain TOPIC; without it, list all codes there are.
 
-    \b
-    RX401                    the code of an error or problem
-    Edge, edge.spec.pins     a kind by its name, plural or short name, or a field of it
-    Staged                   a phase, condition or reason that `status` or `kubectl get` shows
+    TOPIC is a code as RX401, a kind or a field of one as Edge or edge.spec.pins (a kind by its name, plural or short
+    name), or a phase, condition or reason that `status` or kubectl shows, as Staged.
     """
     from reconciler.errors import UsageError
 
@@ -57,46 +55,54 @@ def command(*, topic: str | None, directory: Path | None, form: str) -> None:
 
 
 def _explain(topic: str, form: str) -> None:
-    """What goes by this: a code, a word, a kind or its field."""
+    """What goes by this: a code, a word, a kind or its field. An edge has the first two alone, and no pydantic."""
     from reconciler.errors import NameUnknown
-    from reconciler.history.vocabulary import VOCABULARY, words_like
+    from reconciler.history.vocabulary import words_like
+
+    code = next((one for one in explanations() if one.code == topic.upper()), None)
+    words = words_like(topic)
+    if code is None and topic.upper().startswith("RX"):
+        raise NameUnknown(f"there is no code {topic:.60}", hint="`reconciler explain` lists all there are")
+    if form != "table":
+        from reconciler.cli.output import write
+
+        if code or words:
+            write(form, *(("Explanations", {"codes": [code]}) if code else ("Words", {"words": words})))
+        else:
+            write(form, "Field", _field(topic))
+    elif code:
+        _show(code)
+    elif words:
+        _show_words(words)
+    else:
+        _show_field(_field(topic))
+
+
+def _field(topic: str) -> "Explained":
+    """The kind or field. Raises NameUnknown, with what was probably meant of all that can be explained."""
+    from reconciler.errors import NameUnknown
+    from reconciler.history.vocabulary import VOCABULARY
     from reconciler.model.fields import nearest
     from reconciler.model.reference import called, explained
     from reconciler.planning.kinds import models
 
-    codes = {one.code: one for one in explanations()}
-    kinds = called(models())
-    if topic.upper() in codes:
-        code = codes[topic.upper()]
-        _answer(form, "Explanations", {"codes": [code]}) or _show(code)
-    elif words := words_like(topic):
-        _answer(form, "Words", {"words": words}) or _show_words(words)
-    elif "." in topic or topic.lower() in kinds:
-        field = explained(topic, models())
-        _answer(form, "Field", field) or _show_field(field)
-    elif topic.upper().startswith("RX"):
-        raise NameUnknown(f"there is no code {topic:.60}", hint="`reconciler explain` lists all there are")
-    else:
-        meant = nearest(topic, [*dict.fromkeys(one.word for one in VOCABULARY), *(row.name for row in kinds.values())])
-        hint = f"did you mean {meant}?" if meant else "name a code as RX401, a field as edge.spec.pins, or a phase"
-        raise NameUnknown(f"nothing is called {topic!a:.60}", hint=hint)
-
-
-def _answer(form: str, kind: str, value: Any) -> bool:
-    """Whether the answer was written for programs."""
-    if form == "table":
-        return False
-    from reconciler.cli.output import write
-
-    write(form, kind, value)
-    return True
+    kinds = models()
+    if "." in topic or topic.lower() in called(kinds):
+        return explained(topic, kinds)
+    meant = nearest(topic, [*dict.fromkeys(one.word for one in VOCABULARY), *kinds])
+    hint = f"did you mean {meant}?" if meant else "name a code as RX401, a field as edge.spec.pins, or a phase"
+    raise NameUnknown(f"nothing is called {topic!a:.60}", hint=hint)
 
 
 def _list_codes(form: str) -> None:
-    from reconciler.cli.draw import table
-
     every = explanations()
-    if not _answer(form, "Explanations", {"codes": every}):
+    if form != "table":
+        from reconciler.cli.output import write
+
+        write(form, "Explanations", {"codes": every})
+    else:
+        from reconciler.cli.draw import table
+
         table(("CODE", "NAME", "EXIT"), ((one.code, one.name, str(one.exit_code)) for one in every))
 
 

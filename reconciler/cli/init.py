@@ -21,7 +21,7 @@ def command(directory: Path, artifacts_url: str | None, form: str) -> None:  # n
     from reconciler import packages
     from reconciler.errors import UsageError
 
-    packages.HUB.require("`reconciler init`")  # before anything is written
+    packages.HUB.require("`reconciler init`", "git")  # before anything is written
     directory = directory.absolute()
     if directory.exists() and any(directory.iterdir()):
         raise UsageError(f"{directory} is not empty", hint="name a directory that is empty or not there yet")

@@ -54,7 +54,7 @@ COMMANDS: Final[dict[str, str]] = {
     "wait": "until a commit is live, or what holds it",
     "state": "what every edge had at any point of the log",
     "log": "verify, export, seal or back up the event log",
-    "explain": "what a code means and what to do",
+    "explain": "what a code, a field or a phase means and what to do",
     "doctor": "what this machine lacks, and how it is mended",
     "crds": "the kinds, as Kubernetes takes them",
     "agent": "keep one edge of this machine",

@@ -76,7 +76,7 @@ def _directory(ctx: click.Context, param: click.Parameter, value: Path | None) -
         return value.absolute()
     if ctx.resilient_parsing:  # a shell completes: nothing is looked at
         return None
-    from reconciler.settings import default_state_dir
+    from reconciler.state_directory import default_state_dir
 
     return default_state_dir(os.environ)
 

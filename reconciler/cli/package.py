@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from reconciler.cli.options import forms
+from reconciler.cli.options import completing, forms
 from reconciler.diagnostics import printable
 
 if TYPE_CHECKING:
@@ -48,7 +48,10 @@ EVERY: Final = frozenset({"*", "all"})
 @click.option("--url", help="Where the archive will lie; a URL that ends in / is its directory.  [default: file URL]")
 @click.option("--write", "writes", is_flag=True, help="Write the entry into the work tree, and the set of --deploy.")
 @click.option(
-    "--deploy", metavar="LABELS", help="The edges that serve it, as site=demo,ring=canary; '*' is every edge."
+    "--deploy",
+    metavar="LABELS",
+    shell_complete=completing("labels"),
+    help="The edges that serve it, as site=demo,ring=canary; '*' is every edge.",
 )
 @click.option("--port", metavar="auto|PORT", help="Where they serve it.  [default: auto, the first that is free]")
 @click.option("--framework", default="onnx", show_default=True, help="What runs it on the edge: its frameworkType.")
@@ -87,7 +90,8 @@ def command(
         raise UsageError(f"--framework {framework}: no edge runs it", hint=f"edges run {', '.join(sorted(SERVABLE))}")
     if port is not None and deploy is None:
         raise UsageError("--port is where --deploy serves it", hint="add --deploy LABELS, or leave out --port")
-    target = (archive or Path(f"{name.replace('/', '-')}-{version.replace('/', '-')}.tar.gz")).absolute()
+    named = archive or Path(f"{name.replace('/', '-')}-{version.replace('/', '-')}.tar.gz")
+    target = named.parent.resolve() / named.name
     lies_at = _url(url, target)
     draft = Version(name, version, framework, lies_at, "0" * 64, 0)
     checked(draft.document())
@@ -176,7 +180,7 @@ class Answer:
             "sha256": package.sha256,
             "size": package.size,
             "files": package.files,
-            "left_out": package.left_out,
+            "leftOut": package.left_out,
             "inputs": trial.inputs,
             "outputs": trial.outputs,
             "golden": {"cases": trial.cases, "asked": trial.asked, "tries": trial.tries, "given": package.is_given},
@@ -324,7 +328,7 @@ def _tree(repo: str | None, path: str | None) -> "Tree | None":
         return Tree.read(settings_of({"repo": str(root), "path": path, "state_dir": scratch}))
 
 
-class Narrator:
+class Progress:
     """Tells how far it is: on a terminal one line, or a bar; elsewhere nothing but what takes long."""
 
     LINE_S: Final = 10.0
@@ -375,9 +379,9 @@ class Narrator:
 
 
 @contextmanager
-def _narrated() -> Iterator[Narrator]:
-    narrator = Narrator()
+def _narrated() -> Iterator[Progress]:
+    progress = Progress()
     try:
-        yield narrator
+        yield progress
     finally:
-        narrator.close()
+        progress.close()

@@ -17,12 +17,12 @@ from reconciler.planning.kinds import models
 _MADE: Final = "<!-- Made by `reconciler explain --write docs`: change {} instead. -->\n"
 _OF_ALL: Final = ("conditions", "observedGeneration", "lastAppliedRevision", "lastHandledReconcileAt")
 
-PHASES: Final = f"""{_MADE.format("reconciler/cli/reference.py and reconciler/history/vocabulary.py")}
+PHASES: Final = f"""{_MADE.format("reconciler/history/vocabulary.py")}
 # What status says, and what it needs from you
 
-`reconciler status` sums everything up in one word of three, and gives each row a phase and a message. The message is what
-to read: it names the cause, when it is tried again, and the command that ends it. `reconciler explain Staged` prints any
-row of these tables, `reconciler explain RX404` any code.
+`reconciler status` sums everything up in one word of three, and gives each row a phase and a message. The message is
+what to read: it names the cause, when it is tried again, and the command that ends it. `reconciler explain Staged`
+prints any row of these tables, `reconciler explain RX404` any code.
 
 ```console
 $ reconciler status
@@ -31,11 +31,15 @@ $ reconciler explain RolledBack
 ```
 """
 _GROUPS: Final = (
-    (vocabulary.STANDING, "Everything together", "The second line of `status`, the page's heading, `reconciler_standing`."),
+    (
+        vocabulary.STANDING,
+        "Everything together",
+        "The second line of `status`, the page's heading, `reconciler_standing`.",
+    ),
     (
         vocabulary.ON_EDGE,
         "A model or dataset on an edge",
-        "The column PHASE of `status` without a cluster. On the way to a new version it goes from Desired to Committed.",
+        "The column PHASE of `status` without a cluster. On its way to a version it goes from Desired to Committed.",
     ),
     (
         vocabulary.IN_CLUSTER,
@@ -53,9 +57,9 @@ _GROUPS: Final = (
 FIELDS: Final = f"""{_MADE.format("reconciler/model/")}
 # The fields of the kinds
 
-What a document may say. `reconciler explain edge.spec.pins` prints any of it, with an example; `kubectl explain` does so
-too where the kinds are installed. A field that is not here is refused, with the one that was probably meant. Empty text and
-null are the same as leaving a field out.
+What a document may say. `reconciler explain edge.spec.pins` prints any of it, with an example; `kubectl explain` does
+so too where the kinds are installed. A field that is not here is refused, with the one that was probably meant. Empty
+text and null are the same as leaving a field out.
 
 ```console
 $ reconciler explain Edge

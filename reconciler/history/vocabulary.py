@@ -1,7 +1,7 @@
-"""The words that status and conditions say, what each means, and what it needs from a person. Imports standing, conditions.
+"""The words that status and conditions say: what each means, and what it needs. Imports standing, conditions.
 
-In: nothing.  Out: the table, to `reconciler explain` and docs/phases.md. What says a new word adds its row: a test reads
-the words out of the code.
+In: nothing.  Out: the table, to `reconciler explain` and docs/phases.md. What says a new word adds its row: a test
+reads the words out of the code.
 """
 
 from dataclasses import dataclass
@@ -53,9 +53,7 @@ VOCABULARY: Final[tuple[Word, ...]] = (
         (
             "Rejected",
             "The edge refused it, and serves on what it had. The message begins with the code of the reason.",
-            "`reconciler explain CODE`; of wrong content publish a new version, of anything else mend it and have it "
-            "tried again by `reconciler reconcile EDGE MODEL`; `reconciler release EDGE MODEL` lets a quarantined "
-            "version be tried once more",
+            "`reconciler explain CODE`; publish a new version, or mend what is in the way: it is tried again",
         ),
         (
             "RolledBack",
@@ -65,13 +63,12 @@ VOCABULARY: Final[tuple[Word, ...]] = (
         (
             "Degraded",
             "What served has ended or answers no more; its edge starts it again, later each time.",
-            "where it stays: read `runtime.log` below the edge's directory, which `reconciler doctor` names",
+            "where it stays: read `runtime.log` in `edges/EDGE/services` below the state directory",
         ),
         (
             "Waiting",
             "Git wants a change that is not ordered: a suspension, a freeze, a held plan or a quarantine stops it.",
-            "what the message names: `reconciler resume`, `reconciler approve DIGEST`, `reconciler release EDGE MODEL`, "
-            "or the end of the freeze",
+            "what the message names: to resume, approve or release it, or to wait for the end of the freeze",
         ),
         (
             "Unknown",

@@ -1,6 +1,7 @@
 """One document of every kind, or several where fields exclude each other: every field of a spec stands in one.
 
-Imports nothing of ours. In: nothing.  Out: plain documents, to `reconciler explain` and docs/reference; a test declares each.
+Imports nothing of ours. In: nothing.  Out: plain documents, to `reconciler explain` and docs/reference; a test
+declares each.
 """
 
 from functools import cache

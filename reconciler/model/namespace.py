@@ -11,7 +11,7 @@ from reconciler.model.shape import Shape
 
 
 class NamespaceSpec(Shape):
-    """What objects live in. Kept only where it has an annotation of ai.kubeedge.io/; nothing but metadata is declared."""
+    """What objects live in; kept only where it has an annotation of ai.kubeedge.io/. It has metadata alone."""
 
 
 KIND: Final = Kind("Namespace", NamespaceSpec, "Cluster", "namespaces", ("ns",), (), group="", version="v1")

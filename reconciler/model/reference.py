@@ -15,6 +15,7 @@ from reconciler.model.declaration import Metadata
 from reconciler.model.examples import examples
 from reconciler.model.fields import nearest
 from reconciler.model.kind import Kind
+from reconciler.model.shape import Shape
 
 _SCOPES: Final = {"Namespaced": "in a namespace", "Cluster": "of the whole cluster"}
 _INDEX: Final = re.compile(r"\[[^]]*\]")
@@ -36,9 +37,10 @@ class FieldLine:
 class Explained:
     """One kind or field.
 
-    type: in words of JSON schema, as in `list of string`; `kind` of a kind.  default: None where it has none.  values: the only ones that
-    it takes; () where it takes others.  limits: in words, as in `0 to 65535`.  refused: what is said of a value that is
-    refused.  example: what a document says, from `spec` or `metadata` down; None where nobody declares it.
+    type: in words of JSON schema, as in `list of string`; `kind` of a kind.  default: None where it has none.  values:
+    the only ones that it takes; () where it takes others.  limits: in words, as in `0 to 65535`.  refused: what is said
+    of a value that is refused.  example: what a document says, from `spec` or `metadata` down; None where nobody
+    declares it.
     """
 
     path: str
@@ -106,7 +108,8 @@ def _meant(step: str, parent: str, fields: Sequence[str]) -> str:
 
 def _object(row: Kind) -> dict[str, Any]:
     """The schema of a whole document of this kind, with defaults."""
-    parts = {"metadata": Metadata, "spec": row.spec} | ({"status": row.status} if row.is_ours else {})
+    parts: dict[str, type[Shape]] = {"metadata": Metadata, "spec": row.spec}
+    parts |= {"status": row.status} if row.is_ours else {}
     made = {name: structural(shape.model_json_schema(), _KEEPING_DEFAULTS) for name, shape in parts.items()}
     if row.scope == "Cluster":
         del made["metadata"]["properties"]["namespace"]

@@ -120,7 +120,10 @@ def _how(array: Array, fitting: Array | None, signature: Signature) -> str:
         return f"give values that are {signature.datatype}: array.astype({DATATYPES[signature.datatype].name!r})"
     if signature.takes((1, *array.shape)):
         return "a batch of one is array[None]"
-    return "-1 stands for any size"
+    if array.ndim and signature.shape and signature.takes((signature.shape[0], *array.shape[1:])):
+        batch = signature.shape[0]
+        return f"give {batch} at once, or export the model with a free first dimension: docs/own-model.md says how"
+    return "-1 stands for any size" if -1 in signature.shape else "the model has no free dimension"
 
 
 def _kind(array: Array) -> str:

@@ -44,9 +44,9 @@ class Loaded:
     """A model that can answer. Immutable once it serves, and safe to ask from several threads; freed when the last
     request lets go.
 
-    digest: sha256 of the model file's bytes, taken of the same bytes that the session was built from; of a model whose
-    weights lie in files beside it the tree hash of all files of its directory, likewise.  unproven: why nobody knows
-    that it answers rightly; "" where golden inputs say so.
+    sizes: of the dimensions of its weights.  digest: sha256 of the model file's bytes, taken of the same bytes that the
+    session was built from; of a model whose weights lie in files beside it the tree hash of all files of its directory,
+    likewise.  unproven: why nobody knows that it answers rightly; "" where golden inputs say so.
     """
 
     unproven: str = ""
@@ -58,7 +58,7 @@ class Loaded:
         files = ModelFiles(directory)
         self.digest = files.digest
         self._session = _session(files, threads)
-        unranked = files.said.unranked
+        unranked, self.sizes = files.said.unranked, files.said.sizes
         self.inputs = [_signature(node, "input", unranked) for node in self._session.get_inputs()]
         self.outputs = [_signature(node, "output", unranked) for node in self._session.get_outputs()]
 

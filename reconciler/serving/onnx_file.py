@@ -30,13 +30,14 @@ LFS: Final = b"version https://git-lfs.github.com/spec/"
 class OnnxFile:
     """opsets: domain (empty: ONNX's own) -> version.  external: location -> the bytes that are needed of it.
 
-    unranked: inputs and outputs that say nothing of their shape.
+    unranked: inputs and outputs that say nothing of their shape.  sizes: of the dimensions of its weights.
     """
 
     ir_version: int = 0
     opsets: dict[str, int] = field(default_factory=dict)
     external: dict[str, int] = field(default_factory=dict)
     unranked: set[str] = field(default_factory=set)
+    sizes: set[int] = field(default_factory=set)
 
 
 def is_model(content: bytes) -> bool:
@@ -58,7 +59,7 @@ def read(content: bytes) -> OnnxFile:
         message, data = left.pop()
         match message:
             case "tensor":
-                _tensor(data, found.external)
+                _tensor(data, found)
             case "opset":
                 said = dict(_fields(data))
                 found.opsets[_text(said.get(1))] = _number(said.get(2))
@@ -76,11 +77,13 @@ def read(content: bytes) -> OnnxFile:
     return found
 
 
-def _tensor(data: memoryview, external: dict[str, int]) -> None:
+def _tensor(data: memoryview, found: OnnxFile) -> None:
     entries: dict[str, str] = {}
     is_external = False
     for number, value in _fields(data):
-        if number == 13:
+        if number == 1:
+            found.sizes.add(_number(value))
+        elif number == 13:
             said = dict(_fields(value))
             entries[_text(said.get(1))] = _text(said.get(2))
         elif number == 14:
@@ -88,7 +91,7 @@ def _tensor(data: memoryview, external: dict[str, int]) -> None:
     if is_external:
         location = entries.get("location", "")
         end = int(entries.get("offset") or 0) + int(entries.get("length") or 0)
-        external[location] = max(end, external.get(location, 0))
+        found.external[location] = max(end, found.external.get(location, 0))
 
 
 def _is_unranked(type_: Any) -> bool:

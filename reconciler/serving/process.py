@@ -163,7 +163,7 @@ def start(spec: RuntimeSpec, deadline_s: float = START_S, *, patience_s: float =
     """
     if missing := packages.RUNTIME.missing:
         what = f"models cannot be served here without {', '.join(missing)}"
-        raise RuntimeUnavailable(what, hint=f"{packages.RUNTIME.had}; it is tried again by itself")
+        raise RuntimeUnavailable(what, hint=packages.RUNTIME.had)
     spec.directory.mkdir(parents=True, exist_ok=True)
     before = find(spec.directory)
     if before is not None:

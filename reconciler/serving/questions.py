@@ -1,12 +1,12 @@
 """Questions to a model that nobody has written down: sizes and values by which it answers. May import: golden, loaded.
 
 In: a loaded model.  Out: inputs that it takes, and its answers. Bounded, and the same on every machine: dimensions of
-one name get one size; sizes are tried from 1 upwards, with those that the model's own refusals name; the values are
+one name get one size; sizes are tried from 1 upwards, among them those that the model's weights have; the values are
 numbers between 0 and 1, integers 1 and 0, and a short text. What is right nobody knows; that it stays so can be asked.
 """
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -18,12 +18,14 @@ from reconciler.serving.golden import Arrays, Case
 from reconciler.serving.loaded import Loaded
 from reconciler.serving.tensors import DATATYPES, NAMES, Array, Signature, TensorRefused, finite
 
-SIZES: Final = (1, 2, 3, 4, 8, 16, 32, 64, 128, 224, 256, 512)
+SMALL: Final = (1, 2, 3, 4, 8)
+LARGE: Final = (16, 32, 64, 128, 224, 256, 512)
 RANKS: Final = (2, 1, 3, 4)  # of inputs that say nothing of their shape
 MOST_TRIES: Final = 500
+MOST_CHOICES: Final = 2000  # of sizes, also of those that make an input too large
 MOST_VALUES: Final = 1 << 22  # of one input
-MOST_LEARNED: Final = 12  # sizes that refusals name
-LARGEST_LEARNED: Final = 4096
+MOST_OWN: Final = 12  # sizes that its weights have
+LARGEST_OWN: Final = 16_384
 ROUNDING: Final = 1e-5  # of a float32 result, in parts of it, from one processor to another
 TEXT: Final = "text"
 HOW: Final = "give a question that it answers: --example FILE (.npz, .npy or .json; docs/golden.md)"
@@ -33,7 +35,6 @@ class Found(NamedTuple):
     """A question that is answered. tries: how many were asked until then."""
 
     inputs: Arrays
-    outputs: Arrays
     tries: int
 
 
@@ -103,12 +104,12 @@ def values(signature: Signature, shape: Sequence[int]) -> Array:
 
 def find(loaded: Loaded, tell: Callable[[str], None]) -> Found:
     """The first question that is answered with numbers. Raises ProbeFailed where none is, with what the model said."""
-    tries, said = 0, ""
+    tries, said, sizes = 0, "", sizes_of(loaded.sizes)
     ranks = RANKS if any(each.unranked and not each.optional for each in loaded.inputs) else RANKS[:1]
     for rank in ranks:
-        layout, learned = Layout.of(loaded, rank), Learned()
-        for sizes in assignments(layout.free(), learned):
-            asked = layout.arrays(sizes)
+        layout = Layout.of(loaded, rank)
+        for choice in itertools.islice(assignments(layout.free(), sizes), MOST_CHOICES):
+            asked = layout.arrays(choice)
             if asked is None:
                 continue
             if tries >= MOST_TRIES:
@@ -119,13 +120,12 @@ def find(loaded: Loaded, tell: Callable[[str], None]) -> Found:
                 outputs = loaded.infer(asked)
             except TensorRefused as error:
                 said = str(error)
-                learned.hear(said)
                 continue
             if all(map(finite, outputs.values())):
-                return Found(asked, outputs, tries)
+                return Found(asked, tries)
             said = f"{shown(asked)} is answered with NaN or infinity"
     raise ProbeFailed(
-        f"no question was found that the model answers ({tries} tried, sizes 1 to {SIZES[-1]}); it says: {said}",
+        f"no question was found that the model answers ({tries} tried, sizes 1 to {max(sizes)}); it says: {said}",
         hint=HOW,
     )
 
@@ -149,30 +149,19 @@ def far_reaching(probes: Sequence[Case]) -> Iterator[str]:
                 )
 
 
-class Learned:
-    """Sizes that a model names where it refuses: often the very one that it wants."""
-
-    def __init__(self) -> None:
-        self.sizes: list[int] = []
-
-    def hear(self, said: str) -> None:
-        """Take the numbers of a refusal."""
-        for text in re.findall(r"(?<![\w.])\d{1,4}(?![\w.])", said):
-            size = int(text)
-            if 1 <= size <= LARGEST_LEARNED and size not in {*SIZES, *self.sizes} and len(self.sizes) < MOST_LEARNED:
-                self.sizes.append(size)
+def sizes_of(weights: Iterable[int]) -> tuple[int, ...]:
+    """The sizes to try, in order: small ones, those that the model's weights have, larger ones."""
+    own = [size for size in sorted(set(weights)) if 1 <= size <= LARGEST_OWN and size not in (*SMALL, *LARGE)]
+    return (*SMALL, *own[:MOST_OWN], *LARGE)
 
 
-def assignments(free: Sequence[Dimension], learned: Learned) -> Iterator[dict[str, int]]:
-    """Sizes for the free dimensions, each choice once: small ones and equal ones first. Never ends before its time:
-    who asks counts. What is learned meanwhile is taken up by the next round.
-    """
+def assignments(free: Sequence[Dimension], sizes: Sequence[int]) -> Iterator[dict[str, int]]:
+    """Sizes for the free dimensions, each choice once: small ones and equal ones first. It may be very long."""
     tried: set[tuple[int, ...]] = set()
-    for round_ in (_likely, _likely, _by_axis, _all):
-        for choice in round_(free, (*learned.sizes, *SIZES)):
-            if choice not in tried:
-                tried.add(choice)
-                yield {each.name: size for each, size in zip(free, choice, strict=True)}
+    for choice in itertools.chain(_likely(free, sizes), _by_axis(free, sizes), _small_first(sizes, len(free))):
+        if choice not in tried:
+            tried.add(choice)
+            yield {each.name: size for each, size in zip(free, choice, strict=True)}
 
 
 def _likely(free: Sequence[Dimension], sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -193,10 +182,6 @@ def _by_axis(free: Sequence[Dimension], sizes: Sequence[int]) -> Iterator[tuple[
 def _behind_first(free: Sequence[Dimension]) -> set[int]:
     """The places right behind a first one."""
     return {n for n in range(1, len(free)) if free[n - 1].is_first and not free[n].is_first}
-
-
-def _all(free: Sequence[Dimension], sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    return _small_first(sizes, len(free))
 
 
 def _small_first(sizes: Sequence[int], count: int) -> Iterator[tuple[int, ...]]:

@@ -42,6 +42,11 @@ KNOWN: Final = [
         "export it again, and pack what was written",
     ),
     (
+        r"Type 'tensor\((\w+)\)' of input parameter \(\S*\) of operator \((\w+)\)",
+        "it computes {2} in {1}, which ONNX does not have in its opset",
+        "export it in float32 (PyTorch: model.float()), or with a newer opset",
+    ),
+    (
         r"(?:Type Error: |\[ShapeInferenceError\] |invalid model\. |\[TypeInferenceError\] )([^\n]{1,160})",
         "its graph contradicts itself: {1}",
         "look at it with `onnx.checker.check_model`, and export it again",

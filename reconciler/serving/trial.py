@@ -18,20 +18,19 @@ from pathlib import Path
 from typing import IO, Final
 
 from reconciler.errors import (
-    MachineUnfit,
     PreflightRefused,
     ProbeFailed,
     ReconcilerError,
     RuntimeUnavailable,
     error_classes,
 )
+from reconciler.packages import RUNTIME
 from reconciler.serving.process import FAULTS, LOAD_S, TAIL, environment
 from reconciler.serving.trier import Outcome, TrialJob
 
 TRIER: Final = "reconciler.serving.trier"
 TOLD_EVERY_S: Final = 0.25
 FILE_BYTES: Final = 64 << 20
-LACKING_HINT: Final = "pip install 'reconciler[onnx]'"
 
 Tell = Callable[[str], None]
 
@@ -53,6 +52,7 @@ def try_model(
     done.  seconds: what an edge gives a model to be loaded and asked. Raises PreflightRefused, ProbeFailed, UsageError,
     MachineUnfit without the libraries, RuntimeUnavailable for an end from outside.
     """
+    RUNTIME.require("trying a model")
     names = tuple(str(each.absolute()) for each in examples)
     job = TrialJob(str(directory), version, str(golden), names, tolerance, seconds, FILE_BYTES)
     with tempfile.TemporaryFile() as log:
@@ -112,8 +112,6 @@ def _listen(pipe: int, ends_at: float, tell: Tell) -> Outcome | None:
 
 def _judged(outcome: Outcome) -> Outcome:
     """It, where the model answers; raises what it means elsewhere."""
-    if outcome.outcome == "lacking":
-        raise MachineUnfit(f"this command needs the extra onnx: there is no {outcome.reason}", hint=LACKING_HINT)
     if outcome.outcome == "refused":
         kind = next((cls for cls in error_classes() if cls.code == outcome.code), ReconcilerError)
         raise kind(outcome.reason, hint=outcome.hint)

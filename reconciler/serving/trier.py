@@ -36,9 +36,10 @@ class TrialJob:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it ended: `answered`; `refused` (code of reconciler.errors, reason, hint), `lacking` (reason: a package),
-    or `bug` (reason: a traceback). inputs, outputs: what the model takes and gives.  cases: how many questions.
-    asked: the first, in words.  tries: how many were asked to find it; 0 where it was given.  remarks: to be told.
+    """How it ended: `answered`; `refused` (code of reconciler.errors, reason, hint); or `bug` (reason: a traceback).
+
+    inputs, outputs: what the model takes and gives.  cases: how many questions.  asked: the first, in words.
+    tries: how many were asked to find it; 0 where it was given.  remarks: to be told.
     """
 
     outcome: str
@@ -78,14 +79,16 @@ def confine(job: TrialJob) -> None:
 
 def attempt(job: TrialJob, tell: Any) -> Outcome:
     """Try the model, and say how it went; an exception never passes."""
-    from reconciler.errors import ReconcilerError
+    from reconciler.errors import MachineUnfit, ReconcilerError, StorageExhausted
 
     try:
         return try_out(job, tell)
     except ReconcilerError as refusal:
         return Outcome("refused", refusal.message, refusal.advice, refusal.code)
-    except ImportError as error:
-        return Outcome("lacking", error.name or str(error))
+    except ImportError as error:  # what is not installed was said before this process began
+        return Outcome("refused", f"a library cannot be loaded: {error}", "install it anew", MachineUnfit.code)
+    except OSError as error:
+        return Outcome("refused", f"{error.filename}: {error.strerror}", "is its disk full?", StorageExhausted.code)
     except MemoryError:
         return Outcome(
             "refused", "the model needs more memory than there is", "free some, or try it elsewhere", "RX405"
@@ -112,7 +115,7 @@ def try_out(job: TrialJob, tell: Any) -> Outcome:
         remarks += casts
     if not probes:
         found = questions.find(loaded, tell)
-        probes, tries = [golden.Case("question", found.inputs, found.outputs, golden.TOLERANCE)], found.tries
+        probes, tries = [golden.Case("question", found.inputs, {}, golden.TOLERANCE)], found.tries
     if job.tolerance is not None:
         probes = [case.replaced(tolerance=job.tolerance) for case in probes]
     tell("asking the model")

@@ -7,6 +7,8 @@ edge's code from the very bytes that are published.
 
 import contextlib
 import errno
+import fcntl
+import glob
 import os
 import shutil
 import tempfile
@@ -30,6 +32,7 @@ from reconciler.serving.trier import Outcome
 from reconciler.wiring.process import SystemClock
 
 GOLDEN: Final = "golden.json"
+SCRATCH: Final = ".packing"
 SPARE: Final = 1 << 20  # for the golden.json and what tar adds
 
 
@@ -107,19 +110,16 @@ def packaged(
             f"{source} has a {GOLDEN}, which says what the model must answer", hint=f"leave out {what}, or that file"
         )
     total = sum(path.stat().st_size for path in members.values())
-    with (
-        _room(target.parent, 2 * total + SPARE),
-        tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch,
-    ):
-        place = Path(scratch)
+    with _room(target.parent, 2 * total + SPARE), _scratch(target) as place:
         model, archive = place / "model", place / "archive"
-        pack.copy(members, model, progress)
+        watch = Watch(SystemClock(), progress, lambda: False, lambda _: None)
+        pack.copy(members, model, watch.tell)
         trial = try_model(model, version, model / GOLDEN, examples, tolerance=tolerance, tell=doing)
         files = {path.relative_to(model).as_posix(): path for path in sorted(model.rglob("*")) if path.is_file()}
         sizes = {name: path.stat().st_size for name, path in files.items()}
-        made = pack.pack(files, archive, progress)
+        made = pack.pack(files, archive, watch.tell)
         shutil.rmtree(model)
-        _prove(archive, version, made, doing, progress)
+        _prove(archive, version, made, doing, watch)
         yield Package(target, made.sha256, made.size, sizes, is_given, trial, left_out), archive
 
 
@@ -139,6 +139,31 @@ def publish(archive: Path, package: Package, *, force: bool) -> bool:
     return True
 
 
+@contextlib.contextmanager
+def _scratch(target: Path) -> Iterator[Path]:
+    """A directory beside `target`, which is gone afterwards; and those that a run which was killed has left."""
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*{SCRATCH}"):
+        with _locked(left) as is_ours:
+            if is_ours:
+                shutil.rmtree(left, ignore_errors=True)
+    made = tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=SCRATCH, dir=target.parent)
+    with made as scratch, _locked(Path(scratch)):
+        yield Path(scratch)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[bool]:
+    """Whether no other process has the directory; from then on this one has it, until it ends."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(fd)
+
+
 def _require_place(source: Path, target: Path) -> None:
     """Refuse a target that cannot be written, or would be packed with the next version. Raises UsageError."""
     if not target.parent.is_dir():
@@ -148,13 +173,10 @@ def _require_place(source: Path, target: Path) -> None:
         raise UsageError(f"{target} would lie in what is packed", hint=f"name another place: --archive {where}")
 
 
-def _prove(
-    archive: Path, version: str, made: pack.Packed, doing: Callable[[str], None], progress: FetchProgress
-) -> None:
+def _prove(archive: Path, version: str, made: pack.Packed, doing: Callable[[str], None], watch: Watch) -> None:
     """Unpack the archive as an edge does, and hold what comes out to its golden.json."""
     unpacked = archive.with_name("unpacked")
     unpacked.mkdir()
-    watch = Watch(SystemClock(), progress, lambda: False, lambda _: None)
     fd, directory = os.open(archive, os.O_RDONLY), os.open(unpacked, os.O_RDONLY | os.O_DIRECTORY)
     try:
         unpack(fd, UnpackJob(made.sha256, made.size, kind_of(fd), directory, UnpackLimits(reserve_bytes=0)), watch)

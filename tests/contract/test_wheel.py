@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import tarfile
 import zipfile
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import __version__
-from tests.installs import ROOT, build, environment, here
+from reconciler import __version__, packages
+from tests.installs import EDGE, ROOT, build, environment, here, pinned
 
 NAME = f"reconciler-{__version__}"
 WHEEL, SDIST = f"{NAME}-py3-none-any.whl", f"{NAME}.tar.gz"
@@ -73,10 +74,25 @@ def test_its_metadata_says_what_it_is(metadata: Message) -> None:
     assert "Apache License" in (ROOT / "LICENSE").read_text()
 
 
+def test_what_is_missing_is_had_from_this_very_file() -> None:
+    assert f"`pip install '{WHEEL}[onnx]'`" in packages.RUNTIME.had
+    assert f"`pip install {WHEEL}`" in packages.HUB.had
+
+
+def test_the_page_names_the_files_of_this_release() -> None:
+    page = (ROOT / "docs" / "install.md").read_text()
+    assert set(re.findall(r"[\w.-]+\.whl", page)) == {WHEEL}
+    assert "| an edge's |" in page
+    assert f" | {len({one.name for one in pinned(EDGE)})} | " in page
+    targets = set(re.findall(r"make ([a-z-]+)", page))
+    assert targets == set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)) & targets
+
+
+@pytest.mark.slow
 def test_every_command_of_the_wheel_finds_what_it_needs_without_a_checkout(dist: Path, tmp_path: Path) -> None:
     without = {"numpy", "onnxruntime", "editables", "hatchling"}
-    packages = [name for name in here(ROOT / "requirements" / "run.txt") if name not in without]
-    programs = environment(tmp_path / "venv", packages, dist / WHEEL)
+    names = [name for name in here(ROOT / "requirements" / "run.txt") if name not in without]
+    programs = environment(tmp_path / "venv", names, dist / WHEEL)
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "RECONCILER_"))}
     home = tmp_path / "home"
     home.mkdir()
@@ -100,4 +116,5 @@ def test_every_command_of_the_wheel_finds_what_it_needs_without_a_checkout(dist:
     assert "RX106" in reconciler("explain", "RX106")
     assert "complete: command line, hub and cluster" in reconciler("doctor")
     assert "_RECONCILER_COMPLETE" in reconciler("completion", "bash")
-    assert "error[RX106]: `reconciler demo` needs onnxruntime and 1 more" in reconciler("demo", "--once", code=2)
+    said = reconciler("demo", "--once", code=2)
+    assert "error[RX106]: `reconciler demo` needs onnxruntime, numpy, which are not installed here" in said

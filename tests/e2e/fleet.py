@@ -44,6 +44,22 @@ def free_port() -> int:
             return port
 
 
+def pids(state: Path) -> Iterator[int]:
+    """Every living process that works in a state directory."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if str(state).encode() in (entry / "cmdline").read_bytes():
+                    yield int(entry.name)
+
+
+def end_all(state: Path) -> None:
+    """End what still works in a state directory, by id."""
+    for pid in pids(state):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 class Fleet:
     """Everything of one test. `close` ends every process by its id, also those that outlive their parents."""
 
@@ -101,11 +117,7 @@ class Fleet:
 
     def pids(self) -> Iterator[int]:
         """Every living process that works in this fleet's state directory."""
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) != os.getpid():
-                with contextlib.suppress(OSError):
-                    if str(self.state.root).encode() in (entry / "cmdline").read_bytes():
-                        yield int(entry.name)
+        return pids(self.state.root)
 
     def close(self) -> None:
         """End everything, by id."""
@@ -115,9 +127,7 @@ class Fleet:
         for process in self._processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(20)
-        for pid in self.pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        end_all(self.state.root)
         for process in self._processes:
             process.wait(PATIENCE_S)
 

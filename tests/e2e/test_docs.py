@@ -18,9 +18,20 @@ from tests.e2e.fleet import free_port
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 TUTORIAL = ROOT / "repo-template" / "README.md"
-PAGES = sorted(page for page in ROOT.glob("docs/**/*.md") if any(not one.why_not for one in commands(page.read_text())))
+PAGES = [
+    TUTORIAL,
+    *sorted(page for page in ROOT.glob("docs/**/*.md") if any(not one.why_not for one in commands(page.read_text()))),
+]
 TOLD = re.compile(r"\bRX\d{3}\b|\b(?:Rejected|RolledBack|Waiting|Degraded|Unknown|Drifted)\b")
 PATIENCE_S = 240.0
+# What the pages take from a machine that tests do not have: a unit of systemd, and somebody who may do everything.
+SYSTEMCTL = """\
+#!/bin/bash
+case $1 in
+start) nohup reconciler run --repo "$HOME/my-fleet" > "$HOME/hub.log" 2>&1 < /dev/null & echo $! > "$HOME/hub.pid" ;;
+stop) kill "$(cat "$HOME/hub.pid")"; while kill -0 "$(cat "$HOME/hub.pid")" 2> /dev/null; do sleep 0.1; done ;;
+esac
+"""
 
 
 @dataclass(frozen=True)
@@ -42,93 +53,116 @@ class Typed:
 
 
 class Machine:
-    """A person's machine: a home, a terminal, and a hub that runs in another one."""
+    """A person's machine: a home, a shell, a repository of their own, and a hub that keeps it."""
 
     def __init__(self, home: Path) -> None:
-        self.home, self.port, self.listen = home, free_port(), free_port()
+        self.home, self.fleet, self.state = home, home / "my-fleet", home / "state"
+        listen = f"127.0.0.1:{free_port()}"
+        # What a page says -> what it is here: ports that are free, and directories that are ours.
+        self._here = {
+            "127.0.0.1:9484": listen,
+            ":8080": f":{free_port()}",
+            "/var/lib/reconciler": str(self.state),
+            "/backup": str(home / "backup"),
+        }
         programs = home / "bin"
         programs.mkdir(parents=True)
-        (programs / "reconciler").write_text(f'#!/bin/sh\nexec {sys.executable} -W error -m reconciler "$@"\n')
-        (programs / "reconciler").chmod(0o755)
+        for name, text in {
+            "reconciler": f'#!/bin/sh\nexec {sys.executable} -W error -m reconciler "$@"\n',
+            "systemctl": SYSTEMCTL,
+            "sudo": '#!/bin/sh\nexec "$@"\n',
+        }.items():
+            (programs / name).write_text(text)
+            (programs / name).chmod(0o755)
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "RECONCILER_"))},
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(home),
-            "XDG_STATE_HOME": str(home / ".local" / "state"),
             "PYTHONPATH": str(ROOT),
-            "RECONCILER_LISTEN": f"127.0.0.1:{self.listen}",
+            "RECONCILER_STATE": str(self.state),
+            "RECONCILER_LISTEN": listen,
             "GIT_AUTHOR_NAME": "You",
             "GIT_AUTHOR_EMAIL": "you@example.com",
             "GIT_COMMITTER_NAME": "You",
             "GIT_COMMITTER_EMAIL": "you@example.com",
         }
-        self.fleet = home / "my-fleet"
-        self.hub: subprocess.Popen[bytes] | None = None
 
     def type(self, lines: list[Command], where: Path) -> list[Typed]:
-        """The commands in one shell, one after the other."""
-        script = "".join(f"{self._here(one.text)}\nprintf '\\n=%s=%s=\\n' {n} $?\n" for n, one in enumerate(lines))
-        done = subprocess.run(
-            ["bash", "-c", script],
-            cwd=where,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=PATIENCE_S,
+        """The commands in one shell, one after the other, until one ends with a code that it should not have."""
+        script = "".join(
+            f"{self.here(one.text)}\ncode=$?; printf '\\n=%s=\\n' $code; [ $code = {one.code} ] || exit 0\n"
+            for one in lines
         )
-        parts = re.split(r"\n=(\d+)=(\d+)=\n", done.stdout)
-        assert len(parts) == 3 * len(lines) + 1, done.stdout
-        return [Typed(one, int(parts[3 * n + 2]), parts[3 * n]) for n, one in enumerate(lines)]
+        (self.home / "script.sh").write_text(script)
+        with (self.home / "typed.log").open("w+") as output:
+            try:
+                subprocess.run(
+                    ["bash", str(self.home / "script.sh")],
+                    cwd=where,
+                    env=self.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    check=False,
+                    timeout=PATIENCE_S,
+                )
+            except subprocess.TimeoutExpired:
+                output.write(f"\n=124=\nnot done after {PATIENCE_S} s")
+            output.seek(0)
+            *parts, rest = re.split(r"\n=(\d+)=\n", output.read())
+        said = zip(parts[::2], parts[1::2], strict=True)
+        typed = [Typed(one, int(code), text) for one, (text, code) in zip(lines, said, strict=False)]
+        assert typed, rest
+        return typed
 
-    def _here(self, text: str) -> str:
-        """With the ports that are free on this machine in place of those that everybody has."""
-        return text.replace("127.0.0.1:9484", f"127.0.0.1:{self.listen}").replace(":8080", f":{self.port}")
+    def here(self, text: str) -> str:
+        """With what this machine has in place of what a page says."""
+        for said, there in self._here.items():
+            text = text.replace(said, there)
+        return text
 
-    def pids(self) -> Iterator[int]:
-        """Every living process of ours that works below this home."""
+    def do(self, *lines: str) -> None:
+        """Commands that have to work."""
+        wrong = [typed.wrong for typed in self.type([Command(line) for line in lines], self.home) if typed.wrong]
+        assert not wrong, "\n".join(wrong)
+
+    def begin(self) -> None:
+        """The tutorial's first command, and a hub that has done all that it says."""
+        first, *_ = commands(TUTORIAL.read_text())
+        port = self.here(":8080")[1:]
+        self.do(
+            first.text,
+            f"sed -i 's/servingPort: 8080/servingPort: {port}/' deployments/digits.yaml",
+            "git commit -qam 'Another port'",
+            "systemctl start reconciler",
+            "reconciler wait --timeout 60",
+        )
+
+    def as_before(self, commit: str) -> None:
+        """The repository as it was at a commit, by another one, and the fleet with it."""
+        self.do(
+            f"cd {self.fleet}",
+            f"git rm -rq . && git checkout -q {commit} -- .",
+            "git diff --cached --quiet || git commit -qm 'As before'",
+            "reconciler wait --commit HEAD --timeout 60",
+        )
+
+    def close(self) -> None:
+        """End the hub in an orderly way, with its agents and their runtimes, then by id whatever is left."""
+        subprocess.run(["systemctl", "stop"], env=self.environment, check=False, timeout=60, capture_output=True)
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != os.getpid():
                 with contextlib.suppress(OSError):
                     if str(self.home).encode() in (entry / "environ").read_bytes():
-                        yield int(entry.name)
-
-    def close(self) -> None:
-        """End the hub in an orderly way, with its agents and their runtimes, then by id whatever is left."""
-        if self.hub is not None:
-            self.hub.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.hub.wait(30)
-        for pid in self.pids():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if self.hub is not None:
-            self.hub.wait(30)
+                        os.kill(int(entry.name), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A machine on which the tutorial was begun: a repository of one's own, and a hub that keeps it."""
+    """A machine on which the tutorial was begun."""
     made = Machine(tmp_path_factory.mktemp("home"))
     try:
-        start, *_ = commands(TUTORIAL.read_text())
-        (typed,) = made.type([start], made.home)
-        assert typed.wrong == ""
-        for path in made.fleet.rglob("*.yaml"):
-            path.write_text(path.read_text().replace("servingPort: 8080", f"servingPort: {made.port}"))
-        subprocess.run(["git", "commit", "-qam", "Another port"], cwd=made.fleet, env=made.environment, check=True)
-        with (made.home / "hub.log").open("wb") as log:
-            made.hub = subprocess.Popen(
-                ["reconciler", "run", "--repo", str(made.fleet)],
-                env=made.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        (settled,) = made.type([Command("reconciler wait --timeout 60")], made.fleet)
-        assert settled.wrong == "", (made.home / "hub.log").read_text()
+        made.begin()
         yield made
     finally:
         made.close()
@@ -136,8 +170,11 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_says_to_type_does_what_it_says(machine: Machine, page: Path) -> None:
+    before = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=machine.fleet, text=True).strip()
     lines = [one for one in commands(page.read_text()) if not one.why_not]
-    typed = machine.type(lines, machine.fleet)
-    assert "\n".join(one.wrong for one in typed if one.wrong) == ""
-    (settled,) = machine.type([Command("reconciler wait --timeout 60")], machine.fleet)
-    assert settled.wrong == "", "the page leaves the fleet as it found it"
+    if page == TUTORIAL:
+        assert [one.text.split()[1] for one in lines[:2]] == ["init", "run"]
+        lines = lines[2:]  # which were done: `begin`
+    wrong = [typed.wrong for typed in machine.type(lines, machine.fleet) if typed.wrong]
+    assert not wrong, "\n".join(wrong)
+    machine.as_before(before)

@@ -16,7 +16,8 @@ from reconciler.cli import explain
 from reconciler.cli.main import COMMANDS
 from reconciler.diagnostics import Diagnostic
 from reconciler.errors import RepositoryRefused, SettingInvalid, error_classes
-from reconciler.settings import Settings, default_state_dir
+from reconciler.settings import Settings
+from reconciler.state_directory import default_state_dir
 from tests.unit.cli_world import World
 from tests.unit.conftest import Call
 
@@ -49,9 +50,10 @@ def test_help_loads_nothing_heavy(words: tuple[str, ...]) -> None:
     assert [name for name in HEAVY if f"'{name}'" in loaded] == []
 
 
-def test_reading_this_machines_log_loads_nothing_of_the_listener(settled: World) -> None:
+def test_reading_this_machines_log_loads_nothing_of_the_listener(settled: World, tmp_path: Path) -> None:
+    (tmp_path / "reconciler").symlink_to(settled.place.root)  # so that it is found without being named
     for words in (("status",), ("state",), ("history",), ("plan", "--help")):
-        done = process(LOADED, *words, RECONCILER_STATE=str(settled.place.root))
+        done = process(LOADED, *words, XDG_STATE_HOME=str(tmp_path))
         assert done.returncode == 0, done.stderr
         loaded = done.stderr.strip().splitlines()[-1]
         assert [name for name in (*WEB, "kubernetes", "pydantic") if f"'{name}'" in loaded] == [], words

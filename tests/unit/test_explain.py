@@ -165,10 +165,8 @@ def phases_in_the_code() -> set[str]:
             elif isinstance(node, ast.Dict):
                 for key, value in zip(node.keys, node.values, strict=True):
                     found |= texts(value) if isinstance(key, ast.Constant) and key.value == "phase" else set()
-            elif isinstance(node, ast.keyword) and node.arg == "phase":
-                found |= texts(node.value)
-            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "phase":
-                found |= texts(node.value)
+            elif "phase" in {getattr(node, "arg", ""), getattr(getattr(node, "target", None), "id", "")}:
+                found |= texts(getattr(node, "value", None))
             elif isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute) and node.left.attr == "phase":
                 found |= {text for other in node.comparators for text in texts(other)}
     return {word for word in found if word[:1].isupper()}

@@ -232,6 +232,20 @@ REFUSED: dict[str, tuple[dict[str, bytes], str, str]] = {
         "its graph contradicts itself",
         "check_model",
     ),
+    "a type that an operator lacks": (
+        {
+            "model_onnx": onnx(
+                (),
+                (
+                    helper.make_node("Cast", ["x"], ["b"], to=TensorProto.BFLOAT16),
+                    helper.make_node("Softplus", ["b"], ["c"]),
+                    helper.make_node("Cast", ["c"], ["y"], to=F),
+                ),
+            )
+        },
+        "it computes Softplus in bfloat16, which ONNX does not have in its opset",
+        "float32",
+    ),
     "shapes": ({"model_onnx": onnx((numpy_helper.from_array(WEIGHTS[:3], "w"),))}, "contradicts itself", "check_model"),
     "half of it": ({"model_onnx": onnx()[:-40]}, "not the whole of one", "export it again"),
     "nothing": ({"model_onnx": b""}, "no ONNX model", "export it again"),

@@ -1,0 +1,23 @@
+"""The state directory that nobody named. May import: errors; nothing heavy, for every command asks, also on an edge."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from reconciler.errors import SettingInvalid
+
+
+def default_state_dir(environ: Mapping[str, str]) -> Path:
+    """Where state is kept unless a setting says otherwise (XDG Base Directory Specification 0.8).
+
+    Raises SettingInvalid for a user without a home.
+    """
+    given = environ.get("XDG_STATE_HOME", "")
+    if given.startswith("/"):
+        return Path(given) / "reconciler"
+    try:
+        return Path(environ.get("HOME") or "~").expanduser() / ".local" / "state" / "reconciler"
+    except RuntimeError as error:
+        raise SettingInvalid(
+            "this user has no home directory to keep state in: HOME is not set",
+            hint="name a directory by --state, or by the variable RECONCILER_STATE or XDG_STATE_HOME",
+        ) from error
