@@ -13,7 +13,6 @@ from reconciler.planning.kinds import models
 from reconciler.planning.refusals import SERVABLE
 from reconciler.settings import Settings
 from reconciler.sources.documents import read_documents
-from reconciler.web.problems import render_all
 from reconciler.wiring import entries
 from reconciler.wiring.entries import Change, Deployment, Tree, Version
 from tests.git_repository import Repository
