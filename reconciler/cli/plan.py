@@ -141,9 +141,10 @@ def _settled(where: Where, about: Mapping[str, str | None]) -> "tuple[Settings, 
 def _told(ahead: "Preview", plan: "Plan", unknown: str) -> "tuple[Shown, Plan, list[Diagnostic]]":
     from reconciler.cli.plan_forms import Shown
     from reconciler.diagnostics import Diagnostic
+    from reconciler.planning.plan import place
 
     problems = [*(Diagnostic.from_dict(one) for one in ahead.state.all_problems), *ahead.warnings()]
-    every = replace(plan, steps=(*plan.steps, *ahead.then.steps))
+    every = replace(plan, steps=(*sorted(plan.steps, key=place), *sorted(ahead.then.steps, key=place)))
     shown = Shown(
         unknown=unknown,
         of=_of(ahead),

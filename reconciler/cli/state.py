@@ -34,7 +34,7 @@ def command(*, at: str | None, about: dict[str, str], each: bool, where: Where, 
         from reconciler.cli.draw import line
 
         line(f"entry {seen.seq}, recorded at {shown(seen.time)}", "bold")
-        show(seen, is_wide=form == "wide", is_part=any(about.values()), each=each)
+        show(seen, is_wide=form == "wide", about=about, each=each)
         return
     from reconciler.cli.output import write
 

@@ -9,9 +9,18 @@ from reconciler.cli.options import chosen, one_by_one, where, wide_forms
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from reconciler.history.status import Hold, ObjectRow, Row, Status
+
+
+NOTHING: Final[dict[str, str]] = {}
+NONE: Final = {
+    "": "nothing of that is there",
+    "failing": "nothing of that is failing",
+    "waiting": "nothing of that waits",
+    "failing,waiting": "nothing of that is failing, and nothing waits",
+}
 
 
 @click.command(epilog="Example: reconciler status -l site=demo --failing")
@@ -41,7 +50,7 @@ def command(
         from reconciler.cli.output import write, write_one
 
         if is_drawn:
-            show(seen, is_wide=form == "wide", is_part=any(about.values()), each=each, held=held)
+            show(seen, is_wide=form == "wide", about=about, each=each, held=held)
         else:
             (write_one if watch else write)(form, "Status", seen)
 
@@ -73,10 +82,16 @@ def tell_age(where: Where, last: str = "") -> None:
 
 
 def show(
-    seen: "Status", *, is_wide: bool = False, is_part: bool = False, each: bool = False, held: bool = False
+    seen: "Status",
+    *,
+    is_wide: bool = False,
+    about: "Mapping[str, str]" = NOTHING,
+    each: bool = False,
+    held: bool = False,
 ) -> None:
-    """The status as a person reads it. is_wide: with more columns.  is_part: it is of what was chosen.  each: what
-    stands alike is not one row.  held: see --held.
+    """The status as a person reads it. is_wide: with more columns.  about: what was chosen, see options.chosen.
+
+    each: what stands alike is not one row.  held: see --held.
     """
     from reconciler.cli.draw import line, problems, table
     from reconciler.diagnostics import Diagnostic
@@ -85,7 +100,8 @@ def show(
 
     if seen.commit:
         line(f"commit {seen.commit[:7]} by {seen.author}: {seen.subject}")
-        line(_summed(seen), STYLES[seen.standing.word])
+        if not about.get("standing"):  # of what stands so alone it would be no sum
+            line(_summed(seen), STYLES[seen.standing.word])
     else:
         line("no commit was read yet")
     if seen.lost:
@@ -102,8 +118,8 @@ def show(
         _show_held(seen, each=each)
     if seen.objects:
         _show_objects(seen, is_wide=is_wide, each=each or is_wide)
-    if is_part and not (seen.rows or seen.objects):
-        line("\nnothing of that is there")
+    if any(about.values()) and not (seen.rows or seen.objects):
+        line(f"\n{NONE[about.get('standing', '')]}")
     for lost in seen.cluster_lost:
         line(f"\n{lost_words(lost.what)} since {shown(lost.since)}: {lost.error}", "red")
     for one in seen.suspended:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reconciler.cli.options import chosen, forms, where
-from reconciler.cli.status import tell_age
+from reconciler.cli.status import NONE, tell_age
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def command(*, where: Where, about: dict[str, str], form: str) -> None:
     if is_short or not found.walks:
         from reconciler.cli.draw import line
 
-        line("each in full: `reconciler why EDGE MODEL`" if is_short else "nothing of that is there")
+        line("each in full: `reconciler why EDGE MODEL`" if is_short else NONE[about["standing"]])
 
 
 def show(walk: "Walk", *, is_short: bool = False) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from reconciler.history.keys import Key
+from reconciler.natural import natural
 from reconciler.planning.diff import Difference, FieldChange, Observed
 from reconciler.planning.gate import Judgement, hold, stopped
 from reconciler.planning.kinds import rank_of
@@ -122,6 +123,12 @@ def _order(step: Step) -> tuple[int, Key]:
     if step.action == "delete":
         return 2, step.key
     return rank_of(step.key), step.key
+
+
+def place(step: Step) -> tuple[Any, ...]:
+    """Where a step stands in a list for people; done and named by its digest it is in the order of plain text."""
+    rank, key = _order(step)
+    return rank, key.kind, key.namespace, natural(key.name), natural(key.edge)
 
 
 def _step(difference: Difference, judged_by: Judgement) -> Step:

@@ -114,8 +114,9 @@ def test_a_status_is_of_what_is_named(call: Call, fleet: World) -> None:
     assert rows(call, fleet, "status", "--waiting") == waits
     assert rows(call, fleet, "status", "--waiting", "--failing") == [("berlin-08", "defect"), *waits]
     assert rows(call, fleet, "status", "--failing", "berlin-07") == []
-    said = call("status", "--failing", "berlin-07", "--state", fleet.place.root)
-    assert (said.code, "nothing of that is there" in said.out) == (0, True)
+    for verb in ("status", "state", "why"):
+        said = call(verb, "--failing", "berlin-07", "--state", fleet.place.root)
+        assert (said.code, "nothing of that is failing\n" in said.out, "as Git says" in said.out) == (0, True, False)
 
 
 def test_labels_are_those_of_the_commit_that_was_read_by_then(call: Call, fleet: World) -> None:
@@ -337,3 +338,11 @@ def test_an_unknown_command_is_guessed_in_one_line(call: Call, name: str, said: 
 def test_what_is_guessed_is_there() -> None:
     assert {one for guesses in ELSEWHERE.values() for one in guesses} <= {*COMMANDS, "--version"}
     assert not ELSEWHERE.keys() & COMMANDS.keys()
+
+
+def test_a_plan_lists_its_steps_in_the_order_of_people(call: Call, fleet: World, tmp_path: Path) -> None:
+    world, at = copied(fleet, tmp_path)
+    world.repository.write({"deployments/defect.yaml": SET % "1"})
+    said = json.loads(call("plan", "--repo", str(world.repository.path), *at, "-o", "json").out)
+    assert [step["edge"] for step in said["steps"]] == ["berlin-07", "berlin-08", "edge-2", "edge-10", "parts"]
+    assert list(said["fetchBytes"]) == ["edge-2", "edge-10", "parts"]  # berlin-07 has them still
