@@ -4,11 +4,9 @@ In: whoever reads documents.  Out: the command line, events and JSON, each by it
 """
 
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-TAB_WIDTH = 4
 BLOCKS_PRUNING = "nothing is pruned while this cannot be read"  # the note by which such a problem is known
 
 HOLDS_DELETES = "what is deleted meanwhile waits for approval"  # likewise
@@ -25,7 +23,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnostic:
-    """One problem at one place. `code` is a row of `errors.DIAGNOSTICS`; secrets are masked before they enter."""
+    """One problem at one place. `code` is a row of `errors.DIAGNOSTICS`; secrets are masked before they enter.
+
+    edge: of which one it is said, where the same place may be wrong for many.
+    """
 
     code: str
     message: str
@@ -38,6 +39,7 @@ class Diagnostic:
     notes: tuple[str, ...] = ()
     help: str = ""
     commit: str = ""
+    edge: str = ""
     severity: Literal["error", "warning"] = "error"
 
     def at(self, commit: str) -> "Diagnostic":
@@ -57,19 +59,9 @@ class Diagnostic:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "Diagnostic":
-        """The inverse of `as_dict`."""
-        return cls(**{**fields, "notes": tuple(fields.get("notes", ()))})
-
-
-def display_width(text: str) -> int:
-    """Terminal cells that `text` takes: wide characters two, combining marks none, a tab TAB_WIDTH."""
-    cells = 0
-    for char in text:
-        if char == "\t":
-            cells += TAB_WIDTH
-        elif not unicodedata.combining(char):
-            cells += 2 if unicodedata.east_asian_width(char) in "WF" else 1
-    return cells
+        """The inverse of `as_dict`; what a newer release says beside it is left out."""
+        known = {name: value for name, value in fields.items() if name in cls.__slots__}
+        return cls(**{**known, "notes": tuple(fields.get("notes", ()))})
 
 
 def printable(text: str) -> str:
@@ -80,30 +72,3 @@ def printable(text: str) -> str:
         char if char == "\t" or unicodedata.category(char) not in {"Cc", "Cf", "Cs"} else f"\\u{ord(char):04x}"
         for char in text
     )
-
-
-def render(problem: Diagnostic) -> str:
-    """The problem as a person reads it: what, where, the line with a caret under the place, and what to do."""
-    lines = [f"{problem.severity}[{problem.code}]: {printable(problem.message)}"]
-    if problem.path:
-        seen = f"  (commit {problem.commit[:7]})" if problem.commit else ""
-        lines.append(f"  --> {printable(problem.place)}{seen}")
-    if problem.snippet:
-        gutter = f" {problem.line} | "
-        before, marked = problem.snippet[: problem.column - 1], problem.snippet[problem.column - 1 :][: problem.width]
-        caret = "^" * max(1, display_width(printable(marked)))
-        lines.append(gutter + printable(problem.snippet).replace("\t", " " * TAB_WIDTH))
-        blank = " " * (len(gutter) - 2) + "| "
-        lines.append(f"{blank}{' ' * display_width(printable(before))}{caret} {printable(problem.label)}".rstrip())
-    lines += [f" note: {printable(note)}" for note in problem.notes]
-    if problem.help:
-        lines.append(f" help: {printable(problem.help)}")
-    return "\n".join(lines)
-
-
-def render_all(problems: Sequence[Diagnostic]) -> str:
-    """All problems, worst first, then by place, each said once, with a closing count."""
-    ordered = sorted(set(problems), key=lambda p: (p.severity != "error", p.path, p.line, p.column, p.code))
-    errors = sum(p.severity == "error" for p in ordered)
-    count = f"{errors} error{'s' * (errors != 1)}, {len(ordered) - errors} warning{'s' * (len(ordered) - errors != 1)}"
-    return "\n".join([*(render(p) for p in ordered), count])

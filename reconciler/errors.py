@@ -47,6 +47,7 @@ A *diagnostic* (the user's files are wrong) is a value, listed in DIAGNOSTICS be
 this tree; anything else is a bug and keeps its traceback. An adapter translates: no foreign exception passes a port.
 """
 
+import re
 import traceback
 from collections.abc import Sequence
 from enum import Enum
@@ -54,6 +55,8 @@ from functools import cache
 from typing import Any, ClassVar
 
 from reconciler.diagnostics import Diagnostic
+
+_NUMBERED = re.compile(r"\[Errno -?\d+\] ")  # what Python puts before the words of the operating system
 
 
 class Retry(Enum):
@@ -76,6 +79,7 @@ class ReconcilerError(Exception):
     hint: ClassVar[str] = "run `reconciler doctor`"
 
     def __init__(self, message: str, *, hint: str = "") -> None:
+        message = _NUMBERED.sub("", message)
         super().__init__(message)
         self.message = message
         self.advice = hint or type(self).hint
@@ -168,7 +172,10 @@ class ArtifactUnavailable(WorldUnavailable):
 class RuntimeUnavailable(WorldUnavailable):
     """A model runtime did not start or did not answer in time. It is started again with back-off."""
 
-    code, hint = "RX303", "look at runtime.log in the edge's state directory"
+    code, hint = (
+        "RX303",
+        "it is started again by itself; runtime.log in the edge's directory, which `reconciler doctor` names, says why",
+    )
 
 
 class StorageExhausted(WorldUnavailable):
@@ -335,9 +342,15 @@ class SecondWriter(HistoryError):
 
 
 class ForkFound(HistoryError):
-    """One source sent two different events under the same sequence number: a cloned or re-imaged edge."""
+    """One source sent two different events under the same sequence number: its log was put back from a backup, or two
+    edges run with copies of one state directory. A log that was put back begins anew by itself within minutes.
+    """
 
-    code, hint = "RX504", "give the re-imaged edge a new state directory, so that it starts a log of its own"
+    code = "RX504"
+    hint = (
+        "after a restore wait some minutes: it begins anew by itself; "
+        "if the edge was cloned, give one of the two a new state directory"
+    )
 
 
 class GapFound(HistoryError):
@@ -434,6 +447,10 @@ DIAGNOSTICS: dict[str, tuple[str, str]] = {
     "RX226": (
         "not-read-any-more",
         "A warning: a file that declared something was moved, or hidden, to where nothing is read.",
+    ),
+    "RX227": (
+        "selects-nothing",
+        "A warning: no edge has the labels that are selected; what was selected before would be deleted.",
     ),
     "RX230": (
         "unproven",

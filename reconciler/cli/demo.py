@@ -29,6 +29,9 @@ def command(once: bool, directory: Path | None, port: int) -> int:
         directory.mkdir(parents=True, exist_ok=True)
         tell(directory.resolve(), port, stay=not once and sys.stdout.isatty())
         return 0
+    stay = not once and sys.stdout.isatty()
     with tempfile.TemporaryDirectory(prefix="reconciler-demo-") as scratch:
-        tell(Path(scratch), port, stay=not once and sys.stdout.isatty())
+        tell(Path(scratch), port, stay=stay)
+    if stay:
+        print(f"everything it started has ended, and {scratch} is removed; keep it next time with --dir DIR")
     return 0

@@ -93,6 +93,7 @@ def tell(directory: Path, port: int, *, stay: bool) -> None:
     artifacts = DemoArtifacts(world.fleet / "artifacts")
     try:
         world.command("init", str(world.fleet), "--artifacts-url", artifacts.url, state=False)
+        world.identify()
         if port != 8080:  # what the template says
             world.edit(DEPLOYMENT, "servingPort: 8080", f"servingPort: {port}")
             world.git("commit", "--quiet", "--all", "--message", f"Serve on port {port}")
@@ -148,7 +149,7 @@ def _explain(story: Story, world: World) -> None:
 
 def _invite(world: World) -> None:
     print(
-        f"\nIt goes on running, until Ctrl-C. In another terminal:\n"
+        f"\nIt goes on running, until Ctrl-C; its page is {world.page}. In another terminal:\n"
         f"  cd {world.fleet}\n"
         f"  curl http://127.0.0.2:{world.port}/v2/models/digits\n"
         f"  export RECONCILER_STATE={world.state}\n"

@@ -24,6 +24,7 @@ from reconciler.errors import PortTaken, ReconcilerError, WorldRefused, WorldUna
 from reconciler.serving import endpoint
 
 EDGES: Final = {"edge-1": "127.0.0.2", "edge-2": "127.0.0.3", "edge-3": "127.0.0.4"}
+YOU: Final = ("You", "you@example.com")
 PATIENCE_S: Final = 90.0
 LOOK_S: Final = 0.02
 PAUSE_S: Final = 0.02  # between two questions to one edge
@@ -123,9 +124,24 @@ class World:
     def start(self) -> None:
         """Run the reconciler, as a user would."""
         words = [sys.executable, "-m", "reconciler", "run", "--repo", str(self.fleet), "--state", str(self.state)]
-        words += ["--listen", "off"]  # the address may be that of a reconciler which runs here for good
+        words += ["--listen", "127.0.0.1:0"]  # the usual one may be of a reconciler which runs here for good
         with self._output.open("wb") as output:
             self._run = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+    @property
+    def page(self) -> str:
+        """Where the hub's page is, as `run` says it; "" before it does."""
+        said = self._output.read_text(errors="replace") if self._output.exists() else ""
+        return next((line.split()[-1] for line in said.splitlines() if line.startswith("listening at ")), "")
+
+    def identify(self) -> None:
+        """Have commits of the demo's repository signed by somebody also where Git knows nobody: what it invites to
+        type must work.
+        """
+        known = subprocess.run(["git", "config", "user.email"], cwd=self.fleet, capture_output=True, check=False)
+        if not known.stdout.strip():
+            self.git("config", "user.name", YOU[0])
+            self.git("config", "user.email", YOU[1])
 
     def close(self) -> None:
         """End the reconciler in an orderly way, and with it agents and runtimes."""
@@ -143,7 +159,7 @@ class World:
 
     def git(self, *words: str) -> str:
         """What git printed in the repository."""
-        author = ("-c", "user.name=You", "-c", "user.email=you@example.com")
+        author = ("-c", f"user.name={YOU[0]}", "-c", f"user.email={YOU[1]}")
         done = subprocess.run(["git", *author, *words], cwd=self.fleet, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 

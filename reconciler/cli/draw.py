@@ -1,20 +1,22 @@
 """Drawing: tables, colours and bars. The only module that imports rich, and only to draw bars.
 
 In: cells and the screen that was decided on once.  Out: text on a stream. A row is one line, so that it can be
-searched; on a terminal its last cell folds between words. Without a terminal nothing is ever redrawn.
+searched; on a terminal lines fold between words, and a table that is wider than it has a block a row. Without a
+terminal nothing is folded, or ever redrawn.
 """
 
 import os
-import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
 from reconciler.cli.options import COLOR
-from reconciler.diagnostics import display_width, printable
+from reconciler.diagnostics import Diagnostic, printable
+from reconciler.web.fold import INDENT, TAB_WIDTH, cells, folded
+from reconciler.web.problems import render_all
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,12 +25,10 @@ if TYPE_CHECKING:
 STYLES: Final[Mapping[str, str]] = {
     "Committed": "green", "Active": "green", "ok": "green", "create": "green",
     "Rejected": "red", "RolledBack": "red", "Degraded": "red", "error": "red", "fail": "red", "delete": "red",
-    "Unknown": "yellow", "Desired": "yellow", "Downloading": "cyan", "Verified": "cyan", "Staged": "cyan",
+    "Unknown": "yellow", "Retrying": "yellow", "Desired": "yellow",
+    "Downloading": "cyan", "Verified": "cyan", "Staged": "cyan",
     "warning": "yellow", "warn": "yellow", "held": "yellow", "update": "yellow",
 }  # fmt: skip
-
-NARROW: Final = 24  # cells in which no sentence can be read
-INDENT: Final = 4
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,18 @@ class Screen:
     stream: TextIO
     terminal: bool
     color: bool
+
+    @property
+    def columns(self) -> int:
+        """How wide lines may be; 0 where there is no terminal, and a line is as long as it is."""
+        if not self.terminal:
+            return 0
+        try:
+            there = os.get_terminal_size(self.stream.fileno()).columns
+        except (OSError, ValueError):
+            there = 0
+        said = os.environ.get("COLUMNS", "")
+        return int(said) if said.isdigit() and int(said) else there or 80
 
     def console(self) -> "Console":
         """The stream, as rich draws on it."""
@@ -60,52 +72,67 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], at: Screen | No
     """Columns side by side; a cell whose first word has a style is drawn in it.
 
     The last column is as wide as it is; on a terminal it folds into the room that the others leave, which never fold.
+    Where already they are wider than the terminal, each row is a block.
     """
     at = at or screen()
-    cells = [list(columns), *([cell if _is_plain(cell) else printable(cell) for cell in row] for row in rows)]
-    widths = [max(map(_width, column)) for column in zip(*cells, strict=True)]
-    columns_there, begins = shutil.get_terminal_size().columns, sum(widths[:-1]) + 2 * (len(widths) - 1)
-    for number, row in enumerate(cells):
+    drawn = [list(columns), *([_plain(cell) for cell in row] for row in rows)]
+    widths = [max(map(cells, column)) for column in zip(*drawn, strict=True)]
+    begins, room = sum(widths[:-1]) + 2 * (len(widths) - 1), at.columns
+    if room and begins - 2 > room:
+        _blocks(drawn, room, at)
+        return
+    for number, row in enumerate(drawn):
         below: list[str] = []
-        if at.terminal and begins + _width(row[-1]) > columns_there:
-            row[-1], *below = _folded(row[-1], begins, columns_there)
-        drawn = [
+        if room and begins + cells(row[-1]) > room:
+            row[-1], *below = folded(row[-1], room, begins=begins, hang=begins)
+        styled = [
             _styled(cell, "bold" if number == 0 else STYLES.get(cell.partition(" ")[0], ""), at)
-            + " " * (width - _width(cell))
+            + " " * (width - cells(cell))
             for cell, width in zip(row, widths, strict=True)
         ]
-        print("\n".join(["  ".join(drawn).rstrip(), *below]), file=at.stream)
+        print("\n".join(["  ".join(styled).rstrip(), *below]), file=at.stream)
 
 
-def _folded(text: str, begins: int, columns: int) -> list[str]:
-    """What stands beside the other cells, then the lines below: from `begins` on, else, too narrow, from the left.
+def _blocks(drawn: Sequence[Sequence[str]], room: int, at: Screen) -> None:
+    """Each row as its first cell, and below it what the other columns say, one a line."""
+    names, *rows = drawn
+    width = max(map(cells, names[1:]))
+    for row in rows:
+        print(_styled(row[0], "bold", at), file=at.stream)
+        for name, cell in zip(names[1:], row[1:], strict=True):
+            if cell:
+                told = f"{' ' * INDENT}{name}{' ' * (width - cells(name))}  "
+                text = "\n".join(folded(cell, room, begins=cells(told), hang=cells(told)))
+                print((told + _styled(text, STYLES.get(cell.partition(" ")[0], ""), at)).rstrip(), file=at.stream)
 
-    A word, such as a path, stays whole.
+
+def _plain(cell: str) -> str:
+    """A cell as it can be drawn."""
+    return printable(cell).replace("\t", " " * TAB_WIDTH)
+
+
+def line(text: str, style: str = "", at: Screen | None = None, *, hang: int = 0) -> None:
+    """One line, or several, safe to print; on a terminal folded between words. hang: where what is folded begins,
+    INDENT behind the line's own beginning where nobody says.
     """
-    narrow = columns - begins < NARROW
-    margin = INDENT if narrow else begins
-    lines = [""] if narrow else []
-    for word in text.split(" "):
-        if lines and lines[-1] and _width(lines[-1]) + 1 + _width(word) <= columns - margin:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return [lines[0], *(" " * margin + line for line in lines[1:])]
-
-
-def _is_plain(text: str) -> bool:
-    """Whether it is printable and as wide as it is long; nearly every cell of a large table is."""
-    return text.isascii() and text.isprintable()
-
-
-def _width(text: str) -> int:
-    return len(text) if _is_plain(text) else display_width(text)
-
-
-def line(text: str, style: str = "", at: Screen | None = None) -> None:
-    """One line, or several, as they are."""
     at = at or screen()
-    print(_styled(text, style, at), file=at.stream)
+    for each in text.split("\n"):
+        for part in _fitting(each, at.columns, hang):
+            print(_styled(part, style, at), file=at.stream)
+
+
+def _fitting(text: str, room: int, hang: int) -> Iterator[str]:
+    text = _plain(text) if room else printable(text)
+    blanks = len(text) - len(text.lstrip(" "))
+    label = text[blanks:].partition(" ")[0]
+    hang = hang or blanks + (len(label) + 1 if label in {"help:", "note:", "because:", "waits:"} else INDENT)
+    yield from folded(text, room, hang=hang) if room else (text,)
+
+
+def problems(found: Sequence[Diagnostic], at: Screen | None = None, *, each: bool = False) -> None:
+    """Problems with their lines and their count; sentences are folded, lines of files never."""
+    at = at or screen()
+    print(render_all(found, at.columns, each=each), file=at.stream)
 
 
 def _styled(text: str, style: str, at: Screen) -> str:

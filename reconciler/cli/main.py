@@ -21,7 +21,7 @@ import click
 
 import reconciler
 from reconciler.cli.options import FORM
-from reconciler.diagnostics import printable, render_all
+from reconciler.diagnostics import printable
 from reconciler.errors import MachineUnfit, ReconcilerError, RepositoryRefused, UsageError
 from reconciler.web import document
 
@@ -83,19 +83,15 @@ class _Unread(Exception):
 
 
 class _NoCommand(click.ClickException):
-    """There is no command of this name."""
-
-    exit_code = 2
+    """There is no command of this name. advice: which may have been meant."""
 
     def __init__(self, name: str) -> None:
         from difflib import get_close_matches
 
         near = ELSEWHERE.get(name.lower()) or get_close_matches(name.lower(), COMMANDS, 2)
         said = " or ".join(f"`reconciler {one}`" for one in near)
-        super().__init__(
-            f"there is no command {printable(name)[:40]}: "
-            + (f"did you mean {said}?" if said else "`reconciler --help` lists those there are")
-        )
+        self.advice = f"did you mean {said}?" if said else "`reconciler --help` lists those there are"
+        super().__init__(f"there is no command {printable(name)[:40]}")
 
 
 class Commands(click.Group):
@@ -151,9 +147,12 @@ def tell(failure: ReconcilerError, form: str) -> None:
     if form == "json":
         print(json.dumps(document.failure(failure), ensure_ascii=False), file=sys.stderr)
         return
+    from reconciler.cli import draw
+
+    at = draw.screen(sys.stderr)
     if problems:
-        print(render_all(problems), file=sys.stderr)
-    print(f"error[{failure.code}]: {failure.message}\n help: {failure.advice}", file=sys.stderr)
+        draw.problems(problems, at)
+    draw.line(f"error[{failure.code}]: {failure.message}\n help: {failure.advice}", at=at)
 
 
 def _asks_for_json(words: Sequence[str]) -> bool:
@@ -196,12 +195,17 @@ def _run(arguments: Sequence[str] | None, form: str) -> int:
     except _Unread:
         return UNREAD
     except click.ClickException as wrong:
-        if form == "json":
-            tell(UsageError(wrong.format_message()), "json")
-        else:
-            wrong.show()
+        tell(_mistyped(wrong), form)
         return 2
     return result if isinstance(result, int) else 0
+
+
+def _mistyped(wrong: click.ClickException) -> UsageError:
+    """What click has against the words, as any error is told: with its code, and what to do."""
+    context = getattr(wrong, "ctx", None)
+    there = f"`{context.command_path if context is not None else 'reconciler'} --help` says what there is"
+    said = wrong.format_message().rstrip(".")
+    return UsageError(said[:1].lower() + said[1:], hint=getattr(wrong, "advice", there))
 
 
 def _lacking(error: ModuleNotFoundError, words: Sequence[str]) -> MachineUnfit | None:

@@ -1,7 +1,8 @@
 """What `run` says while it runs: a line an event, and how far downloads are. May import: history, control_socket.
 
-In: the log's new entries, and agents asked over their control sockets.  Out: lines on stdout; bars on stderr, or a line
-now and then where there is no terminal. A slow reader of the output never slows the hub: lines wait in a queue.
+In: the log's new entries, and agents asked over their control sockets.  Out: lines on stdout, what comes together and
+is equal once; bars on stderr, or a line now and then where there is no terminal. A slow reader of the output never
+slows the hub: lines wait in a queue.
 """
 
 import queue
@@ -12,13 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from reconciler.cli.history import show
+from reconciler.cli.telling import gathered, show
 from reconciler.edge.paths import StateDirectory
 from reconciler.history import events as ev
 from reconciler.history.events import Entry
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.timeline import labelled, named
-from reconciler.web.records import record
+from reconciler.web.records import Contents, record
 
 if TYPE_CHECKING:
     from reconciler.engine.recorder import Recorder
@@ -32,7 +33,8 @@ FETCHES: Final = frozenset({ev.DOWNLOAD_STARTED, ev.DOWNLOAD_RESUMED, ev.DOWNLOA
 class Narrator:
     """Tells what is appended while it is entered. `hear` is the log's listener."""
 
-    def __init__(self, recorder: "Recorder", state_dir: Path, form: str) -> None:
+    def __init__(self, recorder: "Recorder", state_dir: Path, form: str, *, each: bool = False) -> None:
+        self._each, self._contents = each, Contents(recorder.state)
         self._mine, self._state, self._form = recorder.state.stage(DELIVER), StateDirectory(state_dir), form
         self._heard: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="narrator", daemon=True)
@@ -55,40 +57,44 @@ class Narrator:
         from reconciler.cli.draw import Bars, screen
 
         bars = Bars(screen(sys.stderr))
+        is_end = False
         try:
             downloading = self._downloading()
             while True:
                 bars.show(self._progress(downloading) if downloading else [], time.monotonic())
                 try:
-                    entry = self._next(REDRAW_S if downloading else None)
+                    entries = self._next(REDRAW_S if downloading else None)
                 except queue.Empty:
                     downloading = self._downloading()
                     continue
-                if entry is None:
+                is_end = entries[-1] is None
+                heard = [entry for entry in entries if entry is not None]
+                self._tell(heard)
+                if is_end:
                     sys.stdout.flush()
                     return
-                self._tell(entry)
-                if downloading or entry.event.type in FETCHES:  # it looks at every key, so not for every event
-                    downloading = self._downloading()
+                if downloading or any(entry.event.type in FETCHES for entry in heard):
+                    downloading = self._downloading()  # it looks at every key, so not for every event
         except OSError:  # nobody reads any more: the hub goes on
-            while self._heard.get() is not None:
+            while not is_end and self._heard.get() is not None:
                 pass
         finally:
             bars.close()
 
-    def _tell(self, entry: Entry) -> None:
-        event = entry.event
-        copied_intent = event.type == ev.APPLY_INTENDED and entry.origin is not None
-        if event.type not in QUIET and not copied_intent:
-            show(record(entry), self._form)
+    def _tell(self, entries: list[Entry]) -> None:
+        told = [entry for entry in entries if entry.event.type not in QUIET and not _is_copied_intent(entry)]
+        show([record(entry, contents=self._contents) for entry in told], self._form, each=self._each)
 
-    def _next(self, timeout_s: float | None) -> Entry | None:
-        """The next entry. Lines are written out when none waits: of thousands at once not one by one."""
+    def _next(self, timeout_s: float | None) -> list[Entry | None]:
+        """The next entries, those that come together. Lines are written out when none waits: of thousands at once not
+        one by one.
+        """
         try:
-            return self._heard.get_nowait()
+            first = self._heard.get_nowait()
         except queue.Empty:
             sys.stdout.flush()
-            return self._heard.get(timeout=timeout_s)
+            first = self._heard.get(timeout=timeout_s)
+        return [first] if self._form != "table" else gathered(self._heard, first)
 
     def _downloading(self) -> list[str]:
         """The edges that fetch something just now."""
@@ -112,3 +118,8 @@ class Narrator:
     def _label(self, key: Key) -> str:
         """`edge-1 digits`."""
         return f"{key.edge} {labelled(key.kind, named(key, self._mine.known(key).order))}"
+
+
+def _is_copied_intent(entry: Entry) -> bool:
+    """Whether it is an edge's own word that it begins what it was ordered: the order was told."""
+    return entry.event.type == ev.APPLY_INTENDED and entry.origin is not None

@@ -59,6 +59,11 @@ def forms(command: Command, more: tuple[str, ...] = ()) -> Command:
     return form(color(command))
 
 
+def one_by_one(command: Command) -> Command:
+    """--each, as `each`: what is alike is told one by one, in the table; in JSON it always is."""
+    return click.option("--each", is_flag=True, help="Tell what is alike one by one.")(command)
+
+
 def state(command: Command) -> Command:
     """--state, the machine's state directory, as `state_dir`: absolute, whether it is there or not."""
     return click.option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from reconciler.cli.options import forms, repository, where
+from reconciler.cli.options import forms, one_by_one, repository, where
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ def _forms(command: Any) -> Any:
 @repository
 @where
 @click.option("--verbose", "-v", is_flag=True, help="Name the files that are left out, and why.")
+@one_by_one
 @_forms
-def command(*, where: Where, form: str, check: bool, verbose: bool, **about: str | None) -> int:
+def command(*, where: Where, form: str, check: bool, verbose: bool, each: bool, **about: str | None) -> int:
     """Show what would change for which edge, why, and what it costs. Changes nothing.
 
     A local work tree is taken as it is checked out, on whatever branch, committed or not; with --branch that branch.
@@ -48,18 +49,18 @@ def command(*, where: Where, form: str, check: bool, verbose: bool, **about: str
     from reconciler.cli.followed import names_a_repository
 
     if where.hub and not (about["repo"] or about["branch"] or about["path"]):
-        return _held(where, form)
+        return _held(where, form, each=each)
     if where.in_cluster and not names_a_repository(about):
-        return _held(where, form)
+        return _held(where, form, each=each)
     shown, plan, problems = _planned(where, about, check=check)
     match form:
         case "table":
             _show_left_out(shown.left_out, verbose=verbose)
-            _show(shown, plan, problems)
+            _show(shown, plan, problems, each=each)
         case "markdown" | "sarif":
             from reconciler.cli import plan_forms
 
-            print(plan_forms.FORMS[form](shown, plan, problems))
+            print(plan_forms.FORMS[form](shown, plan, problems, each=each))
         case _:
             from reconciler.cli.output import write
 
@@ -142,7 +143,7 @@ def _told(ahead: "Preview", plan: "Plan", unknown: str) -> "tuple[Shown, Plan, l
     from reconciler.diagnostics import Diagnostic
     from reconciler.planning.plan import place
 
-    problems = [Diagnostic.from_dict(one) for one in ahead.state.all_problems]
+    problems = [*(Diagnostic.from_dict(one) for one in ahead.state.all_problems), *ahead.warnings()]
     every = replace(plan, steps=(*sorted(plan.steps, key=place), *sorted(ahead.then.steps, key=place)))
     shown = Shown(
         unknown=unknown,
@@ -183,11 +184,13 @@ def _of(ahead: "Preview") -> str:
     return f"{said}; that commit was read last" if ahead.followed else f"{said}; that commit is {mirror.branch}"
 
 
-def _held(where: Where, form: str) -> int:
+def _held(where: Where, form: str, *, each: bool) -> int:
     """Show what waits for approval elsewhere."""
     from reconciler.cli.options import require_with
     from reconciler.errors import UsageError
+    from reconciler.history.keys import Key
     from reconciler.history.timeline import counted
+    from reconciler.wording import grouped, named_of
 
     if form in {"markdown", "sarif"}:
         raise UsageError(f"--output {form} is of a plan made here", hint="add --repo .")
@@ -202,8 +205,9 @@ def _held(where: Where, form: str) -> int:
         from reconciler.cli.draw import line
         from reconciler.diagnostics import printable
 
-        for key in held.keys if held else ():
-            line(printable(key))
+        alike = grouped(((Key.parse(key).kind, key) for key in (held.keys if held else ())), each=each)
+        for _, keys in alike:
+            line(printable(named_of(keys)))
         said = f"plan {held.digest} is held: {held.reason} ({counted(held.counts)})" if held else "no plan is held"
         line(printable(said), "yellow" if held else "")
         if held:
@@ -281,40 +285,42 @@ def fetched(plan: "Plan") -> dict[str, int | None]:
     }
 
 
-def _show(shown: "Shown", plan: "Plan", problems: "Sequence[Diagnostic]") -> None:
-    from reconciler.cli.draw import STYLES, line, table
-    from reconciler.cli.plan_forms import step_lines, summary
-    from reconciler.diagnostics import printable, render_all
-    from reconciler.history.timeline import size
+def _show(shown: "Shown", plan: "Plan", found: "Sequence[Diagnostic]", *, each: bool) -> None:
+    from reconciler.cli.draw import STYLES, line, problems, table
+    from reconciler.cli.plan_forms import fetch_words, summary, told_fetches, told_notes, told_refused, told_steps
+    from reconciler.diagnostics import printable
 
     for path in shown.uncommitted:
         click.echo(f"not committed yet: {printable(path)}", err=True)
     if shown.unknown:
         line(printable(shown.unknown), "yellow")
     line(printable(f"plan of {shown.of}") + "\n")
-    for step in plan.steps:
-        for about, text in step_lines(step):
+    for lines in told_steps(plan.steps, each=each):
+        for about, text in lines:
             line(text, "yellow" if about == "waits" else STYLES.get(about, ""))
         line("")
-    if shown.fetch_bytes:
-        table(
-            ("EDGE", "FETCHES"),
-            ((edge, "an undeclared size" if n is None else size(n)) for edge, n in shown.fetch_bytes.items()),
-        )
+    fetches = list(told_fetches(shown, each=each))
+    if len(fetches) > 1:
+        table(("EDGE", "FETCHES"), fetches)
         line("")
-    for note in shown.notes:
+    for edges, amount in fetches if len(fetches) == 1 else ():
+        line(fetch_words(edges, amount))
+    for note in told_notes(shown, each=each):
         line(f"note: {note}\n", "yellow")
     for check in shown.checks:
         line(printable(f"check: {check}") + "\n", "yellow")
     if shown.checked:
         line(f"check: {shown.checked}\n")
-    for one in shown.refused:
-        said = f"note: {one['edge']} {one['model']}: version {one['version']} is {one['phase']}: {one['code']}: "
-        line(printable(f"{said}{one['message']}{'; ' if one['waits'] else ''}{one['waits']}") + "\n", "yellow")
-    if problems:
-        line(render_all(problems) + "\n")
+    for refused in told_refused(shown, each=each):
+        line(printable(f"note: {refused}") + "\n", "yellow")
+    if found:
+        problems(found, each=each)
+        line("")
     named = f"plan {shown.digest}" if shown.digest and any(not step.waits for step in plan.steps) else "plan"
-    line(f"{named}: {summary(shown)}" if plan.steps else summary(shown))
+    wrong = sum(one.severity == "error" for one in set(found))
+    mend = f"; mend the {f'{wrong} errors' if wrong > 1 else 'error'} above, and plan again" if wrong else ""
+    said = summary(shown) if shown.counts or shown.then or shown.refused or not wrong else "nothing else to do"
+    line((f"{named}: {said}" if plan.steps else said) + mend)
     if plan.held:
         line(f"held: {plan.held}", "yellow")
         line(f" help: `reconciler approve {shown.digest}` releases it once a reconciler has read the commit")

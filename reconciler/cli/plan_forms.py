@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import reconciler
-from reconciler.diagnostics import Diagnostic, printable, render_all
+from reconciler.diagnostics import Diagnostic, printable
 from reconciler.history.keys import spoken
-from reconciler.history.timeline import counted, size
+from reconciler.history.status import coded
+from reconciler.history.timeline import counted, labelled, named, size
+from reconciler.model.identity import EDGE_LABEL
+from reconciler.web.problems import render_all
+from reconciler.wording import general, grouped, named_of, names
 
 if TYPE_CHECKING:
     from reconciler.planning.plan import Plan, Step
@@ -56,17 +60,112 @@ class Shown:
     checked: str = ""
 
 
-def step_lines(step: "Step") -> Iterator[tuple[str, str]]:
-    """(what it is about: the action, "waits" or "", the text) of each line that tells a step, safe to print."""
-    yield step.action, printable(f"{step.action} {spoken(step.key)}")
-    width = max((len(change.field) for change in step.changes), default=0)
-    for change in step.changes if step.action != "delete" else ():
-        old = "" if step.action == "create" else f"{value(change.old)} → "
-        yield "", printable(f"    {change.field:<{width}}  {old}{value(change.new)}")
-    where = f" ({step.origin})" if step.origin else ""
-    yield "", printable(f"    because: {step.reason}{where}")
+def told_steps(steps: Iterable["Step"], *, each: bool = False) -> Iterator[list[tuple[str, str]]]:
+    """What tells a step, or of steps that do the same all of them: see step_lines. each: one by one."""
+    for _, alike in grouped(((_does(step), step) for step in steps), each=each):
+        yield list(step_lines(*alike))
+
+
+def step_lines(*alike: "Step") -> Iterator[tuple[str, str]]:
+    """(what it is about: the action, "waits" or "", the text) of each line that tells steps that do the same, safe to
+    print. Where they differ, as in their edge's address, each line has what all of them have.
+    """
+    step = alike[0]
+    changes = list(enumerate(step.changes)) if step.action != "delete" else []
+    version = ""
+    if len(alike) > 1 and step.key.edge:  # the first line has the version, and the model
+        version = next((f": version {_change(step, n)}" for n, change in changes if change.field == "version"), "")
+        changes = [(n, change) for n, change in changes if change.field not in {"version", "model", "dataset"}]
+    yield step.action, printable(f"{step.action} {_about(alike)}{version}")
+    width = max((len(change.field) for _, change in changes), default=0)
+    for n, change in changes:
+        text = names({_change(one, n) for one in alike})
+        yield "", printable(f"    {change.field:<{width}}  {text}")
+    own = _own(step) if len(alike) > 1 else {}
+    yield "", printable(general(f"    because: {_because(step)}", own))
     if step.waits:
-        yield "waits", printable(f"    waits: {step.waits}")
+        yield "waits", printable(general(f"    waits: {step.waits}", own))
+
+
+def _about(alike: Sequence["Step"]) -> str:
+    """`InferenceModel/default/digits-edge-1@edge-1`; `digits on 20 edges (edge-1 … edge-20)`."""
+    key, many = alike[0].key, len(alike)
+    if many == 1:
+        return spoken(key)
+    if key.edge:
+        on = f"on {many} edges ({names(step.key.edge for step in alike)})"
+        return f"{labelled(key.kind, named(key, _spec(alike[0])))} {on}"
+    return f"{many} of {key.kind} ({names(spoken(step.key) for step in alike)})"
+
+
+def _spec(step: "Step") -> dict[str, Any]:
+    """What is ordered, or, of what is to go, as far as it is told, what was."""
+    return step.spec or {change.field: change.old for change in step.changes}
+
+
+def _does(step: "Step") -> tuple[Any, ...]:
+    """What a step does, whichever edge or object it is about."""
+    key, own = step.key, _own(step)
+    changes = tuple((change.field, general(_change(step, n), own)) for n, change in enumerate(step.changes))
+    what = named(key, _spec(step)) if key.edge else key.kind
+    told = changes if step.action != "delete" else ()
+    return step.action, key.kind, key.namespace, what, told, general(_because(step), own), general(step.waits, own)
+
+
+def _own(step: "Step") -> dict[str, str]:
+    """What is a step's own, and its general name: the object, its edge and the edge's address."""
+    labels, spec = step.spec.get("labels") or {}, step.spec.get("spec") or step.spec
+    edge = step.key.edge or str(labels.get(EDGE_LABEL, ""))
+    own = {str(spec.get("address") or ""): "ADDRESS", step.key.name: "NAME", edge: "EDGE"}
+    return {name: kind for name, kind in own.items() if name}
+
+
+def _change(step: "Step", n: int) -> str:
+    change = step.changes[n]
+    return f"{'' if step.action == 'create' else f'{value(change.old)} → '}{value(change.new)}"
+
+
+def _because(step: "Step") -> str:
+    return step.reason + (f" ({step.origin})" if step.origin else "")
+
+
+def told_fetches(shown: Shown, *, each: bool = False) -> Iterator[tuple[str, str]]:
+    """(edges, what each of them fetches), as much once."""
+    for many, edges in grouped(((many, edge) for edge, many in shown.fetch_bytes.items()), each=each):
+        amount = "an undeclared size" if many is None else size(many)
+        yield named_of(edges), amount + (" each" if len(edges) > 1 else "")
+
+
+def fetch_words(edges: str, amount: str) -> str:
+    """`edge-1 … edge-20 (20) fetch 4.9 MiB each`."""
+    return f"{edges} fetch{'' if amount.endswith(' each') else 'es'} {amount}"
+
+
+def told_notes(shown: Shown, *, each: bool = False) -> Iterator[str]:
+    """The notes; what is noted of many objects or edges once: each begins with whose note it is."""
+    pairs = ((note.partition(" ")[2], note) for note in shown.notes)
+    for rest, alike in grouped(pairs, each=each):
+        if len(alike) == 1:
+            yield alike[0]
+            continue
+        whose = [note.partition(" ")[0] for note in alike]
+        colon = ":" if whose[0].endswith(":") else ""
+        yield f"{named_of(one.removesuffix(':') for one in whose)}{colon} {rest}"
+
+
+def told_refused(shown: Shown, *, each: bool = False) -> Iterator[str]:
+    """What was ordered, is wanted still, and was refused by its edge, the same on many once."""
+
+    def said(one: dict[str, Any]) -> str:
+        waits = f"; {one['waits']}" if one.get("waits") else ""
+        return f"version {one['version']} is {one['phase']}: {coded(one.get('code', ''), one['message'])}{waits}"
+
+    pairs = (((one["model"], general(said(one), {one["edge"]: "EDGE"})), one) for one in shown.refused)
+    for (model, text), alike in grouped(pairs, each=each):
+        if len(alike) == 1:
+            yield f"{alike[0]['edge']} {model}: {said(alike[0])}"
+        else:
+            yield f"{model} on {len(alike)} edges ({names(one['edge'] for one in alike)}): {text}"
 
 
 def value(said: object) -> str:
@@ -94,18 +193,18 @@ def summary(shown: Shown) -> str:
 # ── Markdown ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def markdown(shown: Shown, plan: "Plan", problems: Sequence[Diagnostic]) -> str:
-    """A comment of at most COMMENT characters."""
+def markdown(shown: Shown, plan: "Plan", problems: Sequence[Diagnostic], *, each: bool = False) -> str:
+    """A comment of at most COMMENT characters. each: what is alike is told one by one."""
     errors = sum(one.severity == "error" for one in problems)
     wrong = f", {errors} error{'s' * (errors != 1)}" if errors else ""
     title = f"### {'✋' if shown.held else '✗' if errors else '✓'} reconciler plan: {summary(shown)}{wrong}"
-    lines = list(_cut(_told(shown, plan, problems), COMMENT - len(title) - 400))
+    lines = list(_cut(_told(shown, plan, problems, each=each), COMMENT - len(title) - 400))
     longest = max((len(run) for line in lines for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
     return "\n".join([MARK, title, "", f"{fence}diff", *lines, fence])
 
 
-def _told(shown: Shown, plan: "Plan", problems: Sequence[Diagnostic]) -> Iterator[str]:
+def _told(shown: Shown, plan: "Plan", problems: Sequence[Diagnostic], *, each: bool) -> Iterator[str]:
     """Everything, what matters most first. In a diff a line that begins with + - or ! has a colour."""
     if shown.unknown:
         yield f"! {shown.unknown}"
@@ -117,20 +216,18 @@ def _told(shown: Shown, plan: "Plan", problems: Sequence[Diagnostic]) -> Iterato
         yield f"! held: {shown.held}"
     if problems:
         yield ""
-        yield from render_all(problems).splitlines()
+        yield from render_all(problems, each=each).splitlines()
     yield from (f"! check: {check}" for check in shown.checks)
     if shown.checked:
         yield f"check: {shown.checked}"
-    yield from (f"! note: {note}" for note in shown.notes)
-    for one in shown.refused:
-        yield f"! {one['edge']} {one['model']}: version {one['version']} is {one['phase']}: {one['message']}"
-    yield from (
-        f"{edge} fetches {'an undeclared size' if n is None else size(n)}" for edge, n in shown.fetch_bytes.items()
-    )
+    yield from (f"! note: {note}" for note in told_notes(shown, each=each))
+    yield from (f"! {text}" for text in told_refused(shown, each=each))
+    for edges, amount in told_fetches(shown, each=each):
+        yield fetch_words(edges, amount)
     signs = {"create": "+ ", "delete": "- ", "update": "! ", "waits": "! "}
-    for step in plan.steps:
+    for lines in told_steps(plan.steps, each=each):
         yield ""
-        yield from (f"{signs.get(about, '')}{text}" for about, text in step_lines(step))
+        yield from (f"{signs.get(about, '')}{text}" for about, text in lines)
 
 
 def _cut(lines: Iterable[str], room: int) -> Iterator[str]:
@@ -150,8 +247,8 @@ def _cut(lines: Iterable[str], room: int) -> Iterator[str]:
 # ── SARIF ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def sarif(shown: Shown, plan: "Plan", problems: Sequence[Diagnostic]) -> str:
-    """A SARIF 2.1.0 log: problems where they are, steps where they are asked for."""
+def sarif(shown: Shown, plan: "Plan", problems: Sequence[Diagnostic], *, each: bool = True) -> str:  # noqa: ARG001
+    """A SARIF 2.1.0 log: problems where they are, steps where they are asked for, each by itself."""
     found = [
         _result(one.code, one.severity, f"{one.message}. {one.help}", (one.path, one.line, one.column))
         for one in sorted(set(problems), key=lambda one: (one.severity != "error", one.path, one.line, one.column))

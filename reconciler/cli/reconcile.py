@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.options import Duration, acting, forms, names, require_with
+from reconciler.cli.options import Duration, acting, forms, names, one_by_one, require_with
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 @names
 @click.option("--wait", is_flag=True, help="Until it was looked at, and what that ordered is done or cannot be.")
 @click.option("--timeout", "timeout_s", type=Duration(), default=60.0, show_default=True, help="For that.")
+@one_by_one
 @acting
 @forms
-def command(*, about: dict[str, str], wait: bool, timeout_s: float, where: Where, form: str) -> int:
+def command(*, about: dict[str, str], wait: bool, timeout_s: float, each: bool, where: Where, form: str) -> int:
     """Have the running reconciler look now at EDGE, or at MODEL on it, and try what was refused or waits for the world.
 
     One name is whichever it knows: an edge, a model or dataset wherever it is, an object; without one it looks at the
@@ -37,14 +38,15 @@ def command(*, about: dict[str, str], wait: bool, timeout_s: float, where: Where
         answered(form, "Reconciliation", {**told, **answer}, what)
         return 0
     if not wait:
-        left = _left(_seen(where, about)[0])
-        words = "".join(f"\n  {one}" for one in left)
+        seen = _seen(where, about)[0]
+        left = _left(seen, each=True)
+        words = "".join(f"\n  {one}" for one in _left(seen, each=each))
         answered(form, "Reconciliation", {**told, "asked": True, "left": left}, f"it looks at {what} now{words}")
         return 0
     held = f"; the plan is held: {answer['held']}" if answer.get("held") else ""
     words = f"looked at {what}: {counted(answer['counts'])}{held}"
-    seen = _served(where, _seen(where, about)[1], timeout_s, shows=form == "table")
-    return _tell(seen, form, {**told, **answer}, words)
+    awaited = _served(where, _seen(where, about)[1], timeout_s, shows=form == "table")
+    return _tell(awaited, form, {**told, **answer}, words, each=each)
 
 
 def _seen(where: Where, about: dict[str, str]) -> "tuple[Status, dict[str, str]]":
@@ -69,7 +71,7 @@ def _served(where: Where, said: dict[str, str], timeout_s: float, *, shows: bool
     return until_live(of_running(where, look), timeout_s, shows=shows)
 
 
-def _tell(seen: "Awaited", form: str, told: dict[str, Any], words: str) -> int:
+def _tell(seen: "Awaited", form: str, told: dict[str, Any], words: str, *, each: bool) -> int:
     """Say what came of it; the exit code."""
     from reconciler.cli.verbs import answered
     from reconciler.cli.wait import CODES, show_holds
@@ -77,18 +79,19 @@ def _tell(seen: "Awaited", form: str, told: dict[str, Any], words: str) -> int:
 
     answered(form, "Reconciliation", {**told, "word": seen.word, "holds": plain(seen.holds)}, words)
     if form == "table":
-        show_holds(seen.holds)
+        show_holds(seen.holds, each=each)
     return CODES[seen.word]
 
 
-def _left(seen: "Status") -> list[str]:
+def _left(seen: "Status", *, each: bool) -> list[str]:
     """What a look does not change, in words: what is held back for its content, and refused documents."""
+    from reconciler.cli.status import stand_alike
     from reconciler.errors import Retry, retry_of
 
-    quarantined = [
-        f"{row.edge} {row.model} is not tried: {row.said}"
-        for row in seen.rows
-        if row.phase in {"Rejected", "RolledBack"} and retry_of(row.code) is Retry.CONTENT
-    ]
+    quarantined = (
+        row for row in seen.rows if row.phase in {"Rejected", "RolledBack"} and retry_of(row.code) is Retry.CONTENT
+    )
+    told = [f"{what} is not tried: {said}" for what, _, said in stand_alike(quarantined, each=each)]
     refused = sum(problem.get("severity", "error") == "error" for problem in seen.problems)
-    return quarantined + ([f"{refused} documents are refused: `reconciler status`"] if refused else [])
+    many = f"{refused} documents are refused" if refused > 1 else "a document is refused"
+    return told + ([f"{many}: `reconciler status` shows where"] if refused else [])

@@ -1,10 +1,10 @@
 """`reconciler rollback`: the files as they were at a point of the log, in one new commit."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -87,7 +87,7 @@ def command(
 
         first = way(ahead.mirror.fetch())
         if form == "table" or not yes:
-            _show(first)
+            _show(first, effects(then, ahead.state, edge))
         if not first.files:
             answered(form, "Rollback", {"commit": "", "changes": []}, f"nothing differs from {at}")
             return 0
@@ -148,15 +148,54 @@ def to_pins(edge: str, then: "State", ahead: "Preview", head: str) -> Way:
     return Way(files, tuple(changes), tuple(left))
 
 
-def _show(way: Way) -> None:
+def effects(then: "State", now: "State", edge: str = "") -> list[str]:
+    """What becomes of what was ordered: `digits on 20 edges (edge-1 … edge-20): version 2 → 1`. edge: of it alone."""
+    from reconciler.history.keys import DECLARE, DELIVER, Key, spoken
+    from reconciler.history.timeline import labelled, named
+    from reconciler.natural import in_order
+    from reconciler.wording import grouped, names
+
+    pairs: list[tuple[tuple[str, str], Key]] = []
+    for stage in (DELIVER, DECLARE):
+        orders, before = now.stage(stage), then.stage(stage)
+        for text in in_order(orders.keys.keys() | before.keys.keys()):
+            is_, was, key = orders.known(text).order, before.known(text).order, Key.parse(text)
+            if is_ != was and edge in {"", key.edge}:
+                what = labelled(key.kind, named(key, is_ or was)) if key.edge else key.kind
+                pairs.append(((what, _becomes(is_, was)), key))
+    told = []
+    for (what, becomes), keys in grouped(pairs):
+        if keys[0].edge:
+            on = keys[0].edge if len(keys) == 1 else f"{len(keys)} edges ({names(key.edge for key in keys)})"
+            told.append(f"{what} on {on}: {becomes}")
+        else:
+            many = f"{len(keys)} of {what} ({names(spoken(key) for key in keys)})"
+            told.append(f"{spoken(keys[0]) if len(keys) == 1 else many}: {becomes}")
+    return told
+
+
+def _becomes(is_: Mapping[str, Any], was: Mapping[str, Any]) -> str:
+    """What becomes of an order that is as it was then."""
+    if not was:
+        return "it goes"
+    old, new = (str(one.get("version") or one.get("spec", {}).get("targetVersion") or "") for one in (is_, was))
+    if not is_:
+        return f"it comes back{f', in version {new}' if new else ''}"
+    return f"version {old or '(none)'} → {new}" if new and old != new else "it changes"
+
+
+def _show(way: Way, told: Sequence[str]) -> None:
     """The preview: talk, on stderr."""
-    from reconciler.cli.draw import screen, table
+    from reconciler.cli.draw import line, screen, table
 
     at = screen(sys.stderr)
     if way.changes:
-        table(("CHANGE", "FILE", ""), ((one.action, one.path, one.detail) for one in way.changes), at)
+        said = ((one.action, one.path, one.detail if one.action == "pin" else "") for one in way.changes)
+        table(("CHANGE", "FILE", ""), said, at)
+        for words in told or ["nothing that was ordered then differs from what is ordered now"]:
+            line(words, at=at)
     for words in way.left:
-        click.echo(f"note: {words}", err=True)
+        line(f"note: {words}", at=at)
 
 
 def _agree(yes: bool) -> None:

@@ -1,19 +1,21 @@
 """`reconciler run`: the hub in the foreground, saying what happens as it happens."""
 
 import contextlib
+import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from reconciler.cli.followed import settings_of
-from reconciler.cli.options import Duration, cluster, forms, repository, require_with, state
+from reconciler.cli.options import Duration, cluster, forms, one_by_one, repository, require_with, state
 from reconciler.errors import WorldUnavailable
 
 if TYPE_CHECKING:
-    from reconciler.history.status import ObjectRow, Row, Status
+    from reconciler.history.status import Status
     from reconciler.web.server import Door
 
 SHOWN: Final = 20
@@ -42,9 +44,10 @@ REFUSED, UNANSWERED, HELD, INTERRUPTED = 3, 4, 5, 130
     help="Stop when all is as Git says (0), or documents are refused (3), nobody answers (4), a plan is held (5).",
 )
 @click.option("--timeout", "timeout_s", type=Duration(), default=300.0, show_default=True, help="With --once: seconds.")
+@one_by_one
 @state
 @forms
-def command(once: bool, timeout_s: float, agents: bool, form: str, **options: Any) -> int:
+def command(once: bool, timeout_s: float, agents: bool, each: bool, form: str, **options: Any) -> int:
     """Follow a repository, keep every edge of this machine as it says, and tell what happens until stopped.
 
     With --kubeconfig, --context or --in-cluster it is the objects of that cluster that are kept as Git says.
@@ -66,7 +69,7 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
         door = None if once or settings.listen == "off" else _door(settings.listen, stack)
         hub = HubProcess(settings, supervise=agents)
         click.echo(f"following {settings.branch} of {settings.repo}; state in {settings.state_dir}", err=True)
-        narrator = Narrator(hub.record, options["state_dir"], form)
+        narrator = Narrator(hub.record, options["state_dir"], form, each=each)
         hub.log.subscribe(narrator.hear)
         told = threading.Event()
         if door is not None:
@@ -81,6 +84,7 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
         with narrator, stopped_by_signals(stop), failed_by_threads(hub.queue.fail):
             if not once:
                 hub.run()
+                tell_stopped(hub.stopped)
                 return 0
             try:
                 seen = hub.once(timeout_s)
@@ -88,7 +92,7 @@ def command(once: bool, timeout_s: float, agents: bool, form: str, **options: An
                 if told.is_set():
                     return INTERRUPTED
                 raise
-    return INTERRUPTED if told.is_set() else verdict(seen)
+    return INTERRUPTED if told.is_set() else verdict(seen, each=each)
 
 
 def _door(listen: str, stack: contextlib.ExitStack) -> "Door":
@@ -96,6 +100,16 @@ def _door(listen: str, stack: contextlib.ExitStack) -> "Door":
     from reconciler.web.server import Door
 
     return stack.enter_context(contextlib.closing(Door(listen)))
+
+
+def tell_stopped(edges: Sequence[str]) -> None:
+    """What ended with the hub: who stopped it should know what does not serve any more."""
+    from reconciler.wording import names
+
+    if edges:
+        agents = "the agent of 1 edge" if len(edges) == 1 else f"the agents of {len(edges)} edges"
+        said = f"stopped, and with it {agents} ({names(edges)}) and the runtimes of their models"
+        click.echo(f"{said}: they serve again at the next `reconciler run`", err=True)
 
 
 def _handed_over(log: Path) -> None:
@@ -111,37 +125,36 @@ def _handed_over(log: Path) -> None:
         time.sleep(0.1)
 
 
-def verdict(seen: "Status") -> int:
-    """The exit code of `run --once`, with the reason on stderr where it is not 0."""
-    from reconciler.history.keys import spoken
+def verdict(seen: "Status", *, each: bool = False) -> int:
+    """The exit code of `run --once`, with the reason on stderr where it is not 0. each: of every row by itself."""
+    from reconciler.cli.draw import line, problems, screen
+    from reconciler.cli.status import stand_alike
+    from reconciler.diagnostics import Diagnostic, printable
 
+    at = screen(sys.stderr)
     waiting = [row for row in seen.rows if not row.settled]
     objects = [one for one in seen.objects if not one.settled]
     is_silent = any(row.under_way for row in waiting) or any(one.open for one in objects)
-    for row in waiting:
-        click.echo(f"{row.edge} {row.model}: {row.phase}: {_said(row)}", err=True)
-    for one in objects[:SHOWN]:
-        click.echo(f"{spoken(one.key)}: {one.stands}: {_said(one)}", err=True)
-    if len(objects) > SHOWN:
-        click.echo(f"and {len(objects) - SHOWN} objects more", err=True)
+    told = stand_alike([*waiting, *objects], each=each)
+    most = len(told) if each else SHOWN
+    for what, phase, said in told[:most]:
+        line(printable(f"{what}: {phase}: {said or 'no answer yet'}"), at=at)
+    if len(told) > most:
+        line(f"and {len(told) - most} more: `reconciler status`", at=at)
     if seen.refused:
-        from reconciler.diagnostics import Diagnostic, render_all
-
-        click.echo(render_all([Diagnostic.from_dict(dict(problem)) for problem in seen.problems]), err=True)
+        problems([Diagnostic.from_dict(dict(problem)) for problem in seen.problems], at, each=each)
         return REFUSED
     if seen.converged and not seen.suspended:
         return 0
     if seen.held is not None:
-        click.echo(f"plan {seen.held.digest} is held: {seen.held.reason}", err=True)
+        held = seen.held
+        line(f"plan {held.digest} is held: {held.reason}; `reconciler approve {held.digest}` releases it", at=at)
         return HELD
     if seen.suspended:
-        click.echo(seen.suspended[0].words, err=True)
+        first = seen.suspended[0]
+        line(first.words + (f"; `{first.ends}` ends it" if first.ends else ""), at=at)
         return HELD
     if is_silent or not (waiting or objects):  # nothing of what is known stands against it
-        click.echo(f"{seen.standing.word}: {seen.standing.why}", err=True)
+        line(f"{seen.standing.word}: {seen.standing.why}", at=at)
         return UNANSWERED
     return HELD
-
-
-def _said(one: "Row | ObjectRow") -> str:
-    return one.said or one.standing.why or "no answer yet"

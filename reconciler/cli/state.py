@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from reconciler.cli.options import chosen, completing, where, wide_forms
+from reconciler.cli.options import chosen, completing, one_by_one, where, wide_forms
 from reconciler.cli.where import Where
 
 
@@ -17,9 +17,10 @@ from reconciler.cli.where import Where
     help="The point: an entry, a time, or the end of a commit's reign.",
 )
 @chosen
+@one_by_one
 @where
 @wide_forms
-def command(*, at: str | None, about: dict[str, str], where: Where, form: str) -> None:
+def command(*, at: str | None, about: dict[str, str], each: bool, where: Where, form: str) -> None:
     """Show what every edge was to have and what it served at a point of the log; at its end without --at.
 
     EDGE and MODEL (a model, dataset or object) narrow it down; one name is whichever the log knew then. TIME is 90m, 1h
@@ -33,7 +34,7 @@ def command(*, at: str | None, about: dict[str, str], where: Where, form: str) -
         from reconciler.cli.draw import line
 
         line(f"entry {seen.seq}, recorded at {shown(seen.time)}", "bold")
-        show(seen, is_wide=form == "wide", about=about)
+        show(seen, is_wide=form == "wide", about=about, each=each)
         return
     from reconciler.cli.output import write
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from reconciler.cli.options import Duration, completing, forms, names, require_with, where
+from reconciler.cli.options import Duration, completing, forms, names, one_by_one, require_with, where
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -36,10 +36,19 @@ CODES: Final = {"live": 0, "failing": 1, "refused": 3, "under way": 4, "unread":
 @click.option("--timeout", "timeout_s", type=Duration(), default=300.0, show_default=True, help="Seconds.")
 @click.option("--repo", type=click.Path(path_type=Path, file_okay=False, exists=True), help="A work tree of it.")
 @click.option("--branch", default="", help="What the hub follows, where it cannot say.  [default: main]")
+@one_by_one
 @where
 @forms
 def command(
-    *, about: dict[str, str], commit: str, timeout_s: float, repo: Path | None, branch: str, where: Where, form: str
+    *,
+    about: dict[str, str],
+    commit: str,
+    timeout_s: float,
+    repo: Path | None,
+    branch: str,
+    each: bool,
+    where: Where,
+    form: str,
 ) -> int:
     """Wait until a commit is live, of EDGE and MODEL alone where they are given, or say what holds it.
 
@@ -70,7 +79,7 @@ def command(
         return found
 
     answer = until_live(of_running(where, look), timeout_s, shows=form == "table")
-    tell(answer, form)
+    tell(answer, form, each=each)
     return CODES[answer.word]
 
 
@@ -220,7 +229,7 @@ def committed(
     return CODES[seen.word]
 
 
-def tell(answer: "Awaited", form: str) -> None:
+def tell(answer: "Awaited", form: str, *, each: bool = False) -> None:
     """Say how it stands: for people what holds it, else the answer itself."""
     if form != "table":
         from reconciler.cli.output import write
@@ -230,20 +239,21 @@ def tell(answer: "Awaited", form: str) -> None:
     from reconciler.cli.draw import line
 
     line(_summed(answer), "green" if answer.word == "live" else "red")
-    show_holds(answer.holds)
+    show_holds(answer.holds, each=each)
 
 
-def show_holds(holds: "Sequence[Hold]") -> None:
-    """What holds it, for people: a line for those that are held alike."""
+def show_holds(holds: "Sequence[Hold]", *, each: bool = False) -> None:
+    """What holds it, for people: a line for those that are held alike. each: a line for each."""
     from reconciler.cli.draw import line
     from reconciler.diagnostics import printable
-    from reconciler.history.awaited import grouped
+    from reconciler.history.awaited import alike
 
-    said = grouped(holds)
-    for hold in said[:SHOWN]:
+    said = alike(holds, each=each)
+    most = len(said) if each else SHOWN
+    for hold in said[:most]:
         line(printable(f"  {hold.words}"))
-    if len(said) > SHOWN:
-        line(f"  and {len(said) - SHOWN} more: `reconciler status`")
+    if len(said) > most:
+        line(f"  and {len(said) - most} more: `reconciler status`")
 
 
 def _summed(answer: "Awaited") -> str:

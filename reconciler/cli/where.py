@@ -82,13 +82,14 @@ class Where:
         return self._told_here(words, follow=follow)
 
     def _told_here(self, words: Mapping[str, str], *, follow: bool) -> Iterator[Any]:
-        from reconciler.web.records import LOOK_S, Wanted, past_records, record
+        from reconciler.web.records import LOOK_S, Contents, Wanted, past_records, record
         from reconciler.wiring.past import edge_alone, opened
 
         with opened(self.state_dir, edge_alone(self.state_dir)) as past:
             wanted = Wanted.of(words, past)
             head = past.log.head().seq
             yield from past_records(past, wanted, head)
+            contents = Contents(past.replay.at()) if follow else None
             for entry in past.news(head, LOOK_S) if follow else ():
                 if wanted.has(entry):
-                    yield record(entry, past.log.find)
+                    yield record(entry, past.log.find, contents)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from reconciler.web.answers import Walk
 
 
+INDENT = 15  # where what is said of a link begins
 BEGINS = frozenset(
     {"serving", "applied", "drift", "wanted", "today", "held back", "held", "suspended", "problem"}
 )  # links that no link above caused
@@ -56,12 +57,14 @@ def show(walk: "Walk", *, is_short: bool = False) -> None:
 
     line(spoken(walk.key), "bold")
     if not walk.standing.is_as_git and not any(link.what in {"held back", "held"} for link in walk.links):
-        line(printable(f"   {walk.standing.word:<10}  {sentence(walk.standing.why, walk.standing.way_out)}"))
+        said = sentence(walk.standing.why, walk.standing.way_out)
+        line(printable(f"   {walk.standing.word:<10}  {said}"), hang=INDENT)
     for link in walk.links:
         if is_short and link.what not in ENDS:
             continue
         arrow = "   " if link.what in BEGINS else " ← "
         when = f"{shown(link.time)}  " if link.time else ""
-        line(printable(f"{arrow}{link.what:<10}  {when}{link.text}"))
+        begins = f"{arrow}{link.what:<10}  {when}"
+        line(printable(f"{begins}{link.text}"), hang=len(begins))
         if link.what in {"line", "today"}:
-            line(printable(f"{'':15}{link.place} in commit {link.commit[:7]} by {link.author}"), "bold")
+            line(printable(f"{'':15}{link.place} in commit {link.commit[:7]} by {link.author}"), "bold", hang=INDENT)

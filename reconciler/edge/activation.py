@@ -115,7 +115,8 @@ class ServedModel(Holding):
         wanted = runtime_spec(slots.directory, spec)
         if not self._tools.store.check(staged.sha256):
             self._tools.store.evict(staged.sha256)
-            raise StorageExhausted(f"{staged.sha256[:12]} changed on disk after it was verified; it is fetched again")
+            changed = f"version {spec['version']} changed on disk after it was verified"
+            raise StorageExhausted(f"{changed}; it is fetched again")
         reused = running if running is not None and running.spec == wanted else None
         runtime = reused or self._started(job, wanted, standing)
         try:

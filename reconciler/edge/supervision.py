@@ -63,6 +63,7 @@ class Agents:
         self._wanted: set[str] = set()
         self._changed = threading.Condition()
         self._stopping = self._hurried = False
+        self.stopped: tuple[str, ...] = ()  # the edges whose agents `stop` ended
 
     def want(self, edges: Iterable[str]) -> None:
         """Start what is missing; stop what is no longer wanted."""
@@ -147,6 +148,7 @@ class Agents:
         """End every agent, and with it its runtimes, in an orderly way; by force after STOP_S, or when hurried."""
         with self._changed:
             self._stopping = True
+            self.stopped = tuple(self._agents)
             self._dismiss_all(signal.SIGTERM)
             self._changed.wait_for(lambda: self._hurried or not self._agents, STOP_S)
             self._dismiss_all(signal.SIGKILL)

@@ -161,6 +161,7 @@ class EdgeWork:
                 raise
             staged = self._tools.store.stage(artifact, self._watched(job, spec), lambda: job.stopped)
         data = {"sha256": staged.sha256, "size": staged.size, "fetched": staged.fetched, "tree": staged.tree}
+        data["version"] = spec["version"]
         trusted = {} if spec["sha256"] else {"trusted": f"{spec['url']} {spec['version']}"}
         self._tools.say(job, ev.ARTIFACT_STAGED, data | trusted)
         reached("edge.staged")
@@ -169,7 +170,8 @@ class EdgeWork:
     def _watched(self, job: Job, spec: dict[str, Any]) -> Callable[[str, int, int | None], None]:
         def progress(stage: str, done: int, total: int | None) -> None:
             if stage != job.stage and stage in TOLD:
-                self._tools.say(job, TOLD[stage], {"sha256": spec["sha256"], "url": spec["url"], "done": done})
+                about = {"sha256": spec["sha256"], "url": spec["url"], "version": spec["version"]}
+                self._tools.say(job, TOLD[stage], about | {"done": done})
             job.stage, job.done, job.total = stage, done, total
 
         return progress

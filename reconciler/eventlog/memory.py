@@ -16,9 +16,18 @@ from reconciler.ports import Clock, Verification
 
 
 class MemoryLog(Ledger):
-    """`ports.EventLog` over a list. name: `/hub` or `/edge/<name>`."""
+    """`ports.EventLog` over a list. name: `/hub` or `/edge/<name>`.  blobs: of a log that this one goes on from."""
 
-    def __init__(self, name: str, clock: Clock, *, log_id: str = "", new_id: Callable[[], str] = new_log_id) -> None:
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        *,
+        log_id: str = "",
+        new_id: Callable[[], str] = new_log_id,
+        blobs: Callable[[str], bytes | None] = lambda _: None,
+    ) -> None:
+        self._behind = blobs
         self._new_id = new_id
         log_id = log_id or new_id()
         super().__init__(f"{name}/{log_id}", clock, Tail(EMPTY, 0, ""))
@@ -73,7 +82,8 @@ class MemoryLog(Ledger):
 
     def blob(self, oid: str) -> bytes | None:
         """See `ports.EventLog`."""
-        return self._blobs.get(oid)
+        found = self._blobs.get(oid)
+        return self._behind(oid) if found is None else found
 
     def verify(self, progress: Callable[[int], None] | None = None) -> Verification:
         """See `ports.EventLog`."""

@@ -14,10 +14,11 @@ from reconciler.history import standing as standings
 from reconciler.history.events import Entry
 from reconciler.history.status import ObjectRow, Row, Status
 from reconciler.history.times import shown
+from reconciler.natural import in_order
+from reconciler.wording import general, grouped, names
 
 LIVE, MOVING, WAITS, FAILING, REFUSED, UNREAD = "live", "under way", "waits", "failing", "refused", "unread"
 WORST: Final = (REFUSED, FAILING, WAITS, UNREAD, MOVING)  # of several things that hold it the first one is told
-NAMED: Final = 3  # of those that are held alike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class Hold:
 
     word: one of `under way`, `waits`, `failing`, `refused`, `unread`.  by_itself: whether it may end without anybody.
     until: when that is looked at next (RFC 3339), "" where it is no matter of time.  ends: a command, or in words what
-    somebody does, that ends it.
+    somebody does, that ends it.  edge, model: of a row of the status, or the edge for which a document is refused.
     """
 
     what: str
@@ -35,6 +36,8 @@ class Hold:
     by_itself: bool = False
     until: str = ""
     ends: str = ""
+    edge: str = ""
+    model: str = ""
 
     @property
     def words(self) -> str:
@@ -60,19 +63,35 @@ class Awaited:
     seq: int = 0
 
 
-def grouped(holds: Iterable[Hold]) -> list[Hold]:
-    """The same, those that differ only in what they are about as one, which counts them and names the first."""
-    same: dict[Hold, list[str]] = {}
-    for hold in holds:
-        same.setdefault(replace(hold, what=""), []).append(hold.what)
-    return [replace(hold, what=_listed(names)) for hold, names in same.items()]
+def alike(holds: Iterable[Hold], *, each: bool = False) -> list[Hold]:
+    """The same, those that differ only in what they are about, and in when that is tried again, as one, which counts
+    them and names them, with the first such time. each: one by one.
+    """
+    return [
+        those[0]
+        if len(those) == 1
+        else replace(hold, what=_listed(those), until=min((one.until for one in those if one.until), default=""))
+        for hold, those in grouped(((_of_any(hold), hold) for hold in holds), each=each)
+    ]
 
 
-def _listed(names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return names[0]
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{len(names)} ({', '.join(names[:NAMED])}{more})"
+def _of_any(hold: Hold) -> Hold:
+    """The same, whatever it is about."""
+    own = {hold.edge: "EDGE"}
+    why = general(hold.why, own | {shown(hold.until): "TIME"})
+    return replace(hold, what=_subject(hold), edge="", until="", why=why, ends=general(hold.ends, own))
+
+
+def _subject(hold: Hold) -> str:
+    """What is held, on whichever edge; "" of what is on none."""
+    return hold.model or (hold.what if hold.edge else "")
+
+
+def _listed(those: Sequence[Hold]) -> str:
+    if not those[0].edge:
+        return f"{len(those)} ({names(one.what for one in those)})"
+    edges = in_order(one.edge for one in those)
+    return f"{_subject(those[0])} on {len(edges)} edges ({names(edges)})"
 
 
 class Line:
@@ -173,7 +192,7 @@ def _of_documents(seen: Status, read: Sequence[Entry], keys: frozenset[str]) -> 
         if not read or path in files or path in keys:
             place = f"{path}:{problem.get('line', 1)}"
             why = f"{problem['code']}: {problem['message']}"
-            yield Hold(what=place, word=REFUSED, why=why)
+            yield Hold(what=place, word=REFUSED, why=why, edge=str(problem.get("edge", "")))
 
 
 def _of_plans(seen: Status, newer: list[str], *, is_all: bool) -> Iterable[Hold]:
@@ -198,5 +217,13 @@ def _of_row(one: Row | ObjectRow) -> Hold | None:
         return None
     is_under_way = one.under_way if isinstance(one, Row) else one.open
     word = FAILING if standing.word == standings.FAILING else MOVING if is_under_way else WAITS
-    by_itself = is_under_way or bool(standing.until or standing.again)
-    return Hold(what=what, word=word, why=standing.why, by_itself=by_itself, until=standing.until, ends=standing.ends)
+    return Hold(
+        what=what,
+        word=word,
+        why=standing.why,
+        by_itself=is_under_way or bool(standing.until or standing.again),
+        until=standing.until,
+        ends=standing.ends,
+        edge=one.edge if isinstance(one, Row) else "",
+        model=one.model if isinstance(one, Row) else "",
+    )

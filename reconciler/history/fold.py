@@ -12,7 +12,7 @@ from reconciler.history.events import Entry, Event, rfc3339
 from reconciler.history.keys import Key, stage_of
 from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State, Wish, fingerprint
 
-CODE_VERSION: Final = 20  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 21  # of the fold: snapshots made by another one are dropped
 INSTEAD: Final = "; what serves instead: "
 
 
@@ -245,6 +245,8 @@ def _apply_failed(state: State, entry: Entry) -> None:
             "seq": entry.seq,
             "time": event.time,
         }
+        if _is_current(served, event) and served.order.get("version"):
+            mine.holds[event.subject][data["quarantine"]]["version"] = str(served.order["version"])
     served.tries += 1
     if not _is_current(served, event):
         return

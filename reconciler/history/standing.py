@@ -19,6 +19,13 @@ AS_GIT, WAITS, FAILING = "as Git says", "waits", "failing"
 WORDS: Final = (AS_GIT, WAITS, FAILING)
 UNSTABLE_S: Final = 600.0  # a window in which what is served and lost is counted: see edge.stability
 UNHEARD: Final = EdgeSeen()
+UNDER_WAY: Final[Mapping[str, str]] = {
+    "Desired": "its edge has not begun yet",
+    "Downloading": "its edge downloads it",
+    "Verified": "its edge has its bytes, and unpacks them",
+    "Staged": "its edge has it, and is to load it",
+    "Active": "it serves, and its edge has still to say that all of it is done",
+}
 TRY_NOW: Final = "reconciler reconcile "
 
 
@@ -144,11 +151,13 @@ class Standings:
             return Standing(word=WAITS, why=silent)
         if served.open:
             code = f"{served.code}: " if served.code else ""
-            said = f"{code}{served.message}" if served.message else f"it is {served.phase}"
+            said = f"{code}{served.message}" if served.message else _under_way(key, served)
             return Standing(word=WAITS, why=said, **self._tried(key, served))
         if why := mine.waits.get(text):
             until, ends = mine.wish(text).until, next((stop.ends for stop in self._stopping(key, served)), "")
-            if not ends and mine.holds.get(text):
+            if not ends and any(
+                f"{hold['code']}: {hold['reason']}" == why for hold in mine.holds.get(text, {}).values()
+            ):
                 ends = f"reconciler release {key.edge} {named(key, served.order)}"
             return Standing(word=WAITS, why=why, until=until, ends=ends)
         if plan := self._holding(text):
@@ -167,6 +176,13 @@ class Standings:
         for stop in self._stopping(key, served):  # whoever edits it by hand is not hindered: nothing keeps it so
             return Standing(word=WAITS, why=stop.words, until=stop.until, ends=stop.ends)
         return None
+
+
+def _under_way(key: Key, served: Served) -> str:
+    """What becomes of an order just now, in words."""
+    if not key.edge:
+        return "the API server has not answered yet"
+    return UNDER_WAY.get(served.phase, f"it is {served.phase}")
 
 
 def untold(key: Key, served: Served, state: State) -> str:

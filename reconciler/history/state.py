@@ -151,7 +151,7 @@ class StageState(msgspec.Struct, kw_only=True, omit_defaults=True):
     undoes: dict[str, str] = {}  # key -> fingerprint of what it goes back to, by a commit that undoes: not done yet
     approved: dict[str, str] = {}  # key that is to go -> digest of the plan that was released: not done yet
     problems: dict[str, list[dict[str, Any]]] = {}  # key -> diagnostics in force
-    holds: dict[str, dict[str, dict[str, Any]]] = {}  # key -> content digest -> {reason, code, seq, time}
+    holds: dict[str, dict[str, dict[str, Any]]] = {}  # key -> content digest -> {reason, code, seq, time, version}
     held_plan: HeldPlan | None = None
     deletes: list[str] = []  # times of delete intents in the hour before the newest one
     plans: int = 0  # version of the stream `plan/<stage>`: who plans from an older state is refused by the log

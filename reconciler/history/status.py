@@ -21,8 +21,8 @@ from reconciler.history.standing import (
     tally,
     untold,
 )
-from reconciler.history.state import FAILED, PINNED, EdgeSeen, Served, State, suspended_by
-from reconciler.history.timeline import drift_words, named, stays_words, unproven_words
+from reconciler.history.state import FAILED, PINNED, EdgeSeen, Served, StageState, State, suspended_by
+from reconciler.history.timeline import content_words, drift_words, named, stays_words, unproven_words
 from reconciler.history.times import shown
 from reconciler.model.identity import EDGE_LABEL, GROUP
 from reconciler.natural import natural
@@ -70,6 +70,11 @@ class Row:
     def settled(self) -> bool:
         """Whether the edge has said that it is as Git says."""
         return self.standing.is_as_git
+
+    @property
+    def stands(self) -> str:
+        """Its phase for people: of what failed, and is tried again by itself, that it is."""
+        return "Retrying" if self.open and self.code not in {"", UNPROVEN} else self.phase
 
     @property
     def under_way(self) -> bool:
@@ -173,13 +178,29 @@ class Edge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """One content digest that an edge is not given again until the content changes or a person releases it."""
+    """One content digest that an edge is not given again until the content changes or a person releases it.
+
+    version: that had this content when it was refused; "" where the log does not say.  model: see named.
+    """
 
     key: str
     digest: str
     code: str
     reason: str
     time: str
+    version: str = ""
+    model: str = ""
+
+    @property
+    def what(self) -> str:
+        """`version 3`, or, where the log does not say of which version it is, the beginning of the digest."""
+        return content_words(self.version, self.digest)
+
+    @property
+    def ends(self) -> str:
+        """The command by which a person lets it go."""
+        key = Key.parse(self.key)
+        return f"reconciler release {key.edge} {self.model or key.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -408,7 +429,7 @@ def _rows(state: State, keys: Iterable[str], suspended: tuple[Suspension, ...], 
         served = mine.known(text)
         if served.operation or text in mine.waits:
             key = Key.parse(text)
-            held = _quarantined(key, served, mine.holds.get(text, {}))
+            held = _quarantined(key, served, mine, mine.holds.get(text, {}))
             why = mine.waits.get(text) or standings.stopped(key, served)
             waits = sentence("" if why == coded(served.code, served.message) else why, held)
             found.append(_row(key, served, state, waits, standings.of(key, served)))
@@ -490,11 +511,20 @@ def _stops(suspended: Iterable[Suspension]) -> dict[str, Stop]:
     return {one.scope: Stop(one.words, one.until, one.ends) for one in suspended}
 
 
-def _quarantined(key: Key, served: Served, holds: Mapping[str, Any]) -> str:
-    """What of this key is held back, and who lets it go; "" when nothing is."""
-    if not holds:
+def _quarantined(key: Key, served: Served, mine: StageState, holds: Mapping[str, Any]) -> str:
+    """What of this key is held back that is wanted, and who lets it go; "" when nothing is.
+
+    What nobody wants any more is no news of a row: `status --held` and `why` have it.
+    """
+    waits = str(key) in mine.waits
+    if not holds or not (waits or served.phase in FAILED):
         return ""
-    what = "it" if served.phase in FAILED else ", ".join(digest[:12] for digest in sorted(holds))
+    wanted = mine.wish(key).version if waits else str(served.order.get("version", ""))
+    about = {digest: hold for digest, hold in holds.items() if hold.get("version", wanted) == wanted}
+    if not about:
+        return ""
+    several = ", ".join(content_words(hold.get("version", ""), digest) for digest, hold in sorted(about.items()))
+    what = "it" if served.phase in FAILED else several
     return f"{what} is held back until `reconciler release {key.edge} {named(key, served.order)}`"
 
 
@@ -555,7 +585,15 @@ def _held(state: State) -> Held | None:
 
 def _holds(state: State) -> list[Hold]:
     return [
-        Hold(key=key, digest=digest, code=hold["code"], reason=hold["reason"], time=hold["time"])
+        Hold(
+            key=key,
+            digest=digest,
+            code=hold["code"],
+            reason=hold["reason"],
+            time=hold["time"],
+            version=hold.get("version", ""),
+            model=named(Key.parse(key), state.stage(DELIVER).known(key).order),
+        )
         for key, digests in _sorted(state.stage(DELIVER).holds)
         for digest, hold in sorted(digests.items())
     ]

@@ -51,6 +51,11 @@ def size(count: int) -> str:
     raise AssertionError
 
 
+def content_words(version: str, digest: str) -> str:
+    """`version 3`; of content of which the version is not known the beginning of its digest."""
+    return f"version {version}" if version else digest[:12]
+
+
 def counted(counts: Mapping[str, int]) -> str:
     """`3 to update, 1 to delete, 1 waiting`; `nothing to do` when all are zero."""
     said = [f"{n} waiting" if name == "waiting" else f"{n} to {name}" for name, n in counts.items() if n]
@@ -73,9 +78,11 @@ def _commit(event: Event) -> str:
 
 def _ref_advanced(event: Event) -> str:
     data = event.data
-    reverts = f", back to {str(data['reverts'])[:7]}" if data.get("reverts") else ""
     files = len(data.get("files", {}))
-    said = f"{_commit(event)} by {data['author']}: {data['subject']} ({files} file{'s' * (files != 1)}{reverts})"
+    were = (
+        f", as {'they were' if files != 1 else 'it was'} in {str(data['reverts'])[:7]}" if data.get("reverts") else ""
+    )
+    said = f"{_commit(event)} by {data['author']}: {data['subject']} ({files} file{'s' * (files != 1)}{were})"
     odd = f"malformed, and read all the same: {', '.join(data['malformed'])}" if data.get("malformed") else ""
     empty = "nothing is declared there" if data.get("empty") else ""
     further = (odd, switch(data.get("before", {}), data.get("source", {})), data.get("missing", "") or empty)
@@ -260,6 +267,15 @@ def unproven_words(live: Data) -> str:
     return f"unproven: {live['unproven']}" if live.get("unproven") else ""
 
 
+def _content(data: Data) -> str:
+    return content_words(str(data.get("version", "")), str(data.get("sha256", "")))
+
+
+def _staged(event: Event) -> str:
+    data = event.data
+    return f"staged {_content(data)}" + (f", fetched {size(data['fetched'])}" if data.get("fetched") else "")
+
+
 def _activated(event: Event) -> str:
     previous = event.data.get("previous")
     unproven = ", unproven" if unproven_words(event.data.get("live") or {}) else ""
@@ -306,9 +322,9 @@ WORDS: Final[dict[str, Callable[[Event], str]]] = {
     ev.DOWNLOAD_STARTED: _download("downloads"),
     ev.DOWNLOAD_RESUMED: _download("resumes"),
     ev.DOWNLOAD_FAILED: lambda e: f"download failed{_reason(e.data)}",
-    ev.ARTIFACT_VERIFIED: lambda e: f"verified {str(e.data.get('sha256', ''))[:12]}",
-    ev.ARTIFACT_STAGED: lambda e: f"staged {str(e.data['sha256'])[:12]}, fetched {size(e.data.get('fetched', 0))}",
-    ev.ARTIFACT_EVICTED: lambda e: f"evicted {str(e.data['sha256'])[:12]}",
+    ev.ARTIFACT_VERIFIED: lambda e: f"verified {_content(e.data)}",
+    ev.ARTIFACT_STAGED: _staged,
+    ev.ARTIFACT_EVICTED: lambda e: f"removed {_content(e.data)} from its disk, as nothing there needs it",
     ev.MODEL_ACTIVATED: _activated,
     ev.MODEL_ROLLEDBACK: lambda e: f"went back to {_version(e.data)}{_reason(e.data)}",
     ev.MODEL_DEGRADED: lambda e: f"degraded{_reason(e.data)}",

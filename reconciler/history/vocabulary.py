@@ -40,9 +40,10 @@ VOCABULARY: Final[tuple[Word, ...]] = (
     ),
     *_words(
         ON_EDGE,
+        ("Desired", "It is ordered, and its edge has not begun.", NOTHING),
         (
-            "Desired",
-            "It is ordered, and its edge has not begun, or failed and tries again at the time in the message.",
+            "Retrying",
+            "A server or a runtime did not answer the edge. The message says why, and when it goes on.",
             f"{NOTHING}; `reconciler reconcile EDGE MODEL` has it tried now",
         ),
         ("Downloading", "The edge fetches the bytes; what breaks off goes on where it was.", NOTHING),

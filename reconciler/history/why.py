@@ -12,7 +12,7 @@ from reconciler.history import events as ev
 from reconciler.history.events import Entry, Event
 from reconciler.history.keys import DELIVER, Key, scopes_of, stream_of
 from reconciler.history.state import EdgeSeen, Served, StageState, State, suspended_by
-from reconciler.history.timeline import drift_words, unproven_words, words
+from reconciler.history.timeline import drift_words, named, unproven_words, words
 from reconciler.history.times import is_over
 
 Find = Callable[[str], Entry | None]
@@ -267,7 +267,10 @@ def _path(place: str) -> str:
 
 def _held(key: Key, mine: StageState) -> Iterator[WhyLink]:
     for digest, hold in sorted(mine.holds.get(str(key), {}).items()):
-        text = f"{digest[:12]} is not given to {key.edge} again: {hold['code']}: {hold['reason']}"
+        version = hold.get("version", "")
+        what = f"version {version} ({digest[:12]})" if version else digest[:12]
+        lets = f"`reconciler release {key.edge} {named(key, mine.known(key).order)}` lets it be tried"
+        text = f"{what} is not given to {key.edge} again: {hold['code']}: {hold['reason']}; {lets}"
         yield WhyLink(what="held", text=text, time=hold["time"], seq=hold["seq"])
     plan = mine.held_plan
     if plan is not None and str(key) in plan.keys:

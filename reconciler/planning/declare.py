@@ -142,7 +142,7 @@ def _port_conflict(
         return known is None or _ordered_port(known.order) != port, one
 
     first, holder = min(rivals, key=lambda rival: rank(rival[0]))
-    return None if first == key else refusals.port_conflict(source, edge, port, holder)
+    return None if first == key else refusals.port_conflict(source, edge, port, holder, reach.ports_of(declared, edge))
 
 
 def _ordered_port(order: Mapping[str, Any]) -> object:

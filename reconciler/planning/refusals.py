@@ -1,15 +1,30 @@
-"""Diagnostics of declared objects that cannot be had, at their lines. May import: diagnostics, planning.declared.
+"""Diagnostics of declared objects that cannot be had, at their lines. May import: diagnostics, model.secrets, planning.
 
 In: objects and what was looked for.  Out: problems, to expansion. What is refused keeps what was ordered last.
 """
 
 import difflib
-from collections.abc import Iterable
-from typing import Any
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Final
 
 from reconciler.diagnostics import Diagnostic
+from reconciler.model.secrets import masked
 from reconciler.planning.declared import Object, node_labels, template_of
 
+WIDEST: Final = 240
+# What a problem of this code is about: by the first of these fields that stands on its line, that is pointed at.
+ABOUT: Final[Mapping[str, tuple[str, ...]]] = {
+    "RX214": ("name",),
+    "RX215": ("modelRef", "defaultVersion", "targetVersion", "version"),
+    "RX216": ("model", "dataset"),
+    "RX220": ("servingPort",),
+    "RX221": ("sha256sum", "digest"),
+    "RX227": ("edgeSelector", "edges"),
+    "RX224": ("nodeName", "nodeSelector"),
+    "RX225": ("replicas",),
+}
 SERVABLE = {"onnx": 8080}  # frameworks that the embedded runtime serves, with their default port
 
 
@@ -53,19 +68,20 @@ def unplaced(model: Object, named: Object | None) -> Diagnostic:
     return _refusal(model, field, "RX224", message, "name a declared Edge; what was ordered last stays")
 
 
-def port_conflict(source: Object, edge: Object, port: int, other: Object) -> Diagnostic:
-    """Two models on one edge would listen on one port, and `other` has it."""
+def port_conflict(source: Object, edge: Object, port: int, other: Object, taken: Iterable[int]) -> Diagnostic:
+    """Two models on one edge would listen on one port, and `other` has it. taken: what is asked for on that edge."""
     message = f"{other.name} already serves on port {port} of {edge.name} ({other.path}:{other.line})"
-    return _refusal(source, "servingPort", "RX220", message, "give one of them another servingPort")
+    free = next((one for one in range(port + 1, 65_536) if one not in set(taken)), None)
+    advice = "give one of them another servingPort" + (f": {free} is asked for by nothing there" if free else "")
+    return _refusal(source, "servingPort", "RX220", message, advice, edge=edge.name)
 
 
 def unknown_model(source: Object, name: str, models: Iterable[str]) -> Diagnostic:
     """A modelRef that leads to no Model."""
     near = difflib.get_close_matches(name, models, 1)
     advice = f"did you mean {near[0]}" if near else "declare the Model"
-    field = "template" if "template" in source.spec else "modelRef"
     message = f"{source.kind} {source.name} refers to Model {name}, which does not exist"
-    return _refusal(source, field, "RX215", message, f"{advice}; what was ordered last stays")
+    return _refusal(source, "modelRef", "RX215", message, f"{advice}; what was ordered last stays")
 
 
 def unknown_version(
@@ -100,21 +116,36 @@ def pin_unmatched(edge: Object, n: int) -> Diagnostic:
 
 def replicas_ignored(source: Object, edge: Object, replicas: int) -> Diagnostic:
     """An edge runs one."""
-    field = "replicas" if "replicas" in source.lines else "template"
     message = f"{source.name} asks for {replicas} replicas; {edge.name} runs one"
     advice = "an edge has one address for a port: leave replicas out"
-    return _refusal(source, field, "RX225", message, advice, is_warning=True)
+    return _refusal(source, "replicas", "RX225", message, advice, is_warning=True, edge=edge.name)
+
+
+def pointed(problem: Diagnostic, text: str) -> Diagnostic:
+    """A problem with the text of its line, and a caret under what of it is meant."""
+    shown = masked(text.rstrip("\r\n"))[:WIDEST]
+    if problem.snippet or not shown.strip():
+        return problem
+    for field in ABOUT.get(problem.code, ()):
+        found = re.search(rf"(?<![\w-]){field}\s*:\s*(\"[^\"]*\"|'[^']*'|[^\s,}}#][^,}}#]*)", shown)
+        if found:
+            return replace(problem, snippet=shown, column=found.start(1) + 1, width=len(found[1].rstrip()))
+    begins = len(shown) - len(shown.lstrip(" -"))
+    return replace(problem, snippet=shown, column=begins + 1, width=len(shown[begins:].rstrip()) or 1)
 
 
 def _refusal(
-    source: Object, field: str, code: str, message: str, advice: str, *, is_warning: bool = False
+    source: Object, field: str, code: str, message: str, advice: str, *, is_warning: bool = False, edge: str = ""
 ) -> Diagnostic:
+    """field: the line of which is named; in a set, what stands in its template has its line there."""
+    lines = (source.lines.get(name) for name in (field, f"template/{field}", "template"))
     return Diagnostic(
         code=code,
         message=message,
         path=source.path,
-        line=source.lines.get(field, source.line),
+        line=next((line for line in lines if line), source.line),
         column=1,
+        edge=edge,
         help=advice,
         severity="warning" if is_warning else "error",
     )

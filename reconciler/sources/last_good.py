@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from reconciler.diagnostics import BLOCKS_PRUNING, HOLDS_DELETES, Diagnostic
 from reconciler.errors import HistoryError
+from reconciler.history.keys import spoken
 from reconciler.history.state import State
 from reconciler.model.declaration import Declaration, declare, identity_of, is_foreign, says_api_version
 from reconciler.model.document import Document
@@ -23,6 +24,7 @@ from reconciler.model.kind import to_json
 from reconciler.planning.declared import Declared, Object
 from reconciler.planning.kinds import models
 from reconciler.planning.mutation import mutated_version
+from reconciler.planning.refusals import pointed
 from reconciler.sources.documents import read_documents
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.tree import FileChange, ManifestFile
@@ -55,6 +57,8 @@ class Candidate:
     slot: Slot | None  # None: it cannot be used
     line: int
     broken: bool = False  # what stood behind it may be in it
+    named: int = 0  # the line of its name, or of where that should be
+    text: str = ""  # what stands there
 
 
 @dataclass
@@ -215,7 +219,9 @@ class LastGood:
         is_unclear = bool(unread) and not documents
         by_line = _by_first_line(unread, documents)
         for document in documents:
-            candidate = Candidate(file.path, None, NOTHING, document.line)
+            line = document.position(("metadata", "name")).line
+            text = document.snippet(line)
+            candidate = Candidate(file.path, None, NOTHING, document.line, named=line, text=text)
             said = by_line.pop(document.first_line, []) if document.broken else []
             candidates.append(candidate)
             if document.data is None and not document.broken:  # a list, whose items are documents
@@ -232,7 +238,7 @@ class LastGood:
                 obj = _object(declaration, document)
                 objects.append(obj)
                 mutation = mutated_version(self.declared.get(obj.identity), obj)
-                found = [*found, mutation] if mutation is not None else found
+                found = [*found, pointed(mutation, document.snippet(mutation.line))] if mutation is not None else found
                 candidate.slot = Slot(f"{file.oid}#{document.index}", obj) if mutation is None else None
             problems += found
         if is_unclear:
@@ -387,6 +393,17 @@ def _object(declaration: Declaration, document: Document) -> Object:
     lines = {name: document.key_position(("spec", name)).line for name in spec if document.has(("spec", name))}
     for n, _ in enumerate(spec.get("pins") or ()):
         lines[f"pins/{n}"] = document.position(("spec", "pins", n)).line
+    for name in ("versions", "manifest"):  # where an entry says its digest, else where it begins
+        for n, _ in enumerate(spec.get(name) or ()):
+            entry = ("spec", name, n)
+            has = document.has((*entry, "sha256sum"))
+            lines[f"{name}/{n}"] = (
+                document.key_position((*entry, "sha256sum")) if has else document.position(entry)
+            ).line
+    for name in ("modelRef", "servingPort", "replicas"):
+        inner = ("spec", "template", "spec", name)
+        if document.has(inner):
+            lines[f"template/{name}"] = document.key_position(inner).line
     return Object(
         **declaration.identity._asdict(),
         labels=dict(declaration.labels),
@@ -415,15 +432,16 @@ def _mark_unreadable(problems: list[Diagnostic]) -> None:
 
 def _declared_twice(candidate: Candidate, rivals: list[tuple[str, int]]) -> Diagnostic:
     places = ", ".join(f"{path}:{line}" for path, line in sorted(rivals))
-    return Diagnostic(
+    found = Diagnostic(
         code="RX214",
-        message=f"{candidate.identity} is declared again at {places}",
+        message=f"{spoken(str(candidate.identity))} is declared again at {places}",
         path=candidate.path,
-        line=candidate.line,
+        line=candidate.named or candidate.line,
         column=1,
         notes=(BLOCKS_PRUNING,),  # one of them may have been meant as what is missing
         help="keep one of them; until then it stays as it was",
     )
+    return pointed(found, candidate.text)
 
 
 def _bare(document: Document) -> str:

@@ -25,6 +25,7 @@ from reconciler.planning.deliver import unmatched_pins
 from reconciler.planning.desired import Desired, Expansion, Frozen
 from reconciler.planning.gate import Judgement, judge_by
 from reconciler.planning.plan import BATCH, Plan, Step, counts_of
+from reconciler.planning.refusals import pointed
 from reconciler.planning.versions import Circumstances
 from reconciler.ports import Workers
 
@@ -495,12 +496,22 @@ class FromGit:
 def noticed(record: StageRecorder, expansions: Iterable[Expansion]) -> Sequence[Event]:
     """Problems of keys, where they differ from what the log says."""
     known, found = record.mine.problems, {}
+    texts: dict[str, list[str]] = {}
     for expansion in expansions:
-        problems = [problem.as_dict() for problem in _problems(expansion)]
+        problems = [_pointed(problem, record, texts).as_dict() for problem in _problems(expansion)]
         if problems != known.get(str(expansion.key), []):
             found[str(expansion.key)] = problems
     stream = f"problems/{record.name}"
     return [record.event(ev.MANIFESTS_CHECKED, stream, {"problems": found})] if found else []
+
+
+def _pointed(problem: Diagnostic, record: StageRecorder, texts: dict[str, list[str]]) -> Diagnostic:
+    """A problem with its line, as the log has the file. texts: the lines of those files that were looked at."""
+    oid = record.state.files.get(problem.path, "")
+    if oid and oid not in texts:
+        texts[oid] = (record.log.blob(oid) or b"").decode("utf-8", "replace").split("\n")
+    lines = texts.get(oid, [])
+    return pointed(problem, lines[problem.line - 1]) if 0 < problem.line <= len(lines) else problem
 
 
 def waiting(record: StageRecorder, expansions: Iterable[Expansion], plan: Plan) -> Sequence[Event]:

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from typing import Final
 
-from reconciler.diagnostics import Diagnostic, printable, render
+from reconciler.diagnostics import Diagnostic, printable
 from reconciler.history.keys import spoken
 from reconciler.history.standing import AS_GIT, FAILING, WAITS
 from reconciler.history.status import NEVER, ObjectRow, Row, Status, age, sentence
 from reconciler.history.timeline import counted, labelled, lost_words
+from reconciler.web.problems import render
 
 ROWS: Final = 500  # more are counted only: the command line shows all
 STYLE: Final = """

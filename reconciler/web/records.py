@@ -8,11 +8,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from reconciler.errors import NameUnknown, UsageError
-from reconciler.history.events import RECONCILE_RESUMED, RECONCILE_SUSPENDED, REF_ADVANCED, Entry, Event
-from reconciler.history.keys import DECLARE, Key, stage_of
+from reconciler.history.events import (
+    APPLY_INTENDED,
+    ARTIFACT_EVICTED,
+    ARTIFACT_STAGED,
+    ARTIFACT_VERIFIED,
+    RECONCILE_RESUMED,
+    RECONCILE_SUSPENDED,
+    REF_ADVANCED,
+    Entry,
+    Event,
+)
+from reconciler.history.keys import DECLARE, DELIVER, Key, stage_of
+from reconciler.history.state import State
 from reconciler.history.timeline import subject, words
 from reconciler.history.why import Find, stands_elsewhere
 from reconciler.natural import in_order, listed
@@ -23,6 +36,7 @@ from reconciler.web.moments import moment
 if TYPE_CHECKING:
     from reconciler.wiring.past import Past
 
+CONTENTS: Final = frozenset({ARTIFACT_STAGED, ARTIFACT_VERIFIED, ARTIFACT_EVICTED})  # what names bytes
 SUSPENSIONS: Final = frozenset({RECONCILE_SUSPENDED, RECONCILE_RESUMED})
 LOOK_S: Final = 0.2  # between two looks at a log that another process writes
 
@@ -161,9 +175,33 @@ def _is_object_of(edge: str, event: Event) -> bool:
     return key.name == edge if key.kind == "Edge" else key.name.endswith(f"-{edge}")
 
 
-def record(entry: Entry, find: Find | None = None) -> Record:
-    """One event, in words. find: another by its id, to say where its cause stands."""
-    event = entry.event
+class Contents:
+    """Of which version a content is, by the orders that were seen: what an older agent says of bytes is a digest."""
+
+    def __init__(self, state: State | None = None) -> None:
+        """state: what is ordered now, where the log is not read from its beginning."""
+        self._versions: dict[str, str] = {}
+        for served in state.stage(DELIVER).keys.values() if state is not None else ():
+            for spec in (served.before, served.order):
+                self._see(spec)
+
+    def _see(self, spec: Mapping[str, Any]) -> None:
+        if spec.get("sha256") and spec.get("version"):
+            self._versions[str(spec["sha256"])] = str(spec["version"])
+
+    def named(self, event: Event) -> Event:
+        """The same event, with the version where it has none; what it orders is known from here on."""
+        if event.type == APPLY_INTENDED:
+            self._see(event.data.get("spec") or {})
+        version = self._versions.get(str(event.data.get("sha256", ""))) if event.type in CONTENTS else None
+        if version is None or event.data.get("version"):
+            return event
+        return msgspec.structs.replace(event, data={**event.data, "version": version})
+
+
+def record(entry: Entry, find: Find | None = None, contents: Contents | None = None) -> Record:
+    """One event, in words. find: another by its id, to say where its cause stands.  contents: see there."""
+    event = entry.event if contents is None else contents.named(entry.event)
     elsewhere = find is not None and stands_elsewhere(entry, find)
     edge, model = subject(event)
     return Record(
@@ -188,12 +226,13 @@ def past_records(past: "Past", wanted: Wanted, head: int) -> Iterator[Record]:
     """What was asked for, oldest first, up to the entry `head`; read as it is taken."""
     after = max(wanted.after, wanted.cursor or 0)
     upto = min(head, past.log.seq_at(_before(wanted.until))) if wanted.until else head
+    contents = Contents(past.replay.at() if after or wanted.limit else None)
     entries = (entry for entry in past.log.read(after, upto) if wanted.has(entry))
     if wanted.cursor is not None:
         taken: Iterable[Entry] = islice(entries, wanted.limit or None)
     else:
         taken = _newest(entries, wanted.limit) if wanted.limit else entries
-    return (record(entry, past.log.find) for entry in taken)
+    return (record(entry, past.log.find, contents) for entry in taken)
 
 
 def _newest(entries: Iterable[Entry], many: int) -> Iterator[Entry]:

@@ -46,6 +46,8 @@ class ClusterStage:
     each object of our kinds that is not as it was, also by what declare did.
     """
 
+    stopped: tuple[str, ...] = ()  # no process of this machine ends with it
+
     def __init__(
         self,
         settings: Any,

@@ -61,6 +61,11 @@ class EdgeStage:
     def start(self, wanted: Callable[[], bool]) -> None:
         """Nothing: agents are started when it is known which there should be."""
 
+    @property
+    def stopped(self) -> tuple[str, ...]:
+        """The edges whose agents, with their runtimes, ended by `close`."""
+        return self._agents.stopped
+
     def is_heard(self, edges: Iterable[str]) -> bool:
         """Whether the agents of these edges were heard since this began."""
         return self.source.alive >= set(edges)

@@ -133,6 +133,11 @@ class HubProcess:
                 watcher.close()
             self._close(orderly=self._stopping.is_set())
 
+    @property
+    def stopped(self) -> tuple[str, ...]:
+        """The edges of this machine whose agents, with their runtimes, it ended with itself."""
+        return self.stage.stopped
+
     def _remember(self) -> None:
         """Have the collector of cycles look no more at what is kept by now: a look at 50,000 objects takes a second."""
         gc.freeze()

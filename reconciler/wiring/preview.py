@@ -2,12 +2,14 @@
 
 import contextlib
 import fcntl
+import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reconciler.diagnostics import Diagnostic
 from reconciler.edge.paths import StateDirectory
 from reconciler.engine.loop import NOTHING, Loop
 from reconciler.engine.queue import Cause, Queue, Trigger
@@ -22,6 +24,7 @@ from reconciler.history.state import State, ordering
 from reconciler.planning.declared import Declared
 from reconciler.planning.desired import Expansion
 from reconciler.planning.plan import Plan
+from reconciler.planning.remarks import one_endpoint, selects_nothing
 from reconciler.sources.cache import DocumentCache
 from reconciler.sources.mirror import Mirror
 from reconciler.sources.repository import DocumentRepository
@@ -71,13 +74,13 @@ class Preview:
             same_world(settings, state)
         self.followed, self.is_known = state.ref.commit, known is not None
         self._is_first = known is None
-        self._record = Recorder(MemoryLog("/hub", clock), clock, state, "hub")
+        log = MemoryLog("/hub", clock, blobs=past.log.blob) if past else MemoryLog("/hub", clock)
+        self._record = Recorder(log, clock, state, "hub")
         kind = Uncommitted if uncommitted else Mirror
         remote, source = remote_of(settings), state.ref.source
         mirror = kind(place.root / "preview.git", remote, settings.branch)
         if isinstance(mirror, Uncommitted):
             mirror.is_named = is_named
-        blob = past.log.blob if past else self._record.log.blob
         cache = self._hub if self._hub is not None else DocumentCache(place.cache)
         # A clone of what is followed is no other repository, and its folder is the one that is followed.
         is_same = source.get("repo") == str(remote) or (
@@ -87,7 +90,7 @@ class Preview:
         )
         folder = source["path"] if is_same and "path" not in settings.model_fields_set else settings.path
         repo = source["repo"] if is_same else ""
-        repository = DocumentRepository(mirror, state, blob, cache, folder, repo=repo)
+        repository = DocumentRepository(mirror, state, log.blob, cache, folder, repo=repo)
         self.mirror, self.state, self._repository = mirror, state, repository
         self._folder = settings.path
         self._stage: Deliver | Declare
@@ -189,6 +192,12 @@ class Preview:
             self._record.append(change.events)
         return self._repository.declared
 
+    def warnings(self) -> Iterator[Diagnostic]:
+        """What nothing is refused for, and whoever looks ahead should know."""
+        yield from selects_nothing(self._repository.declared)
+        if self._name == DELIVER:  # the edges of a cluster are machines of their own
+            yield from one_endpoint(self._repository.declared)
+
     def left_out(self) -> dict[str, str]:
         """The files of the plan's commit that are named as manifests are and are none of ours -> why each is left."""
         return (
@@ -248,12 +257,14 @@ def preview(
     uncommitted, is_named: see Preview.  hub: goes on from what a hub elsewhere knows, and from no log here.
     """
     root = Path(settings.state_dir)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        turn = (root / "preview.lock").open("w")
-    except OSError as error:
-        raise SettingInvalid(f"the state directory {root} cannot be written: {error.strerror}") from error
-    with turn, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        if not root.exists():  # whoever only looks makes none
+            root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="reconciler-plan-")))
+            settings = settings.model_copy(update={"state_dir": root})
+        try:
+            turn = stack.enter_context((root / "preview.lock").open("w"))
+        except OSError as error:
+            raise SettingInvalid(f"the state directory {root} cannot be written: {error.strerror}") from error
         fcntl.flock(turn, fcntl.LOCK_EX)
         is_here = hub is None and StateDirectory(root).hub.log.exists()
         past = stack.enter_context(opened(root)) if is_here else None

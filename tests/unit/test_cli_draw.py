@@ -126,3 +126,11 @@ def test_on_a_terminal_bars_show_bytes_and_the_time_left() -> None:
     assert "a@b" in drawn
     assert "4.1" in drawn  # of 4.1 kB
     assert "-:--:--" in drawn or "0:00:" in drawn
+
+
+def test_what_a_person_wrote_does_not_draw_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    for kind in (Terminal, io.StringIO):
+        stream = kind()
+        draw.line("suspended by ada: \x1b[2J\u202egone\u200d", at=draw.Screen(stream, stream.isatty(), False))
+        assert " ".join(stream.getvalue().split()) == r"suspended by ada: \u001b[2J\u202egone\u200d"

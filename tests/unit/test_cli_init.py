@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli import demo_world
 from reconciler.cli.init import PLACEHOLDER
 from tests.unit.conftest import Call
 
@@ -67,3 +68,22 @@ def test_without_git_the_files_are_there_and_the_reason_is_told(
     assert said.code == 4
     assert "error[RX301]" in said.err
     assert not (tmp_path / "fleet" / ".git").exists()
+
+
+def test_the_demo_s_next_steps_work_where_git_knows_nobody(call: Call, tmp_path: Path) -> None:
+    demo = demo_world.World(tmp_path, 8080)
+    assert call("init", demo.fleet).code == 0
+    demo.identify()
+    for name, value in zip(("user.name", "user.email"), demo_world.YOU, strict=True):
+        assert demo.git("config", "--local", name) == value
+    (demo.fleet / "note.txt").write_text("x")
+    demo.git("add", "note.txt")
+    subprocess.run(["git", "commit", "--quiet", "-m", "Note"], cwd=demo.fleet, check=True)
+    assert call("pin", "edge-3", "digits@2", "--reason", "try it", "--repo", demo.fleet).code == 0
+
+
+def test_the_demo_names_its_page(tmp_path: Path) -> None:
+    demo = demo_world.World(tmp_path, 8080)
+    assert demo.page == ""
+    (tmp_path / "run.log").write_text("following main\nlistening at http://127.0.0.1:40123/\n")
+    assert demo.page == "http://127.0.0.1:40123/"

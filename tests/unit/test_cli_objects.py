@@ -37,9 +37,17 @@ def test_objects_are_counted_by_kind_and_only_those_that_wait_are_listed(capsys:
 
 
 def test_of_many_that_wait_the_first_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    many: dict[str, Any] = {f"m{n:03}": served(open=True) for n in range(SHOWN + 7)}
+    many: dict[str, Any] = {f"m{n:03}": served(open=True, message=f"reason {n}") for n in range(SHOWN + 7)}
     show(seen(**many))
     assert "and 7 more" in capsys.readouterr().out
+
+
+def test_many_that_wait_for_the_same_are_one_row(capsys: pytest.CaptureFixture[str]) -> None:
+    many: dict[str, Any] = {f"m{n:03}": served(open=True, message="it does not answer") for n in range(SHOWN + 7)}
+    show(seen(**many))
+    assert "InferenceModel/default/m000 … InferenceModel/default/m056 (57)" in capsys.readouterr().out
+    show(seen(**many), each=True)
+    assert capsys.readouterr().out.count("it does not answer") >= SHOWN
 
 
 def test_drift_that_is_only_reported_is_shown_with_its_writer(capsys: pytest.CaptureFixture[str]) -> None:

@@ -228,7 +228,7 @@ def test_what_is_held_alike_is_said_once(capsys: pytest.CaptureFixture[str]) -> 
     tell(replace(answer("waits"), holds=(*alike, other)), "table")
     assert capsys.readouterr().out.splitlines() == [
         "commit ccccccc waits: 8 things hold it",
-        "  7 (e0 digits, e1 digits, e2 digits and 4 more): waits: plan 1 is held; `reconciler approve 1`",
+        "  7 (e0 digits … e6 digits): waits: plan 1 is held; `reconciler approve 1`",
         "  e9 digits: waits: e9 was never heard; start the agent of e9",
     ]
     tell(replace(answer(), keys=0), "table")

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.diagnostics import Diagnostic, display_width, printable, render, render_all
+from reconciler.diagnostics import Diagnostic, printable
+from reconciler.web.fold import display_width
+from reconciler.web.problems import render, render_all
 
 FULL = Diagnostic(
     code="RX213",
@@ -94,3 +96,8 @@ def test_printable_text_is_printable_and_keeps_letters(text: str) -> None:
     assert "\x1b" not in shown
     assert printable(shown) == shown
     assert [c for c in text if c.isalpha()] == [c for c in text if c.isalpha() and c in shown]
+
+
+def test_what_a_newer_release_says_of_a_problem_is_left_out() -> None:
+    problem = Diagnostic(code="RX220", message="m", edge="edge-1")
+    assert Diagnostic.from_dict({**problem.as_dict(), "colour": "red"}) == problem

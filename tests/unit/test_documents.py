@@ -8,13 +8,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.diagnostics import Diagnostic, render_all
+from reconciler.diagnostics import Diagnostic
 from reconciler.model.declaration import declare, identity_of
 from reconciler.model.document import Document, Loc
 from reconciler.model.scalars import Plain, Scalar
 from reconciler.planning.kinds import models
 from reconciler.sources import documents as subject
 from reconciler.sources.documents import read_documents
+from reconciler.web.problems import render_all
 
 
 def read(text: str | bytes) -> tuple[list[Document], list[Diagnostic]]:

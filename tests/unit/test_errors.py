@@ -7,7 +7,7 @@ import pytest
 
 from reconciler import errors
 from reconciler.diagnostics import Diagnostic
-from reconciler.errors import DIAGNOSTICS, ReconcilerError, RepositoryRefused, error_classes
+from reconciler.errors import DIAGNOSTICS, ReconcilerError, RepositoryRefused, WorldUnavailable, error_classes
 
 DRAWN = re.compile(
     r"^    (?P<bars>[|' ]*?)(?:[|']- )?(?P<name>[A-Z]\w+) +(?P<code>RX\w+|code)"
@@ -116,3 +116,12 @@ def test_every_code_is_raised_somewhere_and_every_code_that_is_written_is_explai
     assert set(tree()) - raised <= {ReconcilerError}
     assert {code for code in DIAGNOSTICS if f'"{code}"' not in product} == set()
     assert set(re.findall(r"\bRX\d{3}\b", product)) <= {*DIAGNOSTICS, *(cls.code for cls in tree())}
+
+
+def test_the_number_of_an_errno_is_in_no_message() -> None:
+    refused = ConnectionRefusedError(111, "Connection refused")
+    assert (
+        WorldUnavailable(f"http://x does not answer: {refused}").message
+        == "http://x does not answer: Connection refused"
+    )
+    assert str(WorldUnavailable(f"a: {refused}; b: {refused}")) == "a: Connection refused; b: Connection refused"

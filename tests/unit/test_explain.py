@@ -176,7 +176,7 @@ def test_every_phase_of_the_code_is_explained() -> None:
     found = phases_in_the_code()
     assert len(found) >= 10
     assert found - words_of(ON_EDGE, IN_CLUSTER) == set()
-    shown = {"Unknown", "Drifted"}  # which status shows in place of the phase of an order
+    shown = {"Unknown", "Drifted", "Retrying"}  # which status shows in place of the phase of an order
     assert words_of(ON_EDGE, IN_CLUSTER) - found == shown
 
 

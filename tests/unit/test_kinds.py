@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.diagnostics import Diagnostic, render_all
+from reconciler.diagnostics import Diagnostic
 from reconciler.model.declaration import Declaration, declare, identity_of
 from reconciler.model.document import Document
 from reconciler.model.expiry import expires_at
@@ -23,6 +23,7 @@ from reconciler.planning.drift_rules import policy_of, rules_of
 from reconciler.planning.freeze import Freeze, frozen
 from reconciler.planning.kinds import models
 from reconciler.sources.documents import read_documents
+from reconciler.web.problems import render_all
 
 KINDS = models()
 

@@ -289,7 +289,7 @@ def test_a_version_keeps_its_digest_for_ever(followed: Followed) -> None:
     followed.push({"a.yaml": edge("e1"), "b.yaml": model("m", v1=sha("one"))})
     entries = followed.push({"b.yaml": model("m", v1=sha("another"))})
     assert followed.hub.orders(entries) == {}
-    assert followed.problems() == {"b.yaml": ["RX221 11"]}
+    assert followed.problems() == {"b.yaml": ["RX221 12"]}
     entries = followed.push(
         {"b.yaml": model("m", v1=sha("one"), v2=sha("two")).replace("Version: '1'", "Version: '2'")}
     )

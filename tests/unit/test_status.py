@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.errors import DIAGNOSTICS
 from reconciler.history.keys import DECLARE, DELIVER
-from reconciler.history.state import EdgeSeen, HeldPlan, Ref, Served, StageState, State
+from reconciler.history.state import EdgeSeen, HeldPlan, Ref, Served, StageState, State, Wish
 from reconciler.history.status import NEVER, Counted, Row, age, status
 
 NOW = "2026-11-30T15:00:00.000000Z"
@@ -93,13 +93,39 @@ def test_rows_say_who_suspended_them() -> None:
     assert only(state).waits == ""
 
 
-@pytest.mark.parametrize(("phase", "what"), [("Rejected", "it"), ("RolledBack", "it"), ("Committed", "abcdef012345")])
-def test_a_row_says_what_is_held_back_and_who_lets_it_go(phase: str, what: str) -> None:
+def holding(phase: str, version: str) -> State:
     state = a_state(phase=phase)
     state.stage(DELIVER).holds = {
-        KEY: {"abcdef0123456789": {"reason": "wrong", "code": "RX404", "seq": 3, "time": "t"}}
+        KEY: {"abcdef0123456789": {"reason": "wrong", "code": "RX404", "seq": 3, "time": "t", "version": version}}
     }
-    assert only(state).waits == f"{what} is held back until `reconciler release a defect`"
+    return state
+
+
+@pytest.mark.parametrize("phase", ["Rejected", "RolledBack"])
+def test_a_row_says_what_is_held_back_and_who_lets_it_go(phase: str) -> None:
+    assert only(holding(phase, "2")).waits == "it is held back until `reconciler release a defect`"
+
+
+def test_what_waits_as_it_is_held_back_is_named_by_its_version() -> None:
+    state = holding("Committed", "3")
+    state.stage(DELIVER).waits[KEY] = "RX404: wrong"
+    state.stage(DELIVER).wishes[KEY] = Wish(action="update", version="3")
+    assert only(state).waits == "RX404: wrong; version 3 is held back until `reconciler release a defect`"
+
+
+@pytest.mark.parametrize(("phase", "version"), [("Committed", "3"), ("Committed", "2"), ("Rejected", "3")])
+def test_what_is_held_back_and_wanted_by_nobody_is_listed_and_in_no_row(phase: str, version: str) -> None:
+    state = holding(phase, version)
+    assert only(state).waits == ""
+    (held,) = status(state, NOW).holds
+    assert (held.what, held.ends) == (f"version {version}", "reconciler release a defect")
+
+
+def test_of_content_whose_version_an_old_log_does_not_say_there_is_the_digest() -> None:
+    state = holding("Rejected", "")
+    del state.stage(DELIVER).holds[KEY]["abcdef0123456789"]["version"]
+    assert status(state, NOW).holds[0].what == "abcdef012345"
+    assert only(state).waits == "it is held back until `reconciler release a defect`"
 
 
 def test_holds_links_problems_and_a_held_plan_are_listed() -> None:

@@ -62,7 +62,7 @@ def test_a_version_that_was_rolled_back_shows_what_serves_and_what_became_of_the
     ]
     assert links[0].text.startswith("answered version 1")
     assert links[6].text == "rolled back: RX404: answered 7 instead of 3; back to version 1"
-    assert links[-1].text.startswith(f"{SHA['2'][:12]} is not given to berlin-08 again: RX404")
+    assert links[-1].text.startswith(f"version 2 ({SHA['2'][:12]}) is not given to berlin-08 again: RX404")
 
 
 def test_an_order_under_way_says_how_far_it_is(story: World) -> None:
