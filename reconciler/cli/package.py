@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from reconciler.cli.options import completing, forms
-from reconciler.diagnostics import printable
 
 if TYPE_CHECKING:
     from reconciler.wiring.entries import Change, Deployment, Placed, Tree, Version
@@ -44,7 +43,7 @@ EVERY: Final = frozenset({"*", "all"})
     type=click.Path(path_type=Path, dir_okay=False),
     help="What is written.  [default: NAME-VERSION.tar.gz]",
 )
-@click.option("--force", is_flag=True, help="Replace an archive that has other bytes.")
+@click.option("--force", is_flag=True, help="Replace an archive that has other bytes, and an entry not committed yet.")
 @click.option("--url", help="Where the archive will lie; a URL that ends in / is its directory.  [default: file URL]")
 @click.option("--write", "writes", is_flag=True, help="Write the entry into the work tree, and the set of --deploy.")
 @click.option(
@@ -112,7 +111,7 @@ def command(
     ):
         told.close()
         ready = Version(name, version, framework, lies_at, package.sha256, package.size)
-        changes = _changes(tree, ready, wanted, placed)
+        changes = _changes(tree, ready, wanted, placed, force=force)
         is_new = publish(made, package, force=force)
     if writes and tree is not None:
         _write(tree, changes)
@@ -150,6 +149,8 @@ class Answer:
 
     def show(self, form: str) -> None:
         """On stdout what was asked for, on stderr what to do with it."""
+        from reconciler.cli import draw
+
         next_ = list(self.next())
         if form != "table":
             from reconciler.cli.output import write
@@ -158,13 +159,13 @@ class Answer:
             return
         if self.writes:
             for change in self.changes:
-                click.echo(f"{change.path}: {change.what}")
+                draw.line(f"{change.path}: {change.what}")
             if not self.changes:
-                click.echo(f"{self.version.name} {self.version.version} is declared so already: no file is changed")
+                draw.line(f"{self.version.name} {self.version.version} is declared so already: no file is changed")
         else:
             click.echo(self._yaml(), nl=False)
         for remark in self.remarks():
-            click.echo(f"note: {remark}", err=True)
+            draw.line(f"note: {remark}", at=draw.screen(sys.stderr))
         click.echo("\nNext:", err=True)
         for command, why in next_:
             click.echo(f"  {command}  # {why}" if why else f"  {command}", err=True)
@@ -243,7 +244,10 @@ class Answer:
 
 def _tell(package: "Package", *, is_new: bool) -> None:
     """What was tried and made, on stderr."""
-    trial = package.trial
+    from reconciler.cli import draw
+    from reconciler.wording import names
+
+    at, trial = draw.screen(sys.stderr), package.trial
     how = f"found after {trial.tries} tries" if trial.tries > 1 else "the first that was tried"
     asked = (
         f"{trial.cases} question{'s' * (trial.cases != 1)} of its golden.json"
@@ -254,23 +258,22 @@ def _tell(package: "Package", *, is_new: bool) -> None:
     )
     lines = [f"note: {remark}" for remark in trial.remarks]
     if package.left_out:
-        more = f" and {len(package.left_out) - 5} more" if len(package.left_out) > 5 else ""
-        lines.append(f"left out: {', '.join(package.left_out[:5])}{more}")
+        lines.append(f"left out: {names(package.left_out)}")
     lines.append(f"takes {', '.join(trial.inputs) or 'nothing'}; gives {', '.join(trial.outputs)}")
     lines.append(f"answers {asked}; unpacked as an edge does it, it answers the same")
     made = "" if is_new else "already there: "
     lines.append(f"{made}{package.archive} ({package.size:,} bytes, sha256 {package.sha256[:12]})")
     for line in lines:
-        click.echo(printable(line), err=True)
+        draw.line(line, at=at)
 
 
 def _changes(
-    tree: "Tree | None", version: "Version", wanted: "Deployment | None", placed: "Placed | None"
+    tree: "Tree | None", version: "Version", wanted: "Deployment | None", placed: "Placed | None", *, force: bool
 ) -> "list[Change]":
     """What the work tree lacks. Raises UsageError, RepositoryRefused."""
     if tree is None:
         return []
-    found = [tree.with_version(version)]
+    found = [tree.with_version(version, force=force)]
     if wanted is not None and placed is not None:
         found.append(tree.deployed(version, wanted, placed.port))
     return [change for change in found if change is not None]

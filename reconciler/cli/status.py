@@ -90,6 +90,7 @@ def show(
     held: bool = False,
 ) -> None:
     """The status as a person reads it. is_wide: with more columns.  about: what was chosen, see options.chosen.
+
     each: what stands alike is not one row.  held: see --held.
     """
     from reconciler.cli.draw import line, problems, table

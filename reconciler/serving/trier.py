@@ -122,7 +122,10 @@ def try_out(job: TrialJob, tell: Any) -> Outcome:
     try:
         golden.probe(job.version, [case for case in probes if case.outputs], loaded.infer)
     except ProbeFailed as error:
-        raise ProbeFailed(error.message, hint="the file says another answer than the model gives: mend one") from error
+        raise ProbeFailed(
+            error.message,
+            hint="what the file asks and says is right is not what the model takes and gives: mend one of them",
+        ) from error
     answered = [examples.asked(loaded, case) for case in probes]
     try:
         golden.probe(job.version, answered, loaded.infer)

@@ -87,6 +87,17 @@ def add_version(text: str, *, model: Identity, entry: Mapping[str, str | int]) -
     return file.checked(VERSIONS, versions)
 
 
+def replace_version(text: str, *, model: Identity, entry: Mapping[str, str | int]) -> str:
+    """The file with other content of one version of this Model; what else its entry says stays. Raises as `set_pin`."""
+    file = DocumentFile(text, model)
+    versions = file.items(VERSIONS)
+    index = next(n for n, each in enumerate(versions) if each["version"] == entry["version"])
+    versions[index] |= entry
+    for name, value in entry.items():
+        file.set((*VERSIONS, index), name, value)
+    return file.checked(VERSIONS, versions)
+
+
 def set_default(text: str, *, of: Identity, version: str) -> str:
     """The file with this defaultVersion of an InferenceModelSet. Raises as `set_pin`."""
     file = DocumentFile(text, of)
@@ -190,7 +201,7 @@ class DocumentFile:
         else:
             self._add_key((), f"{its_spec}: {{{its_field}: [{inline}]}}", f"spec:\n  {field}:\n    - {inline}")
 
-    def set(self, loc: Loc, name: str, value: str) -> None:
+    def set(self, loc: Loc, name: str, value: str | int) -> None:
         """Give a field of the mapping at `loc` this value; an empty one removes the field."""
         place = self.document.place((*loc, name))
         if place is None and value:

@@ -225,7 +225,7 @@ class Verbs:
         if sought.edge:
             return tuple(in_order(map(str, mine)))
         if sought.what.role == "object" or DECLARE in ordering(self._record.state):
-            return tuple(self._objects(sought))
+            return tuple(self._objects(sought)) or (sought.what.text,)  # what is there, though nobody declares it
         objects, name = in_order(str(key._replace(edge="")) for key in mine), sought.what.text
         if len(objects) != 1:
             edges = in_order(key.edge for key in mine)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reconciler.diagnostics import Diagnostic, printable
-from reconciler.web.fold import TAB_WIDTH, display_width, folded
+from reconciler.web.fold import NARROW, TAB_WIDTH, display_width, folded
 from reconciler.wording import general, grouped, names
 
 
@@ -26,15 +26,29 @@ def render(problem: Diagnostic, columns: int = 0) -> str:
         lines.append(f"  --> {printable(problem.place)}{seen}")
     if problem.snippet:
         gutter = f" {problem.line} | "
-        before, marked = problem.snippet[: problem.column - 1], problem.snippet[problem.column - 1 :][: problem.width]
+        snippet, column = _window(problem, columns - len(gutter)) if columns else (problem.snippet, problem.column)
+        before, marked = snippet[: column - 1], snippet[column - 1 :][: problem.width]
         caret = "^" * max(1, display_width(printable(marked)))
-        lines.append(gutter + printable(problem.snippet).replace("\t", " " * TAB_WIDTH))
+        lines.append(gutter + printable(snippet).replace("\t", " " * TAB_WIDTH))
         blank = " " * (len(gutter) - 2) + "| "
         lines.append(f"{blank}{' ' * display_width(printable(before))}{caret} {printable(problem.label)}".rstrip())
     lines += [line for note in problem.notes for line in said(f" note: {printable(note)}", 7)]
     if problem.help:
         lines += said(f" help: {printable(problem.help)}", 7)
     return "\n".join(lines)
+
+
+def _window(problem: Diagnostic, room: int) -> tuple[str, int]:
+    """(the part of its line that has what is meant, where that is in it), in so many cells: a caret needs one line."""
+    text, column = problem.snippet, problem.column
+    most = max(NARROW, room) - 2  # an ellipsis at either end
+    if display_width(printable(text)) <= most + 2:
+        return text, column
+    most = most if text.isascii() else most // 2
+    begin = min(column - 1, max(0, column - 1 + problem.width - most, column - 1 - most // 2))
+    end = begin + most
+    before, behind = "…" if begin else "", "…" if end < len(text) else ""
+    return f"{before}{text[begin:end]}{behind}", column - begin + len(before)
 
 
 def render_all(problems: Sequence[Diagnostic], columns: int = 0, *, each: bool = False) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.errors import NameUnknown, PortTaken, RepositoryRefused, UsageError
-from reconciler.model.declaration import declare
+from reconciler.model.declaration import declare, identity_of
 from reconciler.model.fields import nearest
 from reconciler.model.identity import API_VERSION, CATALOGUE, EDGE, SET
 from reconciler.planning.declared import Declared, Object, template_of
@@ -20,8 +20,11 @@ from reconciler.planning.reach import keys_on
 from reconciler.planning.refusals import SERVABLE, port_of
 from reconciler.serving.holder import is_taken
 from reconciler.sources.documents import read_documents
-from reconciler.sources.edit import add_version, scalar, set_default
+from reconciler.sources.edit import add_version, replace_version, scalar, set_default
+from reconciler.sources.git import Git
+from reconciler.sources.git_safety import Remote
 from reconciler.wiring.preview import preview
+from reconciler.wording import names
 
 MODELS: Final = "models"
 DEPLOYMENTS: Final = "deployments"
@@ -95,8 +98,11 @@ class Tree:
         with preview(settings, uncommitted=True) as ahead:  # no cluster is asked: it is about files
             return cls(Path(settings.repo), settings.path, ahead.declared())
 
-    def with_version(self, version: Version) -> Change | None:
-        """The Model with one more version; None where it has it. Raises UsageError, RepositoryRefused."""
+    def with_version(self, version: Version, *, force: bool = False) -> Change | None:
+        """The Model with one more version; None where it has it. Raises UsageError, RepositoryRefused.
+
+        force: replace what it says of this version, where that is not committed yet.
+        """
         model = self._sole(CATALOGUE, version.name)
         if model is None:
             what = f"Model {version.name} with version {version.version}"
@@ -105,6 +111,15 @@ class Tree:
         if same is None:
             text = add_version(self._text(model), model=model.identity, entry=version.entry())
             return Change(model.path, text, f"version {version.version} of {version.name}")
+        is_same = (same.get("sha256sum"), same["downloadURL"]) == (version.sha256, version.url)
+        if not is_same and not self._is_committed(model, version.version):
+            if not force:
+                raise UsageError(
+                    f"{model.place('versions')} has another version {version.version}, which is not committed yet",
+                    hint="--force replaces it, and the archive; or give another --version",
+                )
+            text = replace_version(self._text(model), model=model.identity, entry=version.entry())
+            return Change(model.path, text, f"version {version.version} of {version.name}, in place of another one")
         if same.get("sha256sum") != version.sha256:
             raise RepositoryRefused([_published(model, version)], hint="give a new --version")
         if same["downloadURL"] != version.url:
@@ -123,8 +138,7 @@ class Tree:
             raise _no_edge(self.declared, wanted)
         there = self._set(name, wanted)
         port = self._kept_port(there, wanted) if there is not None else self._port(edges, framework, wanted.port)
-        names = tuple(edge.name for edge in edges)
-        return Placed(names, str(edges[0].spec.get("address") or "127.0.0.1"), port)
+        return Placed(tuple(edge.name for edge in edges), str(edges[0].spec.get("address") or "127.0.0.1"), port)
 
     def deployed(self, version: Version, wanted: Deployment, port: int) -> Change | None:
         """The set with this version as its default; None where it is. Raises UsageError."""
@@ -146,6 +160,15 @@ class Tree:
     def declares(self, name: str) -> bool:
         """Whether there is a Model of this name."""
         return self._sole(CATALOGUE, name) is not None
+
+    def _is_committed(self, model: Object, version: str) -> bool:
+        """Whether the commit that is checked out has this version of a Model."""
+        git = Git(directory=self.root, remote=Remote.parse(str(self.root)))
+        answer = git.ask("cat-file", "blob", f"HEAD:{model.path}")
+        documents = [] if answer.status else read_documents(model.path, answer.output)[0]
+        said = [one.data for one in documents if identity_of(one, models()) == model.identity]
+        entries = [entry for data in said for entry in (data.get("spec") or {}).get("versions") or ()]
+        return any(entry.get("version") == version for entry in entries)
 
     def _sole(self, kind: str, name: str) -> Object | None:
         """The object of this name, in whatever namespace. Raises UsageError where there are several."""
@@ -295,7 +318,7 @@ def _no_edge(declared: Declared, wanted: Deployment) -> NameUnknown:
         return NameUnknown("the repository declares no edge", hint="declare one first: a document of kind Edge")
     near = [found for one in wanted.words.split(",") if one not in labels and (found := nearest(one, labels))]
     meant = f"did you mean {','.join(near)}? " if near else ""
-    shown = ", ".join(labels[:12]) + (f", and {len(labels) - 12} more" if len(labels) > 12 else "")
+    shown = names(labels, most=12)
     return NameUnknown(
         f"no edge has the labels {wanted.words}", hint=f"{meant}there are {shown or 'none; * is every edge'}"
     )

@@ -33,6 +33,11 @@ from reconciler.wiring.process import SystemClock
 
 GOLDEN: Final = "golden.json"
 SCRATCH: Final = ".packing"
+MAKERS: Final = {  # suffix -> what keeps its models so, and the guide from there
+    **dict.fromkeys((".pt", ".pth", ".ckpt"), ("PyTorch", "pytorch.md")),
+    **dict.fromkeys((".pkl", ".pickle", ".joblib", ".skops"), ("Python objects, as scikit-learn's", "scikit-learn.md")),
+    **dict.fromkeys((".keras", ".h5"), ("Keras", "keras.md")),
+}
 SPARE: Final = 1 << 20  # for the golden.json and what tar adds
 
 
@@ -68,6 +73,11 @@ def selected(source: Path) -> pack.Selected:
                 hint=f"name one: reconciler package {source / several[0]} …; the files with its weights come with it",
             )
         return found
+    if maker := MAKERS.get(source.suffix.lower()):
+        raise PreflightRefused(
+            f"{source.name} is a file of {maker[0]}, and edges run ONNX",
+            hint=f"export it first: docs/guides/{maker[1]}",
+        )
     try:
         content = source.read_bytes()
     except OSError as error:

@@ -185,6 +185,16 @@ def test_a_directory_with_several_models_or_none_is_refused(call: Call, fleet: P
     assert left(fleet) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "guide"), [("model.PT", "pytorch"), ("model.joblib", "scikit-learn"), ("model.keras", "keras")]
+)
+def test_what_is_not_exported_yet_is_sent_to_its_guide(call: Call, fleet: Path, name: str, guide: str) -> None:
+    (fleet.parent / name).write_bytes(b"\x80\x04")
+    said = call("package", fleet.parent / name, "--name", "d", "--version", "1")
+    assert (said.code, f"export it first: docs/guides/{guide}.md" in said.err) == (5, True)
+    assert (Path(__file__).parents[2] / "docs" / "guides" / f"{guide}.md").is_file()
+
+
 def test_an_archive_that_edges_would_refuse_is_refused_here_in_their_words(
     call: Call, fleet: Path, model: Path
 ) -> None:
@@ -214,6 +224,28 @@ def test_an_archive_that_has_other_bytes_stays_unless_it_is_to_be_replaced(
     assert call(*words, "--force").code == 0
     assert Path("double-1.tar.gz").read_bytes()[:2] == b"\x1f\x8b"
     assert left(fleet) == ["double-1.tar.gz"]
+
+
+def test_a_model_that_is_exported_anew_before_the_commit_is_packed_anew_where_that_is_said(
+    call: Call, fleet: Path, model: Path
+) -> None:
+    words = ("package", model, "--name", "double", "--version", "1", "--write")
+    assert call(*words).code == 0
+    before = Path("double-1.tar.gz").read_bytes(), Path("models/double.yaml").read_text()
+    written(model, doubling(5))
+    said = call(*words)
+    assert (said.code, "has another version 1, which is not committed yet" in said.err) == (2, True)
+    assert (Path("double-1.tar.gz").read_bytes(), Path("models/double.yaml").read_text()) == before
+    said = call(*words, "--force")
+    assert said.code == 0
+    assert said.out == "models/double.yaml: version 1 of double, in place of another one\n"
+    (entry,) = yaml.safe_load(Path("models/double.yaml").read_text())["spec"]["versions"]
+    assert entry["sha256sum"] == pack.sha256_of(Path("double-1.tar.gz"))
+    git("add", ".")
+    git("-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qm", "Declare it")
+    written(model, doubling(6))
+    said = call(*words, "--force")
+    assert (said.code, "RX221" in said.err) == (3, True)
 
 
 def test_a_version_that_is_published_with_other_content_is_refused_before_an_archive_is_left(
@@ -281,7 +313,7 @@ def test_an_install_without_the_runtime_names_what_it_lacks(
     said = call("package", model, "--name", "double", "--version", "1")
     assert said.code == 2
     assert "trying a model needs onnxruntime, which is not installed here" in said.err
-    assert "pip install 'reconciler[onnx]'" in said.err
+    assert packages.RUNTIME.had in said.err
     assert left(fleet) == []
 
 
@@ -363,7 +395,10 @@ def test_a_narrow_terminal_shows_progress_and_every_word_of_the_end(fleet: Path,
     assert process.returncode == 0
     assert b"\x1b[" in shown  # one line that is drawn again
     assert b"starting" in shown
-    assert b"answers x FP32[1, 4] (the first that was tried; --example gives a real one)" in shown
+    text = shown.decode().replace("\r\n", "\n")
+    told = text[text.index("takes x") : text.index("Next:")]
+    assert all(len(line) <= 40 for line in told.splitlines() if " " in line.strip())
+    assert "answers x FP32[1, 4] (the first that was tried; --example gives a real one)" in " ".join(told.split())
     assert b"Traceback" not in shown
 
 

@@ -211,3 +211,20 @@ def test_what_an_edge_copied_of_its_own_order_is_not_told_twice(settled: World, 
     out = capsys.readouterr().out
     assert "degraded: it ended" in out
     assert "begins" not in out
+
+
+@pytest.mark.parametrize(("form", "each", "many"), [("table", False, 1), ("table", True, 20), ("json", False, 20)])
+def test_what_comes_together_and_is_equal_is_one_line(
+    world: World, capsys: pytest.CaptureFixture[str], form: str, each: bool, many: int
+) -> None:
+    log = MemoryLog("/hub", world.clock)
+    record = Recorder(log, world.clock, State(), "hub")
+    narrator = Narrator(record, world.place.root, form, each=each)
+    log.subscribe(narrator.hear)
+    order = {"action": "create", "spec": {"version": "1", "model": "defect"}, "reason": "because"}
+    event = record.stage(DELIVER).event
+    with narrator:
+        record.append([event(ev.APPLY_INTENDED, key(f"edge-{n}"), order, operationid=f"o{n}") for n in range(1, 21)])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == many
+    assert form != "table" or each or "defect on 20 edges (edge-1 … edge-20): ordered version 1: because" in lines[0]

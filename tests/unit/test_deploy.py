@@ -2,6 +2,8 @@
 
 import configparser
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,18 @@ def test_a_unit_sets_only_settings_that_exist(unit: Path) -> None:
     assert lines
     known = {PREFIX + name.upper() for name in Settings.model_fields} | {"RECONCILER_STATE"}
     assert {line.removeprefix("Environment=").partition("=")[0] for line in lines} <= known
+
+
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    verify = shutil.which("systemd-analyze")
+    if verify is None:
+        pytest.skip("systemd is not on this machine")
+    for unit in UNITS:  # with a program that is there
+        (tmp_path / unit.name).write_text(unit.read_text().replace("/opt/reconciler/bin/reconciler", "/bin/true"))
+    done = subprocess.run(
+        [verify, "verify", *(str(tmp_path / unit.name) for unit in UNITS)], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def documents() -> list[dict[str, Any]]:

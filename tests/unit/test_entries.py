@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import yaml
 
-from reconciler.diagnostics import render_all
 from reconciler.errors import NameUnknown, PortTaken, RepositoryRefused, UsageError
 from reconciler.model.declaration import declare
 from reconciler.planning.kinds import models
@@ -59,8 +58,9 @@ DEMO = Deployment({"site": "demo"})
 
 
 def tree(tmp_path: Path, more: dict[str, str] | None = None, path: str = "", **without: str) -> Tree:
+    """Models are committed; nothing else is, and it counts all the same."""
     repository = Repository(tmp_path / "fleet")
-    repository.commit({"README.md": "mine\n"})
+    repository.commit({"catalogue/faces.yaml": FILES["catalogue/faces.yaml"]})
     for name, text in (FILES | (more or {})).items():
         if name not in without.values():
             (repository.path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def spec(change: Change | None) -> dict[str, Any]:
     assert change is not None
     documents, problems = read_documents(change.path, change.text.encode())
     problems = [*problems, *(problem for one in documents for problem in declare(one, models())[1])]
-    assert not problems, render_all(problems)
+    assert not [problem.message for problem in problems]
     found: dict[str, Any] = yaml.safe_load(change.text)["spec"]
     return found
 
@@ -119,6 +119,26 @@ def test_the_same_version_is_no_change_and_another_content_of_it_is_refused(tmp_
     assert "use a new one" in problem.help
     with pytest.raises(UsageError, match=r"published already, at https://x.test/faces-1.tar.gz"):
         there.with_version(Version("faces", "1", "onnx", "https://y.test/f", "a" * 64, 7))
+
+
+def test_what_is_not_committed_yet_is_replaced_where_that_is_said(tmp_path: Path) -> None:
+    there = tree(tmp_path)
+    change = there.with_version(NEW)
+    assert change is not None
+    place = tmp_path / "fleet" / change.path
+    place.write_text(change.text)
+    there = Tree.read(Settings(repo=str(there.root), path="", state_dir=tmp_path / "state"))
+    again = replace(NEW, sha256="d" * 64, size=8, url="https://x.test/elsewhere.tar.gz")
+    with pytest.raises(UsageError, match=r"catalogue/faces.yaml:\d+ has another version 2, which is not committed yet"):
+        there.with_version(again)
+    other = there.with_version(again, force=True)
+    assert other is not None
+    assert other.text == change.text.replace(NEW.sha256, again.sha256).replace(NEW.url, again.url).replace(
+        "size: 7", "size: 8"
+    )
+    first = Version("faces", "1", "onnx", "https://x.test/faces-1.tar.gz", "b" * 64, 7)
+    with pytest.raises(RepositoryRefused):  # that one is committed
+        there.with_version(first, force=True)
 
 
 def test_a_file_of_the_name_that_declares_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from tests.unit.twenty_edges import EDGES, begin, refused
 
 Drawn = Callable[..., list[str]]
 WIDTHS = (40, 50, 80)
+OF_A_FILE = re.compile(r" +[0-9]* *\| ")
 
 
 @pytest.fixture
@@ -86,16 +87,26 @@ def test_sentences_break_between_words_and_are_all_there(
     where = ["--state", str(failing.place.root)]
     where += ["--repo", str(failing.repository.path)] if name == "plan" else []
     told = drawn(columns, *ASKED[name], *where)
-    piped = call(*ASKED[name], *where).out
+    written = call(*ASKED[name], *where).out.splitlines()
     is_block = name == "status" and columns < 80  # a row has the names of its columns beside it
-    if not is_block:
-        assert sorted(words(" ".join(told))) == sorted(words(piped))
-    else:
-        assert set(words(piped)) <= set(words(" ".join(told)))
+    prose, piped = ([line for line in text if not OF_A_FILE.match(line)] for text in (told, written))
+    there, asked = words(" ".join(prose)), words(" ".join(piped))
+    assert set(asked) <= set(there) if is_block else sorted(there) == sorted(asked)
     for line in told:
-        is_of_a_file = re.match(r" +[0-9]* \| ", line) or line.startswith("  --> ")
         longest = max(map(cells, words(line)), default=0)
-        assert is_of_a_file or cells(line) <= columns or longest > columns - 40
+        assert cells(line) <= columns or longest > columns - 40
+
+
+@pytest.mark.parametrize("columns", WIDTHS)
+def test_of_a_line_that_is_longer_what_is_meant_is_shown_above_its_caret(
+    drawn: Drawn, failing: World, columns: int
+) -> None:
+    told = drawn(columns, "plan", "--state", failing.place.root, "--repo", failing.repository.path)
+    line, caret = (line for line in told if OF_A_FILE.match(line))
+    at = caret.index("^^^^")
+    assert line[at : at + 4] == "8080"
+    assert "…" in line
+    assert max(cells(line), cells(caret)) <= columns
 
 
 @pytest.mark.parametrize("columns", [40, 50])

@@ -27,7 +27,7 @@ def twenty(begun_once: World, tmp_path: Path) -> World:
     return begun_once.copied(tmp_path / "world")
 
 
-def asked(call: Call, world: World, *words: str) -> Said:
+def asked(call: Call, world: World, *words: object) -> Said:
     return call(*words, "--state", world.place.root)
 
 
@@ -35,7 +35,7 @@ def lines(said: Said) -> list[str]:
     return said.out.splitlines()
 
 
-def planned(call: Call, world: World, *words: str) -> Said:
+def planned(call: Call, world: World, *words: object) -> Said:
     return asked(call, world, "plan", "--repo", world.repository.path, *words)
 
 

@@ -103,7 +103,8 @@ def test_what_arrives_is_told_before_what_broke_it_off() -> None:
         yield from (1, 2)
         raise ValueError("gone")
 
-    batches, found = together(arriving()), []
+    batches = together(arriving())
+    found: list[int] = []
     while not found or found[-1] != 2:
         found += next(batches)
     assert found == [1, 2]

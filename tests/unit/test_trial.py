@@ -1,5 +1,8 @@
 """A model is tried in a process of its own: whatever becomes of that one is said, and this one goes on."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,18 @@ def _runs_in(process: Path, directory: Path) -> bool:
         return False
 
 
+def test_the_process_has_limits_and_ends_with_its_parent() -> None:
+    look = (
+        "import ctypes, resource; from reconciler.serving.trier import TrialJob, confine;"
+        "confine(TrialJob('', '', '', (), None, 600.0, 1 << 26)); sign = ctypes.c_int();"
+        "ctypes.CDLL(None).prctl(2, ctypes.byref(sign));"
+        "print(*(resource.getrlimit(each)[1] for each in "
+        "(resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE)), sign.value)"
+    )
+    done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["601", str(1 << 26), "0", str(int(signal.SIGKILL))]
+
+
 def test_a_golden_json_is_made_and_then_held(place: Path) -> None:
     made = tried(place)
     assert (made.cases, made.tries, made.asked) == (1, 1, "x FP32[1, 4]")
@@ -77,7 +92,7 @@ def test_a_golden_json_is_made_and_then_held(place: Path) -> None:
     ]))  # fmt: skip
     with pytest.raises(ProbeFailed, match=r"version 1, golden case 1: output y: expected .* found -") as refusal:
         tried(place)
-    assert "another answer than the model gives" in refusal.value.advice
+    assert "is not what the model takes and gives" in refusal.value.advice
 
 
 def test_every_example_is_a_case_and_what_the_user_says_is_right_has_to_hold(place: Path, tmp_path: Path) -> None:
