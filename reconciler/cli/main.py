@@ -83,19 +83,15 @@ class _Unread(Exception):
 
 
 class _NoCommand(click.ClickException):
-    """There is no command of this name."""
-
-    exit_code = 2
+    """There is no command of this name. advice: which may have been meant."""
 
     def __init__(self, name: str) -> None:
         from difflib import get_close_matches
 
         near = ELSEWHERE.get(name.lower()) or get_close_matches(name.lower(), COMMANDS, 2)
         said = " or ".join(f"`reconciler {one}`" for one in near)
-        super().__init__(
-            f"there is no command {printable(name)[:40]}: "
-            + (f"did you mean {said}?" if said else "`reconciler --help` lists those there are")
-        )
+        self.advice = f"did you mean {said}?" if said else "`reconciler --help` lists those there are"
+        super().__init__(f"there is no command {printable(name)[:40]}")
 
 
 class Commands(click.Group):
@@ -207,9 +203,9 @@ def _run(arguments: Sequence[str] | None, form: str) -> int:
 def _mistyped(wrong: click.ClickException) -> UsageError:
     """What click has against the words, as any error is told: with its code, and what to do."""
     context = getattr(wrong, "ctx", None)
-    hint = f"`{context.command_path if context is not None else 'reconciler'} --help` says what there is"
+    there = f"`{context.command_path if context is not None else 'reconciler'} --help` says what there is"
     said = wrong.format_message().rstrip(".")
-    return UsageError(said[:1].lower() + said[1:], hint=hint)
+    return UsageError(said[:1].lower() + said[1:], hint=getattr(wrong, "advice", there))
 
 
 def _lacking(error: ModuleNotFoundError, words: Sequence[str]) -> MachineUnfit | None:

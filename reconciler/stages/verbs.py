@@ -20,7 +20,7 @@ from reconciler.history.status import suspensions
 from reconciler.history.times import is_time
 from reconciler.natural import in_order, listed
 from reconciler.planning.kinds import scope_of
-from reconciler.planning.names import Names, Sought, Word, called
+from reconciler.planning.names import Names, Sought, called, word
 from reconciler.stages.git import GitSource
 from reconciler.stages.scopes import known_edges, known_things, there, within
 
@@ -239,8 +239,8 @@ class Verbs:
         said = {"edge": first, "model": model} if model else {"name": first}
         if not first:
             said = {name: str(request.get(name) or "") for name in ("name", "edge", "model")}
-        if first and not model and (key := Key.named(first)) is not None and self._is_there(key):
-            return Sought("", Word("object", first))
+        if first and not model and (what := word(first)).role == "object" and self._is_there(Key.parse(what.text)):
+            return Sought("", what)
         declared, state = self._git.repository.declared, self._record.state
         mine = ((key, self._record.mine.known(key).order) for key in self._git.everything())
         return Names([*known_things(declared, state), *mine], known_edges(declared, state)).sought(said)

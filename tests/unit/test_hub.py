@@ -16,6 +16,7 @@ from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import HeldPlan
 from reconciler.history.status import status
 from reconciler.planning.declared import Object
+from reconciler.stages.verbs import Verbs
 from tests.fleets import catalogue, dataset, edge, fleet, model_set, plain, sha
 from tests.log_events import T0
 from tests.stations import EdgeStation, HubStation, MemoryLink, drain, settle, types
@@ -365,6 +366,18 @@ def test_people_s_verbs_do_not_stop_the_next_plan(hub: HubStation) -> None:
     assert hub.orders(hub.verb("resume", scope="e2")) == {str(ON_E2): "update 2"}
     with pytest.raises(NameUnknown, match="e2 is not suspended"):
         hub.verb("resume", scope="e2")
+
+
+@pytest.mark.parametrize("name", ["InferenceModel/default/odd", "im/odd", "inferencemodels/default/odd"])
+def test_what_is_there_though_nobody_declares_it_is_suspended_by_its_key(hub: HubStation, name: str) -> None:
+    odd = Key("InferenceModel", "default", "odd", "")
+    with pytest.raises(NameUnknown, match="there is no InferenceModel/default/odd"):
+        hub.verb("suspend", scope=name, reason="a visit")
+    hub.hub._verbs = Verbs(hub.hub.git, hub.record.stage(DELIVER), lambda key: key == odd)
+    hub.verb("suspend", scope=name, reason="a visit")
+    assert set(hub.state.suspended) == {str(odd)}
+    hub.verb("resume", scope=name)
+    assert hub.state.suspended == {}
 
 
 def test_a_suspension_ends_at_its_time(hub: HubStation) -> None:
