@@ -2,6 +2,8 @@
 
 import ast
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +142,17 @@ def test_it_is_told_to_people(call: Call) -> None:
     assert "    - model: defect\n" in said
     assert "REQUIRED" in said
     assert "publish a version that answers rightly" in call("explain", "rolledback").out
+
+
+@pytest.mark.parametrize("topic", ["RX404", "Staged"])
+def test_an_edge_explains_what_it_says_itself(topic: str) -> None:
+    code = (
+        "import sys\nsys.modules |= dict.fromkeys(('pydantic', 'yaml', 'git', 'kubernetes'))\n"
+        f"from reconciler.cli.main import main\nsys.exit(main(['explain', {topic!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(topic)
 
 
 # ── words ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
