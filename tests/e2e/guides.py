@@ -81,7 +81,8 @@ class Reader:
 
     def _take_free_ports(self, *, is_committed: bool) -> None:
         """Serve what was just declared on ports of this test, so that no two tests meet."""
-        for path in (self.place / "deployments").glob("*.yaml"):
+        fleet = next(place for place in (self.place, *self.place.iterdir()) if (place / "deployments").is_dir())
+        for path in (fleet / "deployments").glob("*.yaml"):
             text = path.read_text()
             said = re.search(r"servingPort: (\d+)", text)
             if said and int(said[1]) not in self._ports:
@@ -90,7 +91,7 @@ class Reader:
                 path.write_text(text.replace(said[0], f"servingPort: {port}"))
         if is_committed:
             words = ["git", "commit", "-qam", "Ports of this test"]
-            subprocess.run(words, cwd=self.place, env=self.environment, check=True)
+            subprocess.run(words, cwd=fleet, env=self.environment, check=True)
 
     def _with_port(self, url: re.Match[str]) -> str:
         """The URL of a page with the port that the model is declared on."""

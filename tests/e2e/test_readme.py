@@ -1,14 +1,18 @@
 """The README is true: its commands are run, and its transcript has the lines that the demo prints."""
 
+import json
 import re
-import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 
+from tests.digits import ARTIFACTS
+from tests.documentation import commands
 from tests.e2e.fleet import free_port
+from tests.e2e.guides import Reader
 
 pytestmark = pytest.mark.e2e
 
@@ -66,21 +70,24 @@ def test_every_link_leads_somewhere() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_the_commands_for_beginning_work_as_written(tmp_path: Path) -> None:
-    block = re.search(r"```console\n(\$ reconciler init.*?)```", README, re.DOTALL)
-    assert block is not None
-    first, second = (line.removeprefix("$ ").split() for line in block[1].strip().splitlines())
-    state = str(tmp_path / "state")
-    reconciler = [sys.executable, "-m", *first[:1]]
-    subprocess.run([*reconciler, *first[1:]], cwd=tmp_path, check=True, capture_output=True)
-    deployment = tmp_path / "fleet" / "deployments" / "digits.yaml"
-    deployment.write_text(deployment.read_text().replace("servingPort: 8080", f"servingPort: {free_port()}"))
-    git = ["git", "-c", "user.name=T", "-c", "user.email=t@example.com"]
-    subprocess.run([*git, "commit", "-qam", "Another port"], cwd=tmp_path / "fleet", check=True)
-    run = [*reconciler, *second[1:], "--state", state, "--once", "--timeout", "60"]
-    done = subprocess.run(run, cwd=tmp_path, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    shutil.rmtree(state)
+def test_a_fleet_and_a_model_of_ones_own_are_as_far_away_as_the_readme_says(tmp_path: Path) -> None:
+    said = re.search(r"^## Your own fleet$.*?(?=^## In a cluster$)", README, re.MULTILINE | re.DOTALL)
+    assert said is not None
+    reader = Reader(tmp_path)
+    try:
+        with tarfile.open(ARTIFACTS / "digits-2.tar.gz") as archive:
+            content = archive.extractfile("model.onnx")
+            assert content is not None
+            (reader.place / "model.onnx").write_bytes(content.read())
+        *_, answer = reader.follow(said[0])
+    finally:
+        reader.close()
+    assert json.loads(answer)["model_version"] == "1"
+    assert len(commands(said[0])) == 2 + 1 + 4  # a fleet in two, and into it; a model of one's own in four
+
+
+def test_the_readme_is_read_in_two_minutes() -> None:
+    assert len(README.splitlines()) <= 150
 
 
 def test_what_the_machine_lacks_is_said_with_what_to_install() -> None:
