@@ -190,7 +190,8 @@ class Names:
             return found
         what = found.what or Word("", text)
         if edge:
-            mine = in_order(called(key, order) for key, order in self._things if edge_of(key, order) == edge)
+            on = (one for one in self._things if edge_of(*one) == edge and one[0].kind != EDGE)
+            mine = in_order(called(key, order) for key, order in on)
             hint = f"it has {listed(mine)}" if mine else "nothing was ordered for it"
             raise NameUnknown(f"{edge} has no {text}", hint=hint)
         if what.role == "object":
