@@ -174,7 +174,10 @@ def test_the_default_version_of_the_set_that_is_there_is_changed(tmp_path: Path)
     assert there.serving("faces") == "site=demo"
 
 
-def test_a_new_set_gets_the_first_port_that_is_free_on_each_of_its_edges(tmp_path: Path) -> None:
+def test_a_new_set_gets_the_first_port_that_is_free_on_each_of_its_edges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entries, "is_taken", lambda *_: False)  # whatever listens on this machine just now
     taken = FILES["sets.yaml"].replace("faces", "hands").replace("8090", "8080").replace("site: demo", "ring: canary")
     hands = FILES["catalogue/faces.yaml"].replace("faces", "hands")
     there = tree(tmp_path, {"hands.yaml": taken, "hands-model.yaml": hands})
