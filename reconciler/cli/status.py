@@ -159,7 +159,7 @@ def _show_held(seen: "Status", *, each: bool) -> None:
     from reconciler.cli.draw import line, table
     from reconciler.history.keys import Key
     from reconciler.history.status import age, coded
-    from reconciler.wording import general, grouped, named_of
+    from reconciler.wording import general, grouped, named_of, of_all
 
     line("")
     if not seen.holds:
@@ -171,11 +171,11 @@ def _show_held(seen: "Status", *, each: bool) -> None:
         return hold.model, hold.what, coded(hold.code, hold.reason), general(f"`{hold.ends}` lets it be tried", own)
 
     rows = []
-    for (model, version, why, ends), holds in grouped(((what(hold), hold) for hold in seen.holds), each=each):
+    for (model, version, why, _), holds in grouped(((what(hold), hold) for hold in seen.holds), each=each):
         edges = [Key.parse(hold.key).edge for hold in holds]
-        said = ends if len(holds) > 1 else f"`{holds[0].ends}` lets it be tried"
+        ends = of_all((f"`{hold.ends}` lets it be tried", {Key.parse(hold.key).edge: "EDGE"}) for hold in holds)
         since = _range([age(hold.time, seen.as_of) for hold in sorted(holds, key=lambda hold: hold.time)])
-        rows.append((named_of(edges), model, version.removeprefix("version "), since, f"{why}; {said}"))
+        rows.append((named_of(edges), model, version.removeprefix("version "), since, f"{why}; {ends}"))
     table(("EDGE", "MODEL", "HELD BACK", "SINCE", "WHY"), rows)
 
 
@@ -253,13 +253,19 @@ def _said_of(alike: "Sequence[Row | ObjectRow]") -> str:
     Of one the time does not count: what is said of two is equal where they are alike.
     """
     from reconciler.history.times import shown as told
-    from reconciler.wording import general, span
+    from reconciler.wording import general, of_all, span
 
     one = alike[0]
     times = sorted(told(each.standing.until) for each in alike if each.standing.until)
     until = span(times[0], times[-1]) if len(alike) > 1 and times else "TIME"
-    own = {} if hasattr(one, "model") else {one.name: "NAME"}  # what an object is called has its edge in it
-    return general(one.said, own | {one.edge: "EDGE"} | {told(one.standing.until): until})
+
+    def own(one: "Row | ObjectRow") -> dict[str, str]:
+        named = {} if hasattr(one, "model") else {one.name: "NAME"}  # what an object is called has its edge in it
+        return named | {one.edge: "EDGE", told(one.standing.until): until}
+
+    if len(alike) == 1:
+        return general(one.said, own(one))
+    return of_all((each.said, own(each)) for each in alike)
 
 
 def _since(alike: "Sequence[Row | ObjectRow]", seen: "Status") -> str:

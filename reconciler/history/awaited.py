@@ -15,7 +15,7 @@ from reconciler.history.events import Entry
 from reconciler.history.status import ObjectRow, Row, Status
 from reconciler.history.times import shown
 from reconciler.natural import in_order
-from reconciler.wording import general, grouped, names
+from reconciler.wording import general, grouped, names, of_all
 
 LIVE, MOVING, WAITS, FAILING, REFUSED, UNREAD = "live", "under way", "waits", "failing", "refused", "unread"
 WORST: Final = (REFUSED, FAILING, WAITS, UNREAD, MOVING)  # of several things that hold it the first one is told
@@ -70,16 +70,26 @@ def alike(holds: Iterable[Hold], *, each: bool = False) -> list[Hold]:
     return [
         those[0]
         if len(those) == 1
-        else replace(hold, what=_listed(those), until=min((one.until for one in those if one.until), default=""))
+        else replace(
+            hold,
+            what=_listed(those),
+            until=min((one.until for one in those if one.until), default=""),
+            why=of_all((one.why, _own(one)) for one in those),
+            ends=of_all((one.ends, _own(one)) for one in those),
+        )
         for hold, those in grouped(((_of_any(hold), hold) for hold in holds), each=each)
     ]
 
 
 def _of_any(hold: Hold) -> Hold:
     """The same, whatever it is about."""
-    own = {hold.edge: "EDGE"}
-    why = general(hold.why, own | {shown(hold.until): "TIME"})
-    return replace(hold, what=_subject(hold), edge="", until="", why=why, ends=general(hold.ends, own))
+    own = _own(hold)
+    why, ends = general(hold.why, own), general(hold.ends, own)
+    return replace(hold, what=_subject(hold), edge="", until="", why=why, ends=ends)
+
+
+def _own(hold: Hold) -> dict[str, str]:
+    return {hold.edge: "EDGE", shown(hold.until): "TIME"}
 
 
 def _subject(hold: Hold) -> str:
