@@ -127,7 +127,7 @@ def test_without_any_state_it_plans_from_nothing(call: Call, settled: World, tmp
     said = call("plan", "--repo", settled.repository.path, "--state", tmp_path / "none")
     assert said.code == 1
     first = f"nothing is known of what is live (no log in {tmp_path / 'none'}): everything is shown as new. "
-    assert said.out.startswith(first + "Name the hub: --hub URL, or its --state directory.\n")
+    assert said.out.startswith(first + "Name the hub: --repo . --hub URL, or its --state directory.\n")
     assert "4 to create" in said.out
     assert not (tmp_path / "none" / "hub").exists()
 
