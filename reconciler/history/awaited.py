@@ -51,7 +51,8 @@ class Hold:
 class Awaited:
     """How it stands with a commit. accepted, read: the hub's newest ones.  keys: how many things it is about.
 
-    seq: behind which entry of the log it was read; 0 where that is not known.
+    seq: behind which entry of the log it was read; 0 where that is not known.  concerns: whether its plan is about
+    anything of what was asked about.
     """
 
     commit: str
@@ -61,6 +62,7 @@ class Awaited:
     keys: int
     holds: tuple[Hold, ...] = ()
     seq: int = 0
+    concerns: bool = True
 
 
 def alike(holds: Iterable[Hold], *, each: bool = False) -> list[Hold]:
@@ -154,7 +156,9 @@ def awaited(  # one question
         *_of_plans(seen, newer, is_all=not commit),
         *(hold for hold in map(_of_row, rows) if hold is not None),
     ]
-    return replace(_judged(seen, commit or seen.commit, holds, len(rows)), seq=seq)
+    others = frozenset(one.key for one in every) - (of or frozenset())  # what is gone may be of what was named
+    concerns = keys is None or of is None or not keys <= others
+    return replace(_judged(seen, commit or seen.commit, holds, len(rows)), seq=seq, concerns=concerns)
 
 
 def unread(seen: Status, commit: str, why: str, *, is_never: bool = False) -> Awaited:

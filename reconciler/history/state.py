@@ -242,6 +242,9 @@ def suspended_by(why: Mapping[str, Any]) -> str:
     return f"suspended by {why.get('actor') or 'somebody'}{until}: {why.get('reason') or 'no reason given'}"
 
 
+OWN_STATE: Final = "a second fleet needs a state directory of its own: --state DIR or RECONCILER_STATE"
+
+
 def switch(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     """A switch of source in words; "" where it is none. before, after: {repo, branch, path}."""
     words = {"path": "folder {}", "branch": "branch {}", "repo": "{}"}
@@ -250,7 +253,8 @@ def switch(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     def named(source: Mapping[str, str]) -> str:
         return " of ".join(words[name].format(source[name]) if source.get(name) else "all folders" for name in differs)
 
-    return f"the source was switched from {named(before)} to {named(after)}" if differs else ""
+    other = f" ({OWN_STATE})" if "repo" in differs and before.get("repo") else ""
+    return f"the source was switched from {named(before)} to {named(after)}{other}" if differs else ""
 
 
 def ordering(state: State) -> frozenset[str]:

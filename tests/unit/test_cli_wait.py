@@ -232,7 +232,10 @@ def test_what_is_held_alike_is_said_once(capsys: pytest.CaptureFixture[str]) -> 
         "  e9 digits: waits: e9 was never heard; start the agent of e9",
     ]
     tell(replace(answer(), keys=0), "table")
-    assert capsys.readouterr().out == "commit ccccccc is live: it changes nothing of what was asked about\n"
+    assert capsys.readouterr().out == "commit ccccccc is live: nothing is left to do\n"
+    tell(replace(answer(), keys=0, concerns=False), "table")
+    said = "commit ccccccc is live: nothing is left to do; it changes nothing of what was asked about\n"
+    assert capsys.readouterr().out == said
 
 
 @pytest.mark.usefixtures("running")
