@@ -69,6 +69,11 @@ def of_all(said: Iterable[tuple[str, Mapping[str, str]]]) -> str:
     return text
 
 
+def together(edge: str, model: str) -> dict[str, str]:
+    """One's own in a text that has the verb for all edges of a model where it has that for one: see general."""
+    return {f"release {edge} {model}": f"release {model}"}
+
+
 def names(every: Iterable[str], most: int = NAMED) -> str:
     """`edge-1 … edge-20`: names, sorted, those that count on as a range; of many parts the first, `and 14 more`."""
     runs = list(_runs(in_order(every)))

@@ -18,7 +18,7 @@ from reconciler.history.status import coded
 from reconciler.history.timeline import counted, labelled, named, size
 from reconciler.model.identity import EDGE_LABEL
 from reconciler.web.problems import render_all
-from reconciler.wording import general, grouped, named_of, names, of_all
+from reconciler.wording import general, grouped, named_of, names, of_all, together
 
 if TYPE_CHECKING:
     from reconciler.planning.plan import Plan, Step
@@ -164,7 +164,9 @@ def told_refused(shown: Shown, *, each: bool = False) -> Iterator[str]:
         if len(alike) == 1:
             yield f"{alike[0]['edge']} {model}: {said(alike[0])}"
         else:
-            text = of_all((said(one), {one["edge"]: "EDGE"}) for one in alike)
+            is_all = len(alike) == sum(one["model"] == model for one in shown.refused)
+            whole = [together(one["edge"], model) if is_all else {} for one in alike]
+            text = of_all((said(one), own | {one["edge"]: "EDGE"}) for one, own in zip(alike, whole, strict=True))
             yield f"{model} on {len(alike)} edges ({names(one['edge'] for one in alike)}): {text}"
 
 

@@ -112,7 +112,7 @@ def show(
         same = grouped(((_stands(row), row) for row in seen.rows), each=each or is_wide)
         table(
             ("EDGE", "MODEL", "WANTED", "SERVING", "PHASE", "SINCE", *more, "MESSAGE"),
-            (_cells(rows, seen, is_wide=is_wide) for _, rows in same),
+            (_cells(rows, seen, is_wide=is_wide, is_all=not about.get("selector")) for _, rows in same),
         )
     if held:
         _show_held(seen, each=each)
@@ -247,20 +247,23 @@ def _stands(row: "Row") -> tuple[str, ...]:
     return row.kind, row.model, row.wanted, str(row.pinned), row.serving, row.stands, known, _said_of([row])
 
 
-def _said_of(alike: "Sequence[Row | ObjectRow]") -> str:
+def _said_of(alike: "Sequence[Row | ObjectRow]", *, is_all: bool = False) -> str:
     """What is said of rows that stand alike: of no edge or object in particular, tried again in a range of times.
 
-    Of one the time does not count: what is said of two is equal where they are alike.
+    Of one the time does not count: what is said of two is equal where they are alike. is_all: of a model, whether no
+    other edge holds any of it back.
     """
     from reconciler.history.times import shown as told
-    from reconciler.wording import general, of_all, span
+    from reconciler.wording import general, of_all, span, together
 
     one = alike[0]
     times = sorted(told(each.standing.until) for each in alike if each.standing.until)
     until = span(times[0], times[-1]) if len(alike) > 1 and times else "TIME"
 
     def own(one: "Row | ObjectRow") -> dict[str, str]:
-        named = {} if hasattr(one, "model") else {one.name: "NAME"}  # what an object is called has its edge in it
+        model = getattr(one, "model", "")
+        named = {} if model else {one.name: "NAME"}  # what an object is called has its edge in it
+        named |= together(one.edge, model) if is_all else {}
         return named | {one.edge: "EDGE", told(one.standing.until): until}
 
     if len(alike) == 1:
@@ -284,7 +287,8 @@ def _range(ages: "Sequence[str]") -> str:
     return span(ages[-1], ages[0])
 
 
-def _cells(alike: "Sequence[Row]", seen: "Status", *, is_wide: bool) -> tuple[str, ...]:
+def _cells(alike: "Sequence[Row]", seen: "Status", *, is_wide: bool, is_all: bool) -> tuple[str, ...]:
+    """is_all: whether no edge was left out of what was asked."""
     from reconciler.history.status import NEVER, sentence
     from reconciler.history.timeline import labelled
     from reconciler.wording import named_of
@@ -292,7 +296,9 @@ def _cells(alike: "Sequence[Row]", seen: "Status", *, is_wide: bool) -> tuple[st
     row, edges = alike[0], named_of(one.edge for one in alike)
     model = labelled(row.kind, row.model)
     wanted = (row.wanted or "(none)") + (" (pin)" if row.pinned else "")
-    message = row.said if len(alike) == 1 else _said_of(alike)
+    held = {hold.key for hold in seen.holds if hold.model == row.model}
+    is_all = is_all and held <= {one.key for one in alike}
+    message = row.said if len(alike) == 1 else _said_of(alike, is_all=is_all)
     since = row.unknown_since if row.unknown_since != NEVER else ""
     more = _more(row, since or row.since) if is_wide else ()
     if not row.unknown_since:

@@ -5,6 +5,7 @@ that a newer one contains which is, when none of what was planned since it is st
 or drifted. Of nothing else is said whether it is as Git says: that is what `status` is for.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -15,7 +16,7 @@ from reconciler.history.events import Entry
 from reconciler.history.status import ObjectRow, Row, Status
 from reconciler.history.times import shown
 from reconciler.natural import in_order
-from reconciler.wording import general, grouped, names, of_all
+from reconciler.wording import general, grouped, names, of_all, together
 
 LIVE, MOVING, WAITS, FAILING, REFUSED, UNREAD = "live", "under way", "waits", "failing", "refused", "unread"
 WORST: Final = (REFUSED, FAILING, WAITS, UNREAD, MOVING)  # of several things that hold it the first one is told
@@ -69,6 +70,8 @@ def alike(holds: Iterable[Hold], *, each: bool = False) -> list[Hold]:
     """The same, those that differ only in what they are about, and in when that is tried again, as one, which counts
     them and names them, with the first such time. each: one by one.
     """
+    holds = list(holds)
+    every = Counter(hold.model for hold in holds if hold.ends.startswith(standings.RELEASE))
     return [
         those[0]
         if len(those) == 1
@@ -77,7 +80,7 @@ def alike(holds: Iterable[Hold], *, each: bool = False) -> list[Hold]:
             what=_listed(those),
             until=min((one.until for one in those if one.until), default=""),
             why=of_all((one.why, _own(one)) for one in those),
-            ends=of_all((one.ends, _own(one)) for one in those),
+            ends=of_all((one.ends, _own(one, is_all=len(those) == every[one.model])) for one in those),
         )
         for hold, those in grouped(((_of_any(hold), hold) for hold in holds), each=each)
     ]
@@ -90,8 +93,10 @@ def _of_any(hold: Hold) -> Hold:
     return replace(hold, what=_subject(hold), edge="", until="", why=why, ends=ends)
 
 
-def _own(hold: Hold) -> dict[str, str]:
-    return {hold.edge: "EDGE", shown(hold.until): "TIME"}
+def _own(hold: Hold, *, is_all: bool = False) -> dict[str, str]:
+    """is_all: whether of its model no other edge is held so."""
+    whole = together(hold.edge, hold.model) if is_all else {}
+    return whole | {hold.edge: "EDGE", shown(hold.until): "TIME"}
 
 
 def _subject(hold: Hold) -> str:

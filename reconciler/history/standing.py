@@ -27,6 +27,7 @@ UNDER_WAY: Final[Mapping[str, str]] = {
     "Active": "it serves, and its edge has still to say that all of it is done",
 }
 TRY_NOW: Final = "reconciler reconcile "
+RELEASE: Final = "reconciler release "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +63,15 @@ class Standing:
         if self.again:
             return self.again
         said = quoted(self.ends)
-        return said if said == self.ends else f"{said} ends it"
+        return said if said == self.ends or self.ends.startswith(RELEASE) else f"{said} ends it"
 
 
 def quoted(ends: str) -> str:
-    """What ends something, to print: a command between quotes, words as they are."""
+    """What ends something, to print: a command between quotes, words as they are; of bytes that were refused first what
+    makes others of them.
+    """
+    if ends.startswith(RELEASE):
+        return f"publish a new version or revert; `{ends}` tries the same bytes once more"
     return f"`{ends}`" if ends.startswith(("reconciler ", "kubectl ")) else ends
 
 
@@ -129,7 +134,7 @@ class Standings:
         """When what failed is tried again, and the command to have it now; of content, the one that lets it."""
         what = f"{key.edge} {named(key, served.order)}" if key.edge else str(key)
         if not served.is_tried_again:
-            return {"ends": f"reconciler release {what}"} if key.edge and served.phase in FAILED else {}
+            return {"ends": RELEASE + what} if key.edge and served.phase in FAILED else {}
         return {"until": served.retry if served.retry > self._now else "", "ends": TRY_NOW + what}
 
     def _failing(self, key: Key, served: Served) -> Standing | None:
@@ -158,7 +163,7 @@ class Standings:
             if not ends and any(
                 f"{hold['code']}: {hold['reason']}" == why for hold in mine.holds.get(text, {}).values()
             ):
-                ends = f"reconciler release {key.edge} {named(key, served.order)}"
+                ends = f"{RELEASE}{key.edge} {named(key, served.order)}"
             return Standing(word=WAITS, why=why, until=until, ends=ends)
         if plan := self._holding(text):
             why = f"plan {plan.digest} is held: {plan.reason}"

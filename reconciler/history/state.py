@@ -16,6 +16,7 @@ from reconciler.history.times import shown
 
 PINNED: Final = "pinned on "  # how the reason of an order begins whose version a pin chose
 FAILED: Final = frozenset({"Rejected", "RolledBack"})  # phases of an order that its edge refused
+OWN_STATE: Final = "a second fleet needs a state directory of its own: --state DIR or RECONCILER_STATE"
 
 
 class Served(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -240,9 +241,6 @@ def suspended_by(why: Mapping[str, Any]) -> str:
     """A suspension in words, wherever it is told. why: {actor, until, reason}."""
     until = f" until {shown(why['until'])}" if why.get("until") else ""
     return f"suspended by {why.get('actor') or 'somebody'}{until}: {why.get('reason') or 'no reason given'}"
-
-
-OWN_STATE: Final = "a second fleet needs a state directory of its own: --state DIR or RECONCILER_STATE"
 
 
 def switch(before: Mapping[str, str], after: Mapping[str, str]) -> str:

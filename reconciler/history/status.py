@@ -13,11 +13,13 @@ from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.standing import (
     AS_GIT,
     FAILING,
+    RELEASE,
     UNHEARD,
     WAITS,
     Standing,
     Standings,
     Stop,
+    quoted,
     tally,
     untold,
 )
@@ -525,7 +527,7 @@ def _quarantined(key: Key, served: Served, mine: StageState, holds: Mapping[str,
         return ""
     several = ", ".join(content_words(hold.get("version", ""), digest) for digest, hold in sorted(about.items()))
     what = "it" if served.phase in FAILED else several
-    return f"{what} is held back until `reconciler release {key.edge} {named(key, served.order)}`"
+    return f"{what} is held back: {quoted(f'{RELEASE}{key.edge} {named(key, served.order)}')}"
 
 
 def _row(key: Key, served: Served, state: State, waits: str, standing: Standing) -> Row:

@@ -195,7 +195,7 @@ def test_what_an_edge_refused_is_not_nothing_to_do(
         settled.repository.commit(later)
     said = plan()
     assert said.code == 1
-    note = "note: berlin-08 defect: version 2 is Rejected: RX404: wrong; it is held back until `reconciler release"
+    note = "note: berlin-08 defect: version 2 is Rejected: RX404: wrong; it is held back: publish a new version "
     assert note in said.out
     assert "nothing to do" not in said.out
     assert [one["key"] for one in shown(plan("--output", "json"))["refused"]] == [str(key("berlin-08"))]

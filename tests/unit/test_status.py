@@ -93,6 +93,9 @@ def test_rows_say_who_suspended_them() -> None:
     assert only(state).waits == ""
 
 
+ONCE_MORE = "publish a new version or revert; `reconciler release a defect` tries the same bytes once more"
+
+
 def holding(phase: str, version: str) -> State:
     state = a_state(phase=phase)
     state.stage(DELIVER).holds = {
@@ -103,14 +106,14 @@ def holding(phase: str, version: str) -> State:
 
 @pytest.mark.parametrize("phase", ["Rejected", "RolledBack"])
 def test_a_row_says_what_is_held_back_and_who_lets_it_go(phase: str) -> None:
-    assert only(holding(phase, "2")).waits == "it is held back until `reconciler release a defect`"
+    assert only(holding(phase, "2")).waits == f"it is held back: {ONCE_MORE}"
 
 
 def test_what_waits_as_it_is_held_back_is_named_by_its_version() -> None:
     state = holding("Committed", "3")
     state.stage(DELIVER).waits[KEY] = "RX404: wrong"
     state.stage(DELIVER).wishes[KEY] = Wish(action="update", version="3")
-    assert only(state).waits == "RX404: wrong; version 3 is held back until `reconciler release a defect`"
+    assert only(state).waits == f"RX404: wrong; version 3 is held back: {ONCE_MORE}"
 
 
 @pytest.mark.parametrize(("phase", "version"), [("Committed", "3"), ("Committed", "2"), ("Rejected", "3")])
@@ -125,7 +128,7 @@ def test_of_content_whose_version_an_old_log_does_not_say_there_is_the_digest() 
     state = holding("Rejected", "")
     del state.stage(DELIVER).holds[KEY]["abcdef0123456789"]["version"]
     assert status(state, NOW).holds[0].what == "abcdef012345"
-    assert only(state).waits == "it is held back until `reconciler release a defect`"
+    assert only(state).waits == f"it is held back: {ONCE_MORE}"
 
 
 def test_holds_links_problems_and_a_held_plan_are_listed() -> None:
