@@ -119,7 +119,9 @@ def show(
     if seen.objects:
         _show_objects(seen, is_wide=is_wide, each=each or is_wide)
     if any(about.values()) and not (seen.rows or seen.objects):
-        line(f"\n{NONE[about.get('standing', '')]}")
+        standing = about.get("standing", "")
+        but = ", but a document is refused" if seen.refused and "failing" in standing else ""
+        line(f"\n{NONE[standing]}{but}")
     for lost in seen.cluster_lost:
         line(f"\n{lost_words(lost.what)} since {shown(lost.since)}: {lost.error}", "red")
     for one in seen.suspended:
@@ -146,8 +148,12 @@ def _summed(seen: "Status") -> str:
     if standing.is_as_git:
         return standing.word
     every = sum(counts.values())
-    of = f"{counts['as Git says']} of {every} as Git says" if every else ""
-    return f"{standing.word}: {sentence(of, standing.why, standing.way_out)}"
+    as_who = "the last accepted commit" if seen.refused else "Git"
+    told = [f"{counts['as Git says']} of {every} as {as_who} says"] if every else []
+    for word, said in (("waits", "wait"), ("failing", "are failing")):
+        if counts[word] and f"{counts[word]} of {every}" not in standing.why:
+            told.append(f"{counts[word]} {said}")
+    return f"{standing.word}: {sentence(*told, standing.why, standing.way_out)}"
 
 
 STYLES: Final = {"as Git says": "green", "waits": "yellow", "failing": "red"}
@@ -201,6 +207,7 @@ def _show_objects(seen: "Status", *, is_wide: bool, each: bool) -> None:
 def stand_alike(rows: "Iterable[Row | ObjectRow]", *, each: bool) -> list[tuple[str, str, str]]:
     """(which of them, phase, what is said of it) of rows that are not as Git says; those that stand alike as one."""
     from reconciler.history.keys import spoken
+    from reconciler.history.timeline import labelled
     from reconciler.wording import grouped, names
 
     told = []
@@ -209,8 +216,9 @@ def stand_alike(rows: "Iterable[Row | ObjectRow]", *, each: bool) -> list[tuple[
         said = (one.said if many == 1 else _said_of(alike)) or one.standing.why
         if hasattr(one, "model"):
             edges = names(row.edge for row in alike)
+            model = labelled(one.kind, one.model)
             told.append(
-                (f"{one.edge} {one.model}" if many == 1 else f"{one.model} on {many} edges ({edges})", one.stands, said)
+                (f"{one.edge} {model}" if many == 1 else f"{model} on {many} edges ({edges})", one.stands, said)
             )
         else:
             keys = names(spoken(row.key) for row in alike)

@@ -14,6 +14,7 @@ from reconciler.history import events as ev
 from reconciler.history import standing as standings
 from reconciler.history.events import Entry
 from reconciler.history.status import ObjectRow, Row, Status
+from reconciler.history.timeline import labelled
 from reconciler.history.times import shown
 from reconciler.natural import in_order
 from reconciler.wording import general, grouped, names, of_all, together
@@ -101,7 +102,7 @@ def _own(hold: Hold, *, is_all: bool = False) -> dict[str, str]:
 
 def _subject(hold: Hold) -> str:
     """What is held, on whichever edge; "" of what is on none."""
-    return hold.model or (hold.what if hold.edge else "")
+    return hold.what.removeprefix(f"{hold.edge} ") if hold.edge else ""
 
 
 def _listed(those: Sequence[Hold]) -> str:
@@ -231,7 +232,8 @@ def _of_plans(seen: Status, newer: list[str], *, is_all: bool) -> Iterable[Hold]
 
 def _of_row(one: Row | ObjectRow) -> Hold | None:
     """What holds a row; None where it is as Git says."""
-    standing, what = one.standing, f"{one.edge} {one.model}" if isinstance(one, Row) else one.key
+    standing = one.standing
+    what = f"{one.edge} {labelled(one.kind, one.model)}" if isinstance(one, Row) else one.key
     if standing.is_as_git:
         return None
     is_under_way = one.under_way if isinstance(one, Row) else one.open

@@ -35,13 +35,15 @@ class Standing:
     """How one key stands. word: one of WORDS.  why: in words, "" where it is as Git says.
 
     until: when it ends by itself or is tried again (RFC 3339), "" where no time says.  ends: what a person says or does
-    to end it or to have it tried now, "" where it is for the world to.
+    to end it or to have it tried now, "" where it is for the world to.  idle: whether it waits with nothing to change:
+    it is suspended, and what it has is what Git says.
     """
 
     word: str = AS_GIT
     why: str = ""
     until: str = ""
     ends: str = ""
+    idle: bool = False
 
     @property
     def is_as_git(self) -> bool:
@@ -179,7 +181,7 @@ class Standings:
         if served.phase != "Committed":
             return Standing(word=WAITS, why=f"it is {served.phase}")
         for stop in self._stopping(key, served):  # whoever edits it by hand is not hindered: nothing keeps it so
-            return Standing(word=WAITS, why=stop.words, until=stop.until, ends=stop.ends)
+            return Standing(word=WAITS, why=stop.words, until=stop.until, ends=stop.ends, idle=True)
         return None
 
 

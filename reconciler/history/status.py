@@ -333,10 +333,11 @@ class Status:
             why = f"plan {self.held.digest} is held: {self.held.reason}"
             return Standing(word=WAITS, why=why, ends=f"reconciler approve {self.held.digest}")
         if counts[WAITS]:
-            first = next(one for one in self._standings if one.word == WAITS)
-            return Standing(
-                word=WAITS, why=f"{counts[WAITS]} of {every} wait: {first.why}", until=first.until, ends=first.ends
-            )
+            waiting = [one for one in self._standings if one.word == WAITS]
+            first, idle = min(waiting, key=lambda one: one.idle), sum(one.idle for one in waiting)
+            still = f" ({idle} of them only suspended, with nothing to change)" if idle else ""
+            why = f"{counts[WAITS]} of {every} wait{still}: {first.why}"
+            return Standing(word=WAITS, why=why, until=first.until, ends=first.ends)
         if self.to_begin:
             return Standing(word=WAITS, why=f"{self.to_begin} more to begin")
         if self.lost:

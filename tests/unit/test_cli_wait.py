@@ -290,3 +290,14 @@ def test_all_edges_that_hold_a_model_are_let_go_at_once_and_some_of_them_one_by_
     assert alike(every)[0].words.endswith(
         "; publish a new version or revert; `reconciler release digits` tries the same bytes once more"
     )
+
+
+def test_a_dataset_and_a_model_of_one_name_are_two_lines_that_add_up() -> None:
+    def held(edge: str, what: str) -> Hold:
+        return Hold(what=f"{edge} {what}", word="waits", why="plan 1 is held", edge=edge, model="digits")
+
+    every = [held(f"e{n}", what) for n in range(5) for what in ("digits", "digits (dataset)")]
+    assert [hold.what for hold in alike(every)] == [
+        "digits on 5 edges (e0 … e4)",
+        "digits (dataset) on 5 edges (e0 … e4)",
+    ]

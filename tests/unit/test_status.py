@@ -3,10 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
+from reconciler.cli.status import show
 from reconciler.errors import DIAGNOSTICS
-from reconciler.history.keys import DECLARE, DELIVER
+from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.state import EdgeSeen, HeldPlan, Ref, Served, StageState, State, Wish
 from reconciler.history.status import NEVER, Counted, Row, age, status
 
@@ -223,3 +225,44 @@ def test_objects_are_counted_by_kind_and_those_that_wait_are_listed_with_all_tha
         ("c", "Drifted", "changed by kubectl: the object"),
         ("d", "Committed", "suspended by ada: moving"),
     ]
+
+
+def several(**phases: str) -> State:
+    """The one row once more for each of these edges, in that phase."""
+    state = a_state()
+    one = state.stage(DELIVER).keys.pop(KEY)
+    for edge, phase in phases.items():
+        text = str(Key.parse(KEY)._replace(edge=edge))
+        state.stage(DELIVER).keys[text] = msgspec.structs.replace(one, phase=phase, message="", open=phase == "Staged")
+        state.edges[edge] = state.edges["a"]
+    return state
+
+
+def summed(state: State, capsys: pytest.CaptureFixture[str], **about: str) -> str:
+    show(status(state, NOW), about=about)
+    return capsys.readouterr().out
+
+
+def test_a_sum_counts_all_that_is_not_as_git_says(capsys: pytest.CaptureFixture[str]) -> None:
+    state = several(b="Committed", c="Staged", d="Rejected", e="Rejected")
+    assert "failing: 1 of 4 as Git says; 1 wait; 2 of 4 are failing\n" in summed(state, capsys)
+    state.problems = {"a.yaml": [{"code": "RX202", "message": "no", "path": "a.yaml", "line": 1}]}
+    said = "failing: 1 of 4 as the last accepted commit says; 1 wait; 2 are failing; a document is refused"
+    assert said in summed(state, capsys)
+
+
+def test_where_nothing_asked_for_fails_a_refused_document_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    state = several()
+    state.problems = {"a.yaml": [{"code": "RX202", "message": "no", "path": "a.yaml", "line": 1}]}
+    assert "nothing of that is failing, but a document is refused\n" in summed(state, capsys, standing="failing")
+    assert "nothing of that waits\n" in summed(state, capsys, standing="waiting")
+
+
+def test_what_is_suspended_with_nothing_to_change_is_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    state = several(b="Committed", c="Committed", d="Committed")
+    state.suspended = {edge: {"actor": "ada", "reason": "night"} for edge in ("b", "c")}
+    text = str(Key.parse(KEY)._replace(edge="c"))
+    state.stage(DELIVER).waits[text] = "suspended by ada: night"
+    state.stage(DELIVER).wishes[text] = Wish(action="update", version="3")
+    said = "waits: 1 of 3 as Git says; 2 of 3 wait (1 of them only suspended, with nothing to change): suspended by ada"
+    assert said in summed(state, capsys)
