@@ -149,6 +149,7 @@ class StageState(msgspec.Struct, kw_only=True, omit_defaults=True):
     keys: dict[str, Served] = {}
     waits: dict[str, str] = {}  # key -> why a change of it waits
     wishes: dict[str, Wish] = {}  # key that waits -> the change
+    waiting: dict[str, str] = {}  # key that waits -> since when, whatever for
     undoes: dict[str, str] = {}  # key -> fingerprint of what it goes back to, by a commit that undoes: not done yet
     approved: dict[str, str] = {}  # key that is to go -> digest of the plan that was released: not done yet
     problems: dict[str, list[dict[str, Any]]] = {}  # key -> diagnostics in force
@@ -168,6 +169,11 @@ class StageState(msgspec.Struct, kw_only=True, omit_defaults=True):
         if text in self.waits:
             return self.wishes.get(text) or Wish()
         return (held.wishes.get(text) if held is not None else None) or Wish()
+
+    def waits_since(self, key: Key | str) -> str:
+        """Since when a key waits, by itself or with a plan that is held; "" where it does not."""
+        text, held = str(key), self.held_plan
+        return self.waiting.get(text) or (held.time if held is not None and text in held.keys else "")
 
     def served(self, key: Key | str) -> Served:
         """The entry of `key`, for the fold: made when there is none yet."""

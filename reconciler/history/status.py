@@ -456,6 +456,7 @@ def _objects_of(state: State, stage: str, suspended: tuple[Suspension, ...], now
         served = mine.known(text)
         key, wish, pending = Key.parse(text), mine.wish(text), text in mine.waits
         standing = standings.of_object(text, served)
+        waits = _is_waiting(served, standing, pending=pending or bool(wish.action))
         is_fought = served.fought > now
         there = _version_there(served)
         yield ObjectRow(
@@ -466,8 +467,8 @@ def _objects_of(state: State, stage: str, suspended: tuple[Suspension, ...], now
             name=key.name,
             edge=str(served.order.get("labels", {}).get(EDGE_LABEL, "")),
             wanted=wish.version if wish.action else str(served.order.get("spec", {}).get("targetVersion", "")),
-            phase="Waiting" if _is_waiting(served, standing, pending=pending or bool(wish.action)) else served.phase,
-            since=served.phase_time,
+            phase="Waiting" if waits else served.phase,
+            since=(mine.waits_since(text) if waits else "") or served.phase_time,
             open=served.open,
             reason=served.reason,
             origin=wish.origin or served.origin,
@@ -535,6 +536,7 @@ def _row(key: Key, served: Served, state: State, waits: str, standing: Standing)
     order, live, seen = served.order, served.live, state.edges.get(key.edge, UNHEARD)
     silent, mine = untold(key, served, state), state.stage(DELIVER)
     wish = mine.wish(key)
+    is_waiting = _is_waiting(served, standing, pending=bool(wish.action))
     against, unproven = seen.error or silent or served.message, unproven_words(live)
     return Row(
         key=str(key),
@@ -544,8 +546,8 @@ def _row(key: Key, served: Served, state: State, waits: str, standing: Standing)
         model=named(key, order),
         wanted=wish.version if wish.action else str(order.get("version", "")),
         serving=str(live.get("version", "")),
-        phase="Waiting" if _is_waiting(served, standing, pending=bool(wish.action)) else served.phase,
-        since=served.phase_time,
+        phase="Waiting" if is_waiting else served.phase,
+        since=(mine.waits_since(key) if is_waiting else "") or served.phase_time,
         open=served.open or bool(silent),
         pinned=served.reason.startswith(PINNED),
         reason=served.reason,
