@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 MOST: Final = 5_000  # records that are held at once
 GATHER_S: Final = 0.2  # in which what comes comes together
-_VARIES: Final = re.compile(r"; again in [0-9.]+ (?:s|min|h)$| at [0-9.]+ (?:B|KiB|MiB|GiB|TiB)$")  # from try to try
+_SIZE: Final = "[0-9.]+ (?:B|[KMGT]iB)"
+_VARIES: Final = re.compile(f"; again in [0-9.]+ (?:s|min|h)$|, {_SIZE}(?: of {_SIZE})? so far$")  # from try to try
 _T = TypeVar("_T")
 
 

@@ -171,7 +171,7 @@ class EdgeWork:
         def progress(stage: str, done: int, total: int | None) -> None:
             if stage != job.stage and stage in TOLD:
                 about = {"sha256": spec["sha256"], "url": spec["url"], "version": spec["version"]}
-                self._tools.say(job, TOLD[stage], about | {"done": done})
+                self._tools.say(job, TOLD[stage], about | {"done": done} | ({"total": total} if total else {}))
             job.stage, job.done, job.total = stage, done, total
 
         return progress

@@ -227,10 +227,10 @@ def _waiting(event: Event) -> str:
 
 
 def _explained(event: Event) -> str:
-    """`stays as it is, and is wanted for another reason: …/faces@edge-7: pinned on edge-7 (edges/edge-7.yaml:7)`."""
+    """`has what Git wants, and another line says so now: …/faces@edge-7: pinned on edge-7 (edges/edge-7.yaml:7)`."""
     said = [f"{spoken(key)}: {why['reason']} ({why['origin']})" for key, why in event.data["keys"].items()]
     more = f" and {len(said) - 3} more" if len(said) > 3 else ""
-    return f"stays as it is, and is wanted for another reason: {', '.join(said[:3])}{more}"
+    return f"has what Git wants, and another line says so now: {', '.join(said[:3])}{more}"
 
 
 def _drifted(event: Event) -> str:
@@ -256,8 +256,9 @@ def _scope(data: Data) -> str:
 
 def _download(what: str) -> Callable[[Event], str]:
     def said(event: Event) -> str:
-        done = event.data.get("done")
-        return f"{what} {event.data.get('url', '')}" + (f" at {size(done)}" if done else "")
+        done, total = event.data.get("done"), event.data.get("total")
+        of = f" of {size(total)}" if total else ""
+        return f"{what} {event.data.get('url', '')}" + (f", {size(done)}{of} so far" if done else "")
 
     return said
 
@@ -280,6 +281,9 @@ def _activated(event: Event) -> str:
     previous = event.data.get("previous")
     unproven = ", unproven" if unproven_words(event.data.get("live") or {}) else ""
     return f"serves {_version(event.data)}{unproven}" + (f" (before: {previous})" if previous else "")
+
+
+BEGAN: Final = "its agent began anew, and serves it again"
 
 
 def _unstable(event: Event) -> str:
@@ -327,7 +331,7 @@ WORDS: Final[dict[str, Callable[[Event], str]]] = {
     ev.ARTIFACT_EVICTED: lambda e: f"removed {_content(e.data)} from its disk, as nothing there needs it",
     ev.MODEL_ACTIVATED: _activated,
     ev.MODEL_ROLLEDBACK: lambda e: f"went back to {_version(e.data)}{_reason(e.data)}",
-    ev.MODEL_DEGRADED: lambda e: f"degraded{_reason(e.data)}",
+    ev.MODEL_DEGRADED: lambda e: BEGAN if e.data.get("began") else f"degraded{_reason(e.data)}",
     ev.DATASET_SYNCED: lambda e: f"has {_version(e.data)}{'' if e.data.get('bytes') else ' (metadata only)'}",
     ev.STATE_UNSTABLE: _unstable,
     ev.LINK_REFUSED: lambda e: f"its log is not copied any more{_reason(e.data)}",

@@ -144,11 +144,13 @@ def _difference(case: Case, found: Arrays) -> str:
 def _unlike(expected: Array, found: Array, tolerance: float) -> str:
     if (expected.dtype, expected.shape) != (found.dtype, found.shape):
         return f"expected {expected.dtype}{list(expected.shape)}, found {found.dtype}{list(found.shape)}"
-    far = np.abs(expected - found) > tolerance if expected.dtype.kind == "f" else expected != found
+    is_float = expected.dtype.kind == "f"  # a label is right or wrong, text and integers alike
+    far = np.abs(expected - found) > tolerance if is_float else expected != found
     if not far.any():
         return ""
     first = tuple(int(index) for index in np.argwhere(far)[0])
+    by = f" by more than {tolerance:g}" if is_float else ""
     return (
         f"expected {expected[first]} at {list(first)}, found {found[first]} "
-        f"({int(far.sum())} of {far.size} values differ by more than {tolerance:g})"
+        f"({int(far.sum())} of {far.size} values differ{by})"
     )

@@ -25,6 +25,7 @@ from reconciler.artifacts.room import REASONS
 from reconciler.artifacts.unpack import unpack
 from reconciler.artifacts.unpacker import FILES, UnpackJob
 from reconciler.errors import PreflightRefused, StorageExhausted, UsageError
+from reconciler.natural import in_order, listed
 from reconciler.ports import FetchProgress
 from reconciler.serving import onnx_file
 from reconciler.serving.trial import try_model
@@ -69,7 +70,7 @@ def selected(source: Path) -> pack.Selected:
         several = sorted(name for name in found.members if Path(name).suffix.lower() in onnx_file.SUFFIXES)
         if len(several) > 1:
             raise UsageError(
-                f"{source} has {len(several)} models: {', '.join(several)}",
+                f"{source} has {len(several)} models: {listed(in_order(several), 3)}",
                 hint=f"name one: reconciler package {source / several[0]} …; the files with its weights come with it",
             )
         return found
@@ -82,6 +83,9 @@ def selected(source: Path) -> pack.Selected:
         content = source.read_bytes()
     except OSError as error:
         raise UsageError(f"{source} cannot be read: {error.strerror}", hint="name a model, or its directory") from error
+    if source.suffix.lower() not in onnx_file.SUFFIXES and not onnx_file.is_model(content):
+        hint = "name the exported .onnx, or its directory; docs/guides/ say how to export from PyTorch and others"
+        raise PreflightRefused(f"one *.onnx file is needed, and {source.name} is no ONNX model", hint=hint)
     members = {source.name: source}
     with contextlib.suppress(ValueError):  # no ONNX: loading it says so
         for location in onnx_file.read(content).external if content[4:8] != onnx_file.ORT else ():

@@ -196,6 +196,18 @@ def test_what_is_not_exported_yet_is_sent_to_its_guide(call: Call, fleet: Path, 
     assert (Path(__file__).parents[2] / "docs" / "guides" / f"{guide}.md").is_file()
 
 
+def test_of_many_models_the_first_are_named_and_what_is_none_is_sent_to_the_guides(call: Call, fleet: Path) -> None:
+    (fleet.parent / "many").mkdir()
+    for n in range(302):
+        (fleet.parent / "many" / f"m{n}.onnx").write_bytes(b"")
+    said = call("package", fleet.parent / "many", "--name", "d", "--version", "1")
+    assert (said.code, "has 302 models: m0.onnx, m1.onnx, m2.onnx and 299 more\n" in said.err) == (2, True)
+    (fleet.parent / "train.py").write_text("import torch\n")
+    said = call("package", fleet.parent / "train.py", "--name", "d", "--version", "1")
+    assert (said.code, "train.py is no ONNX model" in said.err, "docs/guides/ say how" in said.err) == (5, True, True)
+    assert "not packed a second time" not in said.err
+
+
 def test_an_archive_that_edges_would_refuse_is_refused_here_in_their_words(
     call: Call, fleet: Path, model: Path
 ) -> None:

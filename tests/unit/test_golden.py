@@ -93,3 +93,14 @@ def test_what_would_not_be_read_is_not_written() -> None:
     many = np.full(golden.MOST_BYTES // 4, 0.1, np.float64)
     with pytest.raises(ValueError, match="edges read at most 16,777,216"):
         golden.encoded([Case("large", {"x": many}, {}, 0.001)])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "said"), [(np.str_, "differ)"), (np.int64, "differ)"), (np.float32, "by more than 1)")]
+)
+def test_only_numbers_with_a_fraction_have_a_tolerance(dtype: type, said: str) -> None:
+    case = Case("golden case 1", {}, {"label": np.array([1, 2, 3]).astype(dtype)}, 1.0)
+    with pytest.raises(ProbeFailed) as failed:
+        golden.probe("1", [case], lambda _: {"label": np.array([1, 2, 9]).astype(dtype)})
+    assert str(failed.value).split("; ")[0].endswith(said)
+    assert "(1 of 3 values differ" in str(failed.value)

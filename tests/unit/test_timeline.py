@@ -100,7 +100,12 @@ def test_words_say_what_matters() -> None:
     unproven = {"live": LIVE | {"unproven": "no golden.json"}}
     assert words(event(ev.MODEL_ACTIVATED, data=unproven)) == "serves version 2, unproven"
     assert words(event(ev.DATASET_SYNCED)) == "has version 7 (metadata only)"
-    assert words(event(ev.DOWNLOAD_RESUMED)) == "resumes https://x.example.com/a at 1.0 KiB"
+    assert words(event(ev.DOWNLOAD_RESUMED)) == "resumes https://x.example.com/a, 1.0 KiB so far"
+    data = {"url": "file:///a", "done": 3_800, "total": 19_600}
+    assert words(event(ev.DOWNLOAD_STARTED, data=data)) == "downloads file:///a, 3.7 KiB of 19.1 KiB so far"
+    assert words(event(ev.MODEL_DEGRADED, data={"error": "as one knows", "began": True})) == (
+        "its agent began anew, and serves it again"
+    )
 
 
 def test_a_delete_is_ordered_to_go() -> None:
