@@ -249,3 +249,14 @@ def test_who_stops_a_hub_is_told_what_ended_with_it(
     told = capsys.readouterr().err
     assert told.startswith(said)
     assert not said or told.endswith("they serve again at the next `reconciler run`\n")
+
+
+def test_walks_that_differ_in_edge_and_time_alone_are_told_once(call: Call, twenty: World) -> None:
+    refused(twenty, "2", "Find smaller defects")
+    said = asked(call, twenty, "why", "defect")
+    assert lines(said)[0] == f"defect on 20 edges ({ALL})"
+    assert len(lines(said)) <= MOST
+    assert said.out.count("version 2 (2abc2abc2abc) is not given to EDGE again") == 1
+    each = asked(call, twenty, "why", "defect", "--each")
+    assert each.out.count("InferenceModel/default/defect-edge-") == 20
+    assert len(json.loads(asked(call, twenty, "why", "defect", "-o", "json").out)["walks"]) == 20
