@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from reconciler.web.answers import Walk
 
 
-_HOST: Final = re.compile(r"answers version .* at \w+://([^/\s]+)/")
+_HOST: Final = re.compile(r"answers version .* at \w+://([^/\s,]+)")
 INDENT = 15  # where what is said of a link begins
 BEGINS = frozenset(
     {"serving", "applied", "drift", "wanted", "today", "held back", "held", "suspended", "problem"}

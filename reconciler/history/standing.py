@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from reconciler.history.keys import Key, scopes_of
 from reconciler.history.state import FAILED, EdgeSeen, HeldPlan, Served, State
@@ -132,7 +132,7 @@ class Standings:
         since = f"is not heard since {shown(seen.since)}" if seen.since else "was never heard"
         return Standing(word=WAITS, why=f"{key.edge} {since}", ends=f"start the agent of {key.edge}")
 
-    def _tried(self, key: Key, served: Served) -> dict[str, str]:
+    def _tried(self, key: Key, served: Served) -> dict[str, Any]:
         """When what failed is tried again, and the command to have it now; of content, the one that lets it."""
         what = f"{key.edge} {named(key, served.order)}" if key.edge else str(key)
         if not served.is_tried_again:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reconciler.diagnostics import Diagnostic, printable
+from reconciler.natural import natural
 from reconciler.web.fold import NARROW, TAB_WIDTH, display_width, folded
 from reconciler.wording import general, grouped, names, of_all
 
@@ -55,7 +56,10 @@ def render_all(problems: Sequence[Diagnostic], columns: int = 0, *, each: bool =
     """All problems, worst first, then by place, each said once, with a closing count; what is said of many edges is
     said of all of them. columns: see render.  each: of every edge by itself.
     """
-    ordered = sorted(set(problems), key=lambda p: (p.severity != "error", p.path, p.line, p.column, p.code))
+    ordered = sorted(
+        set(problems),
+        key=lambda p: (p.severity != "error", p.path, p.line, p.column, p.code, natural(p.edge), natural(p.message)),
+    )
     errors = sum(p.severity == "error" for p in ordered)
     count = f"{errors} error{'s' * (errors != 1)}, {len(ordered) - errors} warning{'s' * (len(ordered) - errors != 1)}"
     alike = grouped(((_of_any(problem), problem) for problem in ordered), each=each)

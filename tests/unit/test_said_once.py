@@ -1,14 +1,21 @@
 """Twenty edges that do the same take few lines, in whatever is asked; --each and JSON have every one."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from reconciler.cli.plan_forms import Shown, told_notes
 from reconciler.cli.run import tell_stopped, verdict
+from reconciler.cli.why import show
+from reconciler.diagnostics import Diagnostic
 from reconciler.history import events as ev
+from reconciler.history.standing import Standing
 from reconciler.history.status import status
+from reconciler.history.why import WhyLink
+from reconciler.web.answers import Walk
+from reconciler.web.problems import render_all
 from tests.unit.cli_world import DATASET, MODEL, NOW, SET, SHA, World
 from tests.unit.conftest import Call, Said
 from tests.unit.twenty_edges import EDGES, FILES, begin, refused, served
@@ -260,3 +267,23 @@ def test_walks_that_differ_in_edge_and_time_alone_are_told_once(call: Call, twen
     each = asked(call, twenty, "why", "defect", "--each")
     assert each.out.count("InferenceModel/default/defect-edge-") == 20
     assert len(json.loads(asked(call, twenty, "why", "defect", "-o", "json").out)["walks"]) == 20
+
+
+def test_walks_of_edges_at_addresses_of_their_own_are_alike(capsys: pytest.CaptureFixture[str]) -> None:
+    def walk(n: int) -> Walk:
+        text = f"answers version 1 at http://10.0.0.{n}:8080/v2/models/digits, from bytes 1abc"
+        link = WhyLink(what="serving", text=text, time=f"2026-11-30T14:00:0{n}.000000Z")
+        return Walk(f"InferenceModel/default/digits-edge-{n}@edge-{n}", (link,), Standing())
+
+    show([walk(n) for n in range(5)])
+    times = "2026-11-30 14:00:00Z … 2026-11-30 14:00:04Z"
+    assert capsys.readouterr().out.splitlines() == [
+        "digits on 5 edges (edge-0 … edge-4)",
+        f"   serving     {times}  answers version 1 at http://ADDRESS/v2/models/digits, from bytes 1abc",
+    ]
+
+
+def test_problems_of_few_edges_stand_as_people_list_these() -> None:
+    edges = ["edge-10", "edge-2", "edge-1"]
+    said = render_all([Diagnostic(code="RX220", message=f"{edge} is taken", edge=edge) for edge in edges])
+    assert re.findall("edge-[0-9]+", said) == ["edge-1", "edge-2", "edge-10"]
