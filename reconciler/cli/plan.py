@@ -208,13 +208,13 @@ def _held(where: Where, form: str, *, each: bool) -> int:
         alike = grouped(((Key.parse(key).kind, key) for key in (held.keys if held else ())), each=each)
         for _, keys in alike:
             line(printable(named_of(keys)))
-        options = {"--hub": where.hub, "--context": where.context, "--kubeconfig": str(where.kubeconfig or "")}
-        place = " ".join(f"{option} {value}" for option, value in options.items() if value)
-        click.echo(
-            "only the plan that is held there was asked for, and no work tree was looked at: "
-            f"`reconciler plan --repo . {place}` plans one",
-            err=True,
-        )
+        command = f"`reconciler plan --repo . --hub {where.hub}`"
+        if where.context:
+            command = f"`reconciler plan --repo . --context {where.context}`"
+        elif where.kubeconfig:
+            command = f"`reconciler plan --repo . --kubeconfig {where.kubeconfig}`"
+        asked = "only the plan that is held there was asked for, and no work tree was looked at"
+        click.echo(f"{asked}: {command} plans one", err=True)
         said = f"plan {held.digest} is held: {held.reason} ({counted(held.counts)})" if held else "no plan is held"
         line(printable(said), "yellow" if held else "")
         if held:
