@@ -102,6 +102,8 @@ def command(
         option = "--write" if writes else "--deploy"
         raise UsageError(f"{option}: which work tree?", hint="add --repo DIR, or call this in your work tree")
     placed = tree.placed(name, framework, wanted) if tree is not None and wanted is not None else None
+    if writes and tree is not None:
+        tree.require_writable(name, wanted)
     with (
         _narrated() as told,
         packaged(source, version, target, examples, tolerance=tolerance, doing=told.doing, progress=told.progress) as (

@@ -23,6 +23,7 @@ from reconciler.sources.documents import read_documents
 from reconciler.sources.edit import add_version, replace_version, scalar, set_default
 from reconciler.sources.git import Git
 from reconciler.sources.git_safety import Remote
+from reconciler.sources.place import is_work_tree
 from reconciler.wiring.preview import preview
 from reconciler.wording import names
 
@@ -152,6 +153,31 @@ class Tree:
         text = set_default(self._text(there), of=there.identity, version=version.version)
         return Change(there.path, text, f"defaultVersion {version.version} of {there.name}")
 
+    def require_writable(self, name: str, wanted: Deployment | None) -> None:
+        """Refuse what could not be written when all is tried and packed. Raises UsageError, RepositoryRefused."""
+        if not is_work_tree(self.root):
+            raise UsageError(
+                f"{self.root} is a repository without a work tree, so it has no files to write into",
+                hint="clone it, and name the clone by --repo DIR",
+            )
+        objects = [(CATALOGUE, MODELS, self._sole(CATALOGUE, name))]
+        if wanted is not None:
+            objects.append((SET, DEPLOYMENTS, self._set(name, wanted)))
+        for kind, folder, there in objects:
+            self._require_own(there.path if there is not None else self._free(kind, folder, name))
+
+    def _require_own(self, path: str) -> None:
+        """Refuse a path of the tree that is a link, leads out of it, or is below a file. Raises UsageError."""
+        place, root = self.root / path, self.root.resolve()
+        if place.is_symlink():
+            raise UsageError(f"{path} is a link to {place.readlink()}, and only a file is written", hint=BY_HAND)
+        if not place.parent.resolve().is_relative_to(root):
+            raise UsageError(f"{path} leads out of {self.root}, to {place.parent.resolve()}", hint=BY_HAND)
+        above = next(one for one in place.parents if one.exists())
+        if not above.is_dir():
+            where = above.relative_to(self.root)
+            raise UsageError(f"{path} cannot be written: {where} is a file", hint=f"rename {where}; or {BY_HAND}")
+
     def serving(self, name: str) -> str:
         """The edges of the set that serves this Model, as --deploy takes them; '*' where none or several do."""
         found = [_selector(obj).words for obj in self.declared.of_kind(SET) if name in _served_by(obj)]
@@ -231,10 +257,19 @@ class Tree:
         return (self.root / obj.path).read_bytes().decode()
 
     def _new(self, folder: str, name: str, document: dict[str, Any], what: str) -> Change:
+        return Change(self._free(document["kind"], folder, name), written(document), what)
+
+    def _free(self, kind: str, folder: str, name: str) -> str:
+        """The path of a new file. Raises UsageError where there is one; RepositoryRefused where that is wrong."""
         path = "/".join(part for part in (self.path, folder, f"{name}.yaml") if part)
-        if (self.root / path).exists():
-            raise UsageError(f"{path} is there, and does not declare {document['kind']} {name}", hint=BY_HAND)
-        return Change(path, written(document), what)
+        place = self.root / path
+        if place.is_file():
+            problems = read_documents(path, place.read_bytes())[1]
+            if any(problem.severity == "error" for problem in problems):
+                raise RepositoryRefused(problems, hint=f"mend {path}, which is where {kind} {name} would be written")
+        if place.exists():
+            raise UsageError(f"{path} is there, and does not declare {kind} {name}", hint=BY_HAND)
+        return path
 
 
 BY_HAND: Final = "call it without --write, and put in by hand what it prints"

@@ -174,6 +174,44 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_left(
     assert git("status", "--porcelain") == ""
 
 
+def test_a_repository_without_a_work_tree_is_written_into_by_nobody(call: Call, fleet: Path, model: Path) -> None:
+    git("clone", "-q", "--bare", ".", str(fleet.parent / "bare.git"))
+    before = sorted((fleet.parent / "bare.git").rglob("*"))
+    words = ("package", model, "--name", "double", "--version", "1", "--repo", fleet.parent / "bare.git")
+    said = call(*words, "--write")
+    assert (said.code, "without a work tree" in said.err) == (2, True)
+    assert (sorted((fleet.parent / "bare.git").rglob("*")), left(fleet)) == (before, [])
+    assert call(*words).code == 0  # what is printed needs none
+
+
+@pytest.mark.parametrize("kind", ["a folder that leads out", "a link that leads nowhere", "a file", "a wrong one"])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_tried(
+    call: Call, fleet: Path, model: Path, kind: str
+) -> None:
+    outside, models = fleet.parent / "outside", fleet / "models"
+    outside.mkdir()
+    (fleet / "models").rename(fleet / "catalogue")
+    if kind == "a folder that leads out":
+        models.symlink_to(outside)
+        said = f"models/double.yaml leads out of {fleet}, to {outside}"
+    elif kind == "a link that leads nowhere":
+        models.mkdir()
+        (models / "double.yaml").symlink_to("../../outside/x.yaml")
+        said = "models/double.yaml is a link to ../../outside/x.yaml"
+    elif kind == "a file":
+        models.write_text("mine")
+        said = "models/double.yaml cannot be written: models is a file"
+    else:
+        models.mkdir()
+        (models / "double.yaml").write_text("kind: Model\n\tspec: 1\n")
+        said = "models/double.yaml:2:"
+    found = call("package", model, "--name", "double", "--version", "1", "--write")
+    assert found.code == (3 if kind == "a wrong one" else 2)
+    assert said in found.err
+    assert "starting" not in found.err
+    assert ([*outside.iterdir()], Path("double-1.tar.gz").exists()) == ([], False)
+
+
 def test_a_directory_with_several_models_or_none_is_refused(call: Call, fleet: Path, model: Path) -> None:
     written(model.parent / "other.onnx", doubling())
     said = call("package", model.parent, "--name", "d", "--version", "1")
