@@ -234,7 +234,8 @@ def _unfit(error: OSError, *, unread: bool) -> MachineUnfit | None:
     if not isinstance(error.filename, str) or error.errno not in LACKING:
         return None
     place = Path(error.filename)
-    there = next((one for one in (place, *place.parents) if one.exists()), place)
+    exists = os.path.exists  # that of Path raises where a name is too long
+    there = next((one for one in (place, *place.parents) if exists(one)), place)
     why = f"{error.strerror}"
     if there != place and not there.is_dir():
         why = f"{there} is a file"

@@ -89,6 +89,8 @@ def command(
         raise UsageError(f"--framework {framework}: no edge runs it", hint=f"edges run {', '.join(sorted(SERVABLE))}")
     if port is not None and deploy is None:
         raise UsageError("--port is where --deploy serves it", hint="add --deploy LABELS, or leave out --port")
+    if archive is not None and not archive.name:
+        raise UsageError("--archive: '' names no file", hint="name one, or leave it out")
     named = archive or Path(f"{name.replace('/', '-')}-{version.replace('/', '-')}.tar.gz")
     target = named.parent.resolve() / named.name
     lies_at = _url(url, target)

@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import yaml
 
 from reconciler import packages
 from reconciler.artifacts import pack
 from reconciler.serving import trial
+from reconciler.wiring.package import _scratch
 from tests.foreign_models import beside, doubling, written
 from tests.unit.conftest import Call
 
@@ -161,6 +163,10 @@ def test_several_examples_are_cases_and_the_last_command_asks_the_first(
         (("--url", "ftp://x"), "its scheme is none of https, http, file"),
         (("--framework", "tflite"), "no edge runs it"),
         (("--archive", "nowhere/x.tgz"), "is no directory"),
+        (("--archive", ""), "--archive: '' names no file"),
+        (("--archive", "/dev/full", "--force"), "/dev/full is no file"),
+        (("--archive", "/proc/x.tgz"), "nothing can be written in /proc"),
+        (("--archive", "x" * 256), "has more than the 255 bytes that a file's name may have"),
         (("--example", "fleet.yaml"), "an example is a file .npz, .npy, .json"),
     ],
 )
@@ -241,6 +247,32 @@ def test_an_archive_that_edges_would_refuse_is_refused_here_in_their_words(
     said = call("package", model.parent, "--name", "double", "--version", "1")
     assert (said.code, "RX402" in said.err, "has a backslash" in said.err) == (5, True, True)
     assert left(fleet) == []
+
+
+def test_a_name_that_only_just_fits_is_packed(call: Call, fleet: Path, model: Path) -> None:
+    archive = "x" * 255
+    assert call("package", model, "--name", "double", "--version", "1", "--archive", archive).code == 0
+    assert left(fleet) == [archive]
+
+
+@pytest.mark.parametrize("place", ["link", "w" * 5000])
+def test_weights_that_are_elsewhere_or_can_be_nowhere_are_refused(
+    call: Call, fleet: Path, tmp_path: Path, place: str
+) -> None:
+    file = beside(tmp_path / "export")
+    made = onnx.load(file, load_external_data=False)
+    for tensor in made.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = place if entry.key == "location" else entry.value
+    written(file, made)
+    (tmp_path / "secret").write_bytes((file.parent / "model.onnx.data").read_bytes())
+    (file.parent / "link").symlink_to(tmp_path / "secret")
+    said = call("package", file, "--name", "wide", "--version", "1")
+    refusal = (2, "link is a link that leads out") if place == "link" else (5, "wwww', which is not there")
+    assert (said.code, refusal[1] in said.err) == (refusal[0], True), said.err
+    (file.parent / "link").unlink()
+    said = call("package", file.parent, "--name", "wide", "--version", "1")
+    assert (said.code, "RX405" in said.err) == (5, True), said.err
 
 
 def test_a_tolerance_stands_in_what_is_packed(call: Call, fleet: Path, model: Path) -> None:
@@ -412,8 +444,10 @@ def test_a_disk_that_is_full_while_packing_leaves_nothing(
 
 
 def test_what_a_killed_run_has_left_goes_with_the_next_one(call: Call, fleet: Path, model: Path) -> None:
-    (fleet / ".double-1.tar.gz.abc.packing").mkdir()
-    (fleet / ".double-1.tar.gz.abc.packing" / "archive").write_bytes(b"half")
+    with _scratch(fleet / "double-1.tar.gz") as scratch:
+        left_behind = fleet / (scratch.name.rpartition(".")[0][:-4] + "abcd.packing")
+    left_behind.mkdir()
+    (left_behind / "archive").write_bytes(b"half")
     (fleet / ".other-1.tar.gz.abc.packing").mkdir()
     assert call("package", model, "--name", "double", "--version", "1").code == 0
     assert left(fleet) == [".other-1.tar.gz.abc.packing", "double-1.tar.gz"]
