@@ -130,6 +130,17 @@ class Tree:
             )
         return None
 
+    def require_own_archive(self, version: Version) -> None:
+        """Refuse the URL of another version's archive, which has other bytes: it would be lost. Raises UsageError."""
+        for model in self.declared.of_kind(CATALOGUE):
+            for each in model.spec["versions"]:
+                is_it = (model.name, each["version"]) == (version.name, version.version)
+                if not is_it and each["downloadURL"] == version.url and each.get("sha256sum") != version.sha256:
+                    raise UsageError(
+                        f"{version.url} is the archive of {model.name} {each['version']}: {model.place('versions')}",
+                        hint="give this one another name: --archive FILE",
+                    )
+
     def placed(self, name: str, framework: str, wanted: Deployment) -> Placed:
         """The edges that a deployment means, and the port: that of the set that is there, else the one asked for,
         else the first that is free on each of them. Raises NameUnknown, PortTaken, UsageError.
@@ -351,9 +362,16 @@ def _no_edge(declared: Declared, wanted: Deployment) -> NameUnknown:
     labels = sorted({f"{name}={value}" for edge in edges for name, value in edge.labels.items()})
     if not edges:
         return NameUnknown("the repository declares no edge", hint="declare one first: a document of kind Edge")
-    near = [found for one in wanted.words.split(",") if one not in labels and (found := nearest(one, labels))]
-    meant = f"did you mean {','.join(near)}? " if near else ""
+    parts = wanted.words.split(",")
+    near = [one if one in labels else _near(one, labels) for one in parts]
+    meant = f"did you mean {','.join(near)}? " if near != parts and all(near) else ""
     shown = names(labels, most=12)
     return NameUnknown(
         f"no edge has the labels {wanted.words}", hint=f"{meant}there are {shown or 'none; * is every edge'}"
     )
+
+
+def _near(label: str, labels: list[str]) -> str:
+    """The label that may be meant: one alike, or with the same name where that has one value; "" for none."""
+    same = [one for one in labels if one.partition("=")[0] == label.partition("=")[0]]
+    return nearest(label, labels) or (same[0] if len(same) == 1 else "")

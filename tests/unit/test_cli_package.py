@@ -18,12 +18,14 @@ import numpy as np
 import onnx
 import pytest
 import yaml
+from onnx import helper, numpy_helper
 
 from reconciler import packages
 from reconciler.artifacts import pack
 from reconciler.serving import trial
 from reconciler.wiring.package import _scratch
-from tests.foreign_models import beside, doubling, written
+from tests.foreign_models import VALUE, F, beside, doubling, written
+from tests.foreign_models import model as foreign
 from tests.unit.conftest import Call
 
 pytestmark = pytest.mark.slow
@@ -158,6 +160,9 @@ def test_several_examples_are_cases_and_the_last_command_asks_the_first(
         (("--deploy", "*", "--port", "0"), "--port 0 is no port"),
         (("--deploy", "*", "--port", "many"), "--port many is no port"),
         (("--deploy", "site=dmo"), "did you mean site=demo?"),
+        (("--deploy", "site=demo,site="), "is no selector"),
+        (("--deploy", "site="), "did you mean site=demo?"),
+        (("--tolerance", "nan"), "nan is no number"),
         (("--name", "Double"), "is not a name"),
         (("--version", " 1"), "is not a version"),
         (("--url", "ftp://x"), "its scheme is none of https, http, file"),
@@ -273,6 +278,49 @@ def test_weights_that_are_elsewhere_or_can_be_nowhere_are_refused(
     (file.parent / "link").unlink()
     said = call("package", file.parent, "--name", "wide", "--version", "1")
     assert (said.code, "RX405" in said.err) == (5, True), said.err
+
+
+def test_a_version_whose_archive_would_take_the_place_of_another_ones_is_refused(
+    call: Call, fleet: Path, model: Path
+) -> None:
+    assert call("package", model, "--name", "double", "--version", "a/b", "--write").code == 0
+    before = Path("double-a-b.tar.gz").read_bytes()
+    written(model, doubling(5))
+    for force in ((), ("--force",)):
+        said = call("package", model, "--name", "double", "--version", "a-b", "--write", *force)
+        assert (said.code, "is the archive of double a/b: models/double.yaml:" in said.err) == (2, True)
+        assert "--force" not in said.err
+        assert "--archive FILE" in said.err
+    assert Path("double-a-b.tar.gz").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("url", "becomes"),
+    [
+        ("https://h.test/dir/?q=1/", "https://h.test/dir/double-1.tar.gz?q=1/"),
+        ("https://h.test/get?file=a/", "https://h.test/get?file=a/"),
+        ("file:///srv/models/", "file:///srv/models/double-1.tar.gz"),
+    ],
+)
+def test_a_url_is_a_directory_by_its_path_and_what_lies_elsewhere_has_to_be_put_there(
+    call: Call, fleet: Path, model: Path, url: str, becomes: str
+) -> None:
+    said = call("package", model, "--name", "double", "--version", "1", "--url", url)
+    assert yaml.safe_load(said.out)["spec"]["versions"][0]["downloadURL"] == becomes
+    assert f"# put {fleet / 'double-1.tar.gz'} to {becomes}" in said.err
+    assert ("downloadURL is a file of this machine" in said.err) == url.startswith("file")
+
+
+def test_a_model_without_inputs_and_one_with_a_strange_name_are_told_in_whole_lines(
+    call: Call, fleet: Path, tmp_path: Path
+) -> None:
+    constant = helper.make_node("Constant", [], ["y"], value=numpy_helper.from_array(np.ones(2, np.float32)))
+    file = written(tmp_path / "c.onnx", foreign([constant], [], [VALUE("y", F, [2])]))
+    said = call("package", file, "--name", "c", "--version", "1")
+    assert (said.code, "answers without a question, as it has no input; unpacked" in said.err) == (0, True)
+    odd = foreign([helper.make_node("Relu", ["x\nz"], ["y"])], [VALUE("x\nz", F, [1])], [VALUE("y", F, [1])])
+    said = call("package", written(tmp_path / "o.onnx", odd), "--name", "o", "--version", "1")
+    assert (said.code, "takes x\\u000az FP32[1]; gives y FP32[1]\n" in said.err) == (0, True)
 
 
 def test_a_tolerance_stands_in_what_is_packed(call: Call, fleet: Path, model: Path) -> None:
