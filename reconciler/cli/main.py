@@ -72,9 +72,10 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "sync": ("reconcile",), "refresh": ("reconcile",), "retry": ("reconcile", "release"), "diff": ("plan",),
     "preview": ("plan",), "check": ("doctor", "plan"), "validate": ("plan",), "rollout": ("wait", "rollback", "status"),
     "undo": ("rollback",), "revert": ("rollback",), "reset": ("rollback",), "promote": ("approve",),
-    "unpin": ("pin EDGE MODEL --remove",), "hold": ("suspend", "pin"), "pause": ("suspend",), "stop": ("suspend",), "unpause": ("resume",),
-    "continue": ("resume",), "abort": ("suspend", "rollback"), "backup": ("log",), "verify": ("log",),
-    "delete": ("suspend", "rollback"), "edges": ("status",), "models": ("status",), "version": ("--version",),
+    "unpin": ("pin EDGE MODEL --remove",), "hold": ("suspend", "pin"), "pause": ("suspend",), "stop": ("suspend",),
+    "unpause": ("resume",), "continue": ("resume",), "abort": ("suspend", "rollback"), "backup": ("log",),
+    "verify": ("log",), "delete": ("suspend", "rollback"), "edges": ("status",), "models": ("status",),
+    "version": ("--version",),
 }  # fmt: skip
 
 
