@@ -346,6 +346,7 @@ def test_every_verb_takes_the_same_two_names(name: str) -> None:
         ("logs", "did you mean `reconciler history` or `reconciler log`?"),
         ("events", "did you mean `reconciler history`?"),
         ("sync", "did you mean `reconciler reconcile`?"),
+        ("unpin", "did you mean `reconciler pin EDGE MODEL --remove`?"),
         ("frobnicate", "`reconciler --help` lists those there are"),
     ],
 )
@@ -357,8 +358,21 @@ def test_an_unknown_command_is_guessed(call: Call, name: str, said: str) -> None
     assert said in json.loads(call(name, "-o", "json").err)["hint"]
 
 
+def test_a_guess_is_the_command_that_was_meant(call: Call) -> None:
+    assert "did you mean `reconciler pin edge-2 digits --remove`?" in call("unpin", "edge-2", "digits").err
+
+
+@pytest.mark.parametrize("words", [(), ("log",), ("-h",), ("log", "-h")])
+def test_a_group_alone_says_what_there_is(call: Call, words: tuple[str, ...]) -> None:
+    done = call(*words)
+    is_asked = "-h" in words
+    said = done.out if is_asked else done.err
+    assert (done.code, "error" in done.err, said.startswith("Usage: reconciler")) == (2 * (not is_asked), False, True)
+    assert "\nCommands:\n" in said
+
+
 def test_what_is_guessed_is_there() -> None:
-    assert {one for guesses in ELSEWHERE.values() for one in guesses} <= {*COMMANDS, "--version"}
+    assert {one.split()[0] for guesses in ELSEWHERE.values() for one in guesses} <= {*COMMANDS, "--version"}
     assert not ELSEWHERE.keys() & COMMANDS.keys()
 
 
