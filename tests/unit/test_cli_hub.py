@@ -167,6 +167,7 @@ def test_following_tells_what_is_appended_and_ends_with_the_hub(fresh: Served, m
 def test_what_waits_for_approval_is_shown_with_how_to_approve_it(call: Call, fresh: Served) -> None:
     said = call("plan", "--hub", fresh.url)
     assert (said.code, said.out) == (0, "no plan is held\n")
+    assert f"no work tree was looked at: `reconciler plan --repo . --hub {fresh.url}` plans one\n" in said.err
     facts = {"held": "it deletes 9", "keys": ["InferenceModel/default/a@b"], "counts": {"delete": 9}}
     fresh.hub.record.append([fresh.hub.record.event(ev.CHANGE_PLANNED, "plan/deliver", facts, newdigest="ab12")])
     said = call("plan", "--hub", fresh.url)
