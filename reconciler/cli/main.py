@@ -72,9 +72,10 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "sync": ("reconcile",), "refresh": ("reconcile",), "retry": ("reconcile", "release"), "diff": ("plan",),
     "preview": ("plan",), "check": ("doctor", "plan"), "validate": ("plan",), "rollout": ("wait", "rollback", "status"),
     "undo": ("rollback",), "revert": ("rollback",), "reset": ("rollback",), "promote": ("approve",),
-    "unpin": ("pin",), "hold": ("suspend", "pin"), "pause": ("suspend",), "stop": ("suspend",), "unpause": ("resume",),
-    "continue": ("resume",), "abort": ("suspend", "rollback"), "backup": ("log",), "verify": ("log",),
-    "delete": ("suspend", "rollback"), "edges": ("status",), "models": ("status",), "version": ("--version",),
+    "unpin": ("pin EDGE MODEL --remove",), "hold": ("suspend", "pin"), "pause": ("suspend",), "stop": ("suspend",),
+    "unpause": ("resume",), "continue": ("resume",), "abort": ("suspend", "rollback"), "backup": ("log",),
+    "verify": ("log",), "delete": ("suspend", "rollback"), "edges": ("status",), "models": ("status",),
+    "version": ("--version",),
 }  # fmt: skip
 
 
@@ -83,12 +84,14 @@ class _Unread(Exception):
 
 
 class _NoCommand(click.ClickException):
-    """There is no command of this name. advice: which may have been meant."""
+    """There is no command of this name. behind: the words after it.  advice: which may have been meant."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, behind: Sequence[str]) -> None:
         from difflib import get_close_matches
 
         near = ELSEWHERE.get(name.lower()) or get_close_matches(name.lower(), COMMANDS, 2)
+        if len(names := [word for word in behind if not word.startswith("-")]) == 2:  # the very command, to be copied
+            near = [one.replace("EDGE MODEL", printable(" ".join(names))[:80]) for one in near]
         said = " or ".join(f"`reconciler {one}`" for one in near)
         self.advice = f"did you mean {said}?" if said else "`reconciler --help` lists those there are"
         super().__init__(f"there is no command {printable(name)[:40]}")
@@ -113,7 +116,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """See click; a command that there is not is told with what may have been meant."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
-            raise _NoCommand(args[0])
+            raise _NoCommand(args[0], args[1:])
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
@@ -155,7 +158,7 @@ def tell(failure: ReconcilerError, form: str) -> None:
     draw.line(f"error[{failure.code}]: {failure.message}\n help: {failure.advice}", at=at)
 
 
-def _asks_for_json(words: Sequence[str]) -> bool:
+def asks_for_json(words: Sequence[str]) -> bool:
     """Whether errors are to be JSON, by the words alone: what is wrong with them may hide the option from click."""
     pairs = itertools.pairwise(words)
     return any(word in {"-ojson", "--output=json"} for word in words) or any(
@@ -165,7 +168,7 @@ def _asks_for_json(words: Sequence[str]) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. What is no failure of ours, nor of the machine, is a bug and rises."""
-    form = "json" if _asks_for_json(sys.argv[1:] if arguments is None else arguments) else "table"
+    form = "json" if asks_for_json(sys.argv[1:] if arguments is None else arguments) else "table"
     try:
         code = _run(arguments, form)
         sys.stdout.flush()
@@ -194,6 +197,9 @@ def _run(arguments: Sequence[str] | None, form: str) -> int:
         return INTERRUPTED
     except _Unread:
         return UNREAD
+    except click.exceptions.NoArgsIsHelpError as bare:  # a group alone asks what there is: no error to be told
+        bare.show()
+        return bare.exit_code
     except click.ClickException as wrong:
         tell(_mistyped(wrong), form)
         return 2
@@ -234,7 +240,8 @@ def _unfit(error: OSError, *, unread: bool) -> MachineUnfit | None:
     if not isinstance(error.filename, str) or error.errno not in LACKING:
         return None
     place = Path(error.filename)
-    there = next((one for one in (place, *place.parents) if one.exists()), place)
+    exists = os.path.exists  # that of Path raises where a name is too long
+    there = next((one for one in (place, *place.parents) if exists(one)), place)
     why = f"{error.strerror}"
     if there != place and not there.is_dir():
         why = f"{there} is a file"

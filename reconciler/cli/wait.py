@@ -198,7 +198,9 @@ def waits(command: Callable[..., Any]) -> Callable[..., Any]:
         require_with("timeout_s", other="--wait", is_there=wait)
         return command(**options, wait_s=timeout_s if wait else None)
 
-    seconds = click.option("--timeout", "timeout_s", type=Duration(), default=300.0, help="Of --wait: seconds.")
+    seconds = click.option(
+        "--timeout", "timeout_s", type=Duration(), default=300.0, help="How long --wait waits: 90s, 5m."
+    )
     return click.option("--wait", is_flag=True, help="Until that commit is live; ends as `reconciler wait` does.")(
         seconds(waiting)
     )

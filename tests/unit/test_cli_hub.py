@@ -233,6 +233,9 @@ def test_the_api_says_what_it_takes(served: Served) -> None:
         ("/api/v1/state?selector=site%3Dberlin", 200),
         ("/api/v1/state?selector=site%3Dnowhere", 404),
         ("/api/v1/history?author=nobody", 404),
+        ("/api/v1/history?edge=berlin-07&edge=berlin-08", 400),
+        ("/api/v1/history?follow=maybe", 400),
+        ("/api/v1/wait?after=x", 400),
         ("/nope", 404),
         ("/api/v1/%00", 404),
     ):
