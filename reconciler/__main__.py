@@ -76,7 +76,7 @@ def _lacks(error: ModuleNotFoundError, name: str) -> int:
 
 
 def _tell(bug: Exception, goes_on: str) -> None:
-    """One line about a bug, with its traceback in a file; where none can be written, on stderr."""
+    """One line about a bug, or one JSON object, with its traceback in a file; where none can be written, on stderr."""
     import tempfile  # both are dear at every start
     import traceback
 
@@ -86,13 +86,29 @@ def _tell(bug: Exception, goes_on: str) -> None:
         with open(number, "w", encoding="utf-8", errors="backslashreplace") as file:  # noqa: PTH123  # it is open
             file.write(text)
     except OSError:
+        place = ""
+    said = f"this is a bug: {' '.join(f'{type(bug).__name__}: {bug}'.split())}"
+    with contextlib.suppress(Exception):  # the bug may be in what these need
+        from reconciler.cli.main import asks_for_json
+
+        if asks_for_json(sys.argv[1:]):
+            _tell_json(said, f"report it with the traceback in {place or 'this answer'}; {goes_on}", place or text)
+            return
+    if not place:
         print(text, file=sys.stderr)
-        place = "above"
-    said = " ".join(f"{type(bug).__name__}: {bug}".split())
     print(
-        f"error[RX600]: this is a bug: {said}\n help: report it with the traceback in {place}; {goes_on}",
+        f"error[RX600]: {said}\n help: report it with the traceback {f'in {place}' if place else 'above'}; {goes_on}",
         file=sys.stderr,
     )
+
+
+def _tell_json(said: str, hint: str, trace: str) -> None:
+    import json
+
+    from reconciler.errors import Defect
+    from reconciler.web.document import failure
+
+    print(json.dumps(failure(Defect(said, hint=hint)) | {"traceback": trace}), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -84,8 +84,10 @@ def components(raw: bytes, limits: UnpackLimits, *, directory: bool) -> Parts:
         raise ArchiveRefused(f"name {shown} is not UTF-8", hint="rename it, or pack with --format=pax") from error
     if "\\" in name or any(unicodedata.category(char) == "Cc" for char in name):
         raise ArchiveRefused(f"name {shown} has a backslash or a control character")
-    if name.startswith("/") or re.match(r"[A-Za-z]:", name):
+    if name.startswith("/"):
         raise ArchiveRefused(f"name {shown} is absolute")
+    if re.match(r"[A-Za-z]:", name):
+        raise ArchiveRefused(f"name {shown} begins as a drive of Windows, and is absolute there")
     if name.endswith("/") and not directory:
         raise ArchiveRefused(f"name {shown} is a file's and ends as a directory's")
     parts = [part for part in name.split("/") if part not in {"", "."}]

@@ -2,21 +2,24 @@
 
 In: a file, or a directory.  Out: its members, copies of them, an archive. Names are sorted; owner, time and mode are
 those of nobody, never and everybody may read; the same Python makes the same bytes. Links are followed, as an edge
-takes none; what file managers leave behind, what begins with a dot and what Python caches stay out.
+takes none, but none that leads out of the directory; what file managers leave behind, what begins with a dot and what
+Python caches stay out.
 """
 
 import gzip
 import hashlib
 import os
+import shlex
 import shutil
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
-from reconciler.artifacts.names import is_left_behind
+from reconciler.artifacts.limits import UnpackLimits
+from reconciler.artifacts.names import components, is_left_behind
 from reconciler.artifacts.place import sync_directory
-from reconciler.errors import UsageError
+from reconciler.errors import ArchiveRefused, UsageError
 
 LEVEL: Final = 6  # weights hardly shrink; more costs time alone
 MODE: Final = 0o644
@@ -42,10 +45,14 @@ class Selected(NamedTuple):
 
 
 def select(directory: Path) -> Selected:
-    """Every file below `directory` that belongs to its model. Raises UsageError for a link that leads nowhere."""
-    members, left_out = {}, []
+    """Every file below `directory` that belongs to its model.
+
+    Raises UsageError for a link that leads nowhere, or out of it; ArchiveRefused for a name that no edge takes.
+    """
+    members, left_out, root = {}, [], directory.resolve()
     for place, folders, names in os.walk(directory, followlinks=True, onerror=_raise):
         here = Path(place)
+        require_within(here, root)
         inner = [(here / name).relative_to(directory).as_posix() for name in [*folders, *names] if _stays_out(name)]
         left_out += inner
         folders[:] = sorted(name for name in folders if not _stays_out(name))
@@ -56,8 +63,30 @@ def select(directory: Path) -> Selected:
                 path = here / name
                 if not path.is_file():
                     raise UsageError(f"{path} is no file, or a link that leads to none", hint="remove it, or mend it")
-                members[path.relative_to(directory).as_posix()] = path
+                require_within(path, root)
+                member = path.relative_to(directory).as_posix()
+                _require_name(member)
+                members[member] = path
     return Selected(members, sorted(left_out))
+
+
+def require_within(path: Path, root: Path) -> None:
+    """Refuse a link that leads out of `root`, which has no link: what is beyond was not named. Raises UsageError."""
+    if not path.resolve().is_relative_to(root):
+        link = next(one for one in (path, *path.parents) if one.is_symlink())
+        name, source = shlex.quote(str(link)), shlex.quote(str(link.resolve()))
+        raise UsageError(
+            f"{link} is a link that leads out, to {link.resolve()}",
+            hint=f"copy what it leads to: rm {name} && cp -r {source} {name}",
+        )
+
+
+def _require_name(name: str) -> None:
+    """Refuse what an edge would refuse to unpack. Raises ArchiveRefused."""
+    try:
+        components(os.fsencode(name), UnpackLimits(), directory=False)
+    except ArchiveRefused as error:
+        raise ArchiveRefused(error.message, hint="rename the file: its name stands in the archive as it is") from error
 
 
 def _raise(error: OSError) -> None:

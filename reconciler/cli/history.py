@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import completing, names, one_by_one, selector, where, wide_forms
+from reconciler.cli.options import Said, completing, names, one_by_one, selector, where, wide_forms
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -29,8 +29,13 @@ if TYPE_CHECKING:
 @click.option("--author", metavar="TEXT", default="", help="Only what commits by people of this name brought about.")
 @click.option("--actor", metavar="TEXT", default="", help="Only what this person, hub or edge did.")
 @click.option("--type", "type_", metavar="TYPE", default="", help="Only events whose type begins so: apply.failed.")
-@click.option("--since", metavar="TIME|SEQ", help="Only what was recorded at or after this time, or behind this entry.")
-@click.option("--until", metavar="TIME", help="Only what was recorded before this time.")
+@click.option(
+    "--since",
+    metavar="TIME|SEQ",
+    type=Said(),
+    help="Only what was recorded at or after this time, or behind this entry.",
+)
+@click.option("--until", metavar="TIME", type=Said(), help="Only what was recorded before this time.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the newest so many.")
 @click.option("--follow", "--watch", "-f", "-w", is_flag=True, help="Go on as events come, until interrupted.")
 @one_by_one

@@ -158,7 +158,7 @@ def tell(failure: ReconcilerError, form: str) -> None:
     draw.line(f"error[{failure.code}]: {failure.message}\n help: {failure.advice}", at=at)
 
 
-def _asks_for_json(words: Sequence[str]) -> bool:
+def asks_for_json(words: Sequence[str]) -> bool:
     """Whether errors are to be JSON, by the words alone: what is wrong with them may hide the option from click."""
     pairs = itertools.pairwise(words)
     return any(word in {"-ojson", "--output=json"} for word in words) or any(
@@ -168,7 +168,7 @@ def _asks_for_json(words: Sequence[str]) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. What is no failure of ours, nor of the machine, is a bug and rises."""
-    form = "json" if _asks_for_json(sys.argv[1:] if arguments is None else arguments) else "table"
+    form = "json" if asks_for_json(sys.argv[1:] if arguments is None else arguments) else "table"
     try:
         code = _run(arguments, form)
         sys.stdout.flush()
@@ -240,7 +240,8 @@ def _unfit(error: OSError, *, unread: bool) -> MachineUnfit | None:
     if not isinstance(error.filename, str) or error.errno not in LACKING:
         return None
     place = Path(error.filename)
-    there = next((one for one in (place, *place.parents) if one.exists()), place)
+    exists = os.path.exists  # that of Path raises where a name is too long
+    there = next((one for one in (place, *place.parents) if exists(one)), place)
     why = f"{error.strerror}"
     if there != place and not there.is_dir():
         why = f"{there} is a file"

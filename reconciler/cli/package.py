@@ -1,5 +1,6 @@
 """`reconciler package`: your own model, tried as an edge tries it, packed, and declared."""
 
+import math
 import shlex
 import sys
 import tempfile
@@ -12,12 +13,20 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from reconciler.cli.options import completing, forms
+from reconciler.diagnostics import printable
 
 if TYPE_CHECKING:
     from reconciler.wiring.entries import Change, Deployment, Placed, Tree, Version
     from reconciler.wiring.package import Package
 
 EVERY: Final = frozenset({"*", "all"})
+
+
+def _number(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """The option's value; NaN is within every range of click's."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("nan is no number", ctx, param)
+    return value
 
 
 @click.command(epilog="Example: reconciler package model.onnx --name faces --version 1 --write --deploy site=demo")
@@ -35,6 +44,7 @@ EVERY: Final = frozenset({"*", "all"})
 @click.option(
     "--tolerance",
     type=click.FloatRange(min=0.0, max=1e30),
+    callback=_number,
     help="How far an answer's numbers may be off on an edge.  [default: 0.001]",
 )
 @click.option(
@@ -89,6 +99,8 @@ def command(
         raise UsageError(f"--framework {framework}: no edge runs it", hint=f"edges run {', '.join(sorted(SERVABLE))}")
     if port is not None and deploy is None:
         raise UsageError("--port is where --deploy serves it", hint="add --deploy LABELS, or leave out --port")
+    if archive is not None and not archive.name:
+        raise UsageError("--archive: '' names no file", hint="name one, or leave it out")
     named = archive or Path(f"{name.replace('/', '-')}-{version.replace('/', '-')}.tar.gz")
     target = named.parent.resolve() / named.name
     lies_at = _url(url, target)
@@ -102,6 +114,8 @@ def command(
         option = "--write" if writes else "--deploy"
         raise UsageError(f"{option}: which work tree?", hint="add --repo DIR, or call this in your work tree")
     placed = tree.placed(name, framework, wanted) if tree is not None and wanted is not None else None
+    if writes and tree is not None:
+        tree.require_writable(name, wanted)
     with (
         _narrated() as told,
         packaged(source, version, target, examples, tolerance=tolerance, doing=told.doing, progress=told.progress) as (
@@ -124,7 +138,6 @@ def command(
         changes=changes,
         tree=tree,
         writes=writes,
-        is_given=url is not None,
     )
     answer.show(form)
 
@@ -142,10 +155,9 @@ class Answer:
         changes: "list[Change]",
         tree: "Tree | None",
         writes: bool,
-        is_given: bool,
     ) -> None:
         self.version, self.package, self.wanted, self.placed = version, package, wanted, placed
-        self.changes, self.tree, self.writes, self.is_given = changes, tree, writes, is_given
+        self.changes, self.tree, self.writes = changes, tree, writes
 
     def show(self, form: str) -> None:
         """On stdout what was asked for, on stderr what to do with it."""
@@ -210,8 +222,8 @@ class Answer:
         fleet = (self.tree.declared.fleet() if self.tree is not None else None) or {}
         policy = fleet.get("artifacts") or {}
         if scheme == "file":
-            if not self.is_given:
-                yield "downloadURL is a file of this machine, for edges of this machine; --url names a server"
+            yield "downloadURL is a file of this machine, for edges of this machine; --url names a server"
+            if self.version.url == self.package.archive.as_uri():
                 yield (
                     f"edges fetch {self.package.archive.name} from where it lies now: keep it there, and out of Git "
                     "(.gitignore), or write it elsewhere with --archive FILE"
@@ -222,7 +234,7 @@ class Answer:
     def next(self) -> Iterator[tuple[str, str]]:
         """Commands, and what each is for."""
         name, version, archive = self.version.name, self.version.version, shlex.quote(str(self.package.archive))
-        if not self.version.url.startswith("file:"):
+        if self.version.url != self.package.archive.as_uri():
             yield f"# put {archive} to {self.version.url}", ""
         if not self.writes:
             yield "# the same command with --write puts this into your work tree", ""
@@ -256,6 +268,8 @@ def _tell(package: "Package", *, is_new: bool) -> None:
     asked = (
         f"{trial.cases} question{'s' * (trial.cases != 1)} of its golden.json"
         if package.is_given
+        else "without a question, as it has no input"
+        if trial.tries and not trial.inputs
         else f"{trial.asked} ({how}; --example gives a real one)"
         if trial.tries
         else f"{trial.cases} example{'s' * (trial.cases != 1)}"
@@ -268,7 +282,7 @@ def _tell(package: "Package", *, is_new: bool) -> None:
     made = "" if is_new else "already there: "
     lines.append(f"{made}{package.archive} ({package.size:,} bytes, sha256 {package.sha256[:12]})")
     for line in lines:
-        draw.line(line, at=at)
+        draw.line(printable(line), at=at)  # one each, also where a name has a line's end in it
 
 
 def _changes(
@@ -277,6 +291,7 @@ def _changes(
     """What the work tree lacks. Raises UsageError, RepositoryRefused."""
     if tree is None:
         return []
+    tree.require_own_archive(version)
     found = [tree.with_version(version, force=force)]
     if wanted is not None and placed is not None:
         found.append(tree.deployed(version, wanted, placed.port))
@@ -293,9 +308,10 @@ def _write(tree: "Tree", changes: "list[Change]") -> None:
 def _url(url: str | None, target: Path) -> str:
     if url is None:
         return target.as_uri()
-    from urllib.parse import quote
+    from urllib.parse import quote, urlsplit, urlunsplit
 
-    return url + quote(target.name) if url.endswith("/") else url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=parts.path + quote(target.name))) if parts.path.endswith("/") else url
 
 
 def _deployment(labels: str, port: str | None) -> "Deployment":

@@ -263,8 +263,9 @@ def _summed(answer: "Awaited") -> str:
     if answer.word == "live":
         newer = f", in {answer.accepted[:7]}" if answer.accepted != answer.commit else ""
         keys = answer.keys
-        many = f"{keys} of {keys} as Git says" if keys else "it changes nothing of what was asked about"
-        return f"{what} is live{newer}: {many}"
+        many = f"{keys} of {keys} as Git says" if keys else "nothing is left to do"
+        other = "" if answer.concerns else "; it changes nothing of what was asked about"
+        return f"{what} is live{newer}: {many}{other}"
     held = "1 thing holds it" if len(answer.holds) == 1 else f"{len(answer.holds)} things hold it"
     words = {"under way": "is under way", "unread": "is not known to be live", "waits": "waits", "failing": "fails"}
     return f"{what} {words.get(answer.word, 'is refused')}: {held}"

@@ -6,19 +6,31 @@ was cast. Nothing is cast where it would be another value; but float64, in which
 """
 
 import json
+import math
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 import numpy as np
 
 from reconciler.errors import UsageError
 from reconciler.serving import golden
 from reconciler.serving.loaded import Loaded
-from reconciler.serving.tensors import DATATYPES, NAMES, Array, Signature, TensorRefused
+from reconciler.serving.tensors import DATATYPES, NAMES, Array, Signature, TensorRefused, finite
 
 SUFFIXES: Final = (".npz", ".npy", ".json")
 Named = Mapping[str, Any]
+
+
+class Room(NamedTuple):
+    """What a golden.json can hold: a value and its comma have two bytes there, and one has at most 16 in numpy."""
+
+    values: int = golden.MOST_BYTES // 2
+    bytes: int = golden.MOST_BYTES * 8
+
+
+MOST: Final = Room()
 
 
 def read(path: Path, loaded: Loaded) -> tuple[list[golden.Case], list[str]]:
@@ -26,22 +38,61 @@ def read(path: Path, loaded: Loaded) -> tuple[list[golden.Case], list[str]]:
 
     Raises UsageError: unreadable, or not what the model takes; PreflightRefused for a golden.json that is none.
     """
-    try:
-        match path.suffix.lower():
-            case ".npz":
-                with np.load(path, allow_pickle=False) as archive:
-                    return _one(path, loaded, {name: archive[name] for name in archive.files})
-            case ".npy":
-                return _one(path, loaded, {"": np.load(path, allow_pickle=False)})
-            case ".json":
+    match path.suffix.lower():
+        case ".npz" | ".npy":
+            return _one(path, loaded, _arrays(path))
+        case ".json":
+            try:
                 return _json(path, loaded)
-    except (OSError, ValueError, EOFError, RecursionError) as error:
-        raise UsageError(
-            f"{path} cannot be read: {error}", hint="write it with np.savez(FILE, NAME=ARRAY), or as JSON"
-        ) from error
+            except (OSError, ValueError, RecursionError) as error:
+                raise _unreadable(path, error) from error
     raise UsageError(
         f"{path}: an example is a file {', '.join(SUFFIXES)}", hint="np.savez(FILE, NAME=ARRAY) writes one"
     )
+
+
+def _unreadable(path: Path, error: Exception) -> UsageError:
+    said = str(error) or type(error).__name__
+    return UsageError(f"{path} cannot be read: {said}", hint="write it with np.savez(FILE, NAME=ARRAY), or as JSON")
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    """The arrays of a file of numpy, none of them read before all are known to be small enough. Raises UsageError."""
+    try:
+        if path.suffix.lower() == ".npy":
+            with path.open("rb") as file:
+                _require_room(file, MOST)
+                file.seek(0)
+                return {"": np.lib.format.read_array(file, allow_pickle=False)}
+        with zipfile.ZipFile(path) as archive:
+            room = MOST
+            for member in archive.infolist():
+                with archive.open(member) as file:
+                    room = _require_room(file, room)
+            found = {}
+            for member in archive.infolist():
+                with archive.open(member) as file:
+                    found[member.filename.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
+            return found
+    except Exception as error:  # zipfile, zlib and numpy raise what they like of bytes, and these are the user's
+        raise _unreadable(path, error) from error
+
+
+def _require_room(file: IO[bytes], room: Room) -> Room:
+    """What is left when an array is in, by what its header says of it. Raises ValueError where it has no place."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if min(shape, default=0) < 0:
+        raise ValueError(f"an array of {list(shape)} is none")
+    count = math.prod(shape)
+    left = Room(room.values - count, room.bytes - count * dtype.itemsize)
+    if min(left) < 0:
+        raise ValueError(
+            f"an array of {dtype}{list(shape)} has {count:,} values, and a {golden.FILE} of {golden.MOST_BYTES:,} "
+            f"bytes holds at most {MOST.values:,}: give a smaller one"
+        )
+    return left
 
 
 def _json(path: Path, loaded: Loaded) -> tuple[list[golden.Case], list[str]]:
@@ -83,6 +134,9 @@ def _fitted(path: Path, loaded: Loaded, given: Named) -> tuple[dict[str, Array],
     for name, value in given.items():
         signature = signatures[name]
         array = _array(value)
+        if not finite(array):
+            hint = "a question has numbers alone: JSON, in which clients ask, has no other"
+            raise UsageError(f"{path}: {name} has NaN or infinity", hint=hint)
         fitting = _cast(array, DATATYPES[signature.datatype])
         if fitting is None or not signature.takes(array.shape):
             raise UsageError(
@@ -116,6 +170,8 @@ def _cast(array: Array, wanted: np.dtype[Any]) -> Array | None:
 
 
 def _how(array: Array, fitting: Array | None, signature: Signature) -> str:
+    if fitting is None and array.dtype.kind == DATATYPES[signature.datatype].kind == "f":
+        return f"its largest number is {np.abs(array).max():.3g}, and {signature.datatype} ends before that"
     if fitting is None:
         return f"give values that are {signature.datatype}: array.astype({DATATYPES[signature.datatype].name!r})"
     if signature.takes((1, *array.shape)):

@@ -162,12 +162,16 @@ class ModelFiles:
         leads_out = not location or "\0" in location or named.is_absolute() or not path.is_relative_to(root)
         if leads_out or path.resolve() != path:
             raise PreflightRefused(
-                f"{self.name} has its weights in {location!r}, which leads out of the archive",
+                f"{self.name} has its weights in {location[:200]!r}, which leads out of the archive",
                 hint="save its external data beside it, under a relative name, and pack both",
             )
-        if not path.is_file():
+        try:
+            is_file = path.is_file()
+        except OSError:  # a name that no file can have
+            is_file = False
+        if not is_file:
             raise PreflightRefused(
-                f"{self.name} has its weights in {location!r}, which is not in the archive",
+                f"{self.name} has its weights in {location[:200]!r}, which is not in the archive",
                 hint="pack every file that the export wrote",
             )
         return path

@@ -6,6 +6,7 @@ numbers between 0 and 1, integers 1 and 0, and a short text. What is right nobod
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -83,7 +84,7 @@ class Layout:
             ]
             for each in self.inputs
         }
-        if any(int(np.prod(shape, dtype=np.int64)) > MOST_VALUES for shape in shapes.values()):
+        if any(math.prod(shape) > MOST_VALUES for shape in shapes.values()):
             return None
         return {each.name: values(each, shapes[each.name]) for each in self.inputs}
 
@@ -91,7 +92,7 @@ class Layout:
 def values(signature: Signature, shape: Sequence[int]) -> Array:
     """Values of this type and shape: the same ones always, not zeros alone, and none that is large."""
     dtype = DATATYPES[signature.datatype]
-    count = np.arange(int(np.prod(shape, dtype=np.int64)))
+    count = np.arange(math.prod(shape))
     if dtype.kind == "O":
         made: Any = np.full(count.shape, TEXT, dtype=dtype)
     elif dtype.kind == "f":
@@ -104,7 +105,8 @@ def values(signature: Signature, shape: Sequence[int]) -> Array:
 
 def find(loaded: Loaded, tell: Callable[[str], None]) -> Found:
     """The first question that is answered with numbers. Raises ProbeFailed where none is, with what the model said."""
-    tries, said, sizes = 0, "", sizes_of(loaded.sizes)
+    tries, sizes = 0, sizes_of(loaded.sizes)
+    said = f"every input that it takes has more than {MOST_VALUES:,} values"
     ranks = RANKS if any(each.unranked and not each.optional for each in loaded.inputs) else RANKS[:1]
     for rank in ranks:
         layout = Layout.of(loaded, rank)
@@ -125,7 +127,7 @@ def find(loaded: Loaded, tell: Callable[[str], None]) -> Found:
                 return Found(asked, tries)
             said = f"{shown(asked)} is answered with NaN or infinity"
     raise ProbeFailed(
-        f"no question was found that the model answers ({tries} tried, sizes 1 to {max(sizes)}); it says: {said}",
+        f"no question was found that the model answers ({tries} tried, sizes 1 to {max(sizes)}): {said}",
         hint=HOW,
     )
 

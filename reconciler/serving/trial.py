@@ -31,6 +31,8 @@ from reconciler.serving.trier import Outcome, TrialJob
 TRIER: Final = "reconciler.serving.trier"
 TOLD_EVERY_S: Final = 0.25
 FILE_BYTES: Final = 64 << 20
+MEMORY_BYTES: Final = 4 << 30
+COPIES: Final = 8  # of the model, that loading and optimizing it may make
 
 Tell = Callable[[str], None]
 
@@ -54,7 +56,7 @@ def try_model(
     """
     RUNTIME.require("trying a model")
     names = tuple(str(each.absolute()) for each in examples)
-    job = TrialJob(str(directory), version, str(golden), names, tolerance, seconds, FILE_BYTES)
+    job = TrialJob(str(directory), version, str(golden), names, tolerance, seconds, FILE_BYTES, _memory(directory))
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", TRIER, json.dumps(asdict(job))],
@@ -88,6 +90,12 @@ def try_model(
     return _judged(outcome)
 
 
+def _memory(directory: Path) -> int:
+    """The bytes that a try may have: enough for the model's copies and a large answer, and no more than there are."""
+    size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    return min(MEMORY_BYTES + COPIES * size, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
 def _listen(pipe: int, ends_at: float, tell: Tell) -> Outcome | None:
     """Follow what the process says until it ends. None where it ended without a word. Raises TimeoutError."""
     buffered, doing = b"", "starting"
@@ -108,6 +116,7 @@ def _listen(pipe: int, ends_at: float, tell: Tell) -> Outcome | None:
                 if "outcome" in said:
                     return Outcome(**said)
                 doing = said["doing"]
+                tell(doing)
 
 
 def _judged(outcome: Outcome) -> Outcome:

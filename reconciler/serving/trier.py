@@ -23,6 +23,7 @@ class TrialJob:
     """directory: has one version's files.  golden: where golden.json is written, where the directory has none.
 
     tolerance: of what is written; None where nobody said.  seconds: of CPU.  file_bytes: what it may write into a file.
+    memory_bytes: what it may have of its own.
     """
 
     directory: str
@@ -32,6 +33,7 @@ class TrialJob:
     tolerance: float | None
     seconds: float
     file_bytes: int
+    memory_bytes: int
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,13 @@ def main() -> None:
 
 
 def confine(job: TrialJob) -> None:
-    """Limit what this process may use, and end it with its parent. Not address space: onnxruntime reserves freely."""
+    """Limit what this process may use, and end it with its parent. Data, not addresses: libraries reserve freely."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     seconds = int(job.seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_FSIZE, (job.file_bytes, job.file_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (job.memory_bytes, job.memory_bytes))
 
 
 def attempt(job: TrialJob, tell: Any) -> Outcome:
@@ -91,7 +94,10 @@ def attempt(job: TrialJob, tell: Any) -> Outcome:
         return Outcome("refused", f"{error.filename}: {error.strerror}", "is its disk full?", StorageExhausted.code)
     except MemoryError:
         return Outcome(
-            "refused", "the model needs more memory than there is", "free some, or try it elsewhere", "RX405"
+            "refused",
+            f"trying the model needs more than {job.memory_bytes:,} bytes of memory, which is all that it gets",
+            "make the model smaller or quantize it; or ask less by --example",
+            "RX405",
         )
     except Exception:  # noqa: BLE001  # a bug: its traceback is raised again in the parent
         return Outcome("bug", traceback.format_exc())
@@ -110,6 +116,7 @@ def try_out(job: TrialJob, tell: Any) -> Outcome:
     probes, remarks, tries = golden.cases(loaded), [], 0
     is_given = bool(probes)
     for example in job.examples:
+        tell(f"reading {Path(example).name}")
         more, casts = examples.read(Path(example), loaded)
         probes += more
         remarks += casts

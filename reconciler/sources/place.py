@@ -14,6 +14,12 @@ GONE = "is the path right, and the disk that it is on there? name another with -
 NAMED = "name its root with --repo: then it is read, whoever owns it"
 
 
+def is_work_tree(directory: Path) -> bool:
+    """Whether files that are written there are files of a repository. Raises GitUnavailable without Git."""
+    git = Git(directory=directory, remote=Remote.parse(str(directory)))
+    return git.ask("rev-parse", "--is-inside-work-tree").output.strip() == b"true"
+
+
 def root_of(directory: Path) -> Path | None:
     """The work tree that `directory` is in, or the repository where there is none; None where Git finds neither.
 

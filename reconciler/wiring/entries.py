@@ -23,6 +23,7 @@ from reconciler.sources.documents import read_documents
 from reconciler.sources.edit import add_version, replace_version, scalar, set_default
 from reconciler.sources.git import Git
 from reconciler.sources.git_safety import Remote
+from reconciler.sources.place import is_work_tree
 from reconciler.wiring.preview import preview
 from reconciler.wording import names
 
@@ -129,6 +130,17 @@ class Tree:
             )
         return None
 
+    def require_own_archive(self, version: Version) -> None:
+        """Refuse the URL of another version's archive, which has other bytes: it would be lost. Raises UsageError."""
+        for model in self.declared.of_kind(CATALOGUE):
+            for each in model.spec["versions"]:
+                is_it = (model.name, each["version"]) == (version.name, version.version)
+                if not is_it and each["downloadURL"] == version.url and each.get("sha256sum") != version.sha256:
+                    raise UsageError(
+                        f"{version.url} is the archive of {model.name} {each['version']}: {model.place('versions')}",
+                        hint="give this one another name: --archive FILE",
+                    )
+
     def placed(self, name: str, framework: str, wanted: Deployment) -> Placed:
         """The edges that a deployment means, and the port: that of the set that is there, else the one asked for,
         else the first that is free on each of them. Raises NameUnknown, PortTaken, UsageError.
@@ -151,6 +163,31 @@ class Tree:
             return None
         text = set_default(self._text(there), of=there.identity, version=version.version)
         return Change(there.path, text, f"defaultVersion {version.version} of {there.name}")
+
+    def require_writable(self, name: str, wanted: Deployment | None) -> None:
+        """Refuse what could not be written when all is tried and packed. Raises UsageError, RepositoryRefused."""
+        if not is_work_tree(self.root):
+            raise UsageError(
+                f"{self.root} is a repository without a work tree, so it has no files to write into",
+                hint="clone it, and name the clone by --repo DIR",
+            )
+        objects = [(CATALOGUE, MODELS, self._sole(CATALOGUE, name))]
+        if wanted is not None:
+            objects.append((SET, DEPLOYMENTS, self._set(name, wanted)))
+        for kind, folder, there in objects:
+            self._require_own(there.path if there is not None else self._free(kind, folder, name))
+
+    def _require_own(self, path: str) -> None:
+        """Refuse a path of the tree that is a link, leads out of it, or is below a file. Raises UsageError."""
+        place, root = self.root / path, self.root.resolve()
+        if place.is_symlink():
+            raise UsageError(f"{path} is a link to {place.readlink()}, and only a file is written", hint=BY_HAND)
+        if not place.parent.resolve().is_relative_to(root):
+            raise UsageError(f"{path} leads out of {self.root}, to {place.parent.resolve()}", hint=BY_HAND)
+        above = next(one for one in place.parents if one.exists())
+        if not above.is_dir():
+            where = above.relative_to(self.root)
+            raise UsageError(f"{path} cannot be written: {where} is a file", hint=f"rename {where}; or {BY_HAND}")
 
     def serving(self, name: str) -> str:
         """The edges of the set that serves this Model, as --deploy takes them; '*' where none or several do."""
@@ -231,10 +268,19 @@ class Tree:
         return (self.root / obj.path).read_bytes().decode()
 
     def _new(self, folder: str, name: str, document: dict[str, Any], what: str) -> Change:
+        return Change(self._free(document["kind"], folder, name), written(document), what)
+
+    def _free(self, kind: str, folder: str, name: str) -> str:
+        """The path of a new file. Raises UsageError where there is one; RepositoryRefused where that is wrong."""
         path = "/".join(part for part in (self.path, folder, f"{name}.yaml") if part)
-        if (self.root / path).exists():
-            raise UsageError(f"{path} is there, and does not declare {document['kind']} {name}", hint=BY_HAND)
-        return Change(path, written(document), what)
+        place = self.root / path
+        if place.is_file():
+            problems = read_documents(path, place.read_bytes())[1]
+            if any(problem.severity == "error" for problem in problems):
+                raise RepositoryRefused(problems, hint=f"mend {path}, which is where {kind} {name} would be written")
+        if place.exists():
+            raise UsageError(f"{path} is there, and does not declare {kind} {name}", hint=BY_HAND)
+        return path
 
 
 BY_HAND: Final = "call it without --write, and put in by hand what it prints"
@@ -316,9 +362,16 @@ def _no_edge(declared: Declared, wanted: Deployment) -> NameUnknown:
     labels = sorted({f"{name}={value}" for edge in edges for name, value in edge.labels.items()})
     if not edges:
         return NameUnknown("the repository declares no edge", hint="declare one first: a document of kind Edge")
-    near = [found for one in wanted.words.split(",") if one not in labels and (found := nearest(one, labels))]
-    meant = f"did you mean {','.join(near)}? " if near else ""
+    parts = wanted.words.split(",")
+    near = [one if one in labels else _near(one, labels) for one in parts]
+    meant = f"did you mean {','.join(near)}? " if near != parts and all(near) else ""
     shown = names(labels, most=12)
     return NameUnknown(
         f"no edge has the labels {wanted.words}", hint=f"{meant}there are {shown or 'none; * is every edge'}"
     )
+
+
+def _near(label: str, labels: list[str]) -> str:
+    """The label that may be meant: one alike, or with the same name where that has one value; "" for none."""
+    same = [one for one in labels if one.partition("=")[0] == label.partition("=")[0]]
+    return nearest(label, labels) or (same[0] if len(same) == 1 else "")

@@ -8,7 +8,7 @@ edge's code from the very bytes that are published.
 import contextlib
 import errno
 import fcntl
-import glob
+import hashlib
 import os
 import shutil
 import tempfile
@@ -33,6 +33,7 @@ from reconciler.wiring.process import SystemClock
 
 GOLDEN: Final = "golden.json"
 SCRATCH: Final = ".packing"
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 MAKERS: Final = {  # suffix -> what keeps its models so, and the guide from there
     **dict.fromkeys((".pt", ".pth", ".ckpt"), ("PyTorch", "pytorch.md")),
     **dict.fromkeys((".pkl", ".pickle", ".joblib", ".skops"), ("Python objects, as scikit-learn's", "scikit-learn.md")),
@@ -87,11 +88,21 @@ def selected(source: Path) -> pack.Selected:
         for location in onnx_file.read(content).external if content[4:8] != onnx_file.ORT else ():
             if Path(location).is_absolute() or ".." in Path(location).parts:
                 continue  # loading it says that this leads out
-            if not (source.parent / location).is_file():
+            if not _is_file(source.parent / location):
                 hint = "name the directory with both, or export it again"
-                raise PreflightRefused(f"{source.name} has its weights in {location!r}, which is not there", hint=hint)
+                raise PreflightRefused(
+                    f"{source.name} has its weights in {location[:200]!r}, which is not there", hint=hint
+                )
+            pack.require_within(source.parent / location, source.parent.resolve())
             members[os.path.normpath(location)] = source.parent / location
     return pack.Selected(members, [])
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 @contextlib.contextmanager
@@ -139,7 +150,7 @@ def publish(archive: Path, package: Package, *, force: bool) -> bool:
     if target.exists():
         if target.is_file() and pack.sha256_of(target) == package.sha256:
             return False
-        if not force or not target.is_file():
+        if not force:
             raise UsageError(
                 f"{target} exists, and has other bytes",
                 hint="a version is one file for ever: give a new --version or --archive; --force replaces the file",
@@ -152,11 +163,19 @@ def publish(archive: Path, package: Package, *, force: bool) -> bool:
 @contextlib.contextmanager
 def _scratch(target: Path) -> Iterator[Path]:
     """A directory beside `target`, which is gone afterwards; and those that a run which was killed has left."""
-    for left in target.parent.glob(f".{glob.escape(target.name)}.*{SCRATCH}"):
+    prefix = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}."  # short, however long that name is
+    for left in target.parent.glob(f"{prefix}*{SCRATCH}"):
         with _locked(left) as is_ours:
             if is_ours:
                 shutil.rmtree(left, ignore_errors=True)
-    made = tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=SCRATCH, dir=target.parent)
+    try:
+        made = tempfile.TemporaryDirectory(prefix=prefix, suffix=SCRATCH, dir=target.parent)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise UsageError(
+            f"nothing can be written in {target.parent}: {error.strerror}", hint="name another place by --archive FILE"
+        ) from error
     with made as scratch, _locked(Path(scratch)):
         yield Path(scratch)
 
@@ -178,6 +197,13 @@ def _require_place(source: Path, target: Path) -> None:
     """Refuse a target that cannot be written, or would be packed with the next version. Raises UsageError."""
     if not target.parent.is_dir():
         raise UsageError(f"{target.parent} is no directory", hint="make it, or name another place by --archive FILE")
+    if len(os.fsencode(target.name)) > (most := os.pathconf(target.parent, "PC_NAME_MAX")):
+        raise UsageError(
+            f"{target.name} has more than the {most} bytes that a file's name may have there",
+            hint="name a shorter one: --archive FILE",
+        )
+    if target.exists() and not target.is_file():
+        raise UsageError(f"{target} is no file, and an archive is one", hint="name a file: --archive FILE")
     if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
         where = source.resolve().parent / target.name
         raise UsageError(f"{target} would lie in what is packed", hint=f"name another place: --archive {where}")
@@ -202,7 +228,7 @@ def _room(directory: Path, needed: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        if error.errno not in FULL:
             raise
         raise StorageExhausted(
             f"{REASONS[error.errno]} at {directory}: up to {needed:,} bytes are needed while it is packed, "

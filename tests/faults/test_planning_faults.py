@@ -261,9 +261,9 @@ def test_fault_117_a_misspelt_field_is_named_with_the_one_that_was_meant(fleet: 
 
 def test_fault_118_an_edge_declared_twice_keeps_what_it_has(fleet: Fleet) -> None:
     assert fleet.push({"edges/again.yaml": edge("e1", "model: digits, version: '2'")}) == {}
-    assert problems(fleet) == ["RX214 edges/again.yaml:1"]
+    assert problems(fleet) == ["RX214 edges/again.yaml:3"]
     assert fleet.push({"edges/e1.yaml": edge("e1", "model: digits, version: '3'")}) == {}
-    assert problems(fleet) == ["RX214 edges/again.yaml:1", "RX214 edges/e1.yaml:1"]
+    assert problems(fleet) == ["RX214 edges/again.yaml:3", "RX214 edges/e1.yaml:3"]
     assert fleet.push({"edges/again.yaml": None}) == {str(E1): "update 3"}
     assert problems(fleet) == []
 
@@ -297,7 +297,7 @@ def test_fault_120_a_name_that_only_looks_like_one_is_refused(fleet: Fleet, name
 
 def test_fault_121_references_to_what_is_not_there_name_the_line_and_keep_the_last_order(fleet: Fleet) -> None:
     assert fleet.push({"models/digits.yaml": None}) == {}
-    assert problems(fleet) == ["RX215 deployments/digits.yaml:7"] * 2  # for each edge
+    assert problems(fleet) == ["RX215 deployments/digits.yaml:9"] * 2  # for each edge
     pins = edge("e1", "model: digits, version: '9'", "dataset: faces, version: '1'")
     assert fleet.push({"models/digits.yaml": CATALOGUE, "edges/e1.yaml": pins}) == {}
     assert problems(fleet) == ["RX215 edges/e1.yaml:6", "RX216 edges/e1.yaml:7"]

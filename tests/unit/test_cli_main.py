@@ -255,6 +255,25 @@ def test_a_bug_ends_with_70_and_keeps_its_traceback() -> None:
     assert "nothing that runs was touched" in rest
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_bug_is_one_json_object_where_that_was_asked_for(kept: bool) -> None:
+    code = (
+        f"import tempfile\ntempfile.tempdir = None if {kept} else '/nonexistent'\n"
+        "from reconciler.cli import explain\ndef fail(**_):\n    raise KeyError('a bug')\n"
+        "explain.command.callback = fail\nsys.exit(main())"
+    )
+    done = process(code, "explain", "-o", "json")
+    assert (done.returncode, done.stdout) == (70, "")
+    said = json.loads(done.stderr)
+    assert (said["kind"], said["code"], said["error"]) == ("Error", "RX600", "this is a bug: KeyError: 'a bug'")
+    trace = said["traceback"]
+    if kept:
+        assert trace in said["hint"]
+        trace = Path(said["traceback"]).read_text()
+        Path(said["traceback"]).unlink()
+    assert trace.startswith("Traceback")
+
+
 def test_a_traceback_that_can_be_kept_nowhere_is_printed() -> None:
     code = (
         "import tempfile\ntempfile.tempdir = '/nonexistent'\nfrom reconciler.cli import explain\n"

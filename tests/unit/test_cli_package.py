@@ -15,13 +15,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import yaml
+from onnx import helper, numpy_helper
 
 from reconciler import packages
 from reconciler.artifacts import pack
 from reconciler.serving import trial
-from tests.foreign_models import beside, doubling, written
+from reconciler.wiring.package import _scratch
+from tests.foreign_models import VALUE, F, beside, doubling, written
+from tests.foreign_models import model as foreign
 from tests.unit.conftest import Call
 
 pytestmark = pytest.mark.slow
@@ -159,11 +163,18 @@ def test_several_examples_are_cases_and_the_last_command_asks_the_first(
         (("--deploy", "*", "--port", "0"), "--port 0 is no port"),
         (("--deploy", "*", "--port", "many"), "--port many is no port"),
         (("--deploy", "site=dmo"), "did you mean site=demo?"),
+        (("--deploy", "site=demo,site="), "is no selector"),
+        (("--deploy", "site="), "did you mean site=demo?"),
+        (("--tolerance", "nan"), "nan is no number"),
         (("--name", "Double"), "is not a name"),
         (("--version", " 1"), "is not a version"),
         (("--url", "ftp://x"), "its scheme is none of https, http, file"),
         (("--framework", "tflite"), "no edge runs it"),
         (("--archive", "nowhere/x.tgz"), "is no directory"),
+        (("--archive", ""), "--archive: '' names no file"),
+        (("--archive", "/dev/full", "--force"), "/dev/full is no file"),
+        (("--archive", "/proc/x.tgz"), "nothing can be written in /proc"),
+        (("--archive", "x" * 256), "has more than the 255 bytes that a file's name may have"),
         (("--example", "fleet.yaml"), "an example is a file .npz, .npy, .json"),
     ],
 )
@@ -175,6 +186,44 @@ def test_what_cannot_be_meant_is_refused_and_nothing_is_left(
     assert said in found.err
     assert left(fleet) == []
     assert git("status", "--porcelain") == ""
+
+
+def test_a_repository_without_a_work_tree_is_written_into_by_nobody(call: Call, fleet: Path, model: Path) -> None:
+    git("clone", "-q", "--bare", ".", str(fleet.parent / "bare.git"))
+    before = sorted((fleet.parent / "bare.git").rglob("*"))
+    words = ("package", model, "--name", "double", "--version", "1", "--repo", fleet.parent / "bare.git")
+    said = call(*words, "--write")
+    assert (said.code, "without a work tree" in said.err) == (2, True)
+    assert (sorted((fleet.parent / "bare.git").rglob("*")), left(fleet)) == (before, [])
+    assert call(*words).code == 0  # what is printed needs none
+
+
+@pytest.mark.parametrize("kind", ["a folder that leads out", "a link that leads nowhere", "a file", "a wrong one"])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_tried(
+    call: Call, fleet: Path, model: Path, kind: str
+) -> None:
+    outside, models = fleet.parent / "outside", fleet / "models"
+    outside.mkdir()
+    (fleet / "models").rename(fleet / "catalogue")
+    if kind == "a folder that leads out":
+        models.symlink_to(outside)
+        said = f"models/double.yaml leads out of {fleet}, to {outside}"
+    elif kind == "a link that leads nowhere":
+        models.mkdir()
+        (models / "double.yaml").symlink_to("../../outside/x.yaml")
+        said = "models/double.yaml is a link to ../../outside/x.yaml"
+    elif kind == "a file":
+        models.write_text("mine")
+        said = "models/double.yaml cannot be written: models is a file"
+    else:
+        models.mkdir()
+        (models / "double.yaml").write_text("kind: Model\n\tspec: 1\n")
+        said = "models/double.yaml:2:"
+    found = call("package", model, "--name", "double", "--version", "1", "--write")
+    assert found.code == (3 if kind == "a wrong one" else 2)
+    assert said in found.err
+    assert "starting" not in found.err
+    assert ([*outside.iterdir()], Path("double-1.tar.gz").exists()) == ([], False)
 
 
 def test_a_directory_with_several_models_or_none_is_refused(call: Call, fleet: Path, model: Path) -> None:
@@ -206,6 +255,75 @@ def test_an_archive_that_edges_would_refuse_is_refused_here_in_their_words(
     said = call("package", model.parent, "--name", "double", "--version", "1")
     assert (said.code, "RX402" in said.err, "has a backslash" in said.err) == (5, True, True)
     assert left(fleet) == []
+
+
+def test_a_name_that_only_just_fits_is_packed(call: Call, fleet: Path, model: Path) -> None:
+    archive = "x" * 255
+    assert call("package", model, "--name", "double", "--version", "1", "--archive", archive).code == 0
+    assert left(fleet) == [archive]
+
+
+@pytest.mark.parametrize("place", ["link", "w" * 5000])
+def test_weights_that_are_elsewhere_or_can_be_nowhere_are_refused(
+    call: Call, fleet: Path, tmp_path: Path, place: str
+) -> None:
+    file = beside(tmp_path / "export")
+    made = onnx.load(file, load_external_data=False)
+    for tensor in made.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = place if entry.key == "location" else entry.value
+    written(file, made)
+    (tmp_path / "secret").write_bytes((file.parent / "model.onnx.data").read_bytes())
+    (file.parent / "link").symlink_to(tmp_path / "secret")
+    said = call("package", file, "--name", "wide", "--version", "1")
+    refusal = (2, "link is a link that leads out") if place == "link" else (5, "wwww', which is not there")
+    assert (said.code, refusal[1] in said.err) == (refusal[0], True), said.err
+    (file.parent / "link").unlink()
+    said = call("package", file.parent, "--name", "wide", "--version", "1")
+    assert (said.code, "RX405" in said.err) == (5, True), said.err
+
+
+def test_a_version_whose_archive_would_take_the_place_of_another_ones_is_refused(
+    call: Call, fleet: Path, model: Path
+) -> None:
+    assert call("package", model, "--name", "double", "--version", "a/b", "--write").code == 0
+    before = Path("double-a-b.tar.gz").read_bytes()
+    written(model, doubling(5))
+    for force in ((), ("--force",)):
+        said = call("package", model, "--name", "double", "--version", "a-b", "--write", *force)
+        assert (said.code, "is the archive of double a/b: models/double.yaml:" in said.err) == (2, True)
+        assert "--force" not in said.err
+        assert "--archive FILE" in said.err
+    assert Path("double-a-b.tar.gz").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("url", "becomes"),
+    [
+        ("https://h.test/dir/?q=1/", "https://h.test/dir/double-1.tar.gz?q=1/"),
+        ("https://h.test/get?file=a/", "https://h.test/get?file=a/"),
+        ("file:///srv/models/", "file:///srv/models/double-1.tar.gz"),
+    ],
+)
+def test_a_url_is_a_directory_by_its_path_and_what_lies_elsewhere_has_to_be_put_there(
+    call: Call, fleet: Path, model: Path, url: str, becomes: str
+) -> None:
+    said = call("package", model, "--name", "double", "--version", "1", "--url", url)
+    assert yaml.safe_load(said.out)["spec"]["versions"][0]["downloadURL"] == becomes
+    assert f"# put {fleet / 'double-1.tar.gz'} to {becomes}" in said.err
+    assert ("downloadURL is a file of this machine" in said.err) == url.startswith("file")
+
+
+def test_a_model_without_inputs_and_one_with_a_strange_name_are_told_in_whole_lines(
+    call: Call, fleet: Path, tmp_path: Path
+) -> None:
+    constant = helper.make_node("Constant", [], ["y"], value=numpy_helper.from_array(np.ones(2, np.float32)))
+    file = written(tmp_path / "c.onnx", foreign([constant], [], [VALUE("y", F, [2])]))
+    said = call("package", file, "--name", "c", "--version", "1")
+    assert (said.code, "answers without a question, as it has no input; unpacked" in said.err) == (0, True)
+    odd = foreign([helper.make_node("Relu", ["x\nz"], ["y"])], [VALUE("x\nz", F, [1])], [VALUE("y", F, [1])])
+    said = call("package", written(tmp_path / "o.onnx", odd), "--name", "o", "--version", "1")
+    assert (said.code, "takes x\\u000az FP32[1]; gives y FP32[1]\n" in said.err) == (0, True)
 
 
 def test_a_tolerance_stands_in_what_is_packed(call: Call, fleet: Path, model: Path) -> None:
@@ -377,8 +495,10 @@ def test_a_disk_that_is_full_while_packing_leaves_nothing(
 
 
 def test_what_a_killed_run_has_left_goes_with_the_next_one(call: Call, fleet: Path, model: Path) -> None:
-    (fleet / ".double-1.tar.gz.abc.packing").mkdir()
-    (fleet / ".double-1.tar.gz.abc.packing" / "archive").write_bytes(b"half")
+    with _scratch(fleet / "double-1.tar.gz") as scratch:
+        left_behind = fleet / (scratch.name.rpartition(".")[0][:-4] + "abcd.packing")
+    left_behind.mkdir()
+    (left_behind / "archive").write_bytes(b"half")
     (fleet / ".other-1.tar.gz.abc.packing").mkdir()
     assert call("package", model, "--name", "double", "--version", "1").code == 0
     assert left(fleet) == [".other-1.tar.gz.abc.packing", "double-1.tar.gz"]

@@ -1,6 +1,8 @@
 """Examples as users have them become what the model takes, or are refused with both sides named."""
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,8 @@ REFUSED: dict[str, tuple[str, Any, str, str]] = {
     "another width": ("x.npy", np.zeros((1, 5), np.float32), r"x is FP32\[1, 5\]; the model takes", "any size"),
     "text": ("x.json", {"x": [["a", "b", "c", "d"]]}, r"x is BYTES\[1, 4\]; the model takes", "astype"),
     "what would be rounded": ("x.npy", np.full((1, 4), 2**24 + 1), r"x is INT64\[1, 4\]", r"astype\('float32'\)"),
+    "NaN": ("x.npy", np.full((1, 4), np.nan, np.float32), "x has NaN or infinity", "numbers alone"),
+    "too large a number": ("x.npy", np.full((1, 4), 1e300), r"x is FP64\[1, 4\]", "1e+300, and FP32 ends before"),
     "a pickle": ("x.npz", {"x": np.array([{}], dtype=object)}, "cannot be read: .*pickle", "np.savez"),
     "no npz": ("x.npz ", b"x", "an example is a file .npz, .npy, .json", "np.savez"),
     "broken": ("x.json", b"{", "cannot be read", "as JSON"),
@@ -109,6 +113,54 @@ def test_what_does_not_fit_is_refused_with_both_sides(
     with pytest.raises(UsageError, match=said) as refusal:
         examples.read(path, double)
     assert way_out.replace("\\", "") in refusal.value.advice
+
+
+def header(shape: str) -> bytes:
+    """Of an array of float32 whose values do not follow."""
+    said = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(said).to_bytes(2, "little") + said
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+GOOD = zipped({"x.npy": header("(1, 4)") + bytes(16)})
+HOSTILE: dict[str, tuple[str, bytes, str]] = {
+    "larger than any memory": ("x.npy", header("(1000000000000, 4)"), "has 4,000,000,000,000 values"),
+    "larger than 2**63": ("x.npy", header(f"({1 << 62}, 4)"), "has 18,446,744,073,709,551,616 values"),
+    "that in a zip": ("x.npz", zipped({"x.npy": header("(1000000000000, 4)")}), "has 4,000,000,000,000 values"),
+    "many of them": (
+        "x.npz",
+        zipped({f"{n}.npy": header("(7000000,)") + b"\0" for n in range(3)}),
+        "has 7,000,000 values",
+    ),
+    "less than nothing": ("x.npy", header("(-1, 4)") + bytes(64), r"an array of \[-1, 4\] is none"),
+    "half of one": ("x.npy", header("(1, 4)") + bytes(8), "cannot be read"),
+    "changed": ("x.npz", GOOD.replace(bytes(16), b"\1" + bytes(15), 1), "CRC"),
+    "cut off": ("x.npz", GOOD[:-20], "is not a zip"),
+    "no array": ("x.npz", zipped({"x": b"hello"}), "cannot be read"),
+    "empty": ("x.npz", b"", "is not a zip"),
+    "of the future": ("x.npy", b"\x93NUMPY\x09\x00" + b"x" * 100, "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE.values(), ids=HOSTILE.keys())
+def test_bytes_that_are_no_array_of_a_good_size_are_refused_before_they_are_read(
+    tmp_path: Path, double: Loaded, case: tuple[str, bytes, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, content, said = case
+    path = tmp_path / name
+    path.write_bytes(content)
+    if "values" in said:
+        monkeypatch.setattr(np.lib.format, "read_array", None)  # nothing of it is read
+    with pytest.raises(UsageError, match=said) as refusal:
+        examples.read(path, double)
+    assert "np.savez" in refusal.value.advice
 
 
 @pytest.mark.parametrize(

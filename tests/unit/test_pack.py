@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reconciler.artifacts import pack
 from reconciler.artifacts.store import Store
-from reconciler.errors import UsageError
+from reconciler.errors import ArchiveRefused, UsageError
 from reconciler.ports import Artifact
 from reconciler.wiring.process import SystemClock
 
@@ -86,15 +86,22 @@ def test_progress_ends_at_the_whole_and_members_are_the_files(
 
 def test_what_links_lead_to_is_packed_and_what_nobody_packed_on_purpose_is_not(tmp_path: Path) -> None:
     place = made(
-        tmp_path / "m", {"model.onnx": b"m", ".git/config": b"", "__pycache__/a.pyc": b"", "._model.onnx": b""}
+        tmp_path / "m",
+        {
+            "model.onnx": b"m",
+            ".git/config": b"",
+            "__pycache__/a.pyc": b"",
+            "._model.onnx": b"",
+            ".blobs/weights.bin": b"w",
+            ".blobs/more/x": b"x",
+        },
     )
-    made(tmp_path / "elsewhere", {"weights.bin": b"w", "more/x": b"x"})
-    (place / "weights.bin").symlink_to("../elsewhere/weights.bin")
-    (place / "more").symlink_to("../elsewhere/more")
+    (place / "weights.bin").symlink_to(".blobs/weights.bin")
+    (place / "more").symlink_to(place / ".blobs" / "more")
     (place / ".DS_Store").write_bytes(b"")
     found = pack.select(place)
     assert sorted(found.members) == ["model.onnx", "more/x", "weights.bin"]
-    assert found.left_out == [".DS_Store", "._model.onnx", ".git", "__pycache__"]
+    assert found.left_out == [".DS_Store", "._model.onnx", ".blobs", ".git", "__pycache__"]
     (place / "gone").symlink_to("nowhere")
     with pytest.raises(UsageError, match="gone is no file, or a link that leads to none"):
         pack.select(place)
@@ -114,3 +121,23 @@ def test_copies_are_whole_and_told(tmp_path: Path) -> None:
     copied = pack.copy(pack.select(place).members, tmp_path / "copy", lambda _, done, __: told.append(done))
     assert copied == sum(map(len, FILES.values())) == told[-1]
     assert all((tmp_path / "copy" / name).read_bytes() == content for name, content in FILES.items())
+
+
+@pytest.mark.parametrize("linked", ["secret", "folder"])
+def test_a_link_that_leads_out_of_the_directory_is_refused_with_what_copies_it(tmp_path: Path, linked: str) -> None:
+    place, out = made(tmp_path / "m", {"model.onnx": b"m"}), made(tmp_path / "out", {"secret": b"s", "folder/x": b"x"})
+    (place / "link").symlink_to(out / linked)
+    with pytest.raises(UsageError, match=rf"m/link is a link that leads out, to {out / linked}") as refusal:
+        pack.select(place)
+    with pytest.raises(UsageError, match=rf"m/link is a link that leads out, to {out / linked}"):
+        pack.require_within(place / "link" / "x", place)  # what is to be removed is the link
+    copies = refusal.value.advice.partition(": ")[2]
+    assert copies == f"rm {place / 'link'} && cp -r {out / linked} {place / 'link'}"
+
+
+@pytest.mark.parametrize("name", ["a:b", "a\\b", "a\nb"])
+def test_a_name_that_no_edge_takes_is_refused_with_the_way_out(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ArchiveRefused) as refusal:
+        pack.select(made(tmp_path / "m", {name: b"m"}))
+    assert "rename the file" in refusal.value.advice
+    assert "absolute" not in refusal.value.message or "drive of Windows" in refusal.value.message

@@ -129,3 +129,10 @@ def test_large_answers_want_a_wider_tolerance() -> None:
     (said,) = questions.far_reaching([case])
     assert re.search(r"output y has numbers up to 5e\+03, .* more than 0.001: --tolerance 0.05 allows for it", said)
     assert not [*questions.far_reaching([case.replaced(tolerance=0.1)])]
+
+
+def test_an_input_of_more_values_than_an_integer_counts_is_not_asked(tmp_path: Path) -> None:
+    huge = model([helper.make_node("Relu", ["x"], ["y"])], [VALUE("x", F, [1 << 40, 1 << 30])], [VALUE("y", F, None)])
+    loaded = Loaded(written(tmp_path / "m" / "model.onnx", huge).parent, "1")
+    with pytest.raises(ProbeFailed, match=r"no question was found that the model answers \(0 tried"):
+        questions.find(loaded, lambda _: None)

@@ -68,13 +68,27 @@ def _runs_in(process: Path, directory: Path) -> bool:
 def test_the_process_has_limits_and_ends_with_its_parent() -> None:
     look = (
         "import ctypes, resource; from reconciler.serving.trier import TrialJob, confine;"
-        "confine(TrialJob('', '', '', (), None, 600.0, 1 << 26)); sign = ctypes.c_int();"
+        "confine(TrialJob('', '', '', (), None, 600.0, 1 << 26, 1 << 32)); sign = ctypes.c_int();"
         "ctypes.CDLL(None).prctl(2, ctypes.byref(sign));"
         "print(*(resource.getrlimit(each)[1] for each in "
-        "(resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE)), sign.value)"
+        "(resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_DATA)), sign.value)"
     )
     done = subprocess.run([sys.executable, "-c", look], check=True, capture_output=True, text=True)
-    assert done.stdout.split() == ["601", str(1 << 26), "0", str(int(signal.SIGKILL))]
+    assert done.stdout.split() == ["601", str(1 << 26), "0", str(1 << 32), str(int(signal.SIGKILL))]
+
+
+def test_a_model_gets_so_much_memory_and_no_more(tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of a gigabyte loads it; an answer that is larger than that is refused, by it and not by the kernel."""
+    monkeypatch.setattr(trial, "MEMORY_BYTES", 256 << 20)
+    assert tried(place).cases == 1
+    inputs, outputs = [VALUE("x", F, [1])], [VALUE("y", F, None)]
+    wide = model([helper.make_node("Expand", ["x", "n"], ["y"])], inputs, outputs, {"n": np.array([1 << 27])})
+    told: list[str] = []
+    np.save(tmp_path / "x.npy", np.ones(1, np.float32))
+    place = written(tmp_path / "wide" / "model.onnx", wide).parent
+    with pytest.raises(UsageError, match="Failed to allocate memory for requested buffer of size 536870912"):
+        tried(place, examples=[tmp_path / "x.npy"], told=told)
+    assert "reading x.npy" in told
 
 
 def test_a_golden_json_is_made_and_then_held(place: Path) -> None:
