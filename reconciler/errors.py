@@ -255,10 +255,15 @@ class PreflightRefused(WorldRefused):
 
 
 class PortTaken(WorldRefused):
-    """The serving port on the edge's address belongs to another process, or needs rights that the agent lacks."""
+    """A port belongs to another process, or needs rights that are lacking: a model's on its edge's address, or that of
+    the hub's page.
+    """
 
     code, retry = "RX406", Retry.SEEN
-    hint = "choose another servingPort or --listen, or stop what listens there (`ss -ltnp`)"
+    hint = (
+        "stop what listens there (`ss -ltnp`), or choose another port: a model's is its servingPort, that of the hub's "
+        "page is `run --listen`"
+    )
 
 
 class GitRefused(WorldRefused):

@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ from reconciler.edge.paths import Home, StateDirectory
 from reconciler.errors import HubUnreachable, ReconcilerError, UsageError
 from reconciler.history.events import rfc3339
 from reconciler.natural import natural
+from reconciler.wording import named_of
 
 if TYPE_CHECKING:
     from reconciler.history.state import State
@@ -36,12 +37,13 @@ LOOK_S: Final = 10.0  # for a remote to answer
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found."""
+    """What one check found. edge: which it is about, where it is about one."""
 
     verdict: Literal["ok", "warn", "fail"]
     check: str
     found: str
     fix: str = ""
+    edge: str = ""
 
 
 def every(state_dir: Path, *, in_cluster: bool = False) -> list[Finding]:
@@ -261,18 +263,33 @@ def processes(state_dir: Path) -> Iterator[Finding]:
     hub = _alive(place.hub)
     fix = "" if hub else "start it with `reconciler run --repo REPO`"
     yield Finding("ok" if hub else "warn", "hub", f"process {hub}" if hub else "is not running", fix)
-    yield from agents(state_dir)
-    yield from _ports(state_dir)
+    from reconciler.wiring.past import opened
+
+    try:
+        with opened(state_dir) as past:
+            now = past.replay.at()
+    except ReconcilerError:  # `log` says which
+        yield from agents(state_dir)
+        return
+    yield from agents(state_dir, _kept(now))
+    yield from _ports(state_dir, now)
 
 
-def agents(state_dir: Path) -> Iterator[Finding]:
-    """The agents of this machine."""
-    place = StateDirectory(state_dir)
+def agents(state_dir: Path, kept: Collection[str] | None = None) -> Iterator[Finding]:
+    """The agents of this machine. kept: the edges that have anything, or are to have it; None where nobody knows."""
+    place, left = StateDirectory(state_dir), []
     for home in sorted((state_dir / "edges").glob("*/log.db"), key=lambda log: natural(log.parent.name)):
         edge = home.parent.name
         pid = _alive(place.edge(edge))
+        if not pid and kept is not None and edge not in kept:
+            left.append(edge)
+            continue
         fix = "" if pid else f"the hub starts it; else `reconciler agent {edge}`; see {place.edge(edge).output}"
-        yield Finding("ok" if pid else "warn", f"agent {edge}", f"process {pid}" if pid else "is not running", fix)
+        found = f"process {pid}" if pid else "is not running"
+        yield Finding("ok" if pid else "warn", f"agent {edge}", found, fix, edge)
+    if left:
+        fix = f"of edges that left Git, the directories below {state_dir / 'edges'} may be removed"
+        yield Finding("ok", "former edges", f"{named_of(left)}: nothing there, and nothing to come", fix)
 
 
 def _alive(home: Home) -> int:
@@ -283,26 +300,42 @@ def _alive(home: Home) -> int:
         return 0
 
 
-def _ports(state_dir: Path) -> Iterator[Finding]:
-    from reconciler.wiring.past import opened
-
-    try:
-        with opened(state_dir) as past:
-            now = past.replay.at()
-    except ReconcilerError:
-        return
+def _ports(state_dir: Path, now: "State") -> Iterator[Finding]:
     for (address, port), edge in sorted(_served(now).items(), key=lambda one: natural(one[1])):
-        answers, agent = _listens(address, port), _alive(StateDirectory(state_dir).edge(edge))
+        home = StateDirectory(state_dir).edge(edge)
+        answers, agent = _listens(address, port), _alive(home)
         name, where = f"port {edge}", f"{address}:{port}"
-        if answers and not agent:
-            fix = "another process, or a runtime that outlived its agent: `ss -ltnp`"
-            yield Finding("warn", name, f"{where} is taken while the agent is not running", fix)
+        if answers and (other := _stranger(home, address, port)):
+            fix = "stop it (`ss -ltnp`), or choose another servingPort"
+            yield Finding("warn", name, f"{where}: {other}", fix, edge)
+        elif answers and not agent:
+            fix = "the next agent adopts it: start the hub; or stop it (`ss -ltnp`)"
+            yield Finding("warn", name, f"{where} is served by a runtime that outlived its agent", fix, edge)
         elif agent and not answers:
-            yield Finding(
-                "warn", name, f"nothing listens at {where}", f"`reconciler status`; `reconciler why {edge} MODEL`"
-            )
+            fix = f"`reconciler status`; `reconciler why {edge} MODEL`"
+            yield Finding("warn", name, f"nothing listens at {where}", fix, edge)
         else:
-            yield Finding("ok", name, f"{where} {'answers' if answers else 'is free'}")
+            yield Finding("ok", name, f"{where} {'answers' if answers else 'is free'}", edge=edge)
+
+
+def _stranger(home: Home, address: str, port: int) -> str:
+    """Who listens there that is no runtime of this edge, in words; "" where one of its runtimes does."""
+    from reconciler.serving import holder, process
+
+    ours = [found for receipt in home.services.rglob(process.RECEIPT) if (found := process.find(receipt.parent))]
+    pids = {one.pid for one in ours if (one.spec.address, one.spec.port) == (address, port)}
+    for one in ours:
+        one.close()
+    pid = holder.pid_of(address, port)
+    is_ours = pid in pids if pid is not None else bool(pids)  # who listens is not for everybody to see
+    return "" if is_ours else holder.listener(address, port)
+
+
+def _kept(now: "State") -> set[str]:
+    from reconciler.history.keys import DELIVER, Key
+
+    stage = now.stage(DELIVER)
+    return {Key.parse(text).edge for text in (*stage.keys, *stage.waits)}
 
 
 def _served(now: "State") -> dict[tuple[str, int], str]:

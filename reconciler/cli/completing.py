@@ -6,9 +6,11 @@ is nothing to ask, or something is odd, nothing is offered, and nothing is said.
 
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +24,9 @@ MANY: Final = 2_000  # names that are worth offering
 FILES: Final = 20  # sealed ones, the newest, beside the live one
 SAMPLES: Final = 200  # orders that are looked into for what people call a key
 _EDGES: Final = """SELECT objects FROM parsed WHERE instr(objects, CAST('"kind":"Edge"' AS BLOB)) LIMIT ?"""
+_VERSIONED: Final = """SELECT objects FROM parsed WHERE instr(objects, CAST('"version":' AS BLOB)) LIMIT ?"""
+_LINE: Final = re.compile(r"( *)([A-Za-z]\w*):")
+_NAMES: Final = re.compile(r"^    (?:kind|plural): (\w+)$|^    - (\w+)$", re.MULTILINE)
 _STREAMS: Final = "SELECT name, number FROM stream WHERE name >= ? AND name < ?"
 _NEWEST: Final = (
     "SELECT body FROM entry WHERE stream = (SELECT number FROM stream WHERE name = ?) ORDER BY version DESC"
@@ -147,8 +152,80 @@ def _contexts(ctx: click.Context, incomplete: str) -> Words:  # noqa: ARG001  # 
             yield from ((str(one["name"]), "") for one in config.get("contexts") or ())
 
 
+def _pinnable(ctx: click.Context, incomplete: str) -> Words:
+    """What the edge before it has; behind an @ the versions there are, by the documents as they were parsed last."""
+    name, at, _ = incomplete.partition("@")
+    if not at:
+        yield from _models(ctx, incomplete)
+        return
+    found: set[str] = set()
+    with closing(_opened(StateDirectory(_state_dir(ctx)).cache)) as cache:
+        for (body,) in cache.execute(_VERSIONED, (MANY,)):
+            for one in json.loads(body):
+                spec = one.get("spec") or {}
+                spec = (spec.get("template") or {}).get("spec") or spec
+                if name in {one["name"], spec.get("modelName")}:
+                    found.update(str(each["version"]) for each in spec.get("versions") or spec.get("manifest") or ())
+    yield from ((f"{name}@{version}", "") for version in in_order(found))
+
+
+def _suspended(ctx: click.Context, incomplete: str) -> Words:  # noqa: ARG001  # as above
+    """What `suspend` named, and nothing has resumed since, with the reason."""
+    known: set[str] = set()
+    with _log(ctx) as log:
+        for (body,) in log(_NEWEST, "suspensions"):
+            event = json.loads(body)
+            scope = event["data"]["scope"]
+            if scope not in {"*", *known} and event["type"].startswith("reconcile.suspended"):
+                yield scope, str(event["data"].get("reason") or "")
+            known.add(scope)
+
+
+def _topics(ctx: click.Context, incomplete: str) -> Words:
+    """What can be explained: codes, words of `status`, kinds and their fields one level further than what is typed."""
+    kind, dot, _ = incomplete.partition(".")
+    if dot:
+        typed = incomplete.count(".")
+        yield from ((path, "") for path in fields(kind) if path.count(".") <= typed + 1)
+        return
+    from reconciler.history.vocabulary import VOCABULARY
+
+    yield from _codes(ctx, incomplete)
+    yield from ((word, "") for word in dict.fromkeys(one.word for one in VOCABULARY))
+    yield from ((word, "kind") for names in _definitions() for word in names)
+
+
+def fields(kind: str) -> Iterator[str]:
+    """The fields of a kind, by any name of it: `edge.spec`, `edge.spec.pins`.
+
+    From our own definitions as they lie beside the code, by their indentation: pydantic would take a second.
+    """
+    for names, lines in _definitions().items():
+        if kind.lower() not in map(str.lower, names):
+            continue
+        above: list[tuple[int, str]] = []  # indentation and key of what the line is in
+        for indent, key in (found.groups() for line in lines if (found := _LINE.match(line))):
+            while above and above[-1][0] >= len(indent):
+                above.pop()
+            above.append((len(indent), key))
+            named = [name for (_, parent), (_, name) in pairwise(above) if parent == "properties"]
+            if len(above) > 1 and above[-2][1] == "properties" and named[0] in {"spec", "status"}:
+                yield ".".join((kind, *named))
+
+
+def _definitions() -> dict[tuple[str, ...], list[str]]:
+    """The schema of every kind, in lines, by its names."""
+    found = {}
+    places = (Path(__file__).parents[1] / "_crds", Path(__file__).parents[2] / "crds")  # of a wheel, of a checkout
+    for path in (path for place in places for path in place.glob("ai.kubeedge.io_*.yaml")):
+        head, _, schema = path.read_text().partition("      openAPIV3Schema:\n")
+        names = head.partition("\n  names:\n")[2].partition("    categories:")[0]
+        found[tuple(one or other for one, other in _NAMES.findall(names))] = schema.splitlines()
+    return found
+
+
 def _codes(ctx: click.Context, incomplete: str) -> Words:  # noqa: ARG001  # as above
-    """What can be explained."""
+    """The codes of errors and diagnostics."""
     from reconciler.errors import DIAGNOSTICS, error_classes
 
     codes = {cls.code: cls.__name__ for cls in error_classes()} | {code: row[0] for code, row in DIAGNOSTICS.items()}
@@ -188,5 +265,7 @@ WORDS: Final[dict[str, Any]] = {
     "plans": _plans,
     "labels": _labels,
     "contexts": _contexts,
-    "codes": _codes,
+    "topics": _topics,
+    "pinnable": _pinnable,
+    "suspended": _suspended,
 }

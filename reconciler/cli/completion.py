@@ -16,4 +16,6 @@ def command(*, shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None  # click knows the three
+    if shell == "bash":  # to which MODEL@VERSION is two words else
+        click.echo("COMP_WORDBREAKS=${COMP_WORDBREAKS//@/}")
     click.echo(ShellComplete.source(kind(cli, {}, "reconciler", VARIABLE)))  # not bash's own, which starts a shell

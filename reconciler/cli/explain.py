@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from reconciler.errors import ReconcilerError
     from reconciler.history.vocabulary import Word
     from reconciler.model.reference import Explained
+
+
+MANY: Final = 4  # places of a field that are named
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Explanation:
 
 
 @click.command(epilog="Example: reconciler explain edge.spec.pins")
-@click.argument("topic", required=False, shell_complete=completing("codes"))
+@click.argument("topic", required=False, shell_complete=completing("topics"))
 @click.option(
     "--write",
     "directory",
@@ -83,12 +86,22 @@ def _field(topic: str) -> "Explained":
     from reconciler.errors import NameUnknown
     from reconciler.history.vocabulary import VOCABULARY
     from reconciler.model.fields import nearest
-    from reconciler.model.reference import called, explained
+    from reconciler.model.reference import called, every, explained
     from reconciler.planning.kinds import models
 
     kinds = models()
     if "." in topic or topic.lower() in called(kinds):
         return explained(topic, kinds)
+    places = [
+        ".".join(((*row.short_names, row.name)[0].lower(), *one.path.split(".")[1:]))
+        for row in kinds.values()
+        for one in every(row)
+        if one.path.rpartition(".")[2].lower() == topic.lower()
+    ]
+    if places:
+        of_many = f", … ({len(places)} fields)" if len(places) > MANY else ""
+        hint = f"did you mean {', '.join(places[:MANY])}{of_many}?"
+        raise NameUnknown(f"{topic:.60} is the field of a kind", hint=hint)
     meant = nearest(topic, [*dict.fromkeys(one.word for one in VOCABULARY), *kinds])
     hint = f"did you mean {meant}?" if meant else "name a code as RX401, a field as edge.spec.pins, or a phase"
     raise NameUnknown(f"nothing is called {topic!a:.60}", hint=hint)

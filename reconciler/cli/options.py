@@ -206,8 +206,8 @@ def completing(what: str) -> Callable[[click.Context, click.Parameter, str], lis
     return complete
 
 
-def names(command: Command) -> Command:
-    """[EDGE] [MODEL], as `about`: {name} of one, {edge, model} of two."""
+def names(command: Command, completes: str = "names") -> Command:
+    """[EDGE] [MODEL], as `about`: {name} of one, {edge, model} of two. completes: the first, in a shell."""
 
     @functools.wraps(command)
     def named(*, first: str | None, second: str | None, **options: Any) -> Any:
@@ -215,7 +215,7 @@ def names(command: Command) -> Command:
         return command(about=about, **options)
 
     model = click.argument("second", required=False, metavar="[MODEL]", shell_complete=completing("models"))
-    edge = click.argument("first", required=False, metavar="[EDGE]", shell_complete=completing("names"))
+    edge = click.argument("first", required=False, metavar="[EDGE]", shell_complete=completing(completes))
     return edge(model(named))
 
 

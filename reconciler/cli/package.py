@@ -223,6 +223,11 @@ class Answer:
         policy = fleet.get("artifacts") or {}
         if scheme == "file":
             yield "downloadURL is a file of this machine, for edges of this machine; --url names a server"
+            if self.version.url == self.package.archive.as_uri():
+                yield (
+                    f"edges fetch {self.package.archive.name} from where it lies now: keep it there, and out of Git "
+                    "(.gitignore), or write it elsewhere with --archive FILE"
+                )
             if self.tree is not None and not policy.get("allowFile"):
                 yield "Fleet.spec.artifacts.allowFile is off, so edges refuse file URLs: set it, or give --url"
 

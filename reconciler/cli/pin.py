@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @click.command(epilog='Example: reconciler pin edge-1 digits@1 --reason "2 misreads sevens" --expires 2026-12-31')
 @click.argument("edge", shell_complete=completing("edges"))
-@click.argument("model", metavar="MODEL[@VERSION]", shell_complete=completing("models"))
+@click.argument("model", metavar="MODEL[@VERSION]", shell_complete=completing("pinnable"))
 @click.option("--remove", is_flag=True, help="Remove the pin: the edge follows the others again.")
 @click.option("--reason", help="Why, for whoever reads the file or `status`.  [default: as the pin says already]")
 @click.option(

@@ -1,5 +1,7 @@
 """`reconciler resume`: the end of a suspension."""
 
+from functools import partial
+
 import click
 
 from reconciler.cli.options import acting, forms, names
@@ -7,7 +9,7 @@ from reconciler.cli.where import Where
 
 
 @click.command(epilog="Example: reconciler resume edge-1")
-@names
+@partial(names, completes="suspended")
 @acting
 @forms
 def command(*, about: dict[str, str], where: Where, form: str) -> None:

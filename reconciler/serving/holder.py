@@ -3,20 +3,26 @@
 In: an address and a port.  Out: silence, or PortTaken naming the process where /proc tells.
 """
 
+import contextlib
 import errno
 import ipaddress
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from reconciler.errors import PortTaken
+
+SERVER: Final = "reconciler.serving.server"  # the module that a runtime runs
 
 
 def check_free(address: str, port: int) -> None:
     """Raises PortTaken: another process listens there, the port needs rights, or the address is not of this machine."""
     error = _probed(address, port)
     if error is not None:
-        raise PortTaken(f"{address} port {port}: {_reason(error, address, port)}") from error
+        hint = "choose another servingPort, or stop what listens there (`ss -ltnp`)"
+        raise PortTaken(f"{address} port {port}: {_reason(error, address, port)}", hint=hint) from error
 
 
 def is_free(address: str, port: int) -> bool:
@@ -54,18 +60,48 @@ def pid_of(address: str, port: int) -> int | None:
         if fields[3] == "0A" and _takes(fields[1], address, port)
     }
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if inodes & {str(each.readlink()) for each in (process / "fd").iterdir()}:
-                return int(process.name)
-        except OSError:  # ended meanwhile, or not ours to see
-            continue
+        if not inodes.isdisjoint(_descriptors(process)):
+            return int(process.name)
     return None
+
+
+def _descriptors(process: Path) -> Iterator[str]:
+    """What its descriptors are; those that are closed meanwhile, and processes that are not ours to see, left out."""
+    with contextlib.suppress(OSError):
+        for each in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):
+                yield str(each.readlink())
+
+
+def listener(address: str, port: int) -> str:
+    """Who listens there, in words: `python (pid 419) listens there, a runtime of state directory /srv`."""
+    pid = pid_of(address, port)
+    directory = runtime_directory(pid) if pid is not None else None
+    said = f"{_named(pid) or 'another process'} listens there"
+    return said if directory is None else f"{said}, a runtime of state directory {_state_directory(directory)}"
+
+
+def runtime_directory(pid: int) -> Path | None:
+    """The directory that a runtime of ours was started for; None when the process is no runtime."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
+    except OSError:
+        return None
+    option = "--directory="
+    given = [word.removeprefix(option) for word in words if word.startswith(option)]
+    return Path(given[0]).resolve() if SERVER in words and given else None
+
+
+def _state_directory(directory: Path) -> Path:
+    """Where STATE/edges/EDGE/services/… lies; the directory itself where it lies otherwise."""
+    services = next((one for one in directory.parents if one.name == "services"), None)
+    return services.parents[2] if services is not None and services.parents[1].name == "edges" else directory
 
 
 def _reason(error: Exception, address: str, port: int) -> str:
     match getattr(error, "errno", None):
         case errno.EADDRINUSE:
-            return f"{_named(pid_of(address, port)) or 'another process'} listens there"
+            return listener(address, port)
         case errno.EACCES:
             return "a port below 1024 needs CAP_NET_BIND_SERVICE"
         case errno.EADDRNOTAVAIL:

@@ -21,7 +21,6 @@ from reconciler.errors import HubUnreachable, PortTaken, RuntimeUnavailable, Wor
 from reconciler.ports import Answer
 from reconciler.serving import endpoint, holder
 
-SERVER: Final = "reconciler.serving.server"
 CONTROL: Final = "control.sock"
 RECEIPT: Final = "runtime.json"
 LOG: Final = "runtime.log"
@@ -191,7 +190,7 @@ def end_orphan(spec: RuntimeSpec, ours: Path) -> None:
         pidfd = os.pidfd_open(pid)  # what is read below is of the process that is held
     except OSError:
         return
-    directory = _directory_of(pid)
+    directory = holder.runtime_directory(pid)
     process = RuntimeProcess(spec, pid, pidfd)
     if (
         directory is not None
@@ -200,17 +199,6 @@ def end_orphan(spec: RuntimeSpec, ours: Path) -> None:
     ):
         process.stop()
     process.close()
-
-
-def _directory_of(pid: int) -> Path | None:
-    """The directory that a runtime was started for; None when the process is no runtime."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
-    except OSError:
-        return None
-    option = "--directory="
-    given = [word.removeprefix(option) for word in words if word.startswith(option)]
-    return Path(given[0]).resolve() if SERVER in words and given else None
 
 
 def _works_in(pid: int, directory: Path) -> bool:
@@ -280,7 +268,7 @@ def environment() -> dict[str, str]:
 
 def _spawned(spec: RuntimeSpec) -> RuntimeProcess:
     options = {"directory": spec.directory, "model": spec.model, "address": spec.address, "port": spec.port}
-    arguments = [sys.executable, "-P", "-m", SERVER]
+    arguments = [sys.executable, "-P", "-m", holder.SERVER]
     arguments += [f"--{name}={value}" for name, value in options.items()]
     log = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
     pid = os.posix_spawn(

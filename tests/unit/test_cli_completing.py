@@ -12,6 +12,7 @@ import pytest
 
 from reconciler.history import events as ev
 from tests.unit.cli_world import World
+from tests.unit.conftest import Call
 from tests.unit.test_cli_main import HEAVY
 
 LOADED = (
@@ -36,7 +37,8 @@ def complete(story: World, tmp_path: Path) -> Complete:
             [sys.executable, "-W", "error", "-c", LOADED], capture_output=True, text=True, env=env, check=False
         )
         *said, loaded = done.stderr.strip().splitlines()
-        allowed = {"sqlite3", "yaml"} if "--context" in line else {"sqlite3"}
+        costs = {"--context": "yaml", "explain": "msgspec"}
+        allowed = {"sqlite3", *(package for word, package in costs.items() if word in line)}
         assert [name for name in HEAVY if f"'{name}'" in loaded and name not in allowed] == []
         assert said == []
         return [word for word in done.stdout.splitlines() if word]
@@ -79,6 +81,41 @@ def test_commits_come_newest_first_with_labels_and_codes(complete: Complete, sto
     assert complete("reconciler status -l ") == ["plain,site=berlin"]
     assert complete("reconciler status -l ring!=x,s") == ["plain,ring!=x,site=berlin"]
     assert complete("reconciler explain RX40")[:2] == ["plain,RX400", "plain,RX401"]
+
+
+def test_a_pin_s_version_is_one_that_there_is(complete: Complete) -> None:
+    assert complete("reconciler pin berlin-07 defect@") == ["plain,defect@1", "plain,defect@2"]
+    assert complete("reconciler pin berlin-07 defect@2") == ["plain,defect@2"]
+    assert complete("reconciler pin berlin-07 parts@") == ["plain,parts@7"]
+    assert complete("reconciler pin berlin-07 moon@") == []
+
+
+def test_to_bash_a_model_and_its_version_are_one_word(call: Call) -> None:
+    script = call("completion", "bash").out.splitlines()[0]
+    done = subprocess.run(
+        ["bash", "-c", f"{script}; echo $COMP_WORDBREAKS"], capture_output=True, text=True, check=True
+    )
+    assert "@" not in done.stdout
+    assert "COMP_WORDBREAKS" not in call("completion", "zsh").out
+
+
+def test_what_can_be_explained_is_offered(complete: Complete) -> None:
+    assert complete("reconciler explain edge.sp")[:2] == ["plain,edge.spec", "plain,edge.spec.nodeName"]
+    assert complete("reconciler explain edge.spec.pins.r") == ["plain,edge.spec.pins.reason"]
+    assert complete("reconciler explain Staged") == ["plain,Staged"]
+    assert complete("reconciler explain InferenceModelS") == ["plain,InferenceModelSet"]
+
+
+def test_what_is_suspended_is_what_can_be_resumed(complete: Complete, settled: World) -> None:
+    assert complete("reconciler resume ", state=settled.place.root) == []
+    with settled.hub("berlin-07"):
+        for type_, scope in (
+            (ev.RECONCILE_SUSPENDED, "berlin-07"),
+            (ev.RECONCILE_SUSPENDED, "berlin-08"),
+            (ev.RECONCILE_RESUMED, "berlin-08"),
+        ):
+            settled.record.append([settled.record.event(type_, "suspensions", {"scope": scope, "reason": "a test"})])
+    assert complete("reconciler resume ", state=settled.place.root) == ["plain,berlin-07"]
 
 
 def test_a_plan_that_is_held_is_offered_and_one_that_is_not_is_not(complete: Complete, settled: World) -> None:

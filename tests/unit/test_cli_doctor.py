@@ -1,14 +1,20 @@
 """`doctor` says what is wrong, and only looks."""
 
+import contextlib
 import json
+import os
 import socket
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reconciler import control_socket
 from reconciler.cli import checks
+from reconciler.edge.paths import Home
+from reconciler.serving import process
 from tests.git_repository import Repository
 from tests.unit.cli_world import World
 from tests.unit.conftest import Call
@@ -70,8 +76,6 @@ def test_how_the_fleet_stands_is_a_finding(findings: Any, settled: World) -> Non
 
 
 def test_agents_that_answer_are_found(findings: Any, settled: World) -> None:
-    from reconciler import control_socket
-
     server = control_socket.serve(settled.place.edge("berlin-07").control, lambda _: {"pid": 4711})
     try:
         found = findings(settled.place.root, 0)
@@ -85,6 +89,70 @@ def test_an_empty_machine_has_warnings_only(findings: Any, tmp_path: Path) -> No
     found = findings(tmp_path / "none", 0)
     assert found["state"]["verdict"] == found["log"]["verdict"] == "warn"
     assert not (tmp_path / "none").exists()
+
+
+def test_edges_that_left_git_are_one_line_and_no_warning(findings: Any, settled: World) -> None:
+    for number in range(1, 13):
+        home = settled.place.edge(f"gone-{number}")
+        home.directory.mkdir(parents=True)
+        home.log.touch()
+    found = findings(settled.place.root, 0)
+    assert not [check for check in found if check.startswith("agent gone")]
+    assert found["agent berlin-07"]["verdict"] == "warn"  # which has something
+    left = found["former edges"]
+    assert (left["verdict"], left["found"]) == ("ok", "gone-1 … gone-12 (12): nothing there, and nothing to come")
+    assert str(settled.place.root / "edges") in left["fix"]
+
+
+@pytest.fixture
+def served_at(settled: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Home, int]]:
+    """An edge's directory whose agent runs, and the port where it is to serve and this very process listens."""
+    home = settled.place.edge("berlin-07")
+    agent = control_socket.serve(home.control, lambda _: {"pid": 4711})
+    with contextlib.closing(agent), socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(checks, "_served", lambda _: {("127.0.0.1", port): "berlin-07"})
+        yield home, port
+
+
+def test_a_port_at_which_another_process_answers_is_not_the_edge_s(
+    findings: Any, settled: World, served_at: tuple[Home, int]
+) -> None:
+    found = findings(settled.place.root, 0)["port berlin-07"]
+    assert (found["verdict"], f"(pid {os.getpid()}) listens there" in found["found"]) == ("warn", True)
+    assert "servingPort" in found["fix"]
+
+
+def test_a_port_at_which_the_edge_s_runtime_answers_is_its_own(
+    findings: Any, settled: World, served_at: tuple[Home, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, port = served_at
+    directory = home.services / "x"
+    directory.mkdir(parents=True)
+    monkeypatch.chdir(directory)  # as a runtime does
+    process.write_receipt(process.RuntimeSpec("x", "127.0.0.1", port, directory))
+    found = findings(settled.place.root, 0)["port berlin-07"]
+    assert (found["verdict"], found["found"]) == ("ok", f"127.0.0.1:{port} answers")
+
+
+def test_what_is_alike_of_many_edges_is_one_line(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    edges = [f"edge-{n}" for n in range(1, 16)]
+    every = [
+        checks.Finding("ok", "python", "3.11.7"),
+        *(checks.Finding("ok", f"agent {e}", f"process {n + 400}", edge=e) for n, e in enumerate(edges)),
+        *(checks.Finding("ok", f"port {e}", f"127.0.0.{n}:8080 answers", edge=e) for n, e in enumerate(edges[1:], 3)),
+        checks.Finding("warn", "port edge-1", "nothing listens at 127.0.0.2:8080", edge="edge-1"),
+    ]
+    monkeypatch.setattr(checks, "every", lambda *_, **__: list(every))
+    said = call("doctor", "--state", tmp_path).out
+    assert [" ".join(line.split()) for line in said.splitlines()[1:]] == [
+        "ok python 3.11.7",
+        "ok agent edge-1 … edge-15 (15) process PID",
+        "ok port edge-2 … edge-15 (14) ADDRESS:PORT answers",
+        "warn port edge-1 nothing listens at 127.0.0.2:8080",
+    ]
+    assert len(call("doctor", "--state", tmp_path, "--each").out.splitlines()) == 1 + len(every)
+    assert len(json.loads(call("doctor", "--state", tmp_path, "-o", "json").out)["findings"]) == len(every)
 
 
 def test_a_directory_that_others_may_write_fails(findings: Any, settled: World) -> None:

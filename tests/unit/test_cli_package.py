@@ -72,6 +72,8 @@ def test_a_file_is_packed_declared_and_deployed_and_the_same_again_is_nothing(
     ]
     assert "takes x FP32[-1, 4]; gives y FP32[-1, 4]" in said.err
     assert "answers x FP32[1, 4] (the first that was tried; --example gives a real one)" in said.err
+    told = " ".join(said.err.split())
+    assert "edges fetch double-1.tar.gz from where it lies now: keep it there, and out of Git" in told
     commands = said.err.partition("Next:\n")[2].splitlines()
     assert [line.split()[0] for line in commands] == ["reconciler", "git", "reconciler", "tar"]
     assert commands[3].endswith("golden.json | curl -s -d @- http://127.0.0.2:8081/v2/models/double/infer")
@@ -114,6 +116,7 @@ def test_without_write_the_documents_are_printed_and_the_work_tree_is_left_alone
     assert entry["spec"]["versions"][0]["downloadURL"] == "https://files.test/models/d.tgz"
     assert entry["spec"]["versions"][0]["size"] == (tmp_path / "d.tgz").stat().st_size
     assert (deployment["spec"]["edgeSelector"], deployment["spec"]["template"]["spec"]["servingPort"]) == ({}, 9000)
+    assert "out of Git" not in said.err
     assert f"# put {tmp_path / 'd.tgz'} to https://files.test/models/d.tgz" in said.err
     assert git("status", "--porcelain") == ""
     said = call("package", model, "--name", "digits", "--version", "3", "--archive", tmp_path / "e.tgz")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.cli.completing import fields
 from reconciler.cli.reference import pages
 from reconciler.history import conditions
 from reconciler.history.standing import WORDS
@@ -117,12 +118,22 @@ def test_what_is_unknown_is_refused_with_what_was_meant(call: Call) -> None:
         ("edgy", "nothing is called 'edgy'", "did you mean Edge?"),
         ("stagd", "nothing is called 'stagd'", "did you mean Staged?"),
         ("RX999", "there is no code RX999", "lists all there are"),
+        ("servingport", "is the field of a kind", "im.spec.servingPort, ims.spec.template.spec.servingPort?"),
+        ("name", "is the field of a kind", "did you mean im.metadata.name, "),
         ("zebra", "nothing is called 'zebra'", "a code as RX401"),
     ):
         said = call("explain", topic)
         assert (said.code, said.out) == (2, "")
         assert message in said.err
         assert hint in said.err
+
+
+@pytest.mark.parametrize("kind", [name for name, row in KINDS.items() if row.is_ours])
+def test_the_fields_that_a_shell_offers_are_those_there_are(kind: str) -> None:
+    there = [one.path for one in FIELDS if one.path.split(".")[:2] in ([kind, "spec"], [kind, "status"])]
+    assert list(fields(kind)) == there
+    short = (*KINDS[kind].short_names, KINDS[kind].plural)[0]
+    assert next(fields(short)) == f"{short}.spec"
 
 
 def test_it_is_told_to_programs_too(call: Call) -> None:

@@ -122,3 +122,20 @@ def test_who_listens_is_known_by_address_and_port(bound: str, found: bool) -> No
         port = int(other.stdout.readline())
         assert holder.pid_of("127.0.0.2", port) == (other.pid if found else None)
         other.communicate("\n", timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("below", "said"), [("edges/edge-1/services/m/x", ""), ("elsewhere", "/elsewhere")], ids=["agent", "by hand"]
+)
+def test_a_runtime_of_another_state_directory_is_named_by_it(tmp_path: Path, below: str, said: str) -> None:
+    code = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); input()"
+    command = [sys.executable, "-c", code, holder.SERVER, f"--directory={tmp_path}/{below}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        port = int(other.stdout.readline())
+        with pytest.raises(PortTaken) as caught:
+            holder.check_free("127.0.0.1", port)
+        other.communicate("\n", timeout=10)
+    ours = f"(pid {other.pid}) listens there, a runtime of state directory {tmp_path}{said}"
+    assert caught.value.message.endswith(ours)
+    assert ("servingPort" in caught.value.advice, "--listen" in caught.value.advice) == (True, False)
