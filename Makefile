@@ -20,6 +20,7 @@ machine:
 
 # One virtual environment; two stamps, so that the demo does not wait for the tools of the tests.
 $(VENV)/run.stamp: requirements/run.txt pyproject.toml | machine
+	@echo "installing into $(VENV), once: a minute, about 340 MB on disk"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

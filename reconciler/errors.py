@@ -97,7 +97,7 @@ class ReconcilerError(Exception):
 class UsageError(ReconcilerError):
     """A wrong argument or setting: what was typed cannot be meant."""
 
-    code, exit_code, retry, hint = "RX101", 2, Retry.PERSON, "see `reconciler COMMAND --help`"
+    code, exit_code, retry, hint = "RX101", 2, Retry.PERSON, "`--help` behind the command says what it takes"
 
 
 class SettingInvalid(UsageError):

@@ -54,6 +54,26 @@ def general(text: str, own: Mapping[str, str]) -> str:
     return text
 
 
+def of_all(said: Iterable[tuple[str, Mapping[str, str]]]) -> str:
+    """What all of these say that are alike: by its general name is in it only what differs between them.
+
+    said: (a text, what is one's own in it: see general), which generalised are equal.
+    """
+    those = [(text, {name: kind for name, kind in own.items() if name}) for text, own in said]
+    text, own = those[0]
+    marks = {name: chr(n) for n, name in enumerate(own, 1)}  # no text has these, nor part of a name
+    text = general(text, marks)
+    for name, mark in marks.items():
+        same = {one for _, others in those for one, kind in others.items() if kind == own[name]}
+        text = text.replace(mark, name if len(same) == 1 else own[name])
+    return text
+
+
+def together(edge: str, model: str) -> dict[str, str]:
+    """One's own in a text that has the verb for all edges of a model where it has that for one: see general."""
+    return {f"release {edge} {model}": f"release {model}"}
+
+
 def names(every: Iterable[str], most: int = NAMED) -> str:
     """`edge-1 … edge-20`: names, sorted, those that count on as a range; of many parts the first, `and 14 more`."""
     runs = list(_runs(in_order(every)))

@@ -5,6 +5,9 @@ In: a directory and a port.  Out: the timeline on stdout; an exception at the fi
 
 import hashlib
 import json
+import shlex
+import shutil
+import sys
 import tarfile
 import time
 from datetime import datetime
@@ -147,18 +150,28 @@ def _explain(story: Story, world: World) -> None:
         print(f"\n$ reconciler {' '.join(words)}\n{world.command(*words).rstrip()}")
 
 
+def own_command() -> str:
+    """What this very program is called by in a shell: `reconciler`, unless that is another one or none on the PATH."""
+    script, found = Path(sys.executable).with_name("reconciler"), shutil.which("reconciler")
+    if not script.exists():  # a package without its script
+        return f"{shlex.quote(sys.executable)} -m reconciler"
+    is_found = found is not None and script.samefile(found)
+    return "reconciler" if is_found else shlex.quote(str(script))
+
+
 def _invite(world: World) -> None:
+    call = own_command()
     print(
         f"\nIt goes on running, until Ctrl-C; its page is {world.page}. In another terminal:\n"
         f"  cd {world.fleet}\n"
         f"  curl http://127.0.0.2:{world.port}/v2/models/digits\n"
         f"  export RECONCILER_STATE={world.state}\n"
-        f"  reconciler pin edge-3 digits@2 --reason 'edge 3 tries it'\n"
-        f"  reconciler history --follow\n"
-        f"  git revert HEAD"
+        f"  {call} pin edge-3 digits@2 --reason 'edge 3 tries it'\n"
+        f"  {call} history --follow\n"
+        f"  git revert HEAD",
+        flush=True,
     )
-    while True:
-        time.sleep(3600)
+    world.outlast()
 
 
 def _digest(fleet: Path, version: str) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import http.server
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -19,7 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler import packages
+from reconciler import control_socket, packages
+from reconciler.edge.paths import StateDirectory
 from reconciler.errors import PortTaken, ReconcilerError, WorldRefused, WorldUnavailable
 from reconciler.serving import endpoint
 
@@ -27,6 +29,7 @@ EDGES: Final = {"edge-1": "127.0.0.2", "edge-2": "127.0.0.3", "edge-3": "127.0.0
 YOU: Final = ("You", "you@example.com")
 PATIENCE_S: Final = 90.0
 LOOK_S: Final = 0.02
+AGAIN: Final = "begin again: reconciler demo; with --dir DIR, what it leaves can be looked at"
 PAUSE_S: Final = 0.02  # between two questions to one edge
 
 
@@ -143,11 +146,32 @@ class World:
             self.git("config", "user.name", YOU[0])
             self.git("config", "user.email", YOU[1])
 
+    def outlast(self) -> None:
+        """Stay as long as the reconciler runs. Raises WorldUnavailable, with its last words, once it has ended."""
+        assert self._run is not None
+        code = self._run.wait()
+        how = f"by signal {-code}" if code < 0 else f"with code {code}"
+        said = self._output.read_text(errors="replace")[-2000:].strip()
+        raise WorldUnavailable(f"the reconciler of the demo has ended {how}; it said last:\n{said}", hint=AGAIN)
+
     def close(self) -> None:
         """End the reconciler in an orderly way, and with it agents and runtimes."""
         if self._run is not None:
             self._run.send_signal(signal.SIGTERM)
-            self._run.wait()
+            if self._run.wait() < 0:  # it was ended by force: what it would have ended goes on
+                self._end_agents()
+
+    def _end_agents(self) -> None:
+        """Agents end their runtimes with them."""
+        for edge in EDGES:
+            with contextlib.suppress(ReconcilerError, OSError, LookupError):
+                home = StateDirectory(self.state).edge(edge)
+                agent = os.pidfd_open(control_socket.call(home.control, {"verb": "status"})["pid"])
+                try:
+                    signal.pidfd_send_signal(agent, signal.SIGTERM)
+                    select.select([agent], [], [], PATIENCE_S)
+                finally:
+                    os.close(agent)
 
     def edit(self, path: str, old: str, new: str) -> None:
         """Replace a text in one file of the repository."""

@@ -2,11 +2,12 @@
 
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from reconciler.cli.options import completing, names, one_by_one, selector, where, wide_forms
+from reconciler.cli.options import Said, completing, names, one_by_one, selector, where, wide_forms
 from reconciler.cli.where import Where
 
 if TYPE_CHECKING:
@@ -19,13 +20,22 @@ if TYPE_CHECKING:
 @click.option("--model", default="", hidden=True, help="As MODEL.")
 @selector
 @click.option(
-    "--commit", metavar="SHA", default="", shell_complete=completing("commits"), help="Only what this commit brought."
+    "--commit",
+    metavar="COMMIT",
+    default="",
+    shell_complete=completing("commits"),
+    help="Only what this commit brought.",
 )
 @click.option("--author", metavar="TEXT", default="", help="Only what commits by people of this name brought about.")
 @click.option("--actor", metavar="TEXT", default="", help="Only what this person, hub or edge did.")
 @click.option("--type", "type_", metavar="TYPE", default="", help="Only events whose type begins so: apply.failed.")
-@click.option("--since", metavar="TIME|SEQ", help="Only what was recorded at or after this time, or behind this entry.")
-@click.option("--until", metavar="TIME", help="Only what was recorded before this time.")
+@click.option(
+    "--since",
+    metavar="TIME|SEQ",
+    type=Said(),
+    help="Only what was recorded at or after this time, or behind this entry.",
+)
+@click.option("--until", metavar="TIME", type=Said(), help="Only what was recorded before this time.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the newest so many.")
 @click.option("--follow", "--watch", "-f", "-w", is_flag=True, help="Go on as events come, until interrupted.")
 @one_by_one
@@ -51,11 +61,16 @@ def command(
     Equal sentences of one commit are told as one, with their entries; --each, -o wide and json tell every one.
     """
     from reconciler.cli.telling import commits, show, together
+    from reconciler.sources.revision import revision
+    from reconciler.web.moments import work_tree
 
     if about and (edge or model):
         raise click.UsageError("--edge and --model say what EDGE and MODEL say: keep one of the two")
     if follow and said["until"]:
         raise click.UsageError("--until ends what --follow goes on with: keep one of the two")
+    tree = work_tree(Path.cwd())
+    if said["commit"] and tree is not None:  # HEAD~1, a tag
+        said["commit"] = revision(said["commit"], tree) or said["commit"]
     asked = {**said, **(about or {"edge": edge, "model": model}), "type": type_, "limit": str(limit or "")}
     records = where.records(asked, follow=follow)
     if form != "table" or (each and not follow):

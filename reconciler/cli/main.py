@@ -72,9 +72,10 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "sync": ("reconcile",), "refresh": ("reconcile",), "retry": ("reconcile", "release"), "diff": ("plan",),
     "preview": ("plan",), "check": ("doctor", "plan"), "validate": ("plan",), "rollout": ("wait", "rollback", "status"),
     "undo": ("rollback",), "revert": ("rollback",), "reset": ("rollback",), "promote": ("approve",),
-    "unpin": ("pin",), "hold": ("suspend", "pin"), "pause": ("suspend",), "stop": ("suspend",), "unpause": ("resume",),
-    "continue": ("resume",), "abort": ("suspend", "rollback"), "backup": ("log",), "verify": ("log",),
-    "delete": ("suspend", "rollback"), "edges": ("status",), "models": ("status",), "version": ("--version",),
+    "unpin": ("pin EDGE MODEL --remove",), "hold": ("suspend", "pin"), "pause": ("suspend",), "stop": ("suspend",),
+    "unpause": ("resume",), "continue": ("resume",), "abort": ("suspend", "rollback"), "backup": ("log",),
+    "verify": ("log",), "delete": ("suspend", "rollback"), "edges": ("status",), "models": ("status",),
+    "version": ("--version",),
 }  # fmt: skip
 
 
@@ -83,12 +84,14 @@ class _Unread(Exception):
 
 
 class _NoCommand(click.ClickException):
-    """There is no command of this name. advice: which may have been meant."""
+    """There is no command of this name. behind: the words after it.  advice: which may have been meant."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, behind: Sequence[str]) -> None:
         from difflib import get_close_matches
 
         near = ELSEWHERE.get(name.lower()) or get_close_matches(name.lower(), COMMANDS, 2)
+        if len(names := [word for word in behind if not word.startswith("-")]) == 2:  # the very command, to be copied
+            near = [one.replace("EDGE MODEL", printable(" ".join(names))[:80]) for one in near]
         said = " or ".join(f"`reconciler {one}`" for one in near)
         self.advice = f"did you mean {said}?" if said else "`reconciler --help` lists those there are"
         super().__init__(f"there is no command {printable(name)[:40]}")
@@ -113,7 +116,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """See click; a command that there is not is told with what may have been meant."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
-            raise _NoCommand(args[0])
+            raise _NoCommand(args[0], args[1:])
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
@@ -194,6 +197,9 @@ def _run(arguments: Sequence[str] | None, form: str) -> int:
         return INTERRUPTED
     except _Unread:
         return UNREAD
+    except click.exceptions.NoArgsIsHelpError as bare:  # a group alone asks what there is: no error to be told
+        bare.show()
+        return bare.exit_code
     except click.ClickException as wrong:
         tell(_mistyped(wrong), form)
         return 2

@@ -99,6 +99,23 @@ class Duration(click.ParamType[float]):
         return float(found[1]) * UNITS[found[2]]
 
 
+class Said(click.ParamType[str]):
+    """Text that says something: what a variable that is not set leaves of an option would mean everything."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text."""
+        if not str(value).strip():
+            self.fail("it is empty: say something, or leave the option out", param, ctx)
+        return str(value)
+
+
+def _every(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> str:  # noqa: ARG001  # click's signature
+    """Conditions that were given one by one, as one selector."""
+    return ",".join(value)
+
+
 def where(command: Command) -> Command:
     """--state, --hub, --context, --kubeconfig and --namespace, as `where`: whom the command asks.
 
@@ -208,9 +225,11 @@ def selector(command: Command) -> Command:
         "--selector",
         "-l",
         metavar="LABELS",
-        default="",
+        type=Said(),
+        multiple=True,
+        callback=_every,
         shell_complete=completing("labels"),
-        help="Only of edges with these labels in Git, as site=demo,ring!=canary.",
+        help="Only of edges with these labels in Git, as site=demo,ring!=canary; all of them where it is repeated.",
     )(command)
 
 

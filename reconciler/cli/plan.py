@@ -106,7 +106,7 @@ def _settled(where: Where, about: Mapping[str, str | None]) -> "tuple[Settings, 
     from reconciler.wiring.basis import Hub
 
     log = StateDirectory(where.state_dir).hub.log
-    name_it = "Name the hub: --hub URL, or its --state directory."
+    name_it = "Name the hub: --repo . --hub URL, or its --state directory."
     if where.hub:
         if not about["repo"]:
             raise UsageError("which repository is planned?", hint="add --repo ., in a clone of what the hub follows")
@@ -208,6 +208,13 @@ def _held(where: Where, form: str, *, each: bool) -> int:
         alike = grouped(((Key.parse(key).kind, key) for key in (held.keys if held else ())), each=each)
         for _, keys in alike:
             line(printable(named_of(keys)))
+        options = {"--hub": where.hub, "--context": where.context, "--kubeconfig": str(where.kubeconfig or "")}
+        place = " ".join(f"{option} {value}" for option, value in options.items() if value)
+        click.echo(
+            "only the plan that is held there was asked for, and no work tree was looked at: "
+            f"`reconciler plan --repo . {place}` plans one",
+            err=True,
+        )
         said = f"plan {held.digest} is held: {held.reason} ({counted(held.counts)})" if held else "no plan is held"
         line(printable(said), "yellow" if held else "")
         if held:

@@ -18,7 +18,7 @@ from reconciler.history.status import coded
 from reconciler.history.timeline import counted, labelled, named, size
 from reconciler.model.identity import EDGE_LABEL
 from reconciler.web.problems import render_all
-from reconciler.wording import general, grouped, named_of, names
+from reconciler.wording import general, grouped, named_of, names, of_all, together
 
 if TYPE_CHECKING:
     from reconciler.planning.plan import Plan, Step
@@ -81,10 +81,9 @@ def step_lines(*alike: "Step") -> Iterator[tuple[str, str]]:
     for n, change in changes:
         text = names({_change(one, n) for one in alike})
         yield "", printable(f"    {change.field:<{width}}  {text}")
-    own = _own(step) if len(alike) > 1 else {}
-    yield "", printable(general(f"    because: {_because(step)}", own))
+    yield "", printable(f"    because: {of_all((_because(one), _own(one)) for one in alike)}")
     if step.waits:
-        yield "waits", printable(general(f"    waits: {step.waits}", own))
+        yield "waits", printable(f"    waits: {of_all((one.waits, _own(one)) for one in alike)}")
 
 
 def _about(alike: Sequence["Step"]) -> str:
@@ -161,10 +160,13 @@ def told_refused(shown: Shown, *, each: bool = False) -> Iterator[str]:
         return f"version {one['version']} is {one['phase']}: {coded(one.get('code', ''), one['message'])}{waits}"
 
     pairs = (((one["model"], general(said(one), {one["edge"]: "EDGE"})), one) for one in shown.refused)
-    for (model, text), alike in grouped(pairs, each=each):
+    for (model, _), alike in grouped(pairs, each=each):
         if len(alike) == 1:
             yield f"{alike[0]['edge']} {model}: {said(alike[0])}"
         else:
+            is_all = len(alike) == sum(one["model"] == model for one in shown.refused)
+            whole = [together(one["edge"], model) if is_all else {} for one in alike]
+            text = of_all((said(one), own | {one["edge"]: "EDGE"}) for one, own in zip(alike, whole, strict=True))
             yield f"{model} on {len(alike)} edges ({names(one['edge'] for one in alike)}): {text}"
 
 

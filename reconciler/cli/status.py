@@ -112,14 +112,16 @@ def show(
         same = grouped(((_stands(row), row) for row in seen.rows), each=each or is_wide)
         table(
             ("EDGE", "MODEL", "WANTED", "SERVING", "PHASE", "SINCE", *more, "MESSAGE"),
-            (_cells(rows, seen, is_wide=is_wide) for _, rows in same),
+            (_cells(rows, seen, is_wide=is_wide, is_all=not about.get("selector")) for _, rows in same),
         )
     if held:
         _show_held(seen, each=each)
     if seen.objects:
         _show_objects(seen, is_wide=is_wide, each=each or is_wide)
     if any(about.values()) and not (seen.rows or seen.objects):
-        line(f"\n{NONE[about.get('standing', '')]}")
+        standing = about.get("standing", "")
+        but = ", but a document is refused" if seen.refused and "failing" in standing else ""
+        line(f"\n{NONE[standing]}{but}")
     for lost in seen.cluster_lost:
         line(f"\n{lost_words(lost.what)} since {shown(lost.since)}: {lost.error}", "red")
     for one in seen.suspended:
@@ -146,8 +148,12 @@ def _summed(seen: "Status") -> str:
     if standing.is_as_git:
         return standing.word
     every = sum(counts.values())
-    of = f"{counts['as Git says']} of {every} as Git says" if every else ""
-    return f"{standing.word}: {sentence(of, standing.why, standing.way_out)}"
+    as_who = "the last accepted commit" if seen.refused else "Git"
+    told = [f"{counts['as Git says']} of {every} as {as_who} says"] if every else []
+    for word, said in (("waits", "wait"), ("failing", "are failing")):
+        if counts[word] and f"{counts[word]} of {every}" not in standing.why:
+            told.append(f"{counts[word]} {said}")
+    return f"{standing.word}: {sentence(*told, standing.why, standing.way_out)}"
 
 
 STYLES: Final = {"as Git says": "green", "waits": "yellow", "failing": "red"}
@@ -159,7 +165,7 @@ def _show_held(seen: "Status", *, each: bool) -> None:
     from reconciler.cli.draw import line, table
     from reconciler.history.keys import Key
     from reconciler.history.status import age, coded
-    from reconciler.wording import general, grouped, named_of
+    from reconciler.wording import general, grouped, named_of, of_all
 
     line("")
     if not seen.holds:
@@ -171,11 +177,11 @@ def _show_held(seen: "Status", *, each: bool) -> None:
         return hold.model, hold.what, coded(hold.code, hold.reason), general(f"`{hold.ends}` lets it be tried", own)
 
     rows = []
-    for (model, version, why, ends), holds in grouped(((what(hold), hold) for hold in seen.holds), each=each):
+    for (model, version, why, _), holds in grouped(((what(hold), hold) for hold in seen.holds), each=each):
         edges = [Key.parse(hold.key).edge for hold in holds]
-        said = ends if len(holds) > 1 else f"`{holds[0].ends}` lets it be tried"
+        ends = of_all((f"`{hold.ends}` lets it be tried", {Key.parse(hold.key).edge: "EDGE"}) for hold in holds)
         since = _range([age(hold.time, seen.as_of) for hold in sorted(holds, key=lambda hold: hold.time)])
-        rows.append((named_of(edges), model, version.removeprefix("version "), since, f"{why}; {said}"))
+        rows.append((named_of(edges), model, version.removeprefix("version "), since, f"{why}; {ends}"))
     table(("EDGE", "MODEL", "HELD BACK", "SINCE", "WHY"), rows)
 
 
@@ -201,6 +207,7 @@ def _show_objects(seen: "Status", *, is_wide: bool, each: bool) -> None:
 def stand_alike(rows: "Iterable[Row | ObjectRow]", *, each: bool) -> list[tuple[str, str, str]]:
     """(which of them, phase, what is said of it) of rows that are not as Git says; those that stand alike as one."""
     from reconciler.history.keys import spoken
+    from reconciler.history.timeline import labelled
     from reconciler.wording import grouped, names
 
     told = []
@@ -209,8 +216,9 @@ def stand_alike(rows: "Iterable[Row | ObjectRow]", *, each: bool) -> list[tuple[
         said = (one.said if many == 1 else _said_of(alike)) or one.standing.why
         if hasattr(one, "model"):
             edges = names(row.edge for row in alike)
+            model = labelled(one.kind, one.model)
             told.append(
-                (f"{one.edge} {one.model}" if many == 1 else f"{one.model} on {many} edges ({edges})", one.stands, said)
+                (f"{one.edge} {model}" if many == 1 else f"{model} on {many} edges ({edges})", one.stands, said)
             )
         else:
             keys = names(spoken(row.key) for row in alike)
@@ -247,19 +255,28 @@ def _stands(row: "Row") -> tuple[str, ...]:
     return row.kind, row.model, row.wanted, str(row.pinned), row.serving, row.stands, known, _said_of([row])
 
 
-def _said_of(alike: "Sequence[Row | ObjectRow]") -> str:
+def _said_of(alike: "Sequence[Row | ObjectRow]", *, is_all: bool = False) -> str:
     """What is said of rows that stand alike: of no edge or object in particular, tried again in a range of times.
 
-    Of one the time does not count: what is said of two is equal where they are alike.
+    Of one the time does not count: what is said of two is equal where they are alike. is_all: of a model, whether no
+    other edge holds any of it back.
     """
     from reconciler.history.times import shown as told
-    from reconciler.wording import general, span
+    from reconciler.wording import general, of_all, span, together
 
     one = alike[0]
     times = sorted(told(each.standing.until) for each in alike if each.standing.until)
     until = span(times[0], times[-1]) if len(alike) > 1 and times else "TIME"
-    own = {} if hasattr(one, "model") else {one.name: "NAME"}  # what an object is called has its edge in it
-    return general(one.said, own | {one.edge: "EDGE"} | {told(one.standing.until): until})
+
+    def own(one: "Row | ObjectRow") -> dict[str, str]:
+        model = getattr(one, "model", "")
+        named = {} if model else {one.name: "NAME"}  # what an object is called has its edge in it
+        named |= together(one.edge, model) if is_all else {}
+        return named | {one.edge: "EDGE", told(one.standing.until): until}
+
+    if len(alike) == 1:
+        return general(one.said, own(one))
+    return of_all((each.said, own(each)) for each in alike)
 
 
 def _since(alike: "Sequence[Row | ObjectRow]", seen: "Status") -> str:
@@ -278,7 +295,8 @@ def _range(ages: "Sequence[str]") -> str:
     return span(ages[-1], ages[0])
 
 
-def _cells(alike: "Sequence[Row]", seen: "Status", *, is_wide: bool) -> tuple[str, ...]:
+def _cells(alike: "Sequence[Row]", seen: "Status", *, is_wide: bool, is_all: bool) -> tuple[str, ...]:
+    """is_all: whether no edge was left out of what was asked."""
     from reconciler.history.status import NEVER, sentence
     from reconciler.history.timeline import labelled
     from reconciler.wording import named_of
@@ -286,7 +304,9 @@ def _cells(alike: "Sequence[Row]", seen: "Status", *, is_wide: bool) -> tuple[st
     row, edges = alike[0], named_of(one.edge for one in alike)
     model = labelled(row.kind, row.model)
     wanted = (row.wanted or "(none)") + (" (pin)" if row.pinned else "")
-    message = row.said if len(alike) == 1 else _said_of(alike)
+    held = {hold.key for hold in seen.holds if hold.model == row.model}
+    is_all = is_all and held <= {one.key for one in alike}
+    message = row.said if len(alike) == 1 else _said_of(alike, is_all=is_all)
     since = row.unknown_since if row.unknown_since != NEVER else ""
     more = _more(row, since or row.since) if is_wide else ()
     if not row.unknown_since:

@@ -2,13 +2,15 @@
 
 import click
 
-from reconciler.cli.options import acting, forms, names
+from reconciler.cli.options import Said, acting, forms, names
 from reconciler.cli.where import Where
 
 
 @click.command(epilog='Example: reconciler suspend edge-1 digits --reason "is being measured" --until 2h')
 @names
-@click.option("--reason", required=True, help="Why: whoever wonders later reads it in `status` and `history`.")
+@click.option(
+    "--reason", type=Said(), required=True, help="Why: whoever wonders later reads it in `status` and `history`."
+)
 @click.option("--until", metavar="TIME", help="When it ends by itself.  [default: at `resume`]")
 @acting
 @forms

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from reconciler.history.events import REF_ADVANCED
 from reconciler.natural import in_order
-from reconciler.wording import general, grouped, names
+from reconciler.wording import general, grouped, names, of_all
 
 if TYPE_CHECKING:
     from reconciler.web.records import Record
@@ -96,7 +96,7 @@ def _told(records: "Sequence[Record]", *, each: bool, is_wide: bool) -> Iterator
     from reconciler.cli.status import shown
     from reconciler.diagnostics import printable
 
-    for (_, said), alike in grouped(((_what(record), record) for record in records), each=each):
+    for _, alike in grouped(((_what(record), record) for record in records), each=each):
         first, last = alike[0], alike[-1]
         if len(alike) == 1:
             about = " ".join(part for part in (first.edge, first.model) if part)
@@ -104,6 +104,7 @@ def _told(records: "Sequence[Record]", *, each: bool, is_wide: bool) -> Iterator
             yield str(first.seq), shown(first.time), printable(text + (_wide(first) if is_wide else ""))
             continue
         about, many = _about(alike)
+        said = of_all((_steady(record), _own(record)) for record in alike)
         times = f" ({len(alike)} times, the last at {shown(last.time)})" if many < len(alike) else ""
         text = f"{about}: {said}" if about else said
         yield f"{first.seq}-{last.seq}", shown(first.time), printable(f"{text}{times}")
@@ -118,11 +119,20 @@ def _wide(record: "Record") -> str:
 
 def _what(record: "Record") -> tuple[str, str]:
     """What a record says, of whichever edge or object, at whichever try: (model, words)."""
+    return record.model if record.edge else "", general(_steady(record), _own(record))
+
+
+def _steady(record: "Record") -> str:
+    """What it says, without what is another thing from try to try."""
+    return _VARIES.sub("", record.text)
+
+
+def _own(record: "Record") -> dict[str, str]:
     log, _, _ = record.source.rpartition("/")
     own = {record.edge: "EDGE", record.source: f"{log.rpartition('/')[0] or log}/…"}
     if not record.edge and record.model:
         own[record.model] = "NAME"
-    return record.model if record.edge else "", general(_VARIES.sub("", record.text), own)
+    return own
 
 
 def _about(alike: "Sequence[Record]") -> tuple[str, int]:

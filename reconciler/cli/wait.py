@@ -198,7 +198,9 @@ def waits(command: Callable[..., Any]) -> Callable[..., Any]:
         require_with("timeout_s", other="--wait", is_there=wait)
         return command(**options, wait_s=timeout_s if wait else None)
 
-    seconds = click.option("--timeout", "timeout_s", type=Duration(), default=300.0, help="Of --wait: seconds.")
+    seconds = click.option(
+        "--timeout", "timeout_s", type=Duration(), default=300.0, help="How long --wait waits: 90s, 5m."
+    )
     return click.option("--wait", is_flag=True, help="Until that commit is live; ends as `reconciler wait` does.")(
         seconds(waiting)
     )
@@ -261,8 +263,9 @@ def _summed(answer: "Awaited") -> str:
     if answer.word == "live":
         newer = f", in {answer.accepted[:7]}" if answer.accepted != answer.commit else ""
         keys = answer.keys
-        many = f"{keys} of {keys} as Git says" if keys else "it changes nothing of what was asked about"
-        return f"{what} is live{newer}: {many}"
+        many = f"{keys} of {keys} as Git says" if keys else "nothing is left to do"
+        other = "" if answer.concerns else "; it changes nothing of what was asked about"
+        return f"{what} is live{newer}: {many}{other}"
     held = "1 thing holds it" if len(answer.holds) == 1 else f"{len(answer.holds)} things hold it"
     words = {"under way": "is under way", "unread": "is not known to be live", "waits": "waits", "failing": "fails"}
     return f"{what} {words.get(answer.word, 'is refused')}: {held}"

@@ -4,7 +4,8 @@ In: how it is asked and told.  Out: what it tells, until interrupted. A change i
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from time import sleep
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
 LOOK_S: Final = 1.0  # between two looks at whether anything was recorded
 ALL: Final = 10  # looks, at the last of which everything is asked for: time alone changes ages, and ends suspensions
-CLEAR: Final = "\x1b[H\x1b[2J\x1b[3J"
+ENTER, LEAVE = "\x1b[?1049h", "\x1b[?1049l"
+CLEAR: Final = "\x1b[H\x1b[J"
 PASSING: Final = ("asOf", "seq", "time", "edges")  # what changes though nothing of what is shown does
 
 
@@ -25,6 +27,23 @@ def watched(where: Where, ask: "Callable[[], Status]", tell: "Callable[[Status],
     Raises what asking raises.
     """
     is_redrawn = is_drawn and sys.stdout.isatty()
+    with _alternate_screen() if is_redrawn else nullcontext():
+        _watched(where, ask, tell, is_drawn=is_drawn, is_redrawn=is_redrawn)
+
+
+@contextmanager
+def _alternate_screen() -> Iterator[None]:
+    """What was on the terminal, and what was scrolled away, is there again behind it."""
+    print(ENTER, end="")
+    try:
+        yield
+    finally:
+        print(LEAVE, end="", flush=True)
+
+
+def _watched(
+    where: Where, ask: "Callable[[], Status]", tell: "Callable[[Status], None]", *, is_drawn: bool, is_redrawn: bool
+) -> None:
     seen, before, looks = ask(), None, 0
     while True:
         stands = _stands(seen)

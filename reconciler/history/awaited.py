@@ -5,6 +5,7 @@ that a newer one contains which is, when none of what was planned since it is st
 or drifted. Of nothing else is said whether it is as Git says: that is what `status` is for.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -13,9 +14,10 @@ from reconciler.history import events as ev
 from reconciler.history import standing as standings
 from reconciler.history.events import Entry
 from reconciler.history.status import ObjectRow, Row, Status
+from reconciler.history.timeline import labelled
 from reconciler.history.times import shown
 from reconciler.natural import in_order
-from reconciler.wording import general, grouped, names
+from reconciler.wording import general, grouped, names, of_all, together
 
 LIVE, MOVING, WAITS, FAILING, REFUSED, UNREAD = "live", "under way", "waits", "failing", "refused", "unread"
 WORST: Final = (REFUSED, FAILING, WAITS, UNREAD, MOVING)  # of several things that hold it the first one is told
@@ -51,7 +53,8 @@ class Hold:
 class Awaited:
     """How it stands with a commit. accepted, read: the hub's newest ones.  keys: how many things it is about.
 
-    seq: behind which entry of the log it was read; 0 where that is not known.
+    seq: behind which entry of the log it was read; 0 where that is not known.  concerns: whether its plan is about
+    anything of what was asked about.
     """
 
     commit: str
@@ -61,30 +64,45 @@ class Awaited:
     keys: int
     holds: tuple[Hold, ...] = ()
     seq: int = 0
+    concerns: bool = True
 
 
 def alike(holds: Iterable[Hold], *, each: bool = False) -> list[Hold]:
     """The same, those that differ only in what they are about, and in when that is tried again, as one, which counts
     them and names them, with the first such time. each: one by one.
     """
+    holds = list(holds)
+    every = Counter(hold.model for hold in holds if hold.ends.startswith(standings.RELEASE))
     return [
         those[0]
         if len(those) == 1
-        else replace(hold, what=_listed(those), until=min((one.until for one in those if one.until), default=""))
+        else replace(
+            hold,
+            what=_listed(those),
+            until=min((one.until for one in those if one.until), default=""),
+            why=of_all((one.why, _own(one)) for one in those),
+            ends=of_all((one.ends, _own(one, is_all=len(those) == every[one.model])) for one in those),
+        )
         for hold, those in grouped(((_of_any(hold), hold) for hold in holds), each=each)
     ]
 
 
 def _of_any(hold: Hold) -> Hold:
     """The same, whatever it is about."""
-    own = {hold.edge: "EDGE"}
-    why = general(hold.why, own | {shown(hold.until): "TIME"})
-    return replace(hold, what=_subject(hold), edge="", until="", why=why, ends=general(hold.ends, own))
+    own = _own(hold)
+    why, ends = general(hold.why, own), general(hold.ends, own)
+    return replace(hold, what=_subject(hold), edge="", until="", why=why, ends=ends)
+
+
+def _own(hold: Hold, *, is_all: bool = False) -> dict[str, str]:
+    """is_all: whether of its model no other edge is held so."""
+    whole = together(hold.edge, hold.model) if is_all else {}
+    return whole | {hold.edge: "EDGE", shown(hold.until): "TIME"}
 
 
 def _subject(hold: Hold) -> str:
     """What is held, on whichever edge; "" of what is on none."""
-    return hold.model or (hold.what if hold.edge else "")
+    return hold.what.removeprefix(f"{hold.edge} ") if hold.edge else ""
 
 
 def _listed(those: Sequence[Hold]) -> str:
@@ -144,7 +162,9 @@ def awaited(  # one question
         *_of_plans(seen, newer, is_all=not commit),
         *(hold for hold in map(_of_row, rows) if hold is not None),
     ]
-    return replace(_judged(seen, commit or seen.commit, holds, len(rows)), seq=seq)
+    others = frozenset(one.key for one in every) - (of or frozenset())  # what is gone may be of what was named
+    concerns = keys is None or of is None or not keys <= others
+    return replace(_judged(seen, commit or seen.commit, holds, len(rows)), seq=seq, concerns=concerns)
 
 
 def unread(seen: Status, commit: str, why: str, *, is_never: bool = False) -> Awaited:
@@ -212,7 +232,8 @@ def _of_plans(seen: Status, newer: list[str], *, is_all: bool) -> Iterable[Hold]
 
 def _of_row(one: Row | ObjectRow) -> Hold | None:
     """What holds a row; None where it is as Git says."""
-    standing, what = one.standing, f"{one.edge} {one.model}" if isinstance(one, Row) else one.key
+    standing = one.standing
+    what = f"{one.edge} {labelled(one.kind, one.model)}" if isinstance(one, Row) else one.key
     if standing.is_as_git:
         return None
     is_under_way = one.under_way if isinstance(one, Row) else one.open

@@ -12,7 +12,7 @@ from reconciler.history.events import Entry, Event, rfc3339
 from reconciler.history.keys import Key, stage_of
 from reconciler.history.state import FAILED, HeldPlan, Leading, Served, StageState, State, Wish, fingerprint
 
-CODE_VERSION: Final = 21  # of the fold: snapshots made by another one are dropped
+CODE_VERSION: Final = 22  # of the fold: snapshots made by another one are dropped
 INSTEAD: Final = "; what serves instead: "
 
 
@@ -360,6 +360,7 @@ def _steps_waiting(state: State, entry: Entry) -> None:
     for reason, keys in data["waits"].items():
         for key in keys:
             _put(mine.waits, key, reason or None)
+            _put(mine.waiting, key, (mine.waiting.get(key) or entry.event.time) if reason else None)
             mine.wishes.pop(key, None)
     mine.wishes.update(_wishes(data))
 
@@ -460,7 +461,7 @@ def _object_gone(state: State, entry: Entry) -> None:
 
 def _forgotten(mine: StageState, key: str) -> None:
     """A key is gone, with what was to be done with it."""
-    waits: tuple[dict[str, Any], ...] = (mine.waits, mine.wishes, mine.undoes, mine.approved)
+    waits: tuple[dict[str, Any], ...] = (mine.waits, mine.wishes, mine.waiting, mine.undoes, mine.approved)
     mine.keys.pop(key, None)
     for table in waits:
         table.pop(key, None)

@@ -27,6 +27,7 @@ UNDER_WAY: Final[Mapping[str, str]] = {
     "Active": "it serves, and its edge has still to say that all of it is done",
 }
 TRY_NOW: Final = "reconciler reconcile "
+RELEASE: Final = "reconciler release "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +35,15 @@ class Standing:
     """How one key stands. word: one of WORDS.  why: in words, "" where it is as Git says.
 
     until: when it ends by itself or is tried again (RFC 3339), "" where no time says.  ends: what a person says or does
-    to end it or to have it tried now, "" where it is for the world to.
+    to end it or to have it tried now, "" where it is for the world to.  idle: whether it waits with nothing to change:
+    it is suspended, and what it has is what Git says.
     """
 
     word: str = AS_GIT
     why: str = ""
     until: str = ""
     ends: str = ""
+    idle: bool = False
 
     @property
     def is_as_git(self) -> bool:
@@ -62,11 +65,15 @@ class Standing:
         if self.again:
             return self.again
         said = quoted(self.ends)
-        return said if said == self.ends else f"{said} ends it"
+        return said if said == self.ends or self.ends.startswith(RELEASE) else f"{said} ends it"
 
 
 def quoted(ends: str) -> str:
-    """What ends something, to print: a command between quotes, words as they are."""
+    """What ends something, to print: a command between quotes, words as they are; of bytes that were refused first what
+    makes others of them.
+    """
+    if ends.startswith(RELEASE):
+        return f"publish a new version or revert; `{ends}` tries the same bytes once more"
     return f"`{ends}`" if ends.startswith(("reconciler ", "kubectl ")) else ends
 
 
@@ -129,7 +136,7 @@ class Standings:
         """When what failed is tried again, and the command to have it now; of content, the one that lets it."""
         what = f"{key.edge} {named(key, served.order)}" if key.edge else str(key)
         if not served.is_tried_again:
-            return {"ends": f"reconciler release {what}"} if key.edge and served.phase in FAILED else {}
+            return {"ends": RELEASE + what} if key.edge and served.phase in FAILED else {}
         return {"until": served.retry if served.retry > self._now else "", "ends": TRY_NOW + what}
 
     def _failing(self, key: Key, served: Served) -> Standing | None:
@@ -158,7 +165,7 @@ class Standings:
             if not ends and any(
                 f"{hold['code']}: {hold['reason']}" == why for hold in mine.holds.get(text, {}).values()
             ):
-                ends = f"reconciler release {key.edge} {named(key, served.order)}"
+                ends = f"{RELEASE}{key.edge} {named(key, served.order)}"
             return Standing(word=WAITS, why=why, until=until, ends=ends)
         if plan := self._holding(text):
             why = f"plan {plan.digest} is held: {plan.reason}"
@@ -174,7 +181,7 @@ class Standings:
         if served.phase != "Committed":
             return Standing(word=WAITS, why=f"it is {served.phase}")
         for stop in self._stopping(key, served):  # whoever edits it by hand is not hindered: nothing keeps it so
-            return Standing(word=WAITS, why=stop.words, until=stop.until, ends=stop.ends)
+            return Standing(word=WAITS, why=stop.words, until=stop.until, ends=stop.ends, idle=True)
         return None
 
 

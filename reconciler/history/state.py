@@ -16,6 +16,7 @@ from reconciler.history.times import shown
 
 PINNED: Final = "pinned on "  # how the reason of an order begins whose version a pin chose
 FAILED: Final = frozenset({"Rejected", "RolledBack"})  # phases of an order that its edge refused
+OWN_STATE: Final = "a second fleet needs a state directory of its own: --state DIR or RECONCILER_STATE"
 
 
 class Served(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -148,6 +149,7 @@ class StageState(msgspec.Struct, kw_only=True, omit_defaults=True):
     keys: dict[str, Served] = {}
     waits: dict[str, str] = {}  # key -> why a change of it waits
     wishes: dict[str, Wish] = {}  # key that waits -> the change
+    waiting: dict[str, str] = {}  # key that waits -> since when, whatever for
     undoes: dict[str, str] = {}  # key -> fingerprint of what it goes back to, by a commit that undoes: not done yet
     approved: dict[str, str] = {}  # key that is to go -> digest of the plan that was released: not done yet
     problems: dict[str, list[dict[str, Any]]] = {}  # key -> diagnostics in force
@@ -167,6 +169,11 @@ class StageState(msgspec.Struct, kw_only=True, omit_defaults=True):
         if text in self.waits:
             return self.wishes.get(text) or Wish()
         return (held.wishes.get(text) if held is not None else None) or Wish()
+
+    def waits_since(self, key: Key | str) -> str:
+        """Since when a key waits, by itself or with a plan that is held; "" where it does not."""
+        text, held = str(key), self.held_plan
+        return self.waiting.get(text) or (held.time if held is not None and text in held.keys else "")
 
     def served(self, key: Key | str) -> Served:
         """The entry of `key`, for the fold: made when there is none yet."""
@@ -250,7 +257,8 @@ def switch(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     def named(source: Mapping[str, str]) -> str:
         return " of ".join(words[name].format(source[name]) if source.get(name) else "all folders" for name in differs)
 
-    return f"the source was switched from {named(before)} to {named(after)}" if differs else ""
+    other = f" ({OWN_STATE})" if "repo" in differs and before.get("repo") else ""
+    return f"the source was switched from {named(before)} to {named(after)}{other}" if differs else ""
 
 
 def ordering(state: State) -> frozenset[str]:

@@ -13,11 +13,13 @@ from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.standing import (
     AS_GIT,
     FAILING,
+    RELEASE,
     UNHEARD,
     WAITS,
     Standing,
     Standings,
     Stop,
+    quoted,
     tally,
     untold,
 )
@@ -331,10 +333,11 @@ class Status:
             why = f"plan {self.held.digest} is held: {self.held.reason}"
             return Standing(word=WAITS, why=why, ends=f"reconciler approve {self.held.digest}")
         if counts[WAITS]:
-            first = next(one for one in self._standings if one.word == WAITS)
-            return Standing(
-                word=WAITS, why=f"{counts[WAITS]} of {every} wait: {first.why}", until=first.until, ends=first.ends
-            )
+            waiting = [one for one in self._standings if one.word == WAITS]
+            first, idle = min(waiting, key=lambda one: one.idle), sum(one.idle for one in waiting)
+            still = f" ({idle} of them only suspended, with nothing to change)" if idle else ""
+            why = f"{counts[WAITS]} of {every} wait{still}: {first.why}"
+            return Standing(word=WAITS, why=why, until=first.until, ends=first.ends)
         if self.to_begin:
             return Standing(word=WAITS, why=f"{self.to_begin} more to begin")
         if self.lost:
@@ -453,6 +456,7 @@ def _objects_of(state: State, stage: str, suspended: tuple[Suspension, ...], now
         served = mine.known(text)
         key, wish, pending = Key.parse(text), mine.wish(text), text in mine.waits
         standing = standings.of_object(text, served)
+        waits = _is_waiting(served, standing, pending=pending or bool(wish.action))
         is_fought = served.fought > now
         there = _version_there(served)
         yield ObjectRow(
@@ -463,8 +467,8 @@ def _objects_of(state: State, stage: str, suspended: tuple[Suspension, ...], now
             name=key.name,
             edge=str(served.order.get("labels", {}).get(EDGE_LABEL, "")),
             wanted=wish.version if wish.action else str(served.order.get("spec", {}).get("targetVersion", "")),
-            phase="Waiting" if _is_waiting(served, standing, pending=pending or bool(wish.action)) else served.phase,
-            since=served.phase_time,
+            phase="Waiting" if waits else served.phase,
+            since=(mine.waits_since(text) if waits else "") or served.phase_time,
             open=served.open,
             reason=served.reason,
             origin=wish.origin or served.origin,
@@ -525,13 +529,14 @@ def _quarantined(key: Key, served: Served, mine: StageState, holds: Mapping[str,
         return ""
     several = ", ".join(content_words(hold.get("version", ""), digest) for digest, hold in sorted(about.items()))
     what = "it" if served.phase in FAILED else several
-    return f"{what} is held back until `reconciler release {key.edge} {named(key, served.order)}`"
+    return f"{what} is held back: {quoted(f'{RELEASE}{key.edge} {named(key, served.order)}')}"
 
 
 def _row(key: Key, served: Served, state: State, waits: str, standing: Standing) -> Row:
     order, live, seen = served.order, served.live, state.edges.get(key.edge, UNHEARD)
     silent, mine = untold(key, served, state), state.stage(DELIVER)
     wish = mine.wish(key)
+    is_waiting = _is_waiting(served, standing, pending=bool(wish.action))
     against, unproven = seen.error or silent or served.message, unproven_words(live)
     return Row(
         key=str(key),
@@ -541,8 +546,8 @@ def _row(key: Key, served: Served, state: State, waits: str, standing: Standing)
         model=named(key, order),
         wanted=wish.version if wish.action else str(order.get("version", "")),
         serving=str(live.get("version", "")),
-        phase="Waiting" if _is_waiting(served, standing, pending=bool(wish.action)) else served.phase,
-        since=served.phase_time,
+        phase="Waiting" if is_waiting else served.phase,
+        since=(mine.waits_since(key) if is_waiting else "") or served.phase_time,
         open=served.open or bool(silent),
         pinned=served.reason.startswith(PINNED),
         reason=served.reason,

@@ -19,7 +19,8 @@ from reconciler.model.status import Status, Time
 from reconciler.model.times import TIME_ADVICE, time_rule
 
 _NO_ADDRESS = "is not an IP address", "write an IPv4 or IPv6 address, as in 127.0.0.2"
-_ONE_PIN = "one pin for each"
+_NEITHER = "a pin names neither a model nor a dataset", "name one of them"
+_BOTH = "a pin names both a model and a dataset", "write one pin for each"
 
 
 def _address(value: str) -> str:
@@ -47,15 +48,15 @@ class Pin(Shape):
         json_schema_extra=checks(
             rule(
                 f"({given('model')}) || ({given('dataset')})",
-                "a pin names a model or a dataset",
-                advice=_ONE_PIN,
+                _NEITHER[0],
+                advice=_NEITHER[1],
                 at="model",
                 missing=True,
             ),
             rule(
                 f"!({given('model')} && {given('dataset')})",
-                "a pin names a model or a dataset, not both",
-                advice=_ONE_PIN,
+                _BOTH[0],
+                advice=_BOTH[1],
                 at="dataset",
             ),
         )
@@ -79,8 +80,8 @@ class Pin(Shape):
     def _one_of_both(cls, dataset: str, info: ValidationInfo) -> str:
         model = info.data.get("model", "unreadable")
         if bool(model) == bool(dataset) and model != "unreadable":
-            message = "a pin names a model or a dataset, not both" if dataset else "a pin names a model or a dataset"
-            raise problem("RX213" if dataset else "RX211", message, advice=_ONE_PIN, beside="")
+            message, advice = _BOTH if dataset else _NEITHER
+            raise problem("RX213" if dataset else "RX211", message, advice=advice, beside="")
         return dataset
 
 

@@ -30,8 +30,8 @@ FRAMEWORKS: Final = ["tensorflow", "onnx", "pytorch", "sklearn", "xgboost", "lig
 
 _IMAGE: Final = given("image")
 _UNKNOWN: Final = (
-    f"has no runtime; there is one for {', '.join(FRAMEWORKS)}",
-    "name one of them, or an image that serves the model",
+    f"is none of {', '.join(FRAMEWORKS)}",
+    "name one of them (edges without Kubernetes serve onnx), or an image that serves the model",
 )
 _TWO_SOURCES: Final = "manifest and modelRef both say which versions there are", "keep one of them"
 _NO_SOURCE: Final = (
@@ -83,7 +83,7 @@ class Service(Shape):
     deployToLayer: Annotated[str, *choice("cloud", "edge")]
     """cloud: any number of replicas behind one address. edge: one, on the edge that is named."""
     frameworkType: Text
-    """What the model was made with; it decides on the runtime. Informational where an image is given."""
+    """What the model was made with; edges without Kubernetes serve onnx alone. Informational with an image."""
     image: Text = ""
     """A container image that serves the model; manifest and targetVersion are then ignored."""
     manifest: Annotated[tuple[ModelFile, ...], AfterValidator(distinct), *at_most(MOST_VERSIONS)] = ()
@@ -91,7 +91,7 @@ class Service(Shape):
     modelRef: Name = ""
     """A Model of the catalogue, in the same namespace, whose versions take the place of the manifest."""
     servingPort: Port = 0
-    """The port of the service; 0 or absent is the framework's own."""
+    """The port of the service; 0 or absent is that of the runtime: 8080 for onnx."""
     replicas: Count | None = None
     """How many; absent is 1. With 0 nothing serves, and the bytes stay."""
 

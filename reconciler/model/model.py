@@ -51,7 +51,7 @@ class ModelSpec(Shape):
     """The catalogue: which versions of a model there are, what they measure, what they are for."""
 
     frameworkType: Annotated[str, *choice(*FRAMEWORKS)]
-    """What the model was made with."""
+    """What the model was made with. Edges without Kubernetes serve onnx alone."""
     task: Text = ""
     """What it is for, for example image-classification."""
     labels: tuple[Text, ...] = ()

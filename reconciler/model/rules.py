@@ -14,14 +14,15 @@ _VALUE: Final = re.compile(r"\{([^}]*)\}")
 Rule = dict[str, str]
 
 
-def rule(cel: str, message: str, *, advice: str = "", at: str = "", missing: bool = False) -> Rule:
+def rule(cel: str, message: str, *, general: str = "", advice: str = "", at: str = "", missing: bool = False) -> Rule:
     """One rule: what must hold, and what is said when it does not.
 
-    message: `{self.x}` in it shows what was found.  advice: the fix.  at: the field that it is about, below this one.
+    message: `{self.x}` in it shows what was found.  general: the message where nothing can be shown; "" says `it`
+    instead.  advice: the fix.  at: the field that it is about, below this one.
     missing: whether something is missing (else something is wrong).
     """
-    text = f"{message}; {advice}" if advice else message
-    made = {"rule": cel, "message": _VALUE.sub("it", text)[:LONGEST]}
+    text, plain = (f"{said}; {advice}" if advice else said for said in (message, general or _VALUE.sub("it", message)))
+    made = {"rule": cel, "message": plain[:LONGEST]}
     parts = _VALUE.split(text)
     if len(parts) > 1:
         shown = (part if n % 2 else json.dumps(part) for n, part in enumerate(parts) if part)

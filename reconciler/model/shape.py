@@ -169,6 +169,7 @@ def default_rules(wanted: str, versions: str, unless: str = "false") -> tuple[Ru
         rule(
             f"{free} || !({given(wanted)}) || {listed}.exists(entry, entry.version == {field})",
             f"there is no version '{{{field}}}'",
+            general="there is no such version",
             advice=advice,
             at=wanted,
         ),

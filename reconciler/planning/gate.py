@@ -27,7 +27,8 @@ class Judgement:
     unreadable: lines that cannot be read, so that nothing may be pruned.  deleted_lately: deletes within the last hour.
     inventory: how many keys there were when it began; asked only where there are deletes.
     rewritten_from: the commit that the branch no longer contains.  missing: that the followed folder is gone.
-    switched: from which source to which it was, where nothing of the new one was accepted yet.
+    switched: from which source to which it was, where nothing of the new one was accepted yet; elsewhere: that it is
+    of another repository or branch, which need not have the history of the one before.
     moved: that a file which declared something is where nothing is read.
     approved: the digest that a person has released.  held_bytes: edge -> digests on its disk.
     freeze: the window that is open now; what was ordered is still kept so.  ordered: what was ordered, by key.
@@ -48,6 +49,7 @@ class Judgement:
     moved: str = ""
     missing: str = ""
     switched: str = ""
+    elsewhere: bool = False
     approved: str = ""
     held_bytes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     freeze: Freeze | None = None
@@ -106,6 +108,10 @@ def judge_by(
         ),
         missing="" if is_asked else state.ref.missing,
         switched=switch(state.ref.switched, state.ref.source),
+        elsewhere=any(
+            (state.ref.switched or state.ref.source).get(name) != state.ref.source.get(name)
+            for name in ("repo", "branch")
+        ),
         approved=approved,
         held_bytes={name: edge.artifacts for name, edge in state.edges.items()},
         freeze=frozen(fleet, now),
@@ -216,11 +222,17 @@ def hold(judged_by: Judgement, steps: Iterable[tuple[Key, str, bool]], digest: C
         found = Hold(doubt, every, is_whole=True)
     else:
         found = _too_many(judged_by, steps)
-    return found._replace(why=f"{found.why}; {judged_by.switched}") if found.why and judged_by.switched else found
+    if not (found.why and judged_by.switched):
+        return found
+    said = (found.why, judged_by.switched)
+    is_cause = found.is_whole and judged_by.elsewhere
+    return found._replace(why="; ".join(reversed(said) if is_cause else said))
 
 
 def _doubt(judged_by: Judgement) -> str:
     """Why nothing that a commit asks for is done before a person has looked; "" where it may be."""
+    if judged_by.rewritten_from and judged_by.elsewhere:
+        return f"commit {judged_by.rewritten_from[:12]}, which was accepted last, is not in it"
     if judged_by.rewritten_from:
         return f"history was rewritten: commit {judged_by.rewritten_from[:12]} is no longer in the branch"
     return judged_by.missing

@@ -20,6 +20,7 @@ from reconciler.history.why import Asked, WhyLink, why
 from reconciler.natural import natural
 from reconciler.web.chosen import FILTERS, NAMES, Chosen, chosen
 from reconciler.web.moments import moment, point
+from reconciler.web.records import number
 
 if TYPE_CHECKING:
     from reconciler.planning.desired import Expansion
@@ -105,7 +106,7 @@ def ask_wait(past: "Past", said: Arguments) -> Awaited:
     """
     state, now = past.replay.at(), rfc3339(time.time())
     seen, asked = status(state, now), said.get("commit", "") or state.ref.commit
-    after = int(said["after"]) if said.get("after", "").isdigit() else 0
+    after = number(said, "after")
     keys = chosen(past, state, said).keys
     if asked == EVERYTHING and state.ref.commit:
         return awaited(seen, Line(()), (), "", of=keys)

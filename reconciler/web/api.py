@@ -117,6 +117,8 @@ class Site:
 
     async def _history(self, request: Request) -> Response:
         said = _arguments(request, HISTORY)
+        if said.get("follow", "true") not in {"true", "false"}:
+            raise UsageError(f"follow={said['follow'][:20]!r} is neither true nor false", hint="write follow=true")
         follow = said.get("follow") == "true"
         if follow and self.bell.followers >= FOLLOWERS:
             raise WorldUnavailable(f"{FOLLOWERS} follow the log already", hint="ask again without follow")
@@ -174,8 +176,11 @@ def application(site: Site) -> Starlette:
 
 
 def _arguments(request: Request, known: frozenset[str]) -> Mapping[str, str]:
-    """What stands behind the question mark. Raises UsageError for a name that nobody asked for."""
-    said = dict(request.query_params)
+    """What stands behind the question mark. Raises UsageError for a name that nobody asked for, or said twice."""
+    every = request.query_params.multi_items()
+    said = dict(every)
+    if len(every) != len(said):
+        raise UsageError("a parameter is given more than once", hint="give each once")
     unknown = sorted(said.keys() - known)
     if unknown:
         takes = ", ".join(sorted(known)) or "nothing"

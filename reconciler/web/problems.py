@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from reconciler.diagnostics import Diagnostic, printable
 from reconciler.web.fold import NARROW, TAB_WIDTH, display_width, folded
-from reconciler.wording import general, grouped, names
+from reconciler.wording import general, grouped, names, of_all
 
 
 def render(problem: Diagnostic, columns: int = 0) -> str:
@@ -73,4 +73,5 @@ def _of_all(those: Sequence[Diagnostic]) -> Diagnostic:
     if len(those) == 1:
         return those[0]
     on = f"on {len(those)} edges: {names(one.edge for one in those)}"
-    return replace(_of_any(those[0]), notes=(*those[0].notes, on))
+    message = of_all((one.message, {one.edge: "EDGE"}) for one in those)
+    return replace(_of_any(those[0]), message=message, notes=(*those[0].notes, on))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
+from time import time as time_now
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -23,6 +24,7 @@ from reconciler.history.events import (
     REF_ADVANCED,
     Entry,
     Event,
+    rfc3339,
 )
 from reconciler.history.keys import DECLARE, DELIVER, Key, stage_of
 from reconciler.history.state import State
@@ -86,16 +88,17 @@ class Wanted:
     @classmethod
     def of(cls, said: Mapping[str, str], past: "Past") -> "Wanted":
         """As a request names it. Raises NameUnknown, NameAmbiguous, UsageError: names that this log never had."""
+        until = moment(said["until"]) if said.get("until") else ""
         found = cls(
             _choice(said, past),
             commit=said.get("commit", ""),
             author=said.get("author", ""),
             actor=said.get("actor", ""),
             type=said.get("type", ""),
-            after=_after(said.get("since", ""), past),
-            until=moment(said["until"]) if said.get("until") else "",
-            limit=_number(said, "limit"),
-            cursor=_number(said, "cursor") if said.get("cursor") else None,
+            after=_after(said.get("since", ""), until, past),
+            until=until,
+            limit=number(said, "limit"),
+            cursor=number(said, "cursor") if said.get("cursor") else None,
         )
         found._require_commits(past)
         return found
@@ -239,19 +242,29 @@ def _newest(entries: Iterable[Entry], many: int) -> Iterator[Entry]:
     yield from deque(entries, maxlen=many)
 
 
-def _number(said: Mapping[str, str], name: str) -> int:
+def number(said: Mapping[str, str], name: str) -> int:
+    """A number of a request; 0 without one. Raises UsageError."""
     text = said.get(name) or "0"
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise UsageError(f"{name}={text[:20]!r} is not a number", hint=f"write {name}=100")
     return int(text)
 
 
-def _after(since: str, past: "Past") -> int:
+def _after(since: str, until: str, past: "Past") -> int:
+    """The entry behind which to begin. Raises UsageError for a time to come, or one that `until` is not after."""
     if not since:
         return 0
     if since.isascii() and since.isdigit() and len(since) < 8:
         return int(since)
-    return max(0, past.log.seq_at(_before(moment(since))))
+    begin = moment(since)
+    after = max(0, past.log.seq_at(_before(begin)))
+    if begin > rfc3339(time_now()) and after == past.log.head().seq:  # a log may be ahead of this clock
+        raise UsageError(f"since {since}: that is still to come", hint="give a time that has passed")
+    if until and until <= begin:
+        raise UsageError(
+            f"nothing is both since {begin[:19]}Z and before {until[:19]}Z", hint="give `until` the later time"
+        )
+    return after
 
 
 def _before(time: str) -> str:

@@ -128,7 +128,7 @@ WORDS = [  # kind, what is changed, the field that is named, the words that both
         "InferenceModel",
         {"frameworkType": "abacus"},
         "spec.frameworkType",
-        "has no runtime; there is one for tensorflow, onnx, pytorch, sklearn, xgboost, lightgbm, tflite,",
+        "is none of tensorflow, onnx, pytorch, sklearn, xgboost, lightgbm, tflite,",
     ),
     (
         "InferenceModel",
@@ -207,9 +207,9 @@ WORDS = [  # kind, what is changed, the field that is named, the words that both
         "Edge",
         {"pins.0.dataset": "d"},
         "spec.pins[0].dataset",
-        "a pin names a model or a dataset, not both; one pin for each",
+        "a pin names both a model and a dataset; write one pin for each",
     ),
-    ("Edge", {"pins.0.model": ""}, "spec.pins[0].model", "a pin names a model or a dataset; one pin for each"),
+    ("Edge", {"pins.0.model": ""}, "spec.pins[0].model", "a pin names neither a model nor a dataset; name one of them"),
     (
         "Edge",
         {"pins.0.expires": "2026-02-29"},

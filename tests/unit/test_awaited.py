@@ -153,3 +153,12 @@ def test_what_history_lost_by_a_rewrite_is_not_in_the_line_any_more(world: World
     line = Line(log.read(stream="git"))
     assert (kept in line.commits, lost in line.commits, new in line.commits) == (True, False, True)
     assert line.since(kept) == [kept, new]
+
+
+def test_a_commit_whose_things_are_gone_concerns_them_and_nothing_else(world: World) -> None:
+    commit = world.push(without=[model_set("digits", "1", ref="digits")])
+    world.settle()
+    whole, mine = world.asked(commit), world.asked(commit, edge="e1")
+    assert [(one.word, one.keys, one.concerns) for one in (whole, mine)] == [("live", 0, True)] * 2
+    commit = world.push(edge("e3"))
+    assert (world.asked(commit, edge="e1").word, world.asked(commit, edge="e1").concerns) == ("live", False)

@@ -95,6 +95,28 @@ def test_names_that_mean_nothing_are_refused_the_same(
     assert json.loads(here.err)["hint"]
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("history", "--since", "2026-11-30", "--until", "2026-11-29"), "nothing is both since 2026-11-30"),
+        (("history", "--since", "2200-01-01"), "still to come"),
+        (("history", "--since", ""), "is empty"),
+        (("status", "-l", " "), "is empty"),
+        (("suspend", "berlin-07", "--reason", ""), "is empty"),
+    ],
+)
+def test_what_can_mean_nothing_is_refused(call: Call, fleet: World, words: tuple[str, ...], why: str) -> None:
+    said = call(*words, "--state", fleet.place.root)
+    assert (said.code, said.out) == (2, "")
+    assert why in said.err
+
+
+def test_a_selector_that_is_repeated_is_all_of_its_conditions(call: Call, fleet: World) -> None:
+    both = rows(call, fleet, "status", "-l", "site=berlin", "-l", "ring!=canary")
+    assert both == rows(call, fleet, "status", "-l", "site=berlin,ring!=canary")
+    assert both != rows(call, fleet, "status", "-l", "site=berlin")
+
+
 def rows(call: Call, fleet: World, *words: str) -> list[tuple[str, str]]:
     said = json.loads(call(*words, "--state", fleet.place.root, "-o", "json").out)
     return [(row["edge"], row["model"]) for row in said["rows"]]
@@ -172,7 +194,6 @@ def test_a_history_is_of_who_and_what_and_when(call: Call, fleet: World) -> None
     assert {one["commit"] for one in records(call, fleet, "--author", "ada")} == {e["commit"] for e in every} - {""}
     middle = every[9]["recordedTime"]
     assert records(call, fleet, "--until", middle) == [one for one in every if one["recordedTime"] < middle]
-    assert records(call, fleet, "--since", middle, "--until", middle) == []
     said = call("history", "--author", "Nina", "--state", fleet.place.root)
     assert (said.code, said.out) == (2, "")
     assert "no commit here is by Nina" in said.err
@@ -325,6 +346,7 @@ def test_every_verb_takes_the_same_two_names(name: str) -> None:
         ("logs", "did you mean `reconciler history` or `reconciler log`?"),
         ("events", "did you mean `reconciler history`?"),
         ("sync", "did you mean `reconciler reconcile`?"),
+        ("unpin", "did you mean `reconciler pin EDGE MODEL --remove`?"),
         ("frobnicate", "`reconciler --help` lists those there are"),
     ],
 )
@@ -336,8 +358,21 @@ def test_an_unknown_command_is_guessed(call: Call, name: str, said: str) -> None
     assert said in json.loads(call(name, "-o", "json").err)["hint"]
 
 
+def test_a_guess_is_the_command_that_was_meant(call: Call) -> None:
+    assert "did you mean `reconciler pin edge-2 digits --remove`?" in call("unpin", "edge-2", "digits").err
+
+
+@pytest.mark.parametrize("words", [(), ("log",), ("-h",), ("log", "-h")])
+def test_a_group_alone_says_what_there_is(call: Call, words: tuple[str, ...]) -> None:
+    done = call(*words)
+    is_asked = "-h" in words
+    said = done.out if is_asked else done.err
+    assert (done.code, "error" in done.err, said.startswith("Usage: reconciler")) == (2 * (not is_asked), False, True)
+    assert "\nCommands:\n" in said
+
+
 def test_what_is_guessed_is_there() -> None:
-    assert {one for guesses in ELSEWHERE.values() for one in guesses} <= {*COMMANDS, "--version"}
+    assert {one.split()[0] for guesses in ELSEWHERE.values() for one in guesses} <= {*COMMANDS, "--version"}
     assert not ELSEWHERE.keys() & COMMANDS.keys()
 
 

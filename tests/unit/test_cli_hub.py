@@ -167,6 +167,7 @@ def test_following_tells_what_is_appended_and_ends_with_the_hub(fresh: Served, m
 def test_what_waits_for_approval_is_shown_with_how_to_approve_it(call: Call, fresh: Served) -> None:
     said = call("plan", "--hub", fresh.url)
     assert (said.code, said.out) == (0, "no plan is held\n")
+    assert f"no work tree was looked at: `reconciler plan --repo . --hub {fresh.url}` plans one\n" in said.err
     facts = {"held": "it deletes 9", "keys": ["InferenceModel/default/a@b"], "counts": {"delete": 9}}
     fresh.hub.record.append([fresh.hub.record.event(ev.CHANGE_PLANNED, "plan/deliver", facts, newdigest="ab12")])
     said = call("plan", "--hub", fresh.url)
@@ -232,6 +233,9 @@ def test_the_api_says_what_it_takes(served: Served) -> None:
         ("/api/v1/state?selector=site%3Dberlin", 200),
         ("/api/v1/state?selector=site%3Dnowhere", 404),
         ("/api/v1/history?author=nobody", 404),
+        ("/api/v1/history?edge=berlin-07&edge=berlin-08", 400),
+        ("/api/v1/history?follow=maybe", 400),
+        ("/api/v1/wait?after=x", 400),
         ("/nope", 404),
         ("/api/v1/%00", 404),
     ):

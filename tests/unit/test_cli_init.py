@@ -1,13 +1,22 @@
 """`init` leaves a repository that can be planned at once."""
 
+import contextlib
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from reconciler import control_socket
 from reconciler.cli import demo_world
+from reconciler.cli.demo_story import own_command
 from reconciler.cli.init import PLACEHOLDER
+from reconciler.edge.paths import StateDirectory
+from reconciler.errors import WorldUnavailable
 from tests.unit.conftest import Call
+
+ROOT = Path(__file__).parents[2]
 
 
 def git(directory: Path, *words: str) -> str:
@@ -87,3 +96,48 @@ def test_the_demo_names_its_page(tmp_path: Path) -> None:
     assert demo.page == ""
     (tmp_path / "run.log").write_text("following main\nlistening at http://127.0.0.1:40123/\n")
     assert demo.page == "http://127.0.0.1:40123/"
+
+
+def test_the_demo_ends_when_its_reconciler_does(tmp_path: Path) -> None:
+    demo = demo_world.World(tmp_path, 8080)
+    demo.state.write_text("a file where its directory is to be")
+    demo.start()
+    with pytest.raises(WorldUnavailable, match=r"(?s)the reconciler of the demo has ended with code [1-9].*error\[RX"):
+        demo.outlast()
+
+
+def test_the_demo_ends_the_agents_of_a_reconciler_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo = demo_world.World(tmp_path, 8080)
+    sleeper = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with subprocess.Popen(sleeper) as agent, subprocess.Popen(sleeper) as hub:
+        monkeypatch.setattr(demo, "_run", hub)
+        home = StateDirectory(demo.state).edge("edge-2")
+        home.directory.mkdir(parents=True)
+        with contextlib.closing(control_socket.serve(home.control, lambda _: {"pid": agent.pid})):
+            hub.kill()
+            demo.close()
+        assert agent.wait() == -signal.SIGTERM
+
+
+def test_the_demo_names_the_program_that_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = Path(sys.executable).with_name("reconciler")
+    monkeypatch.setenv("PATH", str(ours.parent))
+    assert own_command() == "reconciler"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert own_command() == str(ours)
+    other = tmp_path / "reconciler"
+    other.write_text("#!/bin/sh\n")
+    other.chmod(0o755)
+    assert own_command() == str(ours)
+
+
+def test_make_says_that_it_installs_only_when_it_does(tmp_path: Path) -> None:
+    def said(*more: str) -> str:
+        command = ["make", "--dry-run", "demo", f"VENV={tmp_path}", *more]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    first = said()
+    assert first.index(f"installing into {tmp_path}, once") < first.index("pip install")
+    assert "installing" not in said("--old-file=requirements/run.txt", f"--old-file={tmp_path}/run.stamp")

@@ -269,3 +269,9 @@ def test_a_work_tree_that_nobody_named_is_refused_where_the_log_has_read_another
     assert (other.head(), other.git("status", "--porcelain")) == (before, "")
     monkeypatch.chdir(world.repository.path)
     assert call("pin", "berlin-07", "defect@1", "--reason", "night shift", *here).code == 0
+
+
+@pytest.mark.parametrize("verb", ["pin", "rollback"])
+def test_how_long_is_waited_is_a_duration(call: Call, verb: str) -> None:
+    said = " ".join(call(verb, "--help").out.split())
+    assert "--timeout DURATION How long --wait waits: 90s, 5m." in said

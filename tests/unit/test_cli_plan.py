@@ -127,7 +127,7 @@ def test_without_any_state_it_plans_from_nothing(call: Call, settled: World, tmp
     said = call("plan", "--repo", settled.repository.path, "--state", tmp_path / "none")
     assert said.code == 1
     first = f"nothing is known of what is live (no log in {tmp_path / 'none'}): everything is shown as new. "
-    assert said.out.startswith(first + "Name the hub: --hub URL, or its --state directory.\n")
+    assert said.out.startswith(first + "Name the hub: --repo . --hub URL, or its --state directory.\n")
     assert "4 to create" in said.out
     assert not (tmp_path / "none" / "hub").exists()
 
@@ -195,7 +195,7 @@ def test_what_an_edge_refused_is_not_nothing_to_do(
         settled.repository.commit(later)
     said = plan()
     assert said.code == 1
-    note = "note: berlin-08 defect: version 2 is Rejected: RX404: wrong; it is held back until `reconciler release"
+    note = "note: berlin-08 defect: version 2 is Rejected: RX404: wrong; it is held back: publish a new version "
     assert note in said.out
     assert "nothing to do" not in said.out
     assert [one["key"] for one in shown(plan("--output", "json"))["refused"]] == [str(key("berlin-08"))]

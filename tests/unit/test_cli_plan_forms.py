@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reconciler.cli import plan_forms
-from reconciler.cli.plan_forms import Shown
+from reconciler.cli.plan_forms import Shown, told_steps
 from reconciler.diagnostics import Diagnostic
 from reconciler.history.keys import Key
 from reconciler.planning.diff import FieldChange
@@ -108,3 +108,21 @@ def test_sarif_is_bounded_and_says_so() -> None:
     assert len(results) == plan_forms.RESULTS
     assert results[-1]["message"]["text"] == "2001 more: `reconciler plan` shows them"
     assert max(len(one["message"]["text"]) for one in results) <= plan_forms.MESSAGE
+
+
+def test_a_name_that_all_have_is_told_as_it_is() -> None:
+    change = (FieldChange("version", None, "1"),)
+    steps = [
+        Step(
+            Key("Dataset", "default", "digits", f"edge-{n}"),
+            "create",
+            {"address": f"10.0.0.{n}"},
+            {},
+            change,
+            f"the default version of digits, for edge-{n}",
+            "datasets/digits.yaml:14",
+        )
+        for n in range(5)
+    ]
+    (lines,) = told_steps(steps)
+    assert lines[-1][1] == "    because: the default version of digits, for EDGE (datasets/digits.yaml:14)"

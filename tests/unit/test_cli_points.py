@@ -1,5 +1,6 @@
 """A point is a sequence number, a time, or a commit."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -99,10 +100,15 @@ def test_a_commit_of_the_work_tree_that_was_never_read_is_unknown(settled: World
         point("HEAD", past.log, work_tree(settled.repository.path))
 
 
-def test_state_and_rollback_look_names_up(call: Call, settled: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_history_and_rollback_look_names_up(call: Call, settled: World, monkeypatch: pytest.MonkeyPatch) -> None:
     at = ("--state", settled.place.root)
     monkeypatch.chdir(settled.repository.path)
     assert call("state", "--at", "HEAD", *at).code == 0
+    for name, commit in (("HEAD", "HEAD"), ("main~0", "main")):
+        brought = json.loads(call("history", "--commit", name, "--limit", "1", "-o", "json", *at).out)
+        assert brought["commit"] == settled.repository.git("rev-parse", commit).strip()
+    refused = call("history", "--commit", "nonsense", *at)
+    assert (refused.code, "commit nonsense was never read here" in refused.err) == (2, True)
     assert "nothing differs" in call("rollback", "--to", "HEAD", "--repo", settled.repository.path, *at).out
     assert call("rollback", "--to", "nonsense", "--repo", settled.repository.path, *at).code == 2
 

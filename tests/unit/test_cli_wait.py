@@ -16,7 +16,7 @@ from reconciler.cli.wait import of_running, tell, until_live, within
 from reconciler.cli.where import Where
 from reconciler.errors import HubUnreachable, NameUnknown, ReconcilerError, WorldUnavailable
 from reconciler.eventlog.lock import WriterLock
-from reconciler.history.awaited import Awaited, Hold
+from reconciler.history.awaited import Awaited, Hold, alike
 from tests.unit.cli_world import FILES, World
 from tests.unit.conftest import Call
 
@@ -221,18 +221,21 @@ def test_what_is_no_work_tree_is_named(call: Call, settled: World, tmp_path: Pat
 
 
 def test_what_is_held_alike_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
-    alike = [
+    those = [
         Hold(what=f"e{n} digits", word="waits", why="plan 1 is held", ends="reconciler approve 1") for n in range(7)
     ]
     other = Hold(what="e9 digits", word="waits", why="e9 was never heard", ends="start the agent of e9")
-    tell(replace(answer("waits"), holds=(*alike, other)), "table")
+    tell(replace(answer("waits"), holds=(*those, other)), "table")
     assert capsys.readouterr().out.splitlines() == [
         "commit ccccccc waits: 8 things hold it",
         "  7 (e0 digits … e6 digits): waits: plan 1 is held; `reconciler approve 1`",
         "  e9 digits: waits: e9 was never heard; start the agent of e9",
     ]
     tell(replace(answer(), keys=0), "table")
-    assert capsys.readouterr().out == "commit ccccccc is live: it changes nothing of what was asked about\n"
+    assert capsys.readouterr().out == "commit ccccccc is live: nothing is left to do\n"
+    tell(replace(answer(), keys=0, concerns=False), "table")
+    said = "commit ccccccc is live: nothing is left to do; it changes nothing of what was asked about\n"
+    assert capsys.readouterr().out == said
 
 
 @pytest.mark.usefixtures("running")
@@ -271,3 +274,30 @@ def test_a_duration_is_seconds_or_has_a_unit(said: str, seconds: float) -> None:
 def test_what_is_no_duration_is_told_how_to_write_one(said: str) -> None:
     with pytest.raises(click.BadParameter, match="write 90, 90s, 5m"):
         Duration().convert(said, None, None)
+
+
+def test_all_edges_that_hold_a_model_are_let_go_at_once_and_some_of_them_one_by_one() -> None:
+    def refused(edge: str, why: str = "RX404: wrong") -> Hold:
+        ends = f"reconciler release {edge} digits"
+        return Hold(what=f"{edge} digits", word="failing", why=why, ends=ends, edge=edge, model="digits")
+
+    every = [refused(f"e{n}") for n in range(5)]
+    assert [hold.ends for hold in alike(every)] == ["reconciler release digits"]
+    assert [hold.ends for hold in alike([*every, refused("e9", "RX410: no room")])] == [
+        "reconciler release EDGE digits",
+        "reconciler release e9 digits",
+    ]
+    assert alike(every)[0].words.endswith(
+        "; publish a new version or revert; `reconciler release digits` tries the same bytes once more"
+    )
+
+
+def test_a_dataset_and_a_model_of_one_name_are_two_lines_that_add_up() -> None:
+    def held(edge: str, what: str) -> Hold:
+        return Hold(what=f"{edge} {what}", word="waits", why="plan 1 is held", edge=edge, model="digits")
+
+    every = [held(f"e{n}", what) for n in range(5) for what in ("digits", "digits (dataset)")]
+    assert [hold.what for hold in alike(every)] == [
+        "digits on 5 edges (e0 … e4)",
+        "digits (dataset) on 5 edges (e0 … e4)",
+    ]

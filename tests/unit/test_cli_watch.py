@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,16 @@ def test_on_a_terminal_it_is_redrawn(
     looks(*[nothing] * (watching.ALL + 1))
     said = call("status", "-w", "--color", "never", "--state", settled.place.root)
     assert said.out.count(watching.CLEAR) == said.out.count("EDGE ") == 2
+    assert (said.code, said.out[:8], said.out[-8:]) == (130, "\x1b[?1049h", "\x1b[?1049l")  # also when interrupted
+    assert "\x1b[3J" not in said.out  # what was scrolled away stays
+
+
+def test_a_watch_that_fails_leaves_the_terminal_as_it_was(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    said = call("status", "-w", "--state", tmp_path / "none")
+    assert (said.code, said.out, "error[" in said.err) == (2, "\x1b[?1049h\x1b[?1049l", True)
 
 
 def test_while_nothing_is_recorded_little_is_asked(

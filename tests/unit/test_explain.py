@@ -18,6 +18,7 @@ from reconciler.model.declaration import declare
 from reconciler.model.examples import EXAMPLES, examples
 from reconciler.model.reference import Explained, called, every, explained
 from reconciler.planning.kinds import models
+from reconciler.planning.refusals import SERVABLE
 from reconciler.sources.documents import read_documents
 from tests.unit.conftest import Call
 
@@ -213,3 +214,22 @@ def test_a_word_says_one_thing_and_names_no_kind() -> None:
 def test_what_a_field_says_fits_a_line() -> None:
     long: list[Explained] = [one for one in FIELDS if len(one.description) > 260]
     assert [one.path for one in long] == []
+
+
+def test_what_is_refused_is_a_sentence_whatever_the_text_was() -> None:
+    """`there is no version the text` was one where the text only makes sense as a subject."""
+    garbled = [(one.path, said) for one in FIELDS for said in one.refused if "the text" in said[1:]]
+    assert garbled == []
+    both, neither = (next(one for one in FIELDS if one.path == "Edge.spec.pins").refused[n] for n in (2, 1))
+    assert ("both" in both, "neither" in neither) == (True, True)
+
+
+@pytest.mark.parametrize("kind", ["InferenceModel.spec", "InferenceModelSet.spec.template.spec"])
+def test_what_runs_on_an_edge_and_where_is_told(kind: str) -> None:
+    for framework, port in SERVABLE.items():
+        assert f"{port} for {framework}" in explained(f"{kind}.servingPort", KINDS).description
+    served = " and ".join(sorted(SERVABLE))
+    assert f"serve {served} alone" in explained(f"{kind}.frameworkType", KINDS).description
+    refused = " ".join(explained(kind, KINDS).refused)
+    if kind == "InferenceModel.spec":
+        assert f"edges without Kubernetes serve {served}" in refused

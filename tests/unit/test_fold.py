@@ -10,6 +10,7 @@ from reconciler.history.events import Event, event_id, rfc3339
 from reconciler.history.fold import fold
 from reconciler.history.keys import DECLARE, DELIVER, Key, stage_of, stream_of
 from reconciler.history.state import FAILED, StageState, State, ordering
+from reconciler.history.status import status
 from tests.log_events import T0, StillClock
 
 KEY = Key("InferenceModel", "default", "m", "e1")
@@ -316,3 +317,36 @@ def test_a_log_says_of_which_stages_it_has_ordered_something(story: Story) -> No
     assert ordering(story.state) == {DELIVER}
     story.hubs(ev.LEASE_ACQUIRED, "cluster", {"holder": "a", "transitions": 1})  # before the first order of objects
     assert ordering(story.state) == {DECLARE, DELIVER}
+
+
+def test_a_row_that_waits_says_since_when_it_waits_whatever_for() -> None:
+    story = Story()
+    story.order("o1")
+    story.hubs(ev.APPLY_SUCCEEDED, KEY, {"live": {"version": "1"}}, operationid="o1")
+    served = story.mine.known(KEY).phase_time
+
+    def since(**waits: list[str]) -> tuple[str, str]:
+        story.clock.seconds += 60
+        wants = [{"action": "update", "version": "2", "keys": [str(KEY)]}]
+        data = {"waits": waits or {"": [str(KEY)]}} | ({"wants": wants} if waits else {})
+        story.hubs(ev.STEPS_WAITING, f"waits/{DELIVER}", data)
+        (row,) = status(story.state, rfc3339(story.clock.seconds)).rows
+        return row.phase, row.since
+
+    first = rfc3339(story.clock.seconds + 60)
+    assert since(suspended=[str(KEY)]) == ("Waiting", first)
+    assert since(frozen=[str(KEY)]) == ("Waiting", first)
+    assert since() == ("Committed", served)
+    assert since(suspended=[str(KEY)]) == ("Waiting", rfc3339(story.clock.seconds))
+
+
+def test_a_row_of_a_held_plan_waits_since_that_was_held() -> None:
+    story = Story()
+    story.order("o1")
+    story.hubs(ev.APPLY_SUCCEEDED, KEY, {"live": {"version": "1"}}, operationid="o1")
+    story.clock.seconds += 60
+    wants = [{"action": "delete", "version": "", "keys": [str(KEY)]}]
+    facts = {"held": "it deletes 9", "keys": [str(KEY)], "counts": {"delete": 1}, "wants": wants}
+    story.hubs(ev.CHANGE_PLANNED, f"plan/{DELIVER}", facts, newdigest="ab12")
+    (row,) = status(story.state, rfc3339(story.clock.seconds)).rows
+    assert (row.phase, row.since) == ("Waiting", rfc3339(story.clock.seconds))

@@ -120,10 +120,11 @@ def test_a_table_that_is_wider_than_the_terminal_has_a_block_a_row(drawn: Drawn,
         "    PHASE    RolledBack",
         "    SINCE    47m … 49m",
     ]
-    message = told[at + 6 : at + 11]
+    message = told[at + 6 : at + 14]
     assert message[0].startswith("    MESSAGE  RX404: answered 7")
     assert " ".join(" ".join(message).split()[1:]).startswith(
-        "RX404: answered 7 instead of 3; it is held back until `reconciler release EDGE defect`"
+        "RX404: answered 7 instead of 3; it is held back: publish a new version or revert; `reconciler release defect` "
+        "tries the same bytes once more"
     )
     assert all(line.startswith(" " * 13) for line in message[1:3])
 

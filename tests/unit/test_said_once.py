@@ -101,7 +101,8 @@ def test_twenty_refusals_are_one_sentence_wherever_they_are_told(
     made = refused(twenty, "2", "Find smaller defects")
     seen = asked(call, twenty, "status", "--as-of", NOW)
     assert seen.out.count("RX404") == 1
-    assert "it is held back until `reconciler release EDGE defect`" in seen.out
+    once_more = "publish a new version or revert; `reconciler release defect` tries the same bytes once more"
+    assert f"it is held back: {once_more}" in seen.out
     past = asked(call, twenty, "history", "--commit", made[:7])
     assert len(lines(past)) <= MOST
     assert f"126-145  2026-11-30 14:10:16Z  defect on 20 edges ({ALL}): ordered version 2" in past.out
@@ -112,7 +113,7 @@ def test_twenty_refusals_are_one_sentence_wherever_they_are_told(
     waits = asked(call, twenty, "wait", "--timeout", "0")
     assert len(lines(waits)) <= MOST
     assert f"defect on 20 edges ({ALL}): failing: RX404: answered 7 instead of 3" in waits.out
-    assert waits.out.count("`reconciler release EDGE defect`") == 1
+    assert waits.out.count(f"; {once_more}\n") == 1
     capsys.readouterr()
     assert verdict(status(twenty.record.state, NOW)) != 0
     told = capsys.readouterr().err.splitlines()

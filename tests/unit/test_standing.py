@@ -99,6 +99,7 @@ def test_what_is_suspended_waits_for_who_suspended_it(stage: str, text: str, *, 
         why="suspended by ada until 2026-11-30T16:00:00Z: bench",
         until=LATER,
         ends="reconciler resume",
+        idle=not is_pending,
     )
     assert stands(state) == said
     one = only(state)

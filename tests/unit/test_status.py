@@ -3,10 +3,12 @@
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
+from reconciler.cli.status import show
 from reconciler.errors import DIAGNOSTICS
-from reconciler.history.keys import DECLARE, DELIVER
+from reconciler.history.keys import DECLARE, DELIVER, Key
 from reconciler.history.state import EdgeSeen, HeldPlan, Ref, Served, StageState, State, Wish
 from reconciler.history.status import NEVER, Counted, Row, age, status
 
@@ -93,6 +95,9 @@ def test_rows_say_who_suspended_them() -> None:
     assert only(state).waits == ""
 
 
+ONCE_MORE = "publish a new version or revert; `reconciler release a defect` tries the same bytes once more"
+
+
 def holding(phase: str, version: str) -> State:
     state = a_state(phase=phase)
     state.stage(DELIVER).holds = {
@@ -103,14 +108,14 @@ def holding(phase: str, version: str) -> State:
 
 @pytest.mark.parametrize("phase", ["Rejected", "RolledBack"])
 def test_a_row_says_what_is_held_back_and_who_lets_it_go(phase: str) -> None:
-    assert only(holding(phase, "2")).waits == "it is held back until `reconciler release a defect`"
+    assert only(holding(phase, "2")).waits == f"it is held back: {ONCE_MORE}"
 
 
 def test_what_waits_as_it_is_held_back_is_named_by_its_version() -> None:
     state = holding("Committed", "3")
     state.stage(DELIVER).waits[KEY] = "RX404: wrong"
     state.stage(DELIVER).wishes[KEY] = Wish(action="update", version="3")
-    assert only(state).waits == "RX404: wrong; version 3 is held back until `reconciler release a defect`"
+    assert only(state).waits == f"RX404: wrong; version 3 is held back: {ONCE_MORE}"
 
 
 @pytest.mark.parametrize(("phase", "version"), [("Committed", "3"), ("Committed", "2"), ("Rejected", "3")])
@@ -125,7 +130,7 @@ def test_of_content_whose_version_an_old_log_does_not_say_there_is_the_digest() 
     state = holding("Rejected", "")
     del state.stage(DELIVER).holds[KEY]["abcdef0123456789"]["version"]
     assert status(state, NOW).holds[0].what == "abcdef012345"
-    assert only(state).waits == "it is held back until `reconciler release a defect`"
+    assert only(state).waits == f"it is held back: {ONCE_MORE}"
 
 
 def test_holds_links_problems_and_a_held_plan_are_listed() -> None:
@@ -220,3 +225,44 @@ def test_objects_are_counted_by_kind_and_those_that_wait_are_listed_with_all_tha
         ("c", "Drifted", "changed by kubectl: the object"),
         ("d", "Committed", "suspended by ada: moving"),
     ]
+
+
+def several(**phases: str) -> State:
+    """The one row once more for each of these edges, in that phase."""
+    state = a_state()
+    one = state.stage(DELIVER).keys.pop(KEY)
+    for edge, phase in phases.items():
+        text = str(Key.parse(KEY)._replace(edge=edge))
+        state.stage(DELIVER).keys[text] = msgspec.structs.replace(one, phase=phase, message="", open=phase == "Staged")
+        state.edges[edge] = state.edges["a"]
+    return state
+
+
+def summed(state: State, capsys: pytest.CaptureFixture[str], **about: str) -> str:
+    show(status(state, NOW), about=about)
+    return capsys.readouterr().out
+
+
+def test_a_sum_counts_all_that_is_not_as_git_says(capsys: pytest.CaptureFixture[str]) -> None:
+    state = several(b="Committed", c="Staged", d="Rejected", e="Rejected")
+    assert "failing: 1 of 4 as Git says; 1 wait; 2 of 4 are failing\n" in summed(state, capsys)
+    state.problems = {"a.yaml": [{"code": "RX202", "message": "no", "path": "a.yaml", "line": 1}]}
+    said = "failing: 1 of 4 as the last accepted commit says; 1 wait; 2 are failing; a document is refused"
+    assert said in summed(state, capsys)
+
+
+def test_where_nothing_asked_for_fails_a_refused_document_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    state = several()
+    state.problems = {"a.yaml": [{"code": "RX202", "message": "no", "path": "a.yaml", "line": 1}]}
+    assert "nothing of that is failing, but a document is refused\n" in summed(state, capsys, standing="failing")
+    assert "nothing of that waits\n" in summed(state, capsys, standing="waiting")
+
+
+def test_what_is_suspended_with_nothing_to_change_is_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    state = several(b="Committed", c="Committed", d="Committed")
+    state.suspended = {edge: {"actor": "ada", "reason": "night"} for edge in ("b", "c")}
+    text = str(Key.parse(KEY)._replace(edge="c"))
+    state.stage(DELIVER).waits[text] = "suspended by ada: night"
+    state.stage(DELIVER).wishes[text] = Wish(action="update", version="3")
+    said = "waits: 1 of 3 as Git says; 2 of 3 wait (1 of them only suspended, with nothing to change): suspended by ada"
+    assert said in summed(state, capsys)

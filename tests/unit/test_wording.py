@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.web.fold import NARROW, cells, folded
-from reconciler.wording import FEW, general, grouped, named_of, names
+from reconciler.wording import FEW, general, grouped, named_of, names, of_all
 
 PAIRS = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 5)), max_size=40)
 NAMES = st.lists(
@@ -108,3 +108,26 @@ def test_where_nothing_knows_graphemes_characters_are_counted(monkeypatch: pytes
 )
 def test_a_grapheme_takes_the_cells_that_a_terminal_gives_it(text: str, wide: int) -> None:
     assert cells(text) == wide
+
+
+PARTS = st.lists(st.sampled_from(["of ", " at ", "", "x", "/", "-", "EDGE", "NAME"]), min_size=1, max_size=6)
+OWN = st.tuples(st.sampled_from(["a", "m-a", "faces"]), st.sampled_from(["edge-1", "edge-2", "a"]))
+
+
+@given(PARTS, st.lists(st.sampled_from([0, 1]), min_size=1, max_size=6), st.lists(OWN, min_size=1, max_size=4))
+def test_only_what_differs_between_all_is_told_by_its_general_name(
+    parts: list[str], which: list[int], members: list[tuple[str, str]]
+) -> None:
+    pattern = "".join(f"{part} <{n}> " for part, n in zip(parts, which, strict=False))
+    written = pattern.replace("NAME", "").replace("EDGE", "").replace("<0>", "NAME").replace("<1>", "EDGE")
+    said = []
+    for name, edge in members:
+        text = pattern.replace("NAME", "").replace("EDGE", "").replace("<0>", name).replace("<1>", edge)
+        said.append((text, {name: "NAME", edge: "EDGE"}))
+    if {general(*one) for one in said} != {written}:  # a word of the text is somebody's name: these are not alike
+        return
+    found = of_all(said)
+    for (text, _), (name, edge) in zip(said, members, strict=True):
+        assert found.replace("NAME", name).replace("EDGE", edge) == text
+    assert ("NAME" in found) == ("NAME" in written and len({name for name, _ in members}) > 1)
+    assert ("EDGE" in found) == ("EDGE" in written and len({edge for _, edge in members}) > 1)
