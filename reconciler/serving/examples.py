@@ -38,14 +38,14 @@ def read(path: Path, loaded: Loaded) -> tuple[list[golden.Case], list[str]]:
 
     Raises UsageError: unreadable, or not what the model takes; PreflightRefused for a golden.json that is none.
     """
-    match path.suffix.lower():
-        case ".npz" | ".npy":
-            return _one(path, loaded, _arrays(path))
-        case ".json":
-            try:
+    try:
+        match path.suffix.lower():
+            case ".npz" | ".npy":
+                return _one(path, loaded, _arrays(path))
+            case ".json":
                 return _json(path, loaded)
-            except (OSError, ValueError, RecursionError) as error:
-                raise _unreadable(path, error) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unreadable(path, error) from error
     raise UsageError(
         f"{path}: an example is a file {', '.join(SUFFIXES)}", hint="np.savez(FILE, NAME=ARRAY) writes one"
     )
@@ -61,36 +61,39 @@ def _arrays(path: Path) -> dict[str, Array]:
     try:
         if path.suffix.lower() == ".npy":
             with path.open("rb") as file:
-                _require_room(file, MOST)
+                _require_room(path, file, MOST)
                 file.seek(0)
                 return {"": np.lib.format.read_array(file, allow_pickle=False)}
         with zipfile.ZipFile(path) as archive:
             room = MOST
             for member in archive.infolist():
                 with archive.open(member) as file:
-                    room = _require_room(file, room)
+                    room = _require_room(path, file, room)
             found = {}
             for member in archive.infolist():
                 with archive.open(member) as file:
                     found[member.filename.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
             return found
+    except UsageError:
+        raise
     except Exception as error:  # zipfile, zlib and numpy raise what they like of bytes, and these are the user's
         raise _unreadable(path, error) from error
 
 
-def _require_room(file: IO[bytes], room: Room) -> Room:
-    """What is left when an array is in, by what its header says of it. Raises ValueError where it has no place."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
+def _require_room(path: Path, file: IO[bytes], room: Room) -> Room:
+    """What is left when an array is in, by what its header says of it. Raises UsageError where it has no place."""
+    if (version := np.lib.format.read_magic(file)) != (1, 0):  # whose header has at most 64 KiB
+        raise ValueError(f"an array in format {version} is one of records, and no input's")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
     if min(shape, default=0) < 0:
         raise ValueError(f"an array of {list(shape)} is none")
     count = math.prod(shape)
     left = Room(room.values - count, room.bytes - count * dtype.itemsize)
     if min(left) < 0:
-        raise ValueError(
-            f"an array of {dtype}{list(shape)} has {count:,} values, and a {golden.FILE} of {golden.MOST_BYTES:,} "
-            f"bytes holds at most {MOST.values:,}: give a smaller one"
+        raise UsageError(
+            f"{path}: an array of {dtype}{list(shape)} has {count:,} values, and a {golden.FILE} of "
+            f"{golden.MOST_BYTES:,} bytes holds at most {MOST.values:,}",
+            hint="give a smaller one: a question, not a data set",
         )
     return left
 

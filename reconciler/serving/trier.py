@@ -146,7 +146,10 @@ def try_out(job: TrialJob, tell: Any) -> Outcome:
         try:
             Path(job.golden).write_bytes(golden.encoded(answered))
         except (ValueError, TensorRefused) as error:
-            raise UsageError(f"the example cannot be packed: {error}", hint="give a smaller one") from error
+            raise UsageError(
+                f"the question and its answer cannot be packed: {error}",
+                hint="give a smaller question by --example, or export the model with a smaller answer",
+            ) from error
     return Outcome(
         "answered",
         inputs=list(map(str, loaded.inputs)),

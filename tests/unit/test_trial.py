@@ -143,7 +143,7 @@ def test_an_example_that_is_answered_with_nan_is_refused(tmp_path: Path) -> None
 
 def test_an_example_too_large_for_a_golden_json_is_refused(place: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.full((golden.MOST_BYTES // 40, 4), 0.123456789, np.float32))
-    with pytest.raises(UsageError, match=r"the example cannot be packed: it makes a golden.json of"):
+    with pytest.raises(UsageError, match=r"the question and its answer cannot be packed: it makes a golden.json of"):
         tried(place, examples=[tmp_path / "x.npy"])
 
 
