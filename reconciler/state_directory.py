@@ -1,5 +1,6 @@
 """The state directory that nobody named. May import: errors; nothing heavy, for every command asks, also on an edge."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,3 +22,9 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
             "this user has no home directory to keep state in: HOME is not set",
             hint="name a directory by --state, or by the variable RECONCILER_STATE or XDG_STATE_HOME",
         ) from error
+
+
+def by_variable(state_dir: Path) -> str:
+    """That a variable names this directory, to be said with it: whoever set it may have forgotten; "" where none does."""
+    said = os.environ.get("RECONCILER_STATE", "")
+    return " (RECONCILER_STATE names it)" if said and Path(said).absolute() == state_dir else ""

@@ -34,4 +34,5 @@ def command(once: bool, directory: Path | None, port: int) -> int:
         tell(Path(scratch), port, stay=stay)
     if stay:
         print(f"everything it started has ended, and {scratch} is removed; keep it next time with --dir DIR")
+        print("where you exported RECONCILER_STATE: unset RECONCILER_STATE")
     return 0

@@ -14,7 +14,7 @@ from reconciler.cli.where import Where
     "at",
     metavar="SEQ|TIME|COMMIT",
     shell_complete=completing("commits"),
-    help="The point: an entry, a time, or the end of a commit's reign.",
+    help="The point: an entry, a time (a date is 00:00 UTC of that day), or the end of a commit's reign.",
 )
 @chosen
 @one_by_one

@@ -18,6 +18,7 @@ from reconciler.diagnostics import printable
 from reconciler.edge.paths import StateDirectory
 from reconciler.errors import ApiUnavailable, HubUnreachable, UsageError
 from reconciler.eventlog.lock import is_held
+from reconciler.state_directory import by_variable
 
 if TYPE_CHECKING:
     from reconciler.cli.where import Where
@@ -75,7 +76,7 @@ def ask_here(state_dir: Path, verb: str, **words: Any) -> dict[str, Any]:
     request = {"verb": verb, "actor": actor()} | {name: value for name, value in words.items() if value}
     home = StateDirectory(state_dir).hub
     if not home.log.exists():
-        raise HubUnreachable(f"there is no log at {home.log}")
+        raise HubUnreachable(f"there is no log at {home.log}{by_variable(state_dir)}")
     try:
         return control_socket.call(home.control, request, PATIENCE_S)
     except HubUnreachable:

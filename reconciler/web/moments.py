@@ -143,7 +143,9 @@ def _until(time: str, text: str, log: Readable) -> int:
     seq, head = log.seq_at(time), log.head().seq
     if not seq:
         began = next(log.read(0, 1)).event.recordedtime if head else ""
-        raise PointUnknown(f"the log begins after {text}", hint=f"it began {began[:19]}Z" if began else "it is empty")
+        raise PointUnknown(
+            f"the log begins after {time[:19]}Z", hint=f"it began {began[:19]}Z" if began else "it is empty"
+        )
     if seq == head and time > rfc3339(time_now()):
         last = next(log.read(head - 1)).event.recordedtime
         if time > last:

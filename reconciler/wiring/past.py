@@ -17,6 +17,7 @@ from reconciler.eventlog.replay import Replay
 from reconciler.history.events import Entry, rfc3339
 from reconciler.history.keys import DELIVER, Key
 from reconciler.history.state import State
+from reconciler.state_directory import by_variable
 
 if TYPE_CHECKING:
     from reconciler.planning.desired import Expansion
@@ -71,7 +72,7 @@ def opened(state_dir: Path, edge: str = "") -> Iterator[Past]:
     place = StateDirectory(state_dir)
     home = place.edge(edge) if edge else place.hub
     if not home.log.exists():
-        raise HubUnreachable(f"there is no log at {home.log}")
+        raise HubUnreachable(f"there is no log at {home.log}{by_variable(state_dir)}")
     with contextlib.closing(SqliteReader(home.log)) as log:
         yield Past(log, Replay(log, home.log), home, place)
 

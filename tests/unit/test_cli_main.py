@@ -306,3 +306,11 @@ def test_nobody_reading_on_is_no_bug() -> None:
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_state_directory_that_a_variable_names_is_said_to_be_so(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECONCILER_STATE", str(tmp_path / "gone"))
+    assert "(RECONCILER_STATE names it)" in call("status").err
+    assert "RECONCILER_STATE" not in call("status", "--state", tmp_path / "other").err
