@@ -25,6 +25,6 @@ def default_state_dir(environ: Mapping[str, str]) -> Path:
 
 
 def by_variable(state_dir: Path) -> str:
-    """That a variable names this directory, to be said with it: whoever set it may have forgotten; "" where none does."""
+    """That a variable names this directory, said behind it: whoever set it may have forgotten; "" where none does."""
     said = os.environ.get("RECONCILER_STATE", "")
     return " (RECONCILER_STATE names it)" if said and Path(said).absolute() == state_dir else ""
