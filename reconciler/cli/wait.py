@@ -33,7 +33,9 @@ CODES: Final = {"live": 0, "failing": 1, "refused": 3, "under way": 4, "unread":
     shell_complete=completing("commits"),
     help="Which.  [default: HEAD of --repo, else the hub's newest]",
 )
-@click.option("--timeout", "timeout_s", type=Duration(), default=300.0, show_default=True, help="For how long, as 90s or 5m.")
+@click.option(
+    "--timeout", "timeout_s", type=Duration(), default=300.0, show_default=True, help="For how long, as 90s or 5m."
+)
 @click.option("--repo", type=click.Path(path_type=Path, file_okay=False, exists=True), help="A work tree of it.")
 @click.option("--branch", default="", help="What the hub follows, where it cannot say.  [default: main]")
 @one_by_one
