@@ -4,16 +4,14 @@ In: a verified archive and an empty directory.  Out: the directory filled, with 
 directory to throw away. The process has limits, a deadline, and no descriptor but the archive, the directory and pipes.
 """
 
-import json
-import os
-import selectors
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import reconciler
-from reconciler.artifacts.pace import SLICE_S, Watch
+from reconciler import child_process
+from reconciler.artifacts.pace import Watch
 from reconciler.artifacts.unpacker import Outcome, UnpackJob
 from reconciler.errors import ArchiveRefused, ArtifactUnavailable
 
@@ -42,24 +40,17 @@ def unpack(archive: int, job: UnpackJob, watch: Watch) -> None:
 def _listen(pipe: int, job: UnpackJob, watch: Watch) -> Outcome | None:
     """Follow what the process says until it ends. None where it ended without a word. Raises ArchiveRefused."""
     ends_at = watch.clock.monotonic() + job.seconds
-    buffered = b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        while True:
-            watch.check()
-            if watch.clock.monotonic() >= ends_at:
-                raise ArchiveRefused(f"unpacking took longer than {job.seconds:.0f} s")
-            if not selector.select(SLICE_S):
-                continue
-            data = os.read(pipe, 1 << 16)
-            if not data:
-                return None
-            *lines, buffered = (buffered + data).split(b"\n")
-            for line in lines:
-                said = json.loads(line)
-                if "outcome" in said:
-                    return Outcome(**said)
-                watch.tell("unpacking", said["done"], job.size)
+
+    def look() -> None:
+        watch.check()
+        if watch.clock.monotonic() >= ends_at:
+            raise ArchiveRefused(f"unpacking took longer than {job.seconds:.0f} s")
+
+    for words in child_process.said(pipe, look):
+        if "outcome" in words:
+            return Outcome(**words)
+        watch.tell("unpacking", words["done"], job.size)
+    return None
 
 
 def judge(outcome: Outcome | None, code: int) -> None:

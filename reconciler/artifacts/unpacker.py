@@ -4,18 +4,16 @@ Started by `unpack` without site-packages, so it imports the standard library an
 Out: lines of JSON on stdout, `{"done": bytes}` now and then and one `Outcome` at the end; the files with their receipt.
 """
 
-import ctypes
 import errno
 import json
 import os
-import resource
-import signal
 import sys
 import time
 import traceback
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from reconciler import child_process
 from reconciler.artifacts.budget import Budget
 from reconciler.artifacts.extract_tar import TarExtractor
 from reconciler.artifacts.flush import sync_all
@@ -29,7 +27,6 @@ from reconciler.errors import ArchiveRefused
 ARCHIVE = 0
 FILES, UNSORTED = "files", "unsorted"
 TOLD_EVERY_S = 0.1
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -77,12 +74,8 @@ def main() -> None:
 
 def confine(job: UnpackJob) -> None:
     """Limit what this process may use, and end it with its parent."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    seconds = int(job.seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    resource.setrlimit(resource.RLIMIT_AS, (job.limits.memory_bytes, job.limits.memory_bytes))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (job.limits.max_bytes, job.limits.max_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    most = job.limits
+    child_process.limit(seconds=job.seconds, file_bytes=most.max_bytes, RLIMIT_AS=most.memory_bytes)
     os.umask(0o022)
 
 

@@ -6,7 +6,6 @@ there; or an error in the words of the edge. Whatever the model does, this proce
 
 import json
 import os
-import selectors
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Final
 
+from reconciler import child_process
 from reconciler.errors import (
     PreflightRefused,
     ProbeFailed,
@@ -29,7 +29,6 @@ from reconciler.serving.process import FAULTS, LOAD_S, TAIL, environment
 from reconciler.serving.trier import Outcome, TrialJob
 
 TRIER: Final = "reconciler.serving.trier"
-TOLD_EVERY_S: Final = 0.25
 FILE_BYTES: Final = 64 << 20
 MEMORY_BYTES: Final = 4 << 30
 COPIES: Final = 8  # of the model, that loading and optimizing it may make
@@ -98,25 +97,19 @@ def _memory(directory: Path) -> int:
 
 def _listen(pipe: int, ends_at: float, tell: Tell) -> Outcome | None:
     """Follow what the process says until it ends. None where it ended without a word. Raises TimeoutError."""
-    buffered, doing = b"", "starting"
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        while True:
-            if time.monotonic() >= ends_at:
-                raise TimeoutError
-            tell(doing)
-            if not selector.select(TOLD_EVERY_S):
-                continue
-            data = os.read(pipe, 1 << 16)
-            if not data:
-                return None
-            *lines, buffered = (buffered + data).split(b"\n")
-            for line in lines:
-                said = json.loads(line)
-                if "outcome" in said:
-                    return Outcome(**said)
-                doing = said["doing"]
-                tell(doing)
+    doing = "starting"
+
+    def look() -> None:
+        if time.monotonic() >= ends_at:
+            raise TimeoutError
+        tell(doing)
+
+    for words in child_process.said(pipe, look):
+        if "outcome" in words:
+            return Outcome(**words)
+        doing = words["doing"]
+        tell(doing)
+    return None
 
 
 def _judged(outcome: Outcome) -> Outcome:

@@ -4,18 +4,15 @@ In: a directory with a model, and examples.  Out: lines of JSON on stdout, `{"do
 `Outcome` at the end; and the golden.json that was made, where none was there. It limits itself: a model is a program.
 """
 
-import ctypes
 import json
 import os
-import resource
-import signal
 import sys
 import traceback
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-PR_SET_PDEATHSIG = 1
+from reconciler import child_process
 
 
 @dataclass(frozen=True)
@@ -72,12 +69,7 @@ def main() -> None:
 
 def confine(job: TrialJob) -> None:
     """Limit what this process may use, and end it with its parent. Data, not addresses: libraries reserve freely."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    seconds = int(job.seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (job.file_bytes, job.file_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (job.memory_bytes, job.memory_bytes))
+    child_process.limit(seconds=job.seconds, file_bytes=job.file_bytes, RLIMIT_DATA=job.memory_bytes)
 
 
 def attempt(job: TrialJob, tell: Any) -> Outcome:
